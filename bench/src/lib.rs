@@ -1,0 +1,1 @@
+//! Measurements of Corelog: criterion benches and the comparison with Apache Kafka.

@@ -1,0 +1,1 @@
+//! The crate that will hold the load generator.

@@ -1,0 +1,1 @@
+//! Corelog: what a Kafka client sees.

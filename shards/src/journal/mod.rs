@@ -1,0 +1,280 @@
+//! The journal of one shard: what makes records durable before they are acknowledged.
+//!
+//! One shard owns one journal. Whatever arrives while a group is being written goes into the next
+//! group; a group is one aligned direct write and at most one sync, however many partitions it
+//! touches. Files are preallocated and recycled, so that in the steady state a sync carries no
+//! metadata.
+//!
+//! Two queues feed the writer. *Appends* come from producers and wait when room runs short.
+//! *Carried* entries (checkpoints with the small tails that are not in segments yet) are what makes
+//! room: they go first, and one file is kept in reserve for them. An entry's [`Ticket`] is its place
+//! in its queue; tickets complete in order.
+//!
+//! # Reclaim
+//! Each partition is *anchored* at its newest checkpoint entry: everything about it that recovery
+//! needs is there or behind it. When the oldest file holds no anchor any more, it is free. Who moves
+//! anchors is the shard (`shard/reclaim.rs`); the journal only says how far they must go.
+//!
+//! # Crash behaviour
+//! Recovery ([`recovery`]) reads groups in order of their chain and cuts the end that was not
+//! completed. A failed write or sync poisons the journal: nothing is acknowledged from then on, the
+//! shard is told, and nothing is tried again.
+
+pub mod files;
+pub mod group;
+pub mod recovery;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::io::{Io, Notify};
+use files::Files;
+use group::EntryHead;
+
+/// Place of an entry in its queue. Completed in order; 0 is before the first.
+pub type Ticket = u64;
+
+/// When an append may be acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// When it is in memory. Kill -9 and power loss may lose what arrived within the flush interval.
+    Memory,
+    /// When the write has completed. Survives kill -9; power loss may lose what the device cached.
+    Written,
+    /// When it is on stable storage. Survives power loss.
+    #[default]
+    Sync,
+}
+
+/// Size and place of a journal.
+#[derive(Clone, Debug)]
+pub struct JournalConfig {
+    /// The folder of all journals.
+    pub dir: PathBuf,
+    /// Which of them this is.
+    pub id: u32,
+    /// Bytes of one file.
+    pub file_bytes: u64,
+    /// How many files at the most.
+    pub files_max: usize,
+    /// How long an append of class [`Durability::Memory`] may wait for its write.
+    pub memory_flush: Duration,
+}
+
+/// Bytes of an entry: a short part made on the spot and slices that are only referenced.
+#[derive(Debug)]
+pub struct Entry {
+    /// What it does, to which partition.
+    pub head: EntryHead,
+    /// First bytes of the body.
+    pub inline: Inline,
+    /// The rest of the body.
+    pub body: Body,
+    /// When its group has done its duty.
+    pub durability: Durability,
+}
+
+/// Up to 16 bytes held in place.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inline {
+    bytes: [u8; 16],
+    len: u8,
+}
+
+impl Inline {
+    /// Two numbers, as an append's place in its segment.
+    pub fn pair(a: u64, b: u64) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&a.to_be_bytes());
+        bytes[8..].copy_from_slice(&b.to_be_bytes());
+        Self { bytes, len: 16 }
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// Slices of an entry's body.
+#[derive(Debug)]
+pub enum Body {
+    /// No more than the inline part.
+    Empty,
+    /// One slice.
+    One(Bytes),
+    /// Several.
+    Many(Vec<Bytes>),
+}
+
+impl Body {
+    fn slices(&self) -> &[Bytes] {
+        match self {
+            Self::Empty => &[],
+            Self::One(bytes) => std::slice::from_ref(bytes),
+            Self::Many(all) => all,
+        }
+    }
+}
+
+impl Entry {
+    fn body_len(&self) -> usize {
+        let slices = self.body.slices().iter().map(Bytes::len).sum::<usize>();
+        slices + usize::from(self.inline.len)
+    }
+
+    fn encoded_len(&self) -> usize {
+        group::ENTRY_HEADER_LEN + self.body_len()
+    }
+}
+
+/// What the shard is told of completed groups. Called from the journal's task; must not block.
+pub trait GroupEvents {
+    /// Appends up to this ticket have been written (and survive the process).
+    fn written(&self, through: Ticket);
+    /// Appends up to this ticket are on stable storage.
+    fn synced(&self, through: Ticket);
+    /// Carried entries up to this ticket are on stable storage; files may have become free.
+    fn carried(&self, through: Ticket);
+    /// The oldest files have to be freed: anchors up to this carried ticket should move.
+    fn reclaim(&self, through: Ticket);
+    /// Preparing a file failed for want of space, or there is room again.
+    fn disk_full(&self, full: bool);
+    /// The journal is poisoned: nothing will complete any more.
+    fn failed(&self, error: &io::Error);
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    submitted: Ticket,
+    taken: Ticket,
+}
+
+impl Queue {
+    fn push(&mut self, entry: Entry) -> Ticket {
+        self.bytes += entry.encoded_len();
+        self.entries.push_back(entry);
+        self.submitted += 1;
+        self.submitted
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        self.bytes -= entry.encoded_len();
+        self.taken += 1;
+        Some(entry)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    appends: Queue,
+    carried: Queue,
+    /// Whether something in `appends` may not wait for the flush interval.
+    urgent: bool,
+    closing: bool,
+    poisoned: bool,
+}
+
+/// One shard's journal. Everything on it is done by its own task ([`Journal::run`]).
+pub struct Journal {
+    io: Io,
+    config: JournalConfig,
+    run_id: u64,
+    pending: RefCell<Pending>,
+    files: RefCell<Files>,
+    /// Something was queued, or the journal is to end.
+    work: Notify,
+    /// A file became free.
+    room: Notify,
+    /// A file may have to be made.
+    prepare: Notify,
+}
+
+impl Journal {
+    /// A journal over the files that recovery found. Nothing is written before [`Journal::run`].
+    pub fn new(io: Io, config: JournalConfig, files: Files, carried: Ticket) -> Rc<Self> {
+        let mut pending = Pending::default();
+        pending.carried.submitted = carried;
+        pending.carried.taken = carried;
+        let run_id = io.random_u64();
+        Rc::new(Self {
+            io,
+            config,
+            run_id,
+            pending: RefCell::new(pending),
+            files: RefCell::new(files),
+            work: Notify::new(),
+            room: Notify::new(),
+            prepare: Notify::new(),
+        })
+    }
+
+    /// Queues an append. Completed when [`GroupEvents`] names its ticket, by its class.
+    pub fn append(&self, entry: Entry) -> Ticket {
+        let mut pending = self.pending.borrow_mut();
+        let wake = entry.durability > Durability::Memory || pending.appends.entries.is_empty();
+        pending.urgent |= entry.durability > Durability::Memory;
+        let ticket = pending.appends.push(entry);
+        drop(pending);
+        if wake {
+            self.work.notify_one();
+        }
+        ticket
+    }
+
+    /// Queues a checkpoint; it goes before all appends that wait.
+    pub fn carry(&self, entry: Entry) -> Ticket {
+        let ticket = self.pending.borrow_mut().carried.push(entry);
+        self.work.notify_one();
+        ticket
+    }
+
+    /// Bytes of appends that wait for a group: back-pressure looks at it.
+    pub fn waiting_bytes(&self) -> usize {
+        self.pending.borrow().appends.bytes
+    }
+
+    /// Ticket of the newest append so far.
+    pub fn newest_append(&self) -> Ticket {
+        self.pending.borrow().appends.submitted
+    }
+
+    /// Whether a failure has ended this journal.
+    pub fn is_poisoned(&self) -> bool {
+        self.pending.borrow().poisoned
+    }
+
+    /// Files that are free or may still be made.
+    pub fn files_free(&self) -> usize {
+        self.files.borrow().free_or_unmade(self.config.files_max)
+    }
+
+    /// Finishes what is queued and ends [`Journal::run`].
+    pub fn close(&self) {
+        self.pending.borrow_mut().closing = true;
+        self.work.notify_one();
+        self.prepare.notify_one();
+    }
+
+    /// Says that no partition is anchored at or before this carried ticket any more and that the
+    /// checkpoints that replaced those anchors are synced: files that end there are free.
+    pub fn release(&self, anchors_through: Ticket) {
+        if self.files.borrow_mut().release(anchors_through) {
+            self.room.notify_one();
+            self.work.notify_one();
+        }
+    }
+}

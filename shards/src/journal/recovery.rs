@@ -1,0 +1,393 @@
+//! Reading a journal after a stop, clean or not.
+//!
+//! Groups are read in the order of their files, then of their numbers, as long as the chain holds.
+//! Where it breaks there are three cases:
+//!
+//! - the next file goes on with the number expected here: the writer rotated, or a new run began
+//!   behind a torn end. Nothing is wrong.
+//! - nothing later was written: the end of the log, torn or not. What is there is cut off.
+//! - a later group says that the broken one was on stable storage, or the next file begins with a
+//!   later number: the block has rotted. Recovery reports what is missing; the caller decides
+//!   whether to go on.
+//!
+//! Nothing is written here. Time and memory are bounded by the journal's size; what a group claims
+//! is never allocated before it is bounded by its file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Ticket;
+use super::files::{Closed, Files, parse_slot_name, slot_path};
+use super::group::{BLOCK, Entries, EntryHead, EntryKind, GroupError, GroupHeader, HEADER_LEN};
+use crate::io::{File, Io, OpenMode};
+
+/// Bytes read at a time.
+const WINDOW: u64 = 1 << 20;
+
+/// Groups that were on stable storage and cannot be read any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rot {
+    /// Where the first of them is.
+    pub path: PathBuf,
+    /// Its position in that file.
+    pub position: u64,
+    /// Numbers of the groups that are lost.
+    pub groups: std::ops::Range<u64>,
+}
+
+/// What recovery found.
+pub struct Scanned {
+    /// The files, ready for a [`super::Journal`].
+    pub files: Files,
+    /// Carried tickets given in what was read.
+    pub carried: Ticket,
+    /// Groups read.
+    pub groups: u64,
+    /// Damage that is no torn end.
+    pub rot: Vec<Rot>,
+}
+
+/// Why a journal cannot be read.
+#[derive(Debug)]
+pub enum RecoveryError {
+    /// The disk says no.
+    Io(PathBuf, io::Error),
+    /// A sound group holds what no version of this program wrote.
+    Malformed(PathBuf, u64),
+}
+
+impl std::fmt::Display for RecoveryError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Malformed(path, at) => {
+                write!(f, "{}: the group at {at} holds an unknown entry", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for RecoveryError {}
+
+/// One entry, as handed to the caller in the order of the log.
+pub struct Found<'a> {
+    /// What it does and to which partition.
+    pub head: EntryHead,
+    /// Its body.
+    pub body: &'a [u8],
+    /// The newest carried ticket up to here: where the partition is anchored, for a checkpoint.
+    pub carried: Ticket,
+}
+
+/// Journal ids that have files in `dir`.
+pub async fn journals_in(io: &Io, dir: &Path) -> io::Result<Vec<u32>> {
+    let entries = io.list_dir(dir).await?;
+    let mut ids: Vec<u32> = entries
+        .iter()
+        .filter_map(|entry| parse_slot_name(&entry.name))
+        .map(|(id, _)| id)
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// Reads journal `id`, handing each entry to `visit`.
+pub async fn scan(
+    io: &Io,
+    dir: &Path,
+    id: u32,
+    mut visit: impl FnMut(Found<'_>) -> Result<(), ()>,
+) -> Result<Scanned, RecoveryError> {
+    let (mut found, mut free) = list_files(io, dir, id).await?;
+    found.sort_unstable_by_key(|file| file.first.file_seq);
+    let made = (found.len() + free.len()) as u32;
+    // Files that were free and not yet written again hold nothing that is needed.
+    let oldest_needed = found.last().map_or(0, |file| file.first.oldest_needed);
+    let needed = found.split_off(found.partition_point(|file| file.first.file_seq < oldest_needed));
+    free.extend(found.iter().map(|file| file.slot));
+    let found = needed;
+    let mut scan = Scan {
+        io,
+        carried: 0,
+        expected: found.first().map(|file| file.first.number),
+        previous: None,
+        groups: 0,
+        rot: Vec::new(),
+    };
+    let mut files = Files {
+        made,
+        next_seq: found.last().map_or(0, |file| file.first.file_seq + 1),
+        ..Files::default()
+    };
+    files.ready.extend(free);
+    for at in 0..found.len() {
+        let next = found.get(at + 1).map(|file| file.first.number);
+        scan.file(&found[at], next, &mut visit).await?;
+        files.closed.push_back(Closed {
+            slot: found[at].slot,
+            seq: found[at].first.file_seq,
+            carried_through: scan.carried,
+        });
+    }
+    files.next_group = scan.expected.unwrap_or(1);
+    Ok(Scanned {
+        files,
+        carried: scan.carried,
+        groups: scan.groups,
+        rot: scan.rot,
+    })
+}
+
+struct FoundFile {
+    slot: u32,
+    path: PathBuf,
+    len: u64,
+    first: GroupHeader,
+}
+
+/// The journal's files that hold groups, and the slots that hold none.
+async fn list_files(io: &Io, dir: &Path, id: u32) -> Result<(Vec<FoundFile>, Vec<u32>), RecoveryError> {
+    let at_dir = |error| RecoveryError::Io(dir.to_owned(), error);
+    let mut slots: Vec<(u32, u64)> = io
+        .list_dir(dir)
+        .await
+        .map_err(at_dir)?
+        .iter()
+        .filter_map(|entry| {
+            let (found_id, slot) = parse_slot_name(&entry.name)?;
+            (found_id == id).then_some((slot, entry.len))
+        })
+        .collect();
+    slots.sort_unstable();
+    let (mut found, mut blank) = (Vec::new(), Vec::new());
+    for (slot, len) in slots {
+        let path = slot_path(dir, id, slot);
+        let mut reader = Reader::open(io, &path, len).await?;
+        match reader.first_group(id).await? {
+            Some(first) => found.push(FoundFile { slot, path, len, first }),
+            None => blank.push(slot),
+        }
+        reader.file.close().await;
+    }
+    Ok((found, blank))
+}
+
+struct Scan<'a> {
+    io: &'a Io,
+    carried: Ticket,
+    /// Number of the next group.
+    expected: Option<u64>,
+    /// Run of the group before, and the checksum that the next of the same run must name.
+    previous: Option<(u64, u32)>,
+    groups: u64,
+    rot: Vec<Rot>,
+}
+
+impl Scan<'_> {
+    async fn file(
+        &mut self,
+        file: &FoundFile,
+        next_file_begins: Option<u64>,
+        visit: &mut impl FnMut(Found<'_>) -> Result<(), ()>,
+    ) -> Result<(), RecoveryError> {
+        let mut reader = Reader::open(self.io, &file.path, file.len).await?;
+        let mut position = 0;
+        let mut slice = self.io.slice();
+        while position + BLOCK as u64 <= file.len {
+            let group = reader.group(position).await?;
+            let sound = group.and_then(|(header, crc)| {
+                self.continues(&header, file).then_some((header, crc)).ok_or(GroupError::NoGroup)
+            });
+            let Ok((header, crc)) = sound else {
+                let expected = self.expected.expect("a file was found");
+                if next_file_begins == Some(expected) {
+                    break;
+                }
+                let Some((resume, header)) = self.look_ahead(&mut reader, file, position).await? else {
+                    if let Some(begins) = next_file_begins {
+                        self.report(file, position, expected..begins);
+                        self.expected = Some(begins);
+                        self.previous = None;
+                    }
+                    break;
+                };
+                self.report(file, position, expected..header.number);
+                position = resume;
+                self.expected = Some(header.number);
+                self.previous = None;
+                continue;
+            };
+            let payload = reader.payload(position, &header);
+            for entry in Entries::new(payload) {
+                let malformed = || RecoveryError::Malformed(file.path.clone(), position);
+                let (head, body) = entry.map_err(|_| malformed())?;
+                if head.kind == EntryKind::Checkpoint {
+                    self.carried += 1;
+                }
+                let carried = self.carried;
+                visit(Found { head, body, carried }).map_err(|()| malformed())?;
+            }
+            self.groups += 1;
+            self.previous = Some((header.run_id, crc));
+            self.expected = Some(header.number + 1);
+            position += header.padded_len();
+            if slice.is_over(self.io) {
+                self.io.yield_now().await;
+                slice = self.io.slice();
+            }
+        }
+        reader.file.close().await;
+        Ok(())
+    }
+
+    fn continues(&self, header: &GroupHeader, file: &FoundFile) -> bool {
+        let chained = match self.previous {
+            Some((run, crc)) if run == header.run_id => header.previous == crc,
+            // The first group of a run, or the first one that is still there.
+            _ => true,
+        };
+        header.file_seq == file.first.file_seq
+            && header.journal_id == file.first.journal_id
+            && Some(header.number) == self.expected
+            && chained
+    }
+
+    /// A later sound group of this file that vouches for the broken one at `position`.
+    async fn look_ahead(
+        &self,
+        reader: &mut Reader,
+        file: &FoundFile,
+        position: u64,
+    ) -> Result<Option<(u64, GroupHeader)>, RecoveryError> {
+        let expected = self.expected.expect("a file was found");
+        let mut resume = None;
+        let mut at = position + BLOCK as u64;
+        let mut slice = self.io.slice();
+        while at + BLOCK as u64 <= file.len {
+            let mut step = BLOCK as u64;
+            if let Ok((header, _)) = reader.group(at).await?
+                && header.file_seq == file.first.file_seq
+                && header.journal_id == file.first.journal_id
+                && header.number > expected
+            {
+                let (_, first) = *resume.get_or_insert((at, header));
+                if header.synced_through >= expected {
+                    return Ok(Some((resume.map_or(at, |(at, _)| at), first)));
+                }
+                step = header.padded_len();
+            }
+            at += step;
+            if slice.is_over(self.io) {
+                self.io.yield_now().await;
+                slice = self.io.slice();
+            }
+        }
+        Ok(None)
+    }
+
+    fn report(&mut self, file: &FoundFile, position: u64, groups: std::ops::Range<u64>) {
+        tracing::error!(
+            file = %file.path.display(),
+            position,
+            lost_groups = groups.end - groups.start,
+            "the journal is damaged: what was on stable storage cannot be read any more"
+        );
+        self.rot.push(Rot {
+            path: file.path.clone(),
+            position,
+            groups,
+        });
+    }
+}
+
+/// A window over one file.
+struct Reader {
+    file: File,
+    path: PathBuf,
+    len: u64,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+impl Reader {
+    async fn open(io: &Io, path: &Path, len: u64) -> Result<Self, RecoveryError> {
+        let how = OpenMode {
+            read: true,
+            ..OpenMode::default()
+        };
+        let file = io
+            .open(path, how)
+            .await
+            .map_err(|error| RecoveryError::Io(path.to_owned(), error))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            len: len - len % BLOCK as u64,
+            window: Vec::new(),
+            window_at: 0,
+        })
+    }
+
+    /// Makes `len` bytes at `at` available, as far as the file has them.
+    async fn ensure(&mut self, at: u64, len: u64) -> Result<&[u8], RecoveryError> {
+        let end = (at + len).min(self.len);
+        let window_end = self.window_at + self.window.len() as u64;
+        if at < self.window_at || end > window_end {
+            let wanted = len.max(WINDOW).min(self.len - at) as usize;
+            self.window.clear();
+            self.window_at = at;
+            while self.window.len() < wanted {
+                let position = at + self.window.len() as u64;
+                let chunk = (wanted - self.window.len()).min(WINDOW as usize);
+                let read = self.file.read_at(position, chunk).await;
+                let bytes = read.map_err(|error| RecoveryError::Io(self.path.clone(), error))?;
+                if bytes.is_empty() {
+                    break;
+                }
+                self.window.extend_from_slice(&bytes);
+            }
+        }
+        let from = (at - self.window_at) as usize;
+        let to = (from + (end - at) as usize).min(self.window.len());
+        Ok(&self.window[from.min(to)..to])
+    }
+
+    /// The group at `position`, if header and entries are sound.
+    async fn group(&mut self, position: u64) -> Result<Result<(GroupHeader, u32), GroupError>, RecoveryError> {
+        let bytes = self.ensure(position, BLOCK as u64).await?;
+        let (header, crc) = match GroupHeader::decode(bytes) {
+            Ok(decoded) => decoded,
+            Err(error) => return Ok(Err(error)),
+        };
+        if position + header.padded_len() > self.len {
+            return Ok(Err(GroupError::Payload));
+        }
+        self.ensure(position, header.padded_len()).await?;
+        let checked = header.check_payload(self.payload(position, &header));
+        Ok(checked.map(|()| (header, crc)))
+    }
+
+    /// The entries of a group that [`Reader::group`] has just found sound.
+    fn payload(&self, position: u64, header: &GroupHeader) -> &[u8] {
+        let from = (position - self.window_at) as usize + HEADER_LEN;
+        let to = from + header.payload_len as usize;
+        self.window.get(from..to).unwrap_or(&[])
+    }
+
+    /// The header of the file's first group, or of the first that can be read where the first block
+    /// is damaged; `None` for a file that holds none of this journal.
+    async fn first_group(&mut self, id: u32) -> Result<Option<GroupHeader>, RecoveryError> {
+        let mut position = 0;
+        while position + BLOCK as u64 <= self.len {
+            let bytes = self.ensure(position, BLOCK as u64).await?;
+            match GroupHeader::decode(bytes) {
+                Ok((header, _)) if header.journal_id == id => return Ok(Some(header)),
+                // A slot that was made and not used yet.
+                Err(GroupError::NoGroup) if position == 0 && bytes.iter().all(|byte| *byte == 0) => return Ok(None),
+                _ => position += BLOCK as u64,
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,382 @@
+//! The journal's task: takes what waits, writes it as one group, says what is durable.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::files::{Active, make_slot, open_slot, slot_path, zero_slot};
+use super::group::{BLOCK, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
+use super::{Durability, Entry, GroupEvents, Journal, Ticket};
+use crate::io::DmaBuf;
+
+/// A group takes no further entry once it has this many bytes.
+const GROUP_BYTES_TARGET: usize = 2 << 20;
+/// Up to here a write that is durable at once is faster than a write and a sync.
+const DURABLE_WRITE_BYTES_MAX: usize = 64 << 10;
+/// How long to wait before trying again to make a file on a full disk.
+const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
+
+/// What one group will hold.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Entry>,
+    payload_len: usize,
+    /// The newest ticket of each queue in this group or before it.
+    appends_through: Ticket,
+    carried_through: Ticket,
+    has_appends: bool,
+    has_carried: bool,
+    durability: Durability,
+}
+
+impl Batch {
+    fn push(&mut self, entry: Entry) {
+        self.payload_len += entry.encoded_len();
+        self.durability = self.durability.max(entry.durability);
+        self.entries.push(entry);
+    }
+
+    fn padded_len(&self) -> usize {
+        (HEADER_LEN + self.payload_len).next_multiple_of(BLOCK)
+    }
+}
+
+/// What the writer knows from group to group.
+struct Chain {
+    previous: u32,
+    written: u64,
+    synced: u64,
+    /// Carried tickets in groups so far, for the files.
+    carried_through: Ticket,
+    /// Tickets that are written and not yet synced.
+    unsynced_appends: Option<Ticket>,
+    unsynced_carried: Option<Ticket>,
+}
+
+impl Journal {
+    /// The largest append that fits: a group must fit into a file.
+    pub fn append_bytes_max(&self) -> usize {
+        self.config.file_bytes as usize / 2 - BLOCK
+    }
+
+    /// Writes groups until [`Journal::close`] or a failure. One call for a journal.
+    pub async fn run(self: Rc<Self>, events: Rc<dyn GroupEvents>) {
+        let next = self.files.borrow().next_group;
+        let mut chain = Chain {
+            previous: 0,
+            written: next.saturating_sub(1),
+            synced: next.saturating_sub(1),
+            carried_through: self.pending.borrow().carried.taken,
+            unsynced_appends: None,
+            unsynced_carried: None,
+        };
+        while let Some(batch) = self.next_batch(&*events).await {
+            if let Err(error) = self.write_batch(batch, &mut chain, &*events).await {
+                self.pending.borrow_mut().poisoned = true;
+                tracing::error!(
+                    journal = self.config.id,
+                    %error,
+                    "journal write failed: nothing is acknowledged from now on"
+                );
+                events.failed(&error);
+                return;
+            }
+        }
+        // What was only written becomes stable before a clean end.
+        if let Err(error) = self.sync_active(&mut chain, &*events).await {
+            events.failed(&error);
+        }
+    }
+
+    /// Makes files ahead of need, in the background; ends with the journal.
+    pub async fn prepare_files(self: Rc<Self>, events: Rc<dyn GroupEvents>) {
+        loop {
+            let (slot, is_first) = {
+                let files = self.files.borrow();
+                let wanted = files.ready.is_empty() && (files.made as usize) < self.config.files_max;
+                (wanted.then_some(files.made), files.active.is_none())
+            };
+            if self.is_ending() {
+                return;
+            }
+            let Some(slot) = slot else {
+                self.prepare.notified().await;
+                continue;
+            };
+            match self.make_file(slot, is_first).await {
+                Ok(()) => {
+                    let mut files = self.files.borrow_mut();
+                    files.made += 1;
+                    files.ready.push_back(slot);
+                    let was_full = std::mem::take(&mut files.full);
+                    drop(files);
+                    if was_full {
+                        events.disk_full(false);
+                    }
+                    self.room.notify_one();
+                }
+                Err(error) => {
+                    let was_full = std::mem::replace(&mut self.files.borrow_mut().full, true);
+                    if !was_full {
+                        tracing::warn!(journal = self.config.id, %error, "cannot make a journal file");
+                        events.disk_full(true);
+                    }
+                    let retry = pin!(self.io.sleep(FULL_DISK_RETRY));
+                    first_of(retry, pin!(self.prepare.notified())).await;
+                }
+            }
+        }
+    }
+
+    /// Makes a file; only the first of all is put to use before it is zeroed, so that a first start
+    /// need not wait.
+    async fn make_file(&self, slot: u32, is_first: bool) -> io::Result<()> {
+        let path = slot_path(&self.config.dir, self.config.id, slot);
+        make_slot(&self.io, &path, self.config.file_bytes).await?;
+        if is_first {
+            return Ok(());
+        }
+        zero_slot(&self.io, &path, self.config.file_bytes).await
+    }
+
+    fn is_ending(&self) -> bool {
+        let pending = self.pending.borrow();
+        pending.closing || pending.poisoned
+    }
+
+    /// Waits until there is something to write and room for it; `None` ends the journal.
+    async fn next_batch(&self, events: &dyn GroupEvents) -> Option<Batch> {
+        let mut flush_due = false;
+        loop {
+            self.ask_for_reclaim(events);
+            let mut batch = Batch {
+                durability: Durability::Memory,
+                ..Batch::default()
+            };
+            let lazy;
+            {
+                let mut pending = self.pending.borrow_mut();
+                if pending.poisoned {
+                    return None;
+                }
+                while batch.payload_len < GROUP_BYTES_TARGET && self.fits(&batch, pending.carried.entries.front()) {
+                    let Some(entry) = pending.carried.pop() else { break };
+                    batch.has_carried = true;
+                    batch.push(entry);
+                }
+                let due = pending.urgent || pending.closing || flush_due || batch.has_carried;
+                if due || pending.appends.bytes >= GROUP_BYTES_TARGET {
+                    while batch.payload_len < GROUP_BYTES_TARGET
+                        && self.has_room(&batch, pending.appends.entries.front(), pending.closing)
+                    {
+                        let Some(entry) = pending.appends.pop() else { break };
+                        batch.has_appends = true;
+                        batch.push(entry);
+                    }
+                }
+                batch.appends_through = pending.appends.taken;
+                batch.carried_through = pending.carried.taken;
+                if pending.appends.entries.is_empty() {
+                    pending.urgent = false;
+                    if batch.entries.is_empty() && pending.closing && pending.carried.entries.is_empty() {
+                        return None;
+                    }
+                }
+                lazy = !pending.appends.entries.is_empty() && !due;
+            }
+            if !batch.entries.is_empty() {
+                return Some(batch);
+            }
+            if lazy {
+                let timer = pin!(self.io.sleep(self.config.memory_flush));
+                flush_due = first_of(timer, pin!(self.work.notified())).await;
+            } else {
+                first_of(pin!(self.room.notified()), pin!(self.work.notified())).await;
+            }
+        }
+    }
+
+    /// Whether an append may join: it fits, and the reserve for carried entries stays whole.
+    fn has_room(&self, batch: &Batch, entry: Option<&Entry>, closing: bool) -> bool {
+        let Some(entry) = entry else { return false };
+        let files = self.files.borrow();
+        let here = files
+            .active
+            .as_ref()
+            .map_or(0, |active| self.config.file_bytes - active.position);
+        let elsewhere = files.free_or_unmade(self.config.files_max) as u64 * self.config.file_bytes;
+        let wanted = (batch.padded_len() + entry.encoded_len() + BLOCK) as u64;
+        drop(files);
+        let reserve = if closing { 0 } else { self.config.file_bytes };
+        here + elsewhere >= wanted + reserve && self.fits(batch, Some(entry))
+    }
+
+    /// Whether a file can take the batch with this entry: a group never spans files.
+    fn fits(&self, batch: &Batch, entry: Option<&Entry>) -> bool {
+        let Some(entry) = entry else { return false };
+        let len = (HEADER_LEN + batch.payload_len + entry.encoded_len()).next_multiple_of(BLOCK) as u64;
+        let files = self.files.borrow();
+        let here = files
+            .active
+            .as_ref()
+            .map_or(0, |active| self.config.file_bytes - active.position);
+        len <= here || (!files.ready.is_empty() && len <= self.config.file_bytes)
+    }
+
+    /// When half of the files are in use, the oldest should become free.
+    fn ask_for_reclaim(&self, events: &dyn GroupEvents) {
+        let through = {
+            let files = self.files.borrow();
+            let scarce = files.free_or_unmade(self.config.files_max) < self.config.files_max.div_ceil(2);
+            files.closed.front().filter(|_| scarce).map(|oldest| oldest.carried_through)
+        };
+        if let Some(through) = through {
+            events.reclaim(through);
+        }
+    }
+
+    async fn write_batch(&self, batch: Batch, chain: &mut Chain, events: &dyn GroupEvents) -> io::Result<()> {
+        let padded = batch.padded_len();
+        self.rotate_if_full(padded as u64, chain, events).await?;
+        let (header, handles, position) = {
+            let mut files = self.files.borrow_mut();
+            let number = files.next_group;
+            files.next_group += 1;
+            let oldest = files.closed.front().map(|oldest| oldest.seq);
+            let active = files.active.as_mut().expect("a file was made active just now");
+            let position = active.position;
+            active.position += padded as u64;
+            let header = GroupHeader {
+                journal_id: self.config.id,
+                file_seq: active.seq,
+                run_id: self.run_id,
+                number,
+                synced_through: chain.synced,
+                previous: chain.previous,
+                oldest_needed: oldest.unwrap_or(active.seq),
+                payload_len: batch.payload_len as u32,
+                payload_crc: 0,
+            };
+            (header, active.handles.clone(), position)
+        };
+        let (buffer, crc) = self.encode(header, &batch, padded);
+        let all_before_synced = chain.synced == chain.written;
+        // The first group of a file tells recovery which files are needed, so it is always synced
+        // before another one follows.
+        let sync = batch.durability != Durability::Written || position == 0;
+        let durable_write = sync
+            && padded <= DURABLE_WRITE_BYTES_MAX
+            // A write that is durable by itself says nothing of unsynced ones before it.
+            && all_before_synced;
+        let file = if durable_write { &handles.durable } else { &handles.plain };
+        file.write_at(buffer, padded, position).await.0?;
+        chain.previous = crc;
+        chain.written = header.number;
+        chain.carried_through = batch.carried_through;
+        if batch.has_appends {
+            chain.unsynced_appends = Some(batch.appends_through);
+            events.written(batch.appends_through);
+        }
+        if batch.has_carried {
+            chain.unsynced_carried = Some(batch.carried_through);
+        }
+        if durable_write {
+            chain.completed(events);
+        } else if sync {
+            handles.plain.sync().await?;
+            chain.completed(events);
+        }
+        Ok(())
+    }
+
+    fn encode(&self, mut header: GroupHeader, batch: &Batch, padded: usize) -> (DmaBuf, u32) {
+        let mut buffer = self.io.buffer(padded);
+        let mut at = HEADER_LEN;
+        for entry in &batch.entries {
+            encode_entry(&entry.head, entry.body_len(), &mut buffer[at..]);
+            at += super::group::ENTRY_HEADER_LEN;
+            for piece in std::iter::once(entry.inline.as_slice()).chain(entry.body.slices().iter().map(|b| &b[..])) {
+                buffer[at..at + piece.len()].copy_from_slice(piece);
+                at += piece.len();
+            }
+        }
+        buffer[at..].fill(0);
+        header.payload_crc = payload_crc(0, &buffer[HEADER_LEN..at]);
+        let crc = header.encode(&mut buffer);
+        (buffer, crc)
+    }
+
+    /// Goes on in the next file when a group does not fit into this one.
+    async fn rotate_if_full(&self, padded: u64, chain: &mut Chain, events: &dyn GroupEvents) -> io::Result<()> {
+        let fits = self
+            .files
+            .borrow()
+            .active
+            .as_ref()
+            .is_some_and(|active| active.position + padded <= self.config.file_bytes);
+        if fits {
+            return Ok(());
+        }
+        self.sync_active(chain, events).await?;
+        let (slot, seq) = self
+            .files
+            .borrow_mut()
+            .take_ready(chain.carried_through)
+            .expect("a batch is only taken when a file has room for it");
+        self.prepare.notify_one();
+        let path = slot_path(&self.config.dir, self.config.id, slot);
+        let handles = open_slot(&self.io, &path).await?;
+        self.files.borrow_mut().active = Some(Active {
+            slot,
+            seq,
+            handles,
+            position: 0,
+        });
+        Ok(())
+    }
+
+    async fn sync_active(&self, chain: &mut Chain, events: &dyn GroupEvents) -> io::Result<()> {
+        if chain.synced == chain.written {
+            return Ok(());
+        }
+        let handles = self.files.borrow().active.as_ref().map(|active| active.handles.clone());
+        if let Some(handles) = handles {
+            handles.plain.sync().await?;
+            chain.completed(events);
+        }
+        Ok(())
+    }
+}
+
+impl Chain {
+    /// Everything written so far is on stable storage.
+    fn completed(&mut self, events: &dyn GroupEvents) {
+        self.synced = self.written;
+        if let Some(through) = self.unsynced_appends.take() {
+            events.synced(through);
+        }
+        if let Some(through) = self.unsynced_carried.take() {
+            events.carried(through);
+        }
+    }
+}
+
+/// Waits for either; whether the first was ready.
+async fn first_of(
+    mut first: std::pin::Pin<&mut impl Future<Output = ()>>,
+    mut second: std::pin::Pin<&mut impl Future<Output = ()>>,
+) -> bool {
+    std::future::poll_fn(|cx| {
+        if first.as_mut().poll(cx).is_ready() {
+            Poll::Ready(true)
+        } else if second.as_mut().poll(cx).is_ready() {
+            Poll::Ready(false)
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}

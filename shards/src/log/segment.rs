@@ -1,0 +1,70 @@
+//! What is known of one segment without opening its files.
+
+use super::batch::{BatchHeader, NO_TIMESTAMP};
+use super::index::SegmentIndex;
+
+/// One segment of a log. The bytes are in a file as far as `settled`, and behind that in memory and
+/// in the journal.
+pub struct Segment {
+    /// Offset that names its files.
+    pub base_offset: i64,
+    /// Bytes of its batches.
+    pub bytes: u64,
+    /// Bytes that were written to the file.
+    pub settled: u64,
+    /// Whether the file has its final length, is on stable storage, and has its indexes.
+    pub is_finished: bool,
+    /// Whether something was written since the last sync.
+    pub has_unsynced_writes: bool,
+    /// Largest timestamp of its records, or [`NO_TIMESTAMP`].
+    pub max_timestamp_ms: i64,
+    /// Timestamp of its first batch, or [`NO_TIMESTAMP`]: what `segment.ms` counts from.
+    pub first_timestamp_ms: i64,
+    /// When it was begun, by the clock of this machine.
+    pub created_ms: i64,
+    /// The index of a full segment until it is in a file.
+    pub sealed_index: Option<Box<SegmentIndex>>,
+}
+
+impl Segment {
+    /// An empty segment.
+    pub fn new(base_offset: i64, created_ms: i64) -> Self {
+        Self {
+            base_offset,
+            bytes: 0,
+            settled: 0,
+            is_finished: false,
+            has_unsynced_writes: false,
+            max_timestamp_ms: NO_TIMESTAMP,
+            first_timestamp_ms: NO_TIMESTAMP,
+            created_ms,
+            sealed_index: None,
+        }
+    }
+
+    /// Counts a batch at the end.
+    pub fn note(&mut self, header: &BatchHeader<'_>) {
+        if self.bytes == 0 {
+            self.first_timestamp_ms = header.max_timestamp();
+        }
+        self.bytes += header.size_bytes() as u64;
+        self.max_timestamp_ms = self.max_timestamp_ms.max(header.max_timestamp());
+    }
+
+    /// Whether its first record is older than `segment_ms`, seen from the next record's timestamp, or
+    /// from the clock where records carry none (Kafka's `LogSegment.timeWaitedForRoll`).
+    pub fn is_older_than(&self, segment_ms: i64, next_timestamp_ms: i64, now_ms: i64) -> bool {
+        let waited_ms = if self.first_timestamp_ms >= 0 && next_timestamp_ms >= 0 {
+            next_timestamp_ms.saturating_sub(self.first_timestamp_ms)
+        } else {
+            now_ms.saturating_sub(self.created_ms)
+        };
+        waited_ms > segment_ms
+    }
+
+    /// Takes no more batches.
+    pub fn seal(&mut self, mut index: SegmentIndex) {
+        index.seal();
+        self.sealed_index = Some(Box::new(index));
+    }
+}

@@ -1,0 +1,188 @@
+//! One partition on the shard that owns it: its log, how far it is acknowledged, and who waits.
+//!
+//! | event | effect |
+//! |---|---|
+//! | append | the log's end moves; the high watermark does not (class `memory`: it does) |
+//! | group written or synced, by class | the high watermark moves to the end of the entry; waiting fetches are woken |
+//! | checkpoint queued | the anchor moves to its ticket |
+//! | log start moved | reads below it are out of range; segments below it go |
+//! | dropped | nothing is appended or read any more; files go once nobody settles |
+//!
+//! With one replica the high watermark is what the journal has completed. It never goes back.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use rustc_hash::FxHashSet;
+
+use crate::io::Notify;
+use crate::journal::Ticket;
+use crate::log::Log;
+use crate::route::PartitionKey;
+use crate::shard::message::{Probe, ReadError, ReadSpec, WatchId};
+
+/// One partition. Lives on one shard.
+pub struct Partition {
+    /// Its name inside the engine.
+    pub key: PartitionKey,
+    /// Name of its folder, as Kafka spells it.
+    pub dir: Rc<str>,
+    /// How often it moved between journals.
+    pub revision: u64,
+    /// Epoch of its leader, which batches are stamped with.
+    pub leader_epoch: Cell<i32>,
+    /// Everything that changes with records.
+    pub state: RefCell<State>,
+    /// Only one task at a time writes its segments.
+    pub settling: Turn,
+    /// Whether it waits for its turn to be settled.
+    pub is_queued: Cell<bool>,
+    /// Whether it is among the partitions with a little to settle.
+    pub is_dirty: Cell<bool>,
+    /// Whether its folder is known to exist.
+    pub has_dir: Cell<bool>,
+}
+
+/// Log, watermark and those who wait.
+pub struct State {
+    /// The log.
+    pub log: Log,
+    /// Acknowledged records end here.
+    pub high_watermark: i64,
+    /// Carried ticket of its newest checkpoint; 0 before the first.
+    pub anchor: Ticket,
+    /// It was deleted.
+    pub is_dropped: bool,
+    watches: FxHashSet<WatchId>,
+}
+
+impl Partition {
+    /// A partition with this log, all of which is acknowledged.
+    pub fn new(key: PartitionKey, dir: &str, revision: u64, leader_epoch: i32, log: Log) -> Rc<Self> {
+        let state = State {
+            high_watermark: log.end_offset(),
+            log,
+            anchor: 0,
+            is_dropped: false,
+            watches: FxHashSet::default(),
+        };
+        Rc::new(Self {
+            key,
+            dir: Rc::from(dir),
+            revision,
+            leader_epoch: Cell::new(leader_epoch),
+            state: RefCell::new(state),
+            settling: Turn::default(),
+            is_queued: Cell::new(false),
+            is_dirty: Cell::new(false),
+            has_dir: Cell::new(false),
+        })
+    }
+
+    /// Moves the high watermark; returns who waits for that.
+    pub fn acknowledge(&self, end_offset: i64) -> Vec<WatchId> {
+        let mut state = self.state.borrow_mut();
+        if end_offset <= state.high_watermark {
+            return Vec::new();
+        }
+        assert!(end_offset <= state.log.end_offset(), "nothing is acknowledged that is not there");
+        state.high_watermark = end_offset;
+        state.take_watches()
+    }
+
+    /// What a reader may have, and the fetch that wants to hear of more.
+    pub fn probe(&self, spec: &ReadSpec, watch: Option<WatchId>) -> Result<Probe, ReadError> {
+        let mut state = self.state.borrow_mut();
+        let probe = state.probe(spec, self.leader_epoch.get())?;
+        if let Some(watch) = watch {
+            state.watches.insert(watch);
+        }
+        Ok(probe)
+    }
+}
+
+impl State {
+    /// Nobody reads at or above this.
+    pub fn readable_end(&self, committed: bool) -> i64 {
+        if committed { self.last_stable_offset() } else { self.high_watermark }
+    }
+
+    /// The first offset that an open transaction may still change.
+    pub fn last_stable_offset(&self) -> i64 {
+        let unstable = self.log.producers().first_unstable_offset();
+        unstable.map_or(self.high_watermark, |offset| offset.min(self.high_watermark))
+    }
+
+    /// All who wait, once.
+    pub fn take_watches(&mut self) -> Vec<WatchId> {
+        self.watches.drain().collect()
+    }
+
+    fn probe(&self, spec: &ReadSpec, leader_epoch: i32) -> Result<Probe, ReadError> {
+        if self.is_dropped {
+            return Err(ReadError::UnknownPartition);
+        }
+        check_epoch(spec.current_leader_epoch, leader_epoch)?;
+        let mut probe = Probe {
+            available: 0,
+            high_watermark: self.high_watermark,
+            last_stable_offset: self.last_stable_offset(),
+            log_start_offset: self.log.start_offset(),
+            diverging: None,
+        };
+        if let Some(epoch) = spec.last_fetched_epoch {
+            // KIP-595: the reader's last record must be of an epoch that this log has that far.
+            let end = self.log.epochs().end_offset_for(epoch, self.log.end_offset());
+            let parts = end.filter(|end| end.epoch < epoch || end.end_offset < spec.offset);
+            if let Some(end) = parts {
+                probe.diverging = Some(end);
+                return Ok(probe);
+            }
+        }
+        // Kafka lets a reader ask for the log's end and nothing behind it.
+        if spec.offset < self.log.start_offset() || spec.offset > self.log.end_offset() {
+            return Err(ReadError::OffsetOutOfRange);
+        }
+        let upper = self.readable_end(spec.committed);
+        if spec.offset < upper {
+            probe.available = self.log.bytes_between(spec.offset, upper, spec.bytes_max);
+        }
+        Ok(probe)
+    }
+}
+
+/// Compares the leader epoch that a client believes in with the real one.
+pub fn check_epoch(believed: Option<i32>, leader_epoch: i32) -> Result<(), ReadError> {
+    match believed {
+        Some(epoch) if epoch < leader_epoch => Err(ReadError::FencedLeaderEpoch),
+        Some(epoch) if epoch > leader_epoch => Err(ReadError::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+/// A right that one task holds at a time; the others wait in no particular order.
+#[derive(Default)]
+pub struct Turn {
+    is_taken: Cell<bool>,
+    free: Notify,
+}
+
+/// Gives the right back when dropped.
+pub struct TurnGuard<'a>(&'a Turn);
+
+impl Turn {
+    /// Waits for the right.
+    pub async fn take(&self) -> TurnGuard<'_> {
+        while self.is_taken.replace(true) {
+            self.free.notified().await;
+        }
+        TurnGuard(self)
+    }
+}
+
+impl Drop for TurnGuard<'_> {
+    fn drop(&mut self) {
+        self.0.is_taken.set(false);
+        self.0.free.notify_one();
+    }
+}

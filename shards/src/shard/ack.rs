@@ -1,0 +1,168 @@
+//! What completes when the journal has done its part: watermarks move, replies go out.
+//!
+//! Two queues, in the order of tickets: one for what waits for a write, one for what waits for a
+//! sync. Their fronts are all that is ever looked at.
+
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+
+use super::Shard;
+use super::message::{AppendError, Appended, Reply};
+use crate::io::Completer;
+use crate::journal::{Durability, GroupEvents, Ticket};
+use crate::mesh::Mesh;
+use crate::partition::Partition;
+use crate::route::ShardId;
+
+/// Who gets the reply to an append.
+pub(super) enum ReplyTo {
+    /// A task of this shard.
+    Local(Completer<Reply>),
+    /// Another shard, for its request of that number.
+    Remote(ShardId, u32),
+}
+
+impl ReplyTo {
+    /// Sends the reply.
+    pub(super) fn send(self, reply: Reply, mesh: &Mesh) {
+        match self {
+            Self::Local(completer) => completer.complete(reply),
+            Self::Remote(shard, id) => mesh.reply(shard, id, reply),
+        }
+    }
+}
+
+/// Results that are true once the journal says so.
+pub(super) struct Unacknowledged {
+    pub(super) to: ReplyTo,
+    pub(super) results: Vec<Result<Appended, AppendError>>,
+}
+
+impl Unacknowledged {
+    fn release(self, mesh: &Mesh) {
+        self.to.send(Reply::Append(self.results), mesh);
+    }
+
+    fn fail(mut self, mesh: &Mesh) {
+        for result in &mut self.results {
+            *result = Err(AppendError::StorageFailed);
+        }
+        self.release(mesh);
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    marks: VecDeque<(Ticket, Rc<Partition>, i64)>,
+    replies: VecDeque<(Ticket, Unacknowledged)>,
+    through: Ticket,
+}
+
+/// Appends that the journal has not completed.
+#[derive(Default)]
+pub(super) struct Acks {
+    written: Queue,
+    synced: Queue,
+}
+
+impl Acks {
+    fn queue(&mut self, durability: Durability) -> Option<&mut Queue> {
+        match durability {
+            Durability::Memory => None,
+            Durability::Written => Some(&mut self.written),
+            Durability::Sync => Some(&mut self.synced),
+        }
+    }
+
+    /// Notes up to where a partition is acknowledged when `ticket` completes.
+    pub(super) fn mark(&mut self, ticket: Ticket, durability: Durability, partition: &Rc<Partition>, end: i64) {
+        if let Some(queue) = self.queue(durability) {
+            queue.marks.push_back((ticket, partition.clone(), end));
+        }
+    }
+
+    /// Sends the reply when `ticket` completes; at once if nothing is to be waited for.
+    pub(super) fn wait(&mut self, ticket: Ticket, durability: Durability, reply: Unacknowledged, mesh: &Mesh) {
+        match self.queue(durability) {
+            Some(queue) if ticket > queue.through => {
+                // A repeated batch waits for the newest ticket, so that the order of tickets holds.
+                assert!(queue.replies.back().is_none_or(|(newest, _)| *newest <= ticket));
+                queue.replies.push_back((ticket, reply));
+            }
+            _ => reply.release(mesh),
+        }
+    }
+}
+
+impl Shard {
+    fn complete(&self, through: Ticket, durability: Durability) {
+        loop {
+            let mark = {
+                let mut acks = self.0.acks.borrow_mut();
+                let queue = acks.queue(durability).expect("memory completes by itself");
+                queue.through = queue.through.max(through);
+                match queue.marks.front() {
+                    Some((ticket, ..)) if *ticket <= through => queue.marks.pop_front(),
+                    _ => None,
+                }
+            };
+            let Some((_, partition, end)) = mark else { break };
+            self.acknowledge(&partition, end);
+        }
+        loop {
+            let reply = {
+                let mut acks = self.0.acks.borrow_mut();
+                let queue = acks.queue(durability).expect("memory completes by itself");
+                match queue.replies.front() {
+                    Some((ticket, _)) if *ticket <= through => queue.replies.pop_front(),
+                    _ => None,
+                }
+            };
+            let Some((_, reply)) = reply else { break };
+            reply.release(&self.0.mesh);
+        }
+    }
+
+    /// Moves a partition's high watermark and tells those who wait for it.
+    pub(super) fn acknowledge(&self, partition: &Partition, end: i64) {
+        for watch in partition.acknowledge(end) {
+            self.wake(watch);
+        }
+    }
+}
+
+impl GroupEvents for Shard {
+    fn written(&self, through: Ticket) {
+        self.complete(through, Durability::Written);
+    }
+
+    fn synced(&self, through: Ticket) {
+        self.complete(through, Durability::Sync);
+    }
+
+    fn carried(&self, through: Ticket) {
+        self.carried_through(through);
+    }
+
+    fn reclaim(&self, through: Ticket) {
+        self.reclaim_through(through);
+    }
+
+    fn disk_full(&self, full: bool) {
+        self.set_disk_full(full);
+    }
+
+    fn failed(&self, _error: &io::Error) {
+        self.0.has_failed.set(true);
+        let waiting = std::mem::take(&mut *self.0.acks.borrow_mut());
+        for queue in [waiting.written, waiting.synced] {
+            for (_, reply) in queue.replies {
+                reply.fail(&self.0.mesh);
+            }
+        }
+        if let Some(then) = self.0.on_failure.get() {
+            then();
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Appending: find the owners, place the batches in their logs, hand them to the journal.
+//!
+//! Both halves are synchronous on their shard: batches get their offsets in the order in which
+//! [`Shard::append`] was called, and what comes back later is only the acknowledgement.
+
+use std::rc::Rc;
+
+use super::Shard;
+use super::ack::{ReplyTo, Unacknowledged};
+use super::message::{Append, AppendError, Appended, Reply, Request};
+use crate::io::{Slot, slot};
+use crate::journal::group::{EntryHead, EntryKind};
+use crate::journal::{Body, Durability, Entry, Inline, Ticket};
+use crate::log::batch::HEADER_BYTES;
+use crate::log::{Outcome, Placed};
+use crate::partition::Partition;
+use crate::route::ShardId;
+
+type Results = Vec<Result<Appended, AppendError>>;
+
+/// Batches under way. Awaiting it gives the results in the order of the batches.
+pub struct PendingAppend {
+    total: usize,
+    parts: Vec<(Vec<usize>, Slot<Reply>)>,
+}
+
+impl PendingAppend {
+    /// Waits for the acknowledgements.
+    pub async fn wait(self) -> Results {
+        let mut results: Vec<Option<Result<Appended, AppendError>>> = vec![None; self.total];
+        for (places, slot) in self.parts {
+            let Some(Reply::Append(part)) = slot.await else {
+                unreachable!("an append is answered with its results")
+            };
+            for (place, result) in places.into_iter().zip(part) {
+                results[place] = Some(result);
+            }
+        }
+        let whole = results.into_iter().collect::<Option<_>>();
+        whole.expect("each batch has one owner, which answers")
+    }
+}
+
+impl Shard {
+    /// Appends batches to their partitions. When this returns, the owners on this shard have placed
+    /// theirs and the others will do so in the order of the calls; the acknowledgements follow.
+    /// Waits only while another shard has too much to do.
+    pub async fn append(&self, appends: Vec<Append>) -> PendingAppend {
+        let total = appends.len();
+        let mut parts = Vec::with_capacity(1);
+        let first_owner = appends.first().map(|append| self.owner(&append.key));
+        if let Some(owner) = first_owner
+            && appends.iter().all(|append| self.owner(&append.key) == owner)
+        {
+            // Most requests: one owner, nothing to sort.
+            parts.push(((0..total).collect(), self.append_at(owner, appends).await));
+            return PendingAppend { total, parts };
+        }
+        let mut by_owner: Vec<(Vec<usize>, Vec<Append>)> = (0..self.count()).map(|_| Default::default()).collect();
+        for (place, append) in appends.into_iter().enumerate() {
+            let (places, batch) = &mut by_owner[self.owner(&append.key)];
+            places.push(place);
+            batch.push(append);
+        }
+        for (owner, (places, batch)) in by_owner.into_iter().enumerate() {
+            if !batch.is_empty() {
+                parts.push((places, self.append_at(owner, batch).await));
+            }
+        }
+        PendingAppend { total, parts }
+    }
+
+    async fn append_at(&self, owner: ShardId, appends: Vec<Append>) -> Slot<Reply> {
+        if owner == self.id() {
+            let (completer, slot) = slot();
+            self.handle_append(appends, ReplyTo::Local(completer));
+            slot
+        } else {
+            self.0.mesh.request(owner, Request::Append(appends)).await
+        }
+    }
+
+    /// The owner's half. Replies once the journal has done what the topics ask for.
+    pub(super) fn handle_append(&self, appends: Vec<Append>, to: ReplyTo) {
+        let now_ms = self.io().wall_ms();
+        let mut waits = Waits::default();
+        let results = appends
+            .into_iter()
+            .map(|append| self.append_one(append, now_ms, &mut waits))
+            .collect();
+        let reply = Unacknowledged { to, results };
+        self.0.acks.borrow_mut().wait(waits.ticket, waits.durability, reply, &self.0.mesh);
+    }
+
+    fn append_one(&self, append: Append, now_ms: i64, waits: &mut Waits) -> Result<Appended, AppendError> {
+        let partition = self.partition(&append.key).ok_or(AppendError::UnknownPartition)?;
+        self.check_room(append.batch.len())?;
+        if partition.state.borrow().anchor == 0 {
+            self.checkpoint(&partition);
+        }
+        let mut state = partition.state.borrow_mut();
+        let before = state.log.tail().backing_bytes();
+        let outcome = state
+            .log
+            .append(&append.batch, partition.leader_epoch.get(), now_ms)
+            .map_err(AppendError::Producer)?;
+        let log_start_offset = state.log.start_offset();
+        let durability = state.log.config.durability;
+        match outcome {
+            Outcome::Placed(placed) => {
+                let grown = state.log.tail().backing_bytes() - before;
+                drop(state);
+                self.0.settling.grew(append.batch.len(), grown);
+                let ticket = self.journal_append(&partition, &placed, &append, durability);
+                waits.add(ticket, durability);
+                self.0.acks.borrow_mut().mark(ticket, durability, &partition, placed.last_offset + 1);
+                if durability == Durability::Memory {
+                    self.acknowledge(&partition, placed.last_offset + 1);
+                }
+                self.settle_if_due(&partition);
+                Ok(Appended {
+                    base_offset: placed.base_offset,
+                    log_append_time_ms: placed.log_append_time_ms,
+                    log_start_offset,
+                })
+            }
+            Outcome::Duplicate {
+                base_offset,
+                last_offset,
+                log_append_time_ms,
+            } => {
+                if last_offset >= state.high_watermark {
+                    // The first copy is still on its way: this one is as durable when that one is.
+                    waits.add(self.0.journal.newest_append(), durability);
+                }
+                Ok(Appended {
+                    base_offset,
+                    log_append_time_ms,
+                    log_start_offset,
+                })
+            }
+        }
+    }
+
+    fn check_room(&self, bytes: usize) -> Result<(), AppendError> {
+        let bytes_max = self.0.journal.append_bytes_max();
+        if self.0.has_failed.get() {
+            Err(AppendError::StorageFailed)
+        } else if bytes > bytes_max {
+            Err(AppendError::TooLarge { bytes, bytes_max })
+        } else if self.is_out_of_room() {
+            Err(AppendError::StorageFull)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn journal_append(
+        &self,
+        partition: &Rc<Partition>,
+        placed: &Placed,
+        append: &Append,
+        durability: Durability,
+    ) -> Ticket {
+        self.0.journal.append(Entry {
+            head: EntryHead {
+                kind: EntryKind::Append,
+                key: partition.key,
+                revision: partition.revision,
+            },
+            inline: Inline::place(placed.segment_base, placed.position, &placed.header),
+            body: Body::One(append.batch.slice(HEADER_BYTES..)),
+            durability,
+        })
+    }
+}
+
+/// What a request has to wait for: the newest of its entries, under the strictest of its classes.
+#[derive(Default)]
+struct Waits {
+    ticket: Ticket,
+    durability: Durability,
+    any: bool,
+}
+
+impl Waits {
+    fn add(&mut self, ticket: Ticket, durability: Durability) {
+        self.durability = if self.any { self.durability.max(durability) } else { durability };
+        self.ticket = self.ticket.max(ticket);
+        self.any = true;
+    }
+}

@@ -1,0 +1,229 @@
+//! Reading: sizes first, bytes after, and waiting without polling.
+//!
+//! A fetch first *probes* all of its partitions, wherever they live; from the sizes its caller
+//! decides who may send how much. Then it *reads*. A fetch that has not enough registers a watch
+//! with the probe: the owner of a partition that moves on wakes it once, and it probes again.
+//!
+//! Copies of record bytes: none from memory (slices of what is cached); one for what comes from
+//! disk (out of the buffer of the direct read, which may not leave its core).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::Shard;
+use super::message::{Probe, ReadData, ReadError, ReadSpec, Reply, Request, WatchId};
+use crate::io::{Notify, Slot, slot};
+use crate::log::Found;
+use crate::route::ShardId;
+
+type Results<T> = Vec<Result<T, ReadError>>;
+
+/// Fetches that wait on this shard, by slot.
+#[derive(Default)]
+pub(super) struct Waiters {
+    slots: RefCell<WaiterSlots>,
+}
+
+#[derive(Default)]
+struct WaiterSlots {
+    taken: Vec<Option<Rc<Notify>>>,
+    free: Vec<u32>,
+}
+
+/// The right to be woken. Given back when dropped; a late wake then is for nothing.
+pub struct Waiter {
+    shard: Shard,
+    id: WatchId,
+    news: Rc<Notify>,
+}
+
+impl Waiter {
+    /// What a probe has to name.
+    pub fn id(&self) -> WatchId {
+        self.id
+    }
+
+    /// Waits for news of any partition that was probed with this watch since the last news.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut slots = self.shard.0.waiters.slots.borrow_mut();
+        slots.taken[self.id.slot as usize] = None;
+        slots.free.push(self.id.slot);
+    }
+}
+
+impl Shard {
+    /// A watch for one fetch.
+    pub fn waiter(&self) -> Waiter {
+        let news = Rc::new(Notify::new());
+        let mut slots = self.0.waiters.slots.borrow_mut();
+        let slot = slots.free.pop().unwrap_or_else(|| {
+            slots.taken.push(None);
+            slots.taken.len() as u32 - 1
+        });
+        slots.taken[slot as usize] = Some(news.clone());
+        drop(slots);
+        let id = WatchId { home: self.id(), slot };
+        Waiter {
+            shard: self.clone(),
+            id,
+            news,
+        }
+    }
+
+    /// Tells a fetch, here or elsewhere, that there is news.
+    pub(super) fn wake(&self, watch: WatchId) {
+        if watch.home != self.id() {
+            self.0.mesh.wake(watch.home, watch);
+            return;
+        }
+        let slots = self.0.waiters.slots.borrow();
+        if let Some(Some(news)) = slots.taken.get(watch.slot as usize) {
+            news.notify_one();
+        }
+    }
+
+    /// How much there is to read of each; results in the order of `specs`.
+    pub async fn probe(&self, specs: &[ReadSpec], watch: Option<WatchId>) -> Results<Probe> {
+        let mut parts = Vec::new();
+        for (owner, part) in self.deal(specs) {
+            let slot = if owner == self.id() {
+                ready(Reply::Probe(self.handle_probe(&part.specs, watch)))
+            } else {
+                self.0.mesh.request(owner, Request::Probe(part.specs, watch)).await
+            };
+            parts.push((part.places, slot));
+        }
+        gather(specs.len(), parts, |reply| match reply {
+            Reply::Probe(results) => results,
+            _ => unreachable!("a probe is answered with sizes"),
+        })
+        .await
+    }
+
+    /// Reads each; results in the order of `specs`.
+    pub async fn read(&self, specs: &[ReadSpec]) -> Results<ReadData> {
+        let mut parts = Vec::new();
+        let mut here = None;
+        for (owner, part) in self.deal(specs) {
+            if owner == self.id() {
+                here = Some(part);
+            } else {
+                let slot = self.0.mesh.request(owner, Request::Read(part.specs)).await;
+                parts.push((part.places, slot));
+            }
+        }
+        if let Some(part) = here {
+            let data = match self.read_from_memory(&part.specs) {
+                Some(data) => data,
+                None => self.handle_read(&part.specs).await,
+            };
+            parts.push((part.places, ready(Reply::Read(data))));
+        }
+        gather(specs.len(), parts, |reply| match reply {
+            Reply::Read(results) => results,
+            _ => unreachable!("a read is answered with data"),
+        })
+        .await
+    }
+
+    /// Sorts reads by the shards that own their partitions.
+    fn deal(&self, specs: &[ReadSpec]) -> impl Iterator<Item = (ShardId, Part)> + use<> {
+        let mut parts: Vec<Part> = (0..self.count()).map(|_| Part::default()).collect();
+        for (place, spec) in specs.iter().enumerate() {
+            let part = &mut parts[self.owner(&spec.key)];
+            part.places.push(place);
+            part.specs.push(spec.clone());
+        }
+        let used = |(_, part): &(ShardId, Part)| !part.specs.is_empty();
+        parts.into_iter().enumerate().filter(used)
+    }
+
+    /// The owner's half of a probe.
+    pub(super) fn handle_probe(&self, specs: &[ReadSpec], watch: Option<WatchId>) -> Results<Probe> {
+        let probe = |spec: &ReadSpec| {
+            let partition = self.partition(&spec.key).ok_or(ReadError::UnknownPartition)?;
+            partition.probe(spec, watch)
+        };
+        specs.iter().map(probe).collect()
+    }
+
+    /// The owner's half of a read if all of it is in memory.
+    pub(super) fn read_from_memory(&self, specs: &[ReadSpec]) -> Option<Results<ReadData>> {
+        specs.iter().map(|spec| self.read_one_from_memory(spec).transpose()).collect()
+    }
+
+    fn read_one_from_memory(&self, spec: &ReadSpec) -> Result<Option<ReadData>, ReadError> {
+        let partition = self.partition(&spec.key).ok_or(ReadError::UnknownPartition)?;
+        let probe = partition.probe(spec, None)?;
+        if probe.available == 0 || probe.diverging.is_some() {
+            return Ok(Some(ReadData {
+                probe,
+                batches: Vec::new(),
+            }));
+        }
+        let state = partition.state.borrow();
+        let upper = state.readable_end(spec.committed);
+        let found = state.log.find(spec.offset, spec.bytes_max, spec.at_least_one, upper);
+        Ok(match found {
+            Found::Memory(batches) => Some(ReadData { probe, batches }),
+            Found::Disk(_) => None,
+        })
+    }
+
+    /// The owner's half of a read, from memory or disk.
+    pub(super) async fn handle_read(&self, specs: &[ReadSpec]) -> Results<ReadData> {
+        let mut results = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let result = match self.read_one_from_memory(spec) {
+                Ok(Some(data)) => Ok(data),
+                Ok(None) => self.read_one_from_disk(spec).await,
+                Err(error) => Err(error),
+            };
+            results.push(result);
+        }
+        results
+    }
+
+    async fn read_one_from_disk(&self, spec: &ReadSpec) -> Result<ReadData, ReadError> {
+        let partition = self.partition(&spec.key).ok_or(ReadError::UnknownPartition)?;
+        let probe = partition.probe(spec, None)?;
+        let batches = self.0.store.read(&partition, spec).await?;
+        Ok(ReadData { probe, batches })
+    }
+}
+
+/// What one owner is asked, and where its answers belong.
+#[derive(Default)]
+struct Part {
+    places: Vec<usize>,
+    specs: Vec<ReadSpec>,
+}
+
+fn ready(reply: Reply) -> Slot<Reply> {
+    let (completer, slot) = slot();
+    completer.complete(reply);
+    slot
+}
+
+/// Waits for all parts and puts their results in order.
+async fn gather<T>(
+    total: usize,
+    parts: Vec<(Vec<usize>, Slot<Reply>)>,
+    unwrap: impl Fn(Reply) -> Results<T>,
+) -> Results<T> {
+    let mut results: Vec<Option<Result<T, ReadError>>> = (0..total).map(|_| None).collect();
+    for (places, slot) in parts {
+        let part = unwrap(slot.await.expect("a shard answers every request"));
+        for (place, result) in places.into_iter().zip(part) {
+            results[place] = Some(result);
+        }
+    }
+    let whole = results.into_iter().collect::<Option<_>>();
+    whole.expect("each partition has one owner, which answers")
+}

@@ -1,0 +1,153 @@
+//! What shards ask of each other, and the types of the engine's answers.
+//!
+//! The owner of a partition has one handler for each request; a request for the shard it is already
+//! on calls that handler directly. None of these messages can get lost while the process lives, and
+//! with the process all of them do: clients see their connection close and send again.
+
+use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+
+use super::Shard;
+use crate::log::epochs::EpochEnd;
+use crate::log::producer::ProducerError;
+use crate::route::{PartitionKey, ShardId};
+
+/// Something for the owner of a partition to do.
+pub enum Request {
+    /// Append batches, each to its partition. Answered when all of them are as durable as their
+    /// topics ask for.
+    Append(Vec<Append>),
+    /// Say how much there is to read; with a watch, tell that fetch of any news.
+    Probe(Vec<ReadSpec>, Option<WatchId>),
+    /// Read.
+    Read(Vec<ReadSpec>),
+    /// Anything that is rare: runs on the owner's shard.
+    Run(Job),
+}
+
+/// The answer to a [`Request`], of the same name.
+pub enum Reply {
+    /// In the order of the request.
+    Append(Vec<Result<Appended, AppendError>>),
+    /// In the order of the request.
+    Probe(Vec<Result<Probe, ReadError>>),
+    /// In the order of the request.
+    Read(Vec<Result<ReadData, ReadError>>),
+    /// What the job returned.
+    Run(Box<dyn Any + Send>),
+}
+
+/// Work that runs on another shard and brings back its result.
+pub type Job = Box<dyn FnOnce(Shard) -> Pin<Box<dyn Future<Output = Box<dyn Any + Send>>>> + Send>;
+
+/// A fetch that waits on some shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WatchId {
+    /// Where it waits.
+    pub home: ShardId,
+    /// Which of the fetches that wait there. Used again later: a wake may be for nothing.
+    pub slot: u32,
+}
+
+/// One batch for one partition. It was checked already ([`crate::log::batch`]).
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// Where to.
+    pub key: PartitionKey,
+    /// Exactly one batch.
+    pub batch: Bytes,
+}
+
+/// A batch was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record; that of the first copy for one that was sent again.
+    pub base_offset: i64,
+    /// The time it was stamped with, where the topic uses the broker's.
+    pub log_append_time_ms: Option<i64>,
+    /// First offset of the log.
+    pub log_start_offset: i64,
+}
+
+/// Why a batch was not appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppendError {
+    /// This shard has no such partition: it was deleted, or never made.
+    UnknownPartition,
+    /// The idempotent producer's state says no.
+    Producer(ProducerError),
+    /// Larger than a journal file can take.
+    TooLarge {
+        /// The batch.
+        bytes: usize,
+        /// What is possible.
+        bytes_max: usize,
+    },
+    /// The disk is full and what can wait for it does already.
+    StorageFull,
+    /// Writing failed; nothing more will be acknowledged.
+    StorageFailed,
+}
+
+/// What to read.
+#[derive(Clone, Debug)]
+pub struct ReadSpec {
+    /// Where from.
+    pub key: PartitionKey,
+    /// From this offset on.
+    pub offset: i64,
+    /// At most so many bytes of batches.
+    pub bytes_max: usize,
+    /// The first batch goes out even if it is larger.
+    pub at_least_one: bool,
+    /// The leader epoch that the reader believes in.
+    pub current_leader_epoch: Option<i32>,
+    /// The epoch of the last record it has.
+    pub last_fetched_epoch: Option<i32>,
+    /// Only up to the last stable offset.
+    pub committed: bool,
+}
+
+/// What there is to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Bytes from the offset on, at most what was asked for, more or less.
+    pub available: usize,
+    /// Acknowledged records end here.
+    pub high_watermark: i64,
+    /// No open transaction before this.
+    pub last_stable_offset: i64,
+    /// First offset of the log.
+    pub log_start_offset: i64,
+    /// The reader's log and this one part here.
+    pub diverging: Option<EpochEnd>,
+}
+
+/// What was read.
+#[derive(Clone, Debug)]
+pub struct ReadData {
+    /// The state of the partition.
+    pub probe: Probe,
+    /// Whole batches.
+    pub batches: Vec<Bytes>,
+}
+
+/// Why nothing can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// This shard has no such partition.
+    UnknownPartition,
+    /// Before the log's start or behind its end.
+    OffsetOutOfRange,
+    /// The reader's leader epoch is older than this partition's.
+    FencedLeaderEpoch,
+    /// The reader's leader epoch is newer than this partition's.
+    UnknownLeaderEpoch,
+    /// What is stored is not what was written.
+    Corrupt,
+    /// The disk says no.
+    Storage,
+}

@@ -1,0 +1,190 @@
+//! One shard: the engine of one core.
+//!
+//! A [`Shard`] is the handle that everything on its core holds. It owns its partitions, its journal,
+//! its segment files; requests for partitions of other shards travel over the mesh. The modules, in
+//! the order of the data: [`append`](self), `ack` (what completes when the journal has done its
+//! part), `settle` (memory to segment files), `reclaim` (journal files become free), `fetch`,
+//! `query`, `retention`, `recovery`.
+//!
+//! Nothing here knows a wire type or an error code.
+
+mod ack;
+mod append;
+mod fetch;
+pub mod message;
+mod pump;
+mod query;
+mod reclaim;
+mod recovery;
+mod retention;
+mod settle;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+pub use append::PendingAppend;
+pub use fetch::Waiter;
+pub use query::{ListedOffset, OffsetQuery, PartitionSize};
+pub use recovery::{Opened, RotPolicy, StartError, open};
+
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
+use crate::io::{Io, Notify};
+use crate::journal::{Journal, Ticket};
+use crate::mesh::Mesh;
+use crate::partition::Partition;
+use crate::route::{PartitionKey, Route, ShardId};
+use ack::Acks;
+use fetch::Waiters;
+use message::{Reply, Request};
+use settle::Settling;
+use store::Store;
+
+/// What a shard is told when it starts.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// The folder of partitions and journals.
+    pub log_dir: PathBuf,
+    /// Bytes of each shard's journal.
+    pub journal_bytes: u64,
+    /// Bytes of settled batches kept in memory for readers.
+    pub tail_cache_bytes: usize,
+    /// Segment files kept open.
+    pub open_files_max: usize,
+    /// How long an append of class `memory` may wait for its write.
+    pub memory_flush: Duration,
+    /// How often retention looks at the logs.
+    pub retention_check: Duration,
+    /// How long an idle producer is remembered.
+    pub producer_expiration_ms: i64,
+    /// What to do about a damaged journal.
+    pub on_rot: RotPolicy,
+}
+
+/// The handle of one shard; cheap to clone, stays on its core.
+#[derive(Clone)]
+pub struct Shard(Rc<Inner>);
+
+struct Inner {
+    id: ShardId,
+    io: Io,
+    route: Route,
+    config: ShardConfig,
+    mesh: Mesh,
+    journal: Rc<Journal>,
+    store: Store,
+    partitions: RefCell<FxHashMap<PartitionKey, Rc<Partition>>>,
+    acks: RefCell<Acks>,
+    waiters: Waiters,
+    settling: Settling,
+    /// Partitions in the order of their newest checkpoints.
+    anchors: RefCell<VecDeque<(Ticket, Weak<Partition>)>>,
+    reclaim: reclaim::Reclaim,
+    /// A write of a segment or journal file failed for want of space.
+    is_disk_full: Cell<bool>,
+    /// The journal is poisoned.
+    has_failed: Cell<bool>,
+    stopping: Cell<bool>,
+    stopped: Notify,
+    on_failure: OnceCell<Box<dyn Fn()>>,
+}
+
+impl Shard {
+    /// Which shard this is.
+    pub fn id(&self) -> ShardId {
+        self.0.id
+    }
+
+    /// Disk, network, clock.
+    pub fn io(&self) -> &Io {
+        &self.0.io
+    }
+
+    /// How many shards there are.
+    pub fn count(&self) -> usize {
+        self.0.route.shards()
+    }
+
+    /// The shard that owns a partition.
+    pub fn owner(&self, key: &PartitionKey) -> ShardId {
+        self.0.route.owner(key)
+    }
+
+    /// Whether the journal has failed: nothing is acknowledged any more, the process should end.
+    pub fn has_failed(&self) -> bool {
+        self.0.has_failed.get()
+    }
+
+    /// Calls `then` once if the journal fails.
+    pub fn on_failure(&self, then: impl Fn() + 'static) {
+        let set = self.0.on_failure.set(Box::new(then));
+        assert!(set.is_ok(), "one observer of failure");
+    }
+
+    fn partition(&self, key: &PartitionKey) -> Option<Rc<Partition>> {
+        self.0.partitions.borrow().get(key).cloned()
+    }
+
+    /// Runs `job` on another shard, or here if that is the one, and returns its result.
+    pub async fn run_on<R, F>(&self, shard: ShardId, job: impl FnOnce(Shard) -> F + Send + 'static) -> R
+    where
+        R: Send + 'static,
+        F: Future<Output = R> + 'static,
+    {
+        if shard == self.id() {
+            return job(self.clone()).await;
+        }
+        let boxed: message::Job = Box::new(move |shard| {
+            let running = job(shard);
+            let erased: Pin<Box<dyn Future<Output = Box<dyn Any + Send>>>> =
+                Box::pin(async move { Box::new(running.await) as Box<dyn Any + Send> });
+            erased
+        });
+        match self.ask(shard, Request::Run(boxed)).await {
+            Reply::Run(result) => *result.downcast().expect("a job returns its own type"),
+            _ => unreachable!("a job is answered with its result"),
+        }
+    }
+
+    /// Runs `job` on the shard that owns `key`.
+    pub async fn run_on_owner<R, F>(
+        &self,
+        key: &PartitionKey,
+        job: impl FnOnce(Shard) -> F + Send + 'static,
+    ) -> R
+    where
+        R: Send + 'static,
+        F: Future<Output = R> + 'static,
+    {
+        self.run_on(self.owner(key), job).await
+    }
+
+    /// Runs a copy of `job` on every shard; results by shard.
+    pub async fn run_on_all<R, F, J>(&self, job: J) -> Vec<R>
+    where
+        R: Send + 'static,
+        F: Future<Output = R> + 'static,
+        J: FnOnce(Shard) -> F + Clone + Send + 'static,
+    {
+        let mut results = Vec::with_capacity(self.count());
+        for shard in 0..self.count() {
+            results.push(self.run_on(shard, job.clone()).await);
+        }
+        results
+    }
+
+    async fn ask(&self, shard: ShardId, request: Request) -> Reply {
+        let slot = self.0.mesh.request(shard, request).await;
+        slot.await.expect("a shard answers every request or the process ends")
+    }
+}

@@ -1,0 +1,200 @@
+//! Making journal files free: partitions are anchored anew, oldest first.
+//!
+//! A partition is anchored by a checkpoint entry: its whole state, and with it the bytes that its
+//! segment files do not hold on stable storage. Before that, what is more than a small tail is
+//! settled and synced, so that carrying costs little; a small tail is cheaper to write again than to
+//! sync in a file of its own.
+//!
+//! A file is released when nothing is anchored in it and the checkpoints that took the anchors out
+//! of it are themselves on stable storage.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Shard;
+use super::settle::Reach;
+use crate::io::Notify;
+use crate::journal::group::{EntryHead, EntryKind};
+use crate::journal::{Body, Durability, Entry, Inline, Ticket};
+use crate::log::snapshot;
+use crate::partition::Partition;
+
+/// A tail up to this is carried forward instead of settled.
+const CARRIED_BYTES_MAX: u64 = 64 << 10;
+/// Partitions anchored anew at the same time: their syncs overlap.
+const ANCHORED_AT_ONCE: usize = 8;
+/// Pause before another attempt on a full or failing disk.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How far anchors have to move, and what was moved already.
+#[derive(Default)]
+pub(super) struct Reclaim {
+    target: Cell<Ticket>,
+    work: Notify,
+    /// Release up to the first ticket when the second is synced.
+    release: RefCell<Option<(Ticket, Ticket)>>,
+}
+
+impl Shard {
+    pub(super) fn reclaim_through(&self, through: Ticket) {
+        let reclaim = &self.0.reclaim;
+        if through >= reclaim.target.get() {
+            reclaim.target.set(through);
+            reclaim.work.notify_one();
+        }
+    }
+
+    /// Ends the tasks that wait for work, so that they see the stop.
+    pub(super) fn wake_reclaimer(&self) {
+        self.0.reclaim.work.notify_one();
+    }
+
+    pub(super) fn carried_through(&self, through: Ticket) {
+        let due = {
+            let mut release = self.0.reclaim.release.borrow_mut();
+            match *release {
+                Some((anchors, needs)) if needs <= through => {
+                    *release = None;
+                    Some(anchors)
+                }
+                _ => None,
+            }
+        };
+        if let Some(anchors) = due {
+            self.0.journal.release(anchors);
+        }
+    }
+
+    /// The task that moves anchors until the shard stops.
+    pub(super) async fn reclaimer(self) {
+        while !self.0.stopping.get() {
+            self.0.reclaim.work.notified().await;
+            let target = self.0.reclaim.target.get();
+            while let Some(oldest) = self.anchored_through(target) {
+                let mut moving = Vec::with_capacity(oldest.len());
+                for partition in oldest {
+                    let shard = self.clone();
+                    let task = async move { shard.anchor_anew(&partition).await };
+                    moving.push(self.io().spawn("anchor", task));
+                }
+                for task in moving {
+                    task.await;
+                }
+                if self.0.stopping.get() {
+                    return;
+                }
+            }
+            self.release_when_synced(target);
+        }
+    }
+
+    /// Some partitions whose anchors lie at or before `target`.
+    fn anchored_through(&self, target: Ticket) -> Option<Vec<Rc<Partition>>> {
+        let mut anchors = self.0.anchors.borrow_mut();
+        let mut oldest = Vec::new();
+        while oldest.len() < ANCHORED_AT_ONCE {
+            match anchors.front() {
+                Some((ticket, _)) if *ticket <= target => {}
+                _ => break,
+            }
+            let (ticket, partition) = anchors.pop_front().expect("there is a front");
+            if let Some(partition) = partition.upgrade() {
+                let state = partition.state.borrow();
+                let is_current = state.anchor == ticket && !state.is_dropped;
+                drop(state);
+                if is_current {
+                    oldest.push(partition);
+                }
+            }
+        }
+        (!oldest.is_empty()).then_some(oldest)
+    }
+
+    async fn anchor_anew(&self, partition: &Rc<Partition>) {
+        let turn = partition.settling.take().await;
+        while let Err(error) = self.settle_for_checkpoint(partition).await {
+            if error.raw_os_error() == Some(libc::ENOSPC) {
+                self.set_disk_full(true);
+            } else {
+                tracing::error!(partition = %partition.dir, %error, "cannot write a segment; its journal file stays");
+            }
+            if self.0.stopping.get() {
+                return;
+            }
+            self.io().sleep(RETRY).await;
+        }
+        if !partition.state.borrow().is_dropped {
+            self.checkpoint(partition);
+        }
+        drop(turn);
+    }
+
+    async fn settle_for_checkpoint(&self, partition: &Rc<Partition>) -> io::Result<()> {
+        let unsettled = partition.state.borrow().log.unsettled_bytes();
+        if unsettled > CARRIED_BYTES_MAX || partition.state.borrow().log.has_full_segment_to_settle() {
+            self.settle(partition, Reach::Blocks).await?;
+        }
+        self.sync_segments(partition).await
+    }
+
+    /// Makes what was written to the active segment's file durable. The caller holds the turn, so
+    /// nothing more is written meanwhile.
+    async fn sync_segments(&self, partition: &Rc<Partition>) -> io::Result<()> {
+        loop {
+            let unsynced = {
+                let state = partition.state.borrow();
+                let mut segments = state.log.segments().iter().rev();
+                segments.find(|segment| segment.has_unsynced_writes).map(|segment| segment.base_offset)
+            };
+            let Some(base) = unsynced else { return Ok(()) };
+            let file = self.0.store.segment_for_write(partition, base).await?;
+            file.sync().await?;
+            if let Some(segment) = partition.state.borrow_mut().log.segment_mut(base) {
+                segment.has_unsynced_writes = false;
+            }
+        }
+    }
+
+    /// Queues the partition's state as its new anchor. What its files hold must be synced.
+    pub(super) fn checkpoint(&self, partition: &Rc<Partition>) {
+        let mut state = partition.state.borrow_mut();
+        let mut snapshot_bytes = Vec::new();
+        let facts = snapshot::Facts {
+            dir: &partition.dir,
+            leader_epoch: partition.leader_epoch.get(),
+        };
+        snapshot::encode(&facts, &state.log, &mut snapshot_bytes);
+        let mut pieces = vec![Bytes::from(snapshot_bytes)];
+        let tail_pieces = state.log.unsettled_pieces();
+        pieces.extend(tail_pieces);
+        let ticket = self.0.journal.carry(Entry {
+            head: EntryHead {
+                kind: EntryKind::Checkpoint,
+                key: partition.key,
+                revision: partition.revision,
+            },
+            inline: Inline::default(),
+            body: Body::Many(pieces),
+            durability: Durability::Sync,
+        });
+        state.anchor = ticket;
+        drop(state);
+        self.0.anchors.borrow_mut().push_back((ticket, Rc::downgrade(partition)));
+    }
+
+    /// Releases the files up to `target` once every checkpoint queued so far is synced.
+    fn release_when_synced(&self, target: Ticket) {
+        let newest = self.0.anchors.borrow().back().map(|(ticket, _)| *ticket);
+        let carried = self.0.journal.carried_synced();
+        match newest {
+            Some(needs) if needs > carried => {
+                *self.0.reclaim.release.borrow_mut() = Some((target, needs));
+            }
+            _ => self.0.journal.release(target),
+        }
+    }
+}

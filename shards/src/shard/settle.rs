@@ -1,0 +1,280 @@
+//! Settling: from memory into segment files, behind the journal.
+//!
+//! A partition is settled when it has a megabyte that no file holds, when a segment is full, or when
+//! the shard as a whole holds more unsettled bytes than its budget (a quarter of the journal, so that
+//! carrying forward always converges). Only whole 4 KiB blocks of the active segment are written; a
+//! full segment gets its exact length, a sync and its indexes.
+//!
+//! A full disk is no failure: what is in memory and in the journal stays there, appends are refused
+//! once that is all that can be kept, and the next attempt follows by itself.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Shard;
+use crate::io::Notify;
+use crate::journal::group::BLOCK;
+use crate::partition::Partition;
+
+/// A partition with this much in memory alone is due.
+const PARTITION_BYTES_DUE: u64 = 1 << 20;
+/// Bytes of one write.
+const WRITE_BYTES: u64 = 1 << 20;
+/// Partitions written at the same time.
+pub(super) const WORKERS: usize = 4;
+/// Pause before another attempt on a full or failing disk.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What waits for its turn.
+pub(super) struct Settling {
+    due: RefCell<VecDeque<Rc<Partition>>>,
+    /// Partitions with unsettled bytes, oldest first: who is next when the budget is exceeded.
+    dirty: RefCell<VecDeque<Rc<Partition>>>,
+    work: Notify,
+    unsettled_bytes: Cell<u64>,
+    unsettled_bytes_max: u64,
+    cached_bytes: Cell<usize>,
+    cached_bytes_max: usize,
+    /// Settled and still cached, oldest first.
+    cached: RefCell<VecDeque<(Rc<Partition>, i64, u64)>>,
+}
+
+impl Settling {
+    pub(super) fn new(unsettled_bytes_max: u64, cached_bytes_max: usize) -> Self {
+        Self {
+            due: RefCell::default(),
+            dirty: RefCell::default(),
+            work: Notify::new(),
+            unsettled_bytes: Cell::new(0),
+            unsettled_bytes_max,
+            cached_bytes: Cell::new(0),
+            cached_bytes_max,
+            cached: RefCell::default(),
+        }
+    }
+
+    /// A batch came in: so many bytes are unsettled, so many more were allocated for them.
+    pub(super) fn grew(&self, batch_bytes: usize, backing_bytes: usize) {
+        self.unsettled_bytes.set(self.unsettled_bytes.get() + batch_bytes as u64);
+        self.cached_bytes.set(self.cached_bytes.get() + backing_bytes);
+    }
+
+    fn shrank(&self, unsettled: u64) {
+        self.unsettled_bytes.set(self.unsettled_bytes.get().saturating_sub(unsettled));
+    }
+
+    fn uncached(&self, bytes: usize) {
+        self.cached_bytes.set(self.cached_bytes.get().saturating_sub(bytes));
+    }
+
+    fn is_over_budget(&self) -> bool {
+        self.unsettled_bytes.get() > self.unsettled_bytes_max
+    }
+}
+
+impl Shard {
+    /// Bytes that no segment file holds.
+    pub fn unsettled_bytes(&self) -> u64 {
+        self.0.settling.unsettled_bytes.get()
+    }
+
+    /// Bytes allocated for batches in memory.
+    pub fn cached_bytes(&self) -> usize {
+        self.0.settling.cached_bytes.get()
+    }
+
+    pub(super) fn set_disk_full(&self, full: bool) {
+        if self.0.is_disk_full.replace(full) == full {
+            return;
+        }
+        if full {
+            tracing::error!(shard = self.id(), "the disk is full: appends are refused when the journal is full too");
+        } else {
+            tracing::info!(shard = self.id(), "the disk has room again");
+        }
+    }
+
+    /// Whether nothing more can be taken until the disk has room.
+    pub(super) fn is_out_of_room(&self) -> bool {
+        self.0.is_disk_full.get() && (self.0.settling.is_over_budget() || self.0.journal.files_free() <= 1)
+    }
+
+    /// Queues a partition that has something to settle, if it is time.
+    pub(super) fn settle_if_due(&self, partition: &Rc<Partition>) {
+        let settling = &self.0.settling;
+        let (unsettled, has_full_segment) = {
+            let state = partition.state.borrow();
+            (state.log.unsettled_bytes(), state.log.has_full_segment_to_settle())
+        };
+        if unsettled == 0 && !has_full_segment {
+            return;
+        }
+        if unsettled >= PARTITION_BYTES_DUE || has_full_segment {
+            if !partition.is_queued.replace(true) {
+                settling.due.borrow_mut().push_back(partition.clone());
+                settling.work.notify_one();
+            }
+        } else if !partition.is_dirty.replace(true) {
+            settling.dirty.borrow_mut().push_back(partition.clone());
+        }
+        if settling.is_over_budget() {
+            settling.work.notify_one();
+        }
+    }
+
+    fn next_to_settle(&self) -> Option<Rc<Partition>> {
+        let settling = &self.0.settling;
+        if let Some(due) = settling.due.borrow_mut().pop_front() {
+            due.is_queued.set(false);
+            return Some(due);
+        }
+        if settling.is_over_budget() {
+            let oldest = settling.dirty.borrow_mut().pop_front()?;
+            oldest.is_dirty.set(false);
+            return Some(oldest);
+        }
+        None
+    }
+
+    /// One of a few tasks that write segments until the shard stops.
+    pub(super) async fn settle_worker(self) {
+        while !self.0.stopping.get() {
+            let Some(partition) = self.next_to_settle() else {
+                self.0.settling.work.notified().await;
+                continue;
+            };
+            // Another worker may have work as well.
+            self.0.settling.work.notify_one();
+            let turn = partition.settling.take().await;
+            let settled = self.settle(&partition, Reach::Blocks).await;
+            drop(turn);
+            match settled {
+                Ok(()) => {
+                    self.set_disk_full(false);
+                    self.settle_if_due(&partition);
+                }
+                Err(error) => self.settle_failed(&partition, &error).await,
+            }
+        }
+    }
+
+    async fn settle_failed(&self, partition: &Rc<Partition>, error: &io::Error) {
+        if error.raw_os_error() == Some(libc::ENOSPC) {
+            self.set_disk_full(true);
+        } else {
+            tracing::error!(partition = %partition.dir, %error, "cannot write a segment; the journal still has its records");
+        }
+        self.io().sleep(RETRY).await;
+        if !partition.is_queued.replace(true) {
+            self.0.settling.due.borrow_mut().push_back(partition.clone());
+        }
+    }
+
+    /// Writes what is due. The caller holds the partition's turn.
+    pub(super) async fn settle(&self, partition: &Rc<Partition>, reach: Reach) -> io::Result<()> {
+        while let Some(piece) = self.next_piece(partition, reach) {
+            let file = self.0.store.segment_for_write(partition, piece.segment_base).await?;
+            if piece.to > piece.from {
+                let len = (piece.to - piece.from) as usize;
+                let padded = len.next_multiple_of(BLOCK);
+                let mut buffer = self.io().buffer(padded);
+                partition.state.borrow().log.copy_out(piece.segment_base, piece.from, &mut buffer[..len]);
+                buffer[len..].fill(0);
+                file.write_at(buffer, padded, piece.from).await.0?;
+            }
+            if piece.to % BLOCK as u64 != 0 || piece.is_last_of_full {
+                file.truncate(piece.to).await?;
+            }
+            if piece.is_last_of_full {
+                file.sync().await?;
+                self.0.store.write_indexes(partition, piece.segment_base).await?;
+            }
+            self.note_settled(partition, &piece, reach);
+            if reach == Reach::Everything && piece.to % BLOCK as u64 != 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn next_piece(&self, partition: &Partition, reach: Reach) -> Option<Piece> {
+        let state = partition.state.borrow();
+        if state.is_dropped {
+            return None;
+        }
+        let segments = state.log.segments();
+        let segment = segments.iter().find(|segment| !segment.is_finished)?;
+        let is_full = segment.sealed_index.is_some();
+        let from = segment.settled;
+        let until = match reach {
+            _ if is_full => segment.bytes,
+            Reach::Everything => segment.bytes,
+            Reach::Blocks => segment.bytes - segment.bytes % BLOCK as u64,
+        };
+        let to = until.min(from + WRITE_BYTES);
+        let is_last_of_full = is_full && to == segment.bytes;
+        (to > from || is_last_of_full).then_some(Piece {
+            segment_base: segment.base_offset,
+            from,
+            to,
+            is_last_of_full,
+        })
+    }
+
+    fn note_settled(&self, partition: &Rc<Partition>, piece: &Piece, reach: Reach) {
+        let mut state = partition.state.borrow_mut();
+        let Some(segment) = state.log.segment_mut(piece.segment_base) else {
+            return;
+        };
+        if reach == Reach::Everything && !piece.is_last_of_full && piece.to % BLOCK as u64 != 0 {
+            // The end of an active segment, written for readers of the files. Memory keeps it.
+            return;
+        }
+        segment.settled = piece.to;
+        segment.has_unsynced_writes = !piece.is_last_of_full;
+        if piece.is_last_of_full {
+            segment.is_finished = true;
+            segment.sealed_index = None;
+        }
+        drop(state);
+        self.0.settling.shrank(piece.to - piece.from);
+        let cached = (partition.clone(), piece.segment_base, piece.to);
+        self.0.settling.cached.borrow_mut().push_back(cached);
+        self.evict();
+    }
+
+    /// Forgets the oldest settled batches while the cache is over its budget.
+    fn evict(&self) {
+        let settling = &self.0.settling;
+        while settling.cached_bytes.get() > settling.cached_bytes_max {
+            let Some((partition, segment_base, to)) = settling.cached.borrow_mut().pop_front() else {
+                return;
+            };
+            let mut state = partition.state.borrow_mut();
+            let before = state.log.tail().backing_bytes();
+            state.log.tail_mut().evict_up_to(segment_base, to);
+            let freed = before.saturating_sub(state.log.tail().backing_bytes());
+            drop(state);
+            settling.uncached(freed);
+        }
+    }
+}
+
+/// How far to settle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Whole blocks.
+    Blocks,
+    /// To the last byte, with the files cut to length: at a clean stop.
+    Everything,
+}
+
+struct Piece {
+    segment_base: i64,
+    from: u64,
+    to: u64,
+    is_last_of_full: bool,
+}

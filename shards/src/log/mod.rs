@@ -5,5 +5,11 @@
 //! owns a log on its core drives them.
 
 pub mod epochs;
+pub mod index;
+pub mod retention;
+pub mod roll;
 pub mod segment_name;
 pub mod uuid_text;
+
+#[cfg(test)]
+mod test_random;

@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod epochs;
 pub mod index;
+pub mod producer;
 pub mod retention;
 pub mod roll;
 pub mod segment_name;

@@ -1,1 +1,3 @@
 //! The per-core engine of Corelog.
+
+pub mod log;

@@ -1,0 +1,150 @@
+//! When the active segment is closed and a new one begun, as Apache Kafka decides it.
+//!
+//! Purpose: one pure decision, taken before each append by the partition that owns the log.
+//! A segment without a batch is never rolled: the new one would have the same name.
+
+use super::index::SegmentIndex;
+
+/// The settings `segment.bytes`, `segment.ms` (less the partition's share of `segment.jitter.ms`)
+/// and `segment.index.bytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RollLimits {
+    pub segment_bytes: u32,
+    pub segment_ms: i64,
+    pub index_bytes: u32,
+}
+
+/// The active segment.
+#[derive(Clone, Copy, Debug)]
+pub struct ActiveSegment<'log> {
+    pub index: &'log SegmentIndex,
+    pub size_bytes: u32,
+    /// Largest timestamp of its first batch; negative if that carries none.
+    pub first_timestamp_ms: i64,
+    pub created_ms: i64,
+}
+
+/// What is about to be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    pub size_bytes: u32,
+    pub max_timestamp_ms: i64,
+    pub last_offset: i64,
+}
+
+/// Time counts from the first batch's timestamp to the new one's, so that replayed history rolls
+/// as it did at first; without timestamps, from the segment's creation to now.
+pub fn must_roll(
+    active: ActiveSegment<'_>,
+    limits: RollLimits,
+    incoming: Incoming,
+    now_ms: i64,
+) -> bool {
+    if active.size_bytes == 0 {
+        return false;
+    }
+    let size_bytes = u64::from(active.size_bytes) + u64::from(incoming.size_bytes);
+    let waited_ms = if active.first_timestamp_ms >= 0 {
+        incoming
+            .max_timestamp_ms
+            .saturating_sub(active.first_timestamp_ms)
+    } else {
+        now_ms.saturating_sub(active.created_ms)
+    };
+    size_bytes > u64::from(limits.segment_bytes)
+        || waited_ms > limits.segment_ms
+        || active.index.is_full(limits.index_bytes)
+        || !active.index.can_hold(incoming.last_offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::index::IndexedBatch;
+
+    const LIMITS: RollLimits = RollLimits {
+        segment_bytes: 1_000,
+        segment_ms: 500,
+        index_bytes: 1_024,
+    };
+    const INCOMING: Incoming = Incoming {
+        size_bytes: 100,
+        max_timestamp_ms: 10_000,
+        last_offset: 60,
+    };
+
+    fn active(index: &SegmentIndex, size_bytes: u32) -> ActiveSegment<'_> {
+        ActiveSegment {
+            index,
+            size_bytes,
+            first_timestamp_ms: 9_500,
+            created_ms: 0,
+        }
+    }
+
+    #[test]
+    fn by_size() {
+        let index = SegmentIndex::new(50);
+        assert!(!must_roll(active(&index, 900), LIMITS, INCOMING, 0));
+        assert!(must_roll(active(&index, 901), LIMITS, INCOMING, 0));
+        assert!(must_roll(active(&index, u32::MAX), LIMITS, INCOMING, 0));
+    }
+
+    #[test]
+    fn by_the_timestamps_of_batches_and_not_the_clock() {
+        let index = SegmentIndex::new(50);
+        let late = Incoming {
+            max_timestamp_ms: 10_001,
+            ..INCOMING
+        };
+        assert!(!must_roll(active(&index, 1), LIMITS, INCOMING, i64::MAX));
+        assert!(must_roll(active(&index, 1), LIMITS, late, 0));
+        let early = Incoming {
+            max_timestamp_ms: i64::MIN,
+            ..INCOMING
+        };
+        assert!(!must_roll(active(&index, 1), LIMITS, early, 0));
+    }
+
+    #[test]
+    fn by_the_clock_when_there_are_no_timestamps() {
+        let index = SegmentIndex::new(50);
+        let untimed = ActiveSegment {
+            first_timestamp_ms: -1,
+            created_ms: 1_000,
+            ..active(&index, 1)
+        };
+        assert!(!must_roll(untimed, LIMITS, INCOMING, 1_500));
+        assert!(must_roll(untimed, LIMITS, INCOMING, 1_501));
+    }
+
+    #[test]
+    fn by_a_full_index_or_an_offset_out_of_reach() {
+        let mut index = SegmentIndex::new(50);
+        let far = Incoming {
+            last_offset: 51 + i64::from(i32::MAX),
+            ..INCOMING
+        };
+        assert!(must_roll(active(&index, 1), LIMITS, far, 0));
+        for entry in 0..128 {
+            assert!(!must_roll(active(&index, 1), LIMITS, INCOMING, 0));
+            let batch = IndexedBatch {
+                last_offset: 50 + i64::from(entry),
+                position: (entry + 1) * 10,
+                max_timestamp_ms: -1,
+            };
+            index.append(batch, 0);
+        }
+        assert!(must_roll(active(&index, 1), LIMITS, INCOMING, 0));
+    }
+
+    #[test]
+    fn never_without_a_batch() {
+        let index = SegmentIndex::new(50);
+        let huge = Incoming {
+            size_bytes: u32::MAX,
+            ..INCOMING
+        };
+        assert!(!must_roll(active(&index, 0), LIMITS, huge, i64::MAX));
+    }
+}

@@ -1,3 +1,15 @@
-//! The per-core engine of Corelog.
+//! The per-core engine of Corelog: journal, logs, and the messages between cores.
+//!
+//! It knows record batches and nothing of Kafka's requests, replies and error codes. The modules, in
+//! the order of the data: [`io`] and [`runtime`] (the outside world), [`route`] and [`mesh`] (from
+//! core to core), [`shard`] (what one core does), [`partition`], [`journal`] (what makes records
+//! durable), [`log`] (where they stay).
 
+pub mod io;
+pub mod journal;
 pub mod log;
+pub mod mesh;
+pub mod partition;
+pub mod route;
+pub mod runtime;
+pub mod shard;

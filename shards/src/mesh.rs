@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashSet;
 
-use crate::io::{Completer, Io, LaneReceiver, LaneSender, Notify, Slot, slot};
+use crate::io::{Completer, ConnectedReceiver, ConnectedSender, Io, LaneReceiver, LaneSender, Notify, Slot, slot};
 use crate::route::ShardId;
 use crate::shard::message::{Reply, Request, WatchId};
 
@@ -38,7 +38,7 @@ pub enum Message {
 
 /// What one shard knows of one other.
 struct Peer {
-    sender: LaneSender<Message>,
+    sender: ConnectedSender<Message>,
     waiting: RefCell<Waiting>,
     credit: Notify,
     wakes: RefCell<FxHashSet<WatchId>>,
@@ -81,24 +81,26 @@ pub fn lanes(shards: usize) -> Vec<Ends> {
 
 impl Mesh {
     /// Connects a shard's lanes; waits for all others to do so.
-    pub async fn connect(io: &Io, ends: Ends) -> (Self, Vec<(ShardId, LaneReceiver<Message>)>) {
+    pub async fn connect(io: &Io, ends: Ends) -> (Self, Vec<(ShardId, ConnectedReceiver<Message>)>) {
+        // All ends are announced before any is waited for: the others wait as well.
+        let announced = |sender: LaneSender<Message>| sender.connect(io);
+        let senders: Vec<_> = ends.senders.into_iter().map(|sender| sender.map(announced)).collect();
+        let announced = |receiver: LaneReceiver<Message>| receiver.connect(io);
+        let receivers: Vec<_> = ends.receivers.into_iter().map(|receiver| receiver.map(announced)).collect();
         let mut peers = Vec::new();
-        for sender in ends.senders {
-            let Some(mut sender) = sender else {
-                peers.push(None);
-                continue;
-            };
-            sender.connect(io).await;
-            peers.push(Some(Peer::new(sender)));
+        for sender in senders {
+            peers.push(match sender {
+                Some(sender) => Some(Peer::new(sender.await)),
+                None => None,
+            });
         }
-        let mut receivers = Vec::new();
-        for (from, receiver) in ends.receivers.into_iter().enumerate() {
-            if let Some(mut receiver) = receiver {
-                receiver.connect(io).await;
-                receivers.push((from, receiver));
+        let mut connected = Vec::new();
+        for (from, receiver) in receivers.into_iter().enumerate() {
+            if let Some(receiver) = receiver {
+                connected.push((from, receiver.await));
             }
         }
-        (Self { peers }, receivers)
+        (Self { peers }, connected)
     }
 
     fn peer(&self, shard: ShardId) -> &Peer {
@@ -149,7 +151,7 @@ impl Mesh {
 }
 
 impl Peer {
-    fn new(sender: LaneSender<Message>) -> Self {
+    fn new(sender: ConnectedSender<Message>) -> Self {
         Self {
             sender,
             waiting: RefCell::new(Waiting::new(REQUESTS_MAX)),
@@ -160,10 +162,9 @@ impl Peer {
     }
 
     fn send(&self, message: Message) {
-        // During the stop of a process the other end may be gone; nobody waits for it then.
-        if self.sender.try_send(message).is_err() {
-            assert!(self.sender.is_closed(), "credits keep a lane from overflowing");
-        }
+        // Credits keep a lane from overflowing; a refusal means that the other shard has stopped, and
+        // then nobody waits for the message.
+        let _ = self.sender.try_send(message);
     }
 
     fn send_request(&self, id: u32, request: Request) -> Slot<Reply> {
@@ -203,7 +204,7 @@ impl Waiting {
 }
 
 /// Messages that came in together: drained in batches, so that a pass of the reactor serves many.
-pub async fn drain(receiver: &LaneReceiver<Message>, into: &mut VecDeque<Message>, most: usize) -> bool {
+pub async fn drain(receiver: &mut ConnectedReceiver<Message>, into: &mut VecDeque<Message>, most: usize) -> bool {
     let Some(first) = receiver.recv().await else {
         return false;
     };

@@ -141,7 +141,7 @@ pub async fn make_slot(io: &Io, path: &Path, file_bytes: u64) -> io::Result<()> 
         file.sync().await
     };
     let made = made.await;
-    file.close().await;
+    let made = file.close().await.and(made);
     if made.is_err() {
         // What was reserved so far goes back; if even that fails, the next attempt reuses the file.
         let _ = io.remove_file(path).await;
@@ -171,6 +171,5 @@ pub async fn zero_slot(io: &Io, path: &Path, file_bytes: u64) -> io::Result<()> 
     if result.is_ok() {
         result = file.sync().await;
     }
-    file.close().await;
-    result
+    file.close().await.and(result)
 }

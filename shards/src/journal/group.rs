@@ -119,14 +119,12 @@ impl GroupHeader {
     }
 }
 
-/// What an entry does to its partition.
+/// What an entry does to its partition. 2 is kept for truncation, which replication will need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum EntryKind {
     /// Record batches at a position of a segment.
     Append = 1,
-    /// Everything at and after an offset is gone.
-    Truncate = 2,
     /// A leader epoch begins.
     LeaderEpoch = 3,
     /// The log start offset moved.
@@ -141,7 +139,6 @@ impl EntryKind {
     fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             1 => Self::Append,
-            2 => Self::Truncate,
             3 => Self::LeaderEpoch,
             4 => Self::LogStart,
             5 => Self::Drop,

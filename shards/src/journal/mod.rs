@@ -25,10 +25,7 @@ pub mod group;
 pub mod recovery;
 mod writer;
 
-#[cfg(test)]
-mod tests;
-
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
@@ -39,6 +36,7 @@ use bytes::Bytes;
 
 use crate::io::{Io, Notify};
 use files::Files;
+use crate::log::batch::header::HEADER_BYTES;
 use group::EntryHead;
 
 /// Place of an entry in its queue. Completed in order; 0 is before the first.
@@ -84,20 +82,38 @@ pub struct Entry {
     pub durability: Durability,
 }
 
-/// Up to 16 bytes held in place.
-#[derive(Clone, Copy, Debug, Default)]
+/// A few bytes held in place: enough for a batch's place and its header.
+#[derive(Clone, Copy, Debug)]
 pub struct Inline {
-    bytes: [u8; 16],
+    bytes: [u8; 16 + HEADER_BYTES],
     len: u8,
 }
 
+impl Default for Inline {
+    fn default() -> Self {
+        Self {
+            bytes: [0; 16 + HEADER_BYTES],
+            len: 0,
+        }
+    }
+}
+
 impl Inline {
-    /// Two numbers, as an append's place in its segment.
+    /// Two numbers.
     pub fn pair(a: u64, b: u64) -> Self {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&a.to_be_bytes());
-        bytes[8..].copy_from_slice(&b.to_be_bytes());
-        Self { bytes, len: 16 }
+        let mut inline = Self::default();
+        inline.bytes[..8].copy_from_slice(&a.to_be_bytes());
+        inline.bytes[8..16].copy_from_slice(&b.to_be_bytes());
+        inline.len = 16;
+        inline
+    }
+
+    /// A batch's place in its segment, and its header as it is stored.
+    pub fn place(segment_base: i64, position: u64, header: &[u8; HEADER_BYTES]) -> Self {
+        let mut inline = Self::pair(segment_base as u64, position);
+        inline.bytes[16..].copy_from_slice(header);
+        inline.len = 16 + HEADER_BYTES as u8;
+        inline
     }
 
     /// The bytes.
@@ -201,6 +217,9 @@ pub struct Journal {
     room: Notify,
     /// A file may have to be made.
     prepare: Notify,
+    end: Notify,
+    has_ended: Cell<bool>,
+    carried_synced: Cell<Ticket>,
 }
 
 impl Journal {
@@ -219,6 +238,9 @@ impl Journal {
             work: Notify::new(),
             room: Notify::new(),
             prepare: Notify::new(),
+            end: Notify::new(),
+            has_ended: Cell::new(false),
+            carried_synced: Cell::new(carried),
         })
     }
 
@@ -255,6 +277,11 @@ impl Journal {
     /// Whether a failure has ended this journal.
     pub fn is_poisoned(&self) -> bool {
         self.pending.borrow().poisoned
+    }
+
+    /// The newest carried ticket on stable storage.
+    pub fn carried_synced(&self) -> Ticket {
+        self.carried_synced.get()
     }
 
     /// Files that are free or may still be made.

@@ -168,7 +168,7 @@ async fn list_files(io: &Io, dir: &Path, id: u32) -> Result<(Vec<FoundFile>, Vec
             Some(first) => found.push(FoundFile { slot, path, len, first }),
             None => blank.push(slot),
         }
-        reader.file.close().await;
+        reader.close().await?;
     }
     Ok((found, blank))
 }
@@ -237,7 +237,7 @@ impl Scan<'_> {
                 slice = self.io.slice();
             }
         }
-        reader.file.close().await;
+        reader.close().await?;
         Ok(())
     }
 
@@ -327,6 +327,10 @@ impl Reader {
             window: Vec::new(),
             window_at: 0,
         })
+    }
+
+    async fn close(self) -> Result<(), RecoveryError> {
+        self.file.close().await.map_err(|error| RecoveryError::Io(self.path, error))
     }
 
     /// Makes `len` bytes at `at` available, as far as the file has them.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::files::{Active, make_slot, open_slot, slot_path, zero_slot};
 use super::group::{BLOCK, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
 use super::{Durability, Entry, GroupEvents, Journal, Ticket};
-use crate::io::DmaBuf;
+use crate::io::DmaBuffer;
 
 /// A group takes no further entry once it has this many bytes.
 const GROUP_BYTES_TARGET: usize = 2 << 20;
@@ -64,6 +64,19 @@ impl Journal {
 
     /// Writes groups until [`Journal::close`] or a failure. One call for a journal.
     pub async fn run(self: Rc<Self>, events: Rc<dyn GroupEvents>) {
+        self.write_groups(&*events).await;
+        self.has_ended.set(true);
+        self.end.notify_all();
+    }
+
+    /// Waits until [`Journal::run`] has finished.
+    pub async fn ended(&self) {
+        while !self.has_ended.get() {
+            self.end.notified().await;
+        }
+    }
+
+    async fn write_groups(&self, events: &dyn GroupEvents) {
         let next = self.files.borrow().next_group;
         let mut chain = Chain {
             previous: 0,
@@ -73,8 +86,8 @@ impl Journal {
             unsynced_appends: None,
             unsynced_carried: None,
         };
-        while let Some(batch) = self.next_batch(&*events).await {
-            if let Err(error) = self.write_batch(batch, &mut chain, &*events).await {
+        while let Some(batch) = self.next_batch(events).await {
+            if let Err(error) = self.write_batch(batch, &mut chain, events).await {
                 self.pending.borrow_mut().poisoned = true;
                 tracing::error!(
                     journal = self.config.id,
@@ -86,7 +99,7 @@ impl Journal {
             }
         }
         // What was only written becomes stable before a clean end.
-        if let Err(error) = self.sync_active(&mut chain, &*events).await {
+        if let Err(error) = self.sync_active(&mut chain, events).await {
             events.failed(&error);
         }
     }
@@ -284,15 +297,15 @@ impl Journal {
             chain.unsynced_carried = Some(batch.carried_through);
         }
         if durable_write {
-            chain.completed(events);
+            self.completed(chain, events);
         } else if sync {
             handles.plain.sync().await?;
-            chain.completed(events);
+            self.completed(chain, events);
         }
         Ok(())
     }
 
-    fn encode(&self, mut header: GroupHeader, batch: &Batch, padded: usize) -> (DmaBuf, u32) {
+    fn encode(&self, mut header: GroupHeader, batch: &Batch, padded: usize) -> (DmaBuffer, u32) {
         let mut buffer = self.io.buffer(padded);
         let mut at = HEADER_LEN;
         for entry in &batch.entries {
@@ -338,6 +351,18 @@ impl Journal {
         Ok(())
     }
 
+    /// Everything written so far is on stable storage.
+    fn completed(&self, chain: &mut Chain, events: &dyn GroupEvents) {
+        chain.synced = chain.written;
+        if let Some(through) = chain.unsynced_appends.take() {
+            events.synced(through);
+        }
+        if let Some(through) = chain.unsynced_carried.take() {
+            self.carried_synced.set(through);
+            events.carried(through);
+        }
+    }
+
     async fn sync_active(&self, chain: &mut Chain, events: &dyn GroupEvents) -> io::Result<()> {
         if chain.synced == chain.written {
             return Ok(());
@@ -345,22 +370,9 @@ impl Journal {
         let handles = self.files.borrow().active.as_ref().map(|active| active.handles.clone());
         if let Some(handles) = handles {
             handles.plain.sync().await?;
-            chain.completed(events);
+            self.completed(chain, events);
         }
         Ok(())
-    }
-}
-
-impl Chain {
-    /// Everything written so far is on stable storage.
-    fn completed(&mut self, events: &dyn GroupEvents) {
-        self.synced = self.written;
-        if let Some(through) = self.unsynced_appends.take() {
-            events.synced(through);
-        }
-        if let Some(through) = self.unsynced_carried.take() {
-            events.carried(through);
-        }
     }
 }
 

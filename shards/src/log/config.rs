@@ -8,7 +8,7 @@ use crate::journal::Durability;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
     /// A segment is rolled before it grows past this.
-    pub segment_bytes: u64,
+    pub segment_bytes: u32,
     /// A segment is rolled when its first record is this old.
     pub segment_ms: i64,
     /// Room for the offset index of a segment.

@@ -15,13 +15,15 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::batch::{BatchHeader, HEADER_BYTES, NO_SEQUENCE, Stamp, TimestampType};
+use super::batch::header::{HEADER_BYTES, NO_SEQUENCE};
+use super::batch::{BatchHeader, Stamp, TimestampType};
 use super::config::LogConfig;
 use super::epochs::LeaderEpochs;
 use super::index::{IndexedBatch, SegmentIndex};
-use super::producer::{BatchFacts, Check, ProducerError, ProducerTable};
+use super::producer::{AppendedAt, Check, ProducerBatch, ProducerError, ProducerTable};
+use super::roll::{ActiveSegment, Incoming, RollLimits, must_roll};
 use super::segment::Segment;
-use super::tail::Tail;
+use super::tail::{ReadLimits, SegmentPosition, Tail, TailBatch};
 
 /// A batch has its place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +78,7 @@ impl Log {
             config,
             segments: Vec::new(),
             index: SegmentIndex::new(0),
-            tail: Tail::new(),
+            tail: Tail::new(0),
             producers: ProducerTable::new(),
             epochs: LeaderEpochs::new(),
             start: 0,
@@ -119,21 +121,14 @@ impl Log {
         &self.tail
     }
 
-    /// Recent batches, to evict some.
-    pub fn tail_mut(&mut self) -> &mut Tail {
-        &mut self.tail
+    /// Forgets batches that are settled, until so many bytes of memory are free.
+    pub fn evict(&mut self, segment_base: i64, settled: u64, wanted_bytes: usize) -> usize {
+        self.tail.evict(SegmentPosition::new(segment_base, settled as u32), wanted_bytes)
     }
 
     /// Bytes of all segments.
     pub fn size_bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
-    }
-
-    /// Bytes that no segment file holds yet.
-    pub fn unsettled_bytes(&self) -> u64 {
-        let unsettled = |segment: &&Segment| !segment.is_finished;
-        let open = self.segments.iter().rev().take_while(unsettled);
-        open.map(|segment| segment.bytes - segment.settled).sum()
     }
 
     /// Appends one batch that was checked already: gives it its offsets, notes what it says.
@@ -144,7 +139,7 @@ impl Log {
         now_ms: i64,
     ) -> Result<Outcome, ProducerError> {
         let header = BatchHeader::parse(batch).expect("a batch was checked before it got here");
-        if let Some(duplicate) = self.check_producer(&header, now_ms)? {
+        if let Some(duplicate) = self.check_producer(&header)? {
             return Ok(duplicate);
         }
         let timestamp_type = self.config.timestamp_type;
@@ -167,81 +162,316 @@ impl Log {
             header: bytes,
             log_append_time_ms,
         };
-        self.install(&bytes, &batch.slice(HEADER_BYTES..));
+        self.install(&bytes, &batch.slice(HEADER_BYTES..), now_ms);
         Ok(Outcome::Placed(placed))
     }
 
-    fn check_producer(&self, header: &BatchHeader<'_>, now_ms: i64) -> Result<Option<Outcome>, ProducerError> {
+    fn check_producer(&self, header: &BatchHeader<'_>) -> Result<Option<Outcome>, ProducerError> {
         if !header.has_producer_id() || header.base_sequence() == NO_SEQUENCE {
             return Ok(None);
         }
-        let facts = facts(header, now_ms);
-        Ok(match self.producers.check(&facts)? {
+        let uses_broker_time = self.config.timestamp_type == TimestampType::LogAppendTime;
+        Ok(match self.producers.check(&producer_batch(header))? {
             Check::Append => None,
             Check::Duplicate(first) => Some(Outcome::Duplicate {
-                base_offset: first.base_offset,
+                base_offset: first.base_offset(),
                 last_offset: first.last_offset,
-                log_append_time_ms: (self.config.timestamp_type == TimestampType::LogAppendTime)
-                    .then_some(first.timestamp_ms),
+                log_append_time_ms: uses_broker_time.then_some(first.max_timestamp_ms),
             }),
         })
     }
 
     /// Notes a batch at the end of the active segment: the one way in, live and in recovery.
-    pub fn install(&mut self, header_bytes: &[u8; HEADER_BYTES], records: &Bytes) {
+    pub fn install(&mut self, header_bytes: &[u8; HEADER_BYTES], records: &Bytes, now_ms: i64) {
         let header = BatchHeader::parse(header_bytes).expect("a batch was checked before it got here");
         assert!(header.base_offset() >= self.end, "offsets never go back");
-        let (last_offset, max_timestamp) = (header.last_offset(), header.max_timestamp());
         let active = self.segments.last_mut().expect("there is an active segment");
         let position = active.bytes;
-        active.note(&header);
-        self.index.append(
-            IndexedBatch {
-                position: position as u32,
-                last_offset,
-                max_timestamp_ms: max_timestamp,
-                size_bytes: header.size_bytes() as u32,
-            },
-            self.config.index_interval_bytes,
-        );
-        self.tail.push(active.base_offset, position, &header, header_bytes, records);
-        self.epochs.assign(header.leader_epoch(), header.base_offset());
-        if header.has_producer_id() {
-            self.producers.apply(&facts(&header, max_timestamp));
-        }
-        self.end = last_offset + 1;
-    }
-
-    /// Begins a new segment where Kafka would: size, age of the first record, a full index, or an
-    /// offset too far from the base.
-    fn roll_if_due(&mut self, header: &BatchHeader<'_>, now_ms: i64) {
-        let due = match self.segments.last() {
-            None => true,
-            Some(active) => {
-                let grown = active.bytes + header.size_bytes() as u64;
-                active.bytes > 0
-                    && (grown > self.config.segment_bytes
-                        || active.is_older_than(self.config.segment_ms, header.max_timestamp(), now_ms)
-                        || self.index.is_full(self.config.segment_index_bytes)
-                        || !self.index.can_hold(header.last_offset()))
-            }
+        active.note(&header, now_ms);
+        let indexed = IndexedBatch {
+            last_offset: header.last_offset(),
+            position: position as u32,
+            max_timestamp_ms: header.max_timestamp(),
         };
+        self.index.append(indexed, self.config.index_interval_bytes);
+        let segment_base = active.base_offset;
+        self.remember(segment_base, position, header_bytes, records);
+        self.epochs.assign(header.leader_epoch(), header.base_offset());
+        if header.has_producer_id() && !header.is_control() {
+            let at = AppendedAt {
+                base_offset: header.base_offset(),
+                max_timestamp_ms: header.max_timestamp(),
+                now_ms,
+            };
+            self.producers.apply(&producer_batch(&header), at);
+        }
+        self.end = header.next_offset();
+    }
+
+    /// Takes a batch from the journal. What the log has already is passed over; `false` if the batch
+    /// does not fit behind what is there.
+    pub fn replay(&mut self, place: (i64, u64), header_bytes: &[u8; HEADER_BYTES], records: &Bytes, now_ms: i64) -> bool {
+        let (segment_base, position) = place;
+        let Ok(header) = BatchHeader::parse(header_bytes) else {
+            return false;
+        };
+        if header.base_offset() < self.end {
+            return header.next_offset() <= self.end;
+        }
+        if self.segments.last().is_none_or(|active| active.base_offset < segment_base) {
+            self.roll_at(segment_base, now_ms);
+        }
+        let active = self.segments.last().expect("there is an active segment now");
+        if (active.base_offset, active.bytes) != (segment_base, position) {
+            return false;
+        }
+        self.install(header_bytes, records, now_ms);
+        true
+    }
+
+    /// Keeps a batch in memory.
+    pub(super) fn remember(&mut self, segment_base: i64, position: u64, header: &[u8; HEADER_BYTES], records: &Bytes) {
+        self.tail.push(TailBatch {
+            at: SegmentPosition::new(segment_base, position as u32),
+            header: *header,
+            records: records.clone(),
+            records_backing_bytes: records.len(),
+        });
+    }
+
+    fn roll_if_due(&mut self, header: &BatchHeader<'_>, now_ms: i64) {
+        let due = self.segments.last().is_none_or(|active| {
+            let active = ActiveSegment {
+                index: &self.index,
+                size_bytes: active.bytes as u32,
+                first_timestamp_ms: active.first_timestamp_ms,
+                created_ms: active.created_ms,
+            };
+            let limits = RollLimits {
+                segment_bytes: self.config.segment_bytes,
+                segment_ms: self.config.segment_ms,
+                index_bytes: self.config.segment_index_bytes,
+            };
+            let incoming = Incoming {
+                size_bytes: header.size_bytes() as u32,
+                max_timestamp_ms: header.max_timestamp(),
+                last_offset: header.last_offset(),
+            };
+            must_roll(active, limits, incoming, now_ms)
+        });
         if due {
-            self.roll(now_ms);
+            self.roll_at(self.end, now_ms);
         }
     }
 
-    /// Begins a new segment at the end of the log.
-    pub fn roll(&mut self, now_ms: i64) {
-        self.roll_at(self.end, now_ms);
-    }
-
-    /// Begins a segment with this base offset, as recovery finds it in the journal.
+    /// Begins a segment with this base offset: the end of the log, or what the journal says.
     pub fn roll_at(&mut self, base_offset: i64, now_ms: i64) {
-        let sealed = std::mem::replace(&mut self.index, SegmentIndex::new(base_offset));
+        let full = std::mem::replace(&mut self.index, SegmentIndex::new(base_offset));
         if let Some(active) = self.segments.last_mut() {
-            active.seal(sealed);
+            active.seal(full);
         }
         self.segments.push(Segment::new(base_offset, now_ms));
+    }
+
+    /// The segment with this base offset.
+    pub fn segment(&self, base_offset: i64) -> Option<&Segment> {
+        let at = self.segments.binary_search_by_key(&base_offset, |segment| segment.base_offset);
+        at.ok().map(|at| &self.segments[at])
+    }
+
+    /// The segment with this base offset, to note what was done to its files.
+    pub fn segment_mut(&mut self, base_offset: i64) -> Option<&mut Segment> {
+        let at = self.segments.binary_search_by_key(&base_offset, |segment| segment.base_offset);
+        at.ok().map(|at| &mut self.segments[at])
+    }
+
+    /// The index of a segment that is not finished.
+    pub fn index_in_memory(&self, base_offset: i64) -> Option<&SegmentIndex> {
+        let active = self.segments.last()?;
+        if active.base_offset == base_offset {
+            return Some(&self.index);
+        }
+        self.segment(base_offset)?.sealed_index.as_deref()
+    }
+
+    /// Whether a segment takes no more batches and is not finished.
+    pub fn has_full_segment_to_settle(&self) -> bool {
+        self.unfinished().any(|segment| segment.sealed_index.is_some())
+    }
+
+    fn unfinished(&self) -> impl Iterator<Item = &Segment> {
+        let first = self.segments.iter().rposition(|segment| segment.is_finished).map_or(0, |at| at + 1);
+        self.segments[first..].iter()
+    }
+
+    /// Bytes that no segment file holds yet.
+    pub fn unsettled_bytes(&self) -> u64 {
+        self.unfinished().map(|segment| segment.bytes - segment.settled).sum()
+    }
+
+    /// What segment files do not hold, from the batch on that is not all there.
+    pub fn unsettled_pieces(&self) -> Vec<UnsettledPiece> {
+        self.unfinished()
+            .map(|segment| {
+                let settled = SegmentPosition::new(segment.base_offset, segment.settled as u32);
+                let (position, bytes) = self.tail.slices_from(settled, segment.bytes as u32);
+                UnsettledPiece {
+                    segment_base: segment.base_offset,
+                    position: u64::from(position),
+                    bytes,
+                }
+            })
+            .collect()
+    }
+
+    /// Copies bytes of an unfinished segment.
+    pub fn copy_out(&self, segment_base: i64, position: u64, out: &mut [u8]) {
+        let found = self.tail.copy_to(SegmentPosition::new(segment_base, position as u32), out);
+        assert!(found, "what is not settled is in memory");
+    }
+
+    /// Bytes from `offset` to `upper`, at most `most`: exact in memory, by the index on disk.
+    pub fn bytes_between(&self, offset: i64, upper: i64, most: usize) -> usize {
+        let limits = ReadLimits {
+            max_bytes: most,
+            first_batch_always: true,
+            up_to_offset: upper,
+        };
+        if let Some(bytes) = self.tail.probe(offset, limits) {
+            return bytes;
+        }
+        let at = self.segment_at(offset);
+        let behind: u64 = self.segments[at + 1..].iter().map(|segment| segment.bytes).sum();
+        let here = match self.index_in_memory(self.segments[at].base_offset) {
+            Some(index) => self.segments[at].bytes - u64::from(index.position_for_offset(offset)),
+            None => self.segments[at].bytes,
+        };
+        usize::try_from(behind + here).unwrap_or(usize::MAX).clamp(1, most.max(1))
+    }
+
+    /// Place of the segment that holds `offset`, or of the next one.
+    fn segment_at(&self, offset: i64) -> usize {
+        let behind = self.segments.partition_point(|segment| segment.base_offset <= offset);
+        behind.saturating_sub(1)
+    }
+
+    /// Where batches from `offset` on are; below `upper` only.
+    pub fn find(&self, offset: i64, bytes_max: usize, at_least_one: bool, upper: i64) -> Found {
+        if offset >= upper {
+            return Found::Memory(Vec::new());
+        }
+        let limits = ReadLimits {
+            max_bytes: bytes_max,
+            first_batch_always: at_least_one,
+            up_to_offset: upper,
+        };
+        if let Some(read) = self.tail.read(offset, limits) {
+            return Found::Memory(read.slices);
+        }
+        let at = self.segment_at(offset);
+        let segment = &self.segments[at];
+        Found::Disk(DiskPlace {
+            segment_base: segment.base_offset,
+            limit: segment.settled,
+            next_base: self.segments.get(at + 1).map(|next| next.base_offset),
+        })
+    }
+
+    /// Moves the log start; segments stay until [`Log::remove_front`].
+    pub fn set_start(&mut self, offset: i64) {
+        assert!(offset <= self.end, "the log starts at its end at the latest");
+        if offset > self.start {
+            self.start = offset;
+            self.epochs.truncate_from_start(offset);
+            self.producers.on_log_start(offset);
+        }
+    }
+
+    /// Forgets the oldest segments.
+    pub fn remove_front(&mut self, count: usize) -> Vec<Segment> {
+        if count == 0 {
+            return Vec::new();
+        }
+        assert!(count < self.segments.len(), "the active segment stays");
+        let removed: Vec<Segment> = self.segments.drain(..count).collect();
+        if let Some(first) = self.segments.first() {
+            self.tail.drop_segments_below(first.base_offset);
+        }
+        removed
+    }
+
+    /// Forgets producers that were silent for too long.
+    pub fn expire_producers(&mut self, now_ms: i64, expiration_ms: i64) {
+        self.producers.expire(now_ms, expiration_ms);
+    }
+
+    /// A leader epoch begins at the end of the log.
+    pub fn begin_epoch(&mut self, epoch: i32) {
+        self.epochs.assign(epoch, self.end);
+    }
+
+    /// Restores a log from what a checkpoint or its files said.
+    pub(super) fn restore(config: Rc<LogConfig>, parts: Restored) -> Self {
+        Self {
+            config,
+            segments: parts.segments,
+            index: parts.index,
+            tail: Tail::new(parts.tail_start),
+            producers: parts.producers,
+            epochs: parts.epochs,
+            start: parts.start,
+            end: parts.end,
+        }
+    }
+}
+
+/// The parts of a log that is put together again.
+pub(super) struct Restored {
+    pub(super) segments: Vec<Segment>,
+    pub(super) index: SegmentIndex,
+    pub(super) producers: ProducerTable,
+    pub(super) epochs: LeaderEpochs,
+    pub(super) start: i64,
+    pub(super) end: i64,
+    /// First offset that is kept in memory.
+    pub(super) tail_start: i64,
+}
+
+/// Bytes of one segment that are only in memory.
+pub struct UnsettledPiece {
+    /// Base offset of the segment.
+    pub segment_base: i64,
+    /// Where the bytes begin: at a batch.
+    pub position: u64,
+    /// The bytes, in order.
+    pub bytes: Vec<Bytes>,
+}
+
+/// Where batches are.
+pub enum Found {
+    /// Here.
+    Memory(Vec<Bytes>),
+    /// In a file.
+    Disk(DiskPlace),
+}
+
+/// A segment file to read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskPlace {
+    /// Base offset of the segment.
+    pub segment_base: i64,
+    /// The file holds batches up to here.
+    pub limit: u64,
+    /// Base offset of the next segment.
+    pub next_base: Option<i64>,
+}
+
+fn producer_batch(header: &BatchHeader<'_>) -> ProducerBatch {
+    ProducerBatch {
+        producer_id: header.producer_id(),
+        epoch: header.producer_epoch(),
+        base_sequence: header.base_sequence(),
+        last_offset_delta: header.last_offset_delta(),
+        transactional: header.is_transactional(),
     }
 }

@@ -5,13 +5,21 @@
 //! owns a log on its core drives them.
 
 pub mod batch;
+pub mod config;
 pub mod epochs;
 pub mod index;
+#[expect(clippy::module_inception, reason = "the log of a partition is the thing this module is about")]
+mod log;
 pub mod producer;
 pub mod retention;
 pub mod roll;
+pub mod segment;
 pub mod segment_name;
+pub mod snapshot;
+pub mod tail;
 pub mod uuid_text;
+
+pub use log::{DiskPlace, Found, Log, Outcome, Placed, UnsettledPiece};
 
 #[cfg(test)]
 mod test_random;

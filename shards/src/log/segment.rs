@@ -1,6 +1,7 @@
 //! What is known of one segment without opening its files.
 
-use super::batch::{BatchHeader, NO_TIMESTAMP};
+use super::batch::BatchHeader;
+use super::batch::header::NO_TIMESTAMP;
 use super::index::SegmentIndex;
 
 /// One segment of a log. The bytes are in a file as far as `settled`, and behind that in memory and
@@ -22,6 +23,9 @@ pub struct Segment {
     pub first_timestamp_ms: i64,
     /// When it was begun, by the clock of this machine.
     pub created_ms: i64,
+    /// Age counts from here: the largest timestamp, or the time of the last append where no record
+    /// carries one.
+    pub newest_ms: i64,
     /// The index of a full segment until it is in a file.
     pub sealed_index: Option<Box<SegmentIndex>>,
 }
@@ -38,28 +42,19 @@ impl Segment {
             max_timestamp_ms: NO_TIMESTAMP,
             first_timestamp_ms: NO_TIMESTAMP,
             created_ms,
+            newest_ms: created_ms,
             sealed_index: None,
         }
     }
 
     /// Counts a batch at the end.
-    pub fn note(&mut self, header: &BatchHeader<'_>) {
+    pub fn note(&mut self, header: &BatchHeader<'_>, now_ms: i64) {
         if self.bytes == 0 {
             self.first_timestamp_ms = header.max_timestamp();
         }
         self.bytes += header.size_bytes() as u64;
         self.max_timestamp_ms = self.max_timestamp_ms.max(header.max_timestamp());
-    }
-
-    /// Whether its first record is older than `segment_ms`, seen from the next record's timestamp, or
-    /// from the clock where records carry none (Kafka's `LogSegment.timeWaitedForRoll`).
-    pub fn is_older_than(&self, segment_ms: i64, next_timestamp_ms: i64, now_ms: i64) -> bool {
-        let waited_ms = if self.first_timestamp_ms >= 0 && next_timestamp_ms >= 0 {
-            next_timestamp_ms.saturating_sub(self.first_timestamp_ms)
-        } else {
-            now_ms.saturating_sub(self.created_ms)
-        };
-        waited_ms > segment_ms
+        self.newest_ms = if self.max_timestamp_ms >= 0 { self.max_timestamp_ms } else { now_ms };
     }
 
     /// Takes no more batches.

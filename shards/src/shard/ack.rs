@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::Shard;
 use super::message::{AppendError, Appended, Reply};
-use crate::io::Completer;
+use crate::io::{Completer, slot};
 use crate::journal::{Durability, GroupEvents, Ticket};
 use crate::mesh::Mesh;
 use crate::partition::Partition;
@@ -122,6 +122,19 @@ impl Shard {
             let Some((_, reply)) = reply else { break };
             reply.release(&self.0.mesh);
         }
+    }
+
+    /// Waits until the newest entry, which has this ticket, is on stable storage; `false` if it never
+    /// will be.
+    pub(super) async fn synced(&self, ticket: Ticket) -> bool {
+        let (completer, slot) = slot();
+        let reply = Unacknowledged {
+            to: ReplyTo::Local(completer),
+            results: Vec::new(),
+        };
+        self.0.acks.borrow_mut().wait(ticket, Durability::Sync, reply, &self.0.mesh);
+        slot.await;
+        !self.has_failed()
     }
 
     /// Moves a partition's high watermark and tells those who wait for it.

@@ -11,7 +11,7 @@ use super::message::{Append, AppendError, Appended, Reply, Request};
 use crate::io::{Slot, slot};
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline, Ticket};
-use crate::log::batch::HEADER_BYTES;
+use crate::log::batch::header::HEADER_BYTES;
 use crate::log::{Outcome, Placed};
 use crate::partition::Partition;
 use crate::route::ShardId;

@@ -11,17 +11,17 @@
 mod ack;
 mod append;
 mod fetch;
+mod folders;
+mod lifecycle;
 pub mod message;
 mod pump;
 mod query;
 mod reclaim;
 mod recovery;
 mod retention;
+mod seek;
 mod settle;
 mod store;
-
-#[cfg(test)]
-mod tests;
 
 pub use append::PendingAppend;
 pub use fetch::Waiter;

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::Shard;
 use super::ack::ReplyTo;
 use super::message::{Reply, Request};
-use crate::io::LaneReceiver;
+use crate::io::ConnectedReceiver;
 use crate::mesh::{self, Message};
 use crate::route::ShardId;
 
@@ -15,10 +15,10 @@ const BATCH: usize = 128;
 
 impl Shard {
     /// Serves one lane until the other shard is gone.
-    pub(super) async fn pump(self, from: ShardId, lane: LaneReceiver<Message>) {
+    pub(super) async fn pump(self, from: ShardId, mut lane: ConnectedReceiver<Message>) {
         let mut batch = VecDeque::with_capacity(BATCH);
         let mut slice = self.io().slice();
-        while mesh::drain(&lane, &mut batch, BATCH).await {
+        while mesh::drain(&mut lane, &mut batch, BATCH).await {
             while let Some(message) = batch.pop_front() {
                 self.take_message(from, message);
             }

@@ -13,8 +13,6 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::Shard;
 use super::settle::Reach;
 use crate::io::Notify;
@@ -35,6 +33,8 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(super) struct Reclaim {
     target: Cell<Ticket>,
     work: Notify,
+    /// A carried entry was synced.
+    carried: Notify,
     /// Release up to the first ticket when the second is synced.
     release: RefCell<Option<(Ticket, Ticket)>>,
 }
@@ -54,6 +54,7 @@ impl Shard {
     }
 
     pub(super) fn carried_through(&self, through: Ticket) {
+        self.0.reclaim.carried.notify_all();
         let due = {
             let mut release = self.0.reclaim.release.borrow_mut();
             match *release {
@@ -162,15 +163,11 @@ impl Shard {
     /// Queues the partition's state as its new anchor. What its files hold must be synced.
     pub(super) fn checkpoint(&self, partition: &Rc<Partition>) {
         let mut state = partition.state.borrow_mut();
-        let mut snapshot_bytes = Vec::new();
         let facts = snapshot::Facts {
             dir: &partition.dir,
             leader_epoch: partition.leader_epoch.get(),
         };
-        snapshot::encode(&facts, &state.log, &mut snapshot_bytes);
-        let mut pieces = vec![Bytes::from(snapshot_bytes)];
-        let tail_pieces = state.log.unsettled_pieces();
-        pieces.extend(tail_pieces);
+        let pieces = snapshot::encode(&facts, &state.log);
         let ticket = self.0.journal.carry(Entry {
             head: EntryHead {
                 kind: EntryKind::Checkpoint,
@@ -184,6 +181,16 @@ impl Shard {
         state.anchor = ticket;
         drop(state);
         self.0.anchors.borrow_mut().push_back((ticket, Rc::downgrade(partition)));
+    }
+
+    /// Queues the partition's state as its new anchor and waits until it is on stable storage, or
+    /// never will be.
+    pub(super) async fn checkpoint_synced(&self, partition: &Rc<Partition>) {
+        self.checkpoint(partition);
+        let ticket = partition.state.borrow().anchor;
+        while self.0.journal.carried_synced() < ticket && !self.has_failed() {
+            self.0.reclaim.carried.notified().await;
+        }
     }
 
     /// Releases the files up to `target` once every checkpoint queued so far is synced.

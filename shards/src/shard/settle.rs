@@ -62,6 +62,16 @@ impl Settling {
         self.cached_bytes.set(self.cached_bytes.get() + backing_bytes);
     }
 
+    /// Bytes went without being settled, or with their partition.
+    pub(super) fn forgot(&self, unsettled: u64, cached: usize) {
+        self.shrank(unsettled);
+        self.uncached(cached);
+    }
+
+    pub(super) fn wake_all(&self) {
+        self.work.notify_all();
+    }
+
     fn shrank(&self, unsettled: u64) {
         self.unsettled_bytes.set(self.unsettled_bytes.get().saturating_sub(unsettled));
     }
@@ -253,11 +263,8 @@ impl Shard {
             let Some((partition, segment_base, to)) = settling.cached.borrow_mut().pop_front() else {
                 return;
             };
-            let mut state = partition.state.borrow_mut();
-            let before = state.log.tail().backing_bytes();
-            state.log.tail_mut().evict_up_to(segment_base, to);
-            let freed = before.saturating_sub(state.log.tail().backing_bytes());
-            drop(state);
+            let wanted = settling.cached_bytes.get() - settling.cached_bytes_max;
+            let freed = partition.state.borrow_mut().log.evict(segment_base, to, wanted);
             settling.uncached(freed);
         }
     }

@@ -1,0 +1,202 @@
+//! A log's state as bytes: the body of a checkpoint entry.
+//!
+//! Everything but the records that segment files hold: names, bounds, segments, epochs, producers, a
+//! coarse index of segments that are not finished, and the bytes of those that no file holds.
+//! Restoring it takes no look at any file.
+
+use std::rc::Rc;
+
+use bytes::{Buf, BufMut, Bytes};
+
+use super::batch::{BatchHeader, BatchIter};
+use super::batch::header::HEADER_BYTES;
+use super::config::LogConfig;
+use super::epochs::LeaderEpochs;
+use super::index::{NO_TIMESTAMP, SegmentIndex};
+use super::log::{Log, Restored};
+use super::producer::ProducerTable;
+use super::segment::Segment;
+
+const VERSION: u8 = 1;
+/// Distance of the index entries that a snapshot keeps.
+const INDEX_STEP_BYTES: u32 = 1 << 20;
+
+/// What a checkpoint says beside the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// Name of the partition's folder.
+    pub dir: &'a str,
+    /// Epoch of its leader.
+    pub leader_epoch: i32,
+}
+
+/// The bytes are no snapshot of a version that this program knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// A restored log and what came with it.
+pub struct Snapshot {
+    /// Name of the partition's folder.
+    pub dir: String,
+    /// Epoch of its leader.
+    pub leader_epoch: i32,
+    /// The log.
+    pub log: Log,
+}
+
+/// The state of `log` as slices: one made here, and the bytes that only memory holds.
+pub fn encode(facts: &Facts<'_>, log: &Log) -> Vec<Bytes> {
+    let mut out = Vec::new();
+    out.put_u8(VERSION);
+    out.put_u16(u16::try_from(facts.dir.len()).expect("a folder's name is short"));
+    out.put_slice(facts.dir.as_bytes());
+    out.put_i32(facts.leader_epoch);
+    out.put_i64(log.start_offset());
+    out.put_i64(log.end_offset());
+    log.epochs().encode(&mut out);
+    log.producers().encode(&mut out);
+    out.put_u32(log.segments().len() as u32);
+    for segment in log.segments() {
+        put_segment(segment, log, &mut out);
+    }
+    let pieces = log.unsettled_pieces();
+    out.put_u32(pieces.len() as u32);
+    let mut slices = Vec::new();
+    for piece in pieces {
+        out.put_i64(piece.segment_base);
+        out.put_u64(piece.position);
+        out.put_u64(piece.bytes.iter().map(|bytes| bytes.len() as u64).sum());
+        slices.extend(piece.bytes);
+    }
+    let mut all = Vec::with_capacity(slices.len() + 1);
+    all.push(Bytes::from(out));
+    all.extend(slices);
+    all
+}
+
+fn put_segment(segment: &Segment, log: &Log, out: &mut Vec<u8>) {
+    out.put_i64(segment.base_offset);
+    out.put_u64(segment.bytes);
+    out.put_u64(segment.settled);
+    out.put_u8(u8::from(segment.is_finished));
+    out.put_i64(segment.max_timestamp_ms);
+    out.put_i64(segment.first_timestamp_ms);
+    out.put_i64(segment.created_ms);
+    out.put_i64(segment.newest_ms);
+    if !segment.is_finished {
+        let index = log.index_in_memory(segment.base_offset);
+        let (offsets, times) = index.map(|index| index.thinned(INDEX_STEP_BYTES)).unwrap_or_default();
+        out.put_u32(offsets.len() as u32);
+        out.put_slice(&offsets);
+        out.put_u32(times.len() as u32);
+        out.put_slice(&times);
+        let newest = index.and_then(SegmentIndex::max_timestamp);
+        out.put_i64(newest.map_or(NO_TIMESTAMP, |newest| newest.timestamp_ms));
+        out.put_i64(newest.map_or(0, |newest| newest.offset));
+    }
+}
+
+/// Restores a log from a checkpoint's body.
+pub fn decode(mut bytes: &[u8], config: Rc<LogConfig>) -> Result<Snapshot, Malformed> {
+    decode_parts(&mut bytes, config).ok_or(Malformed)
+}
+
+fn decode_parts(bytes: &mut &[u8], config: Rc<LogConfig>) -> Option<Snapshot> {
+    if bytes.try_get_u8().ok()? != VERSION {
+        return None;
+    }
+    let len = usize::from(bytes.try_get_u16().ok()?);
+    let dir = String::from_utf8(take(bytes, len)?.to_vec()).ok()?;
+    let leader_epoch = bytes.try_get_i32().ok()?;
+    let start = bytes.try_get_i64().ok()?;
+    let end = bytes.try_get_i64().ok()?;
+    let epochs = LeaderEpochs::decode(bytes).ok()?;
+    let producers = ProducerTable::decode(bytes).ok()?;
+    let count = bytes.try_get_u32().ok()?;
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut index = SegmentIndex::new(0);
+    for _ in 0..count {
+        let (segment, its_index) = take_segment(bytes)?;
+        if let Some(previous) = segments.last_mut()
+            && !previous.is_finished
+        {
+            previous.seal(std::mem::replace(&mut index, SegmentIndex::new(0)));
+        }
+        index = its_index;
+        segments.push(segment);
+    }
+    let pieces = take_pieces(bytes)?;
+    let tail_start = pieces.first().and_then(|(_, _, batches)| BatchHeader::parse(batches).ok());
+    let parts = Restored {
+        tail_start: tail_start.map_or(end, |header| header.base_offset()),
+        segments,
+        index,
+        producers,
+        epochs,
+        start,
+        end,
+    };
+    let mut log = Log::restore(config, parts);
+    for (base, mut position, batches) in pieces {
+        for batch in BatchIter::new(batches) {
+            let batch = batch.ok()?;
+            let (header, records) = batch.bytes().split_first_chunk::<HEADER_BYTES>()?;
+            log.remember(base, position, header, &Bytes::copy_from_slice(records));
+            position += batch.bytes().len() as u64;
+        }
+    }
+    Some(Snapshot { dir, leader_epoch, log })
+}
+
+fn take_segment(bytes: &mut &[u8]) -> Option<(Segment, SegmentIndex)> {
+    let mut segment = Segment::new(bytes.try_get_i64().ok()?, 0);
+    segment.bytes = bytes.try_get_u64().ok()?;
+    segment.settled = bytes.try_get_u64().ok()?;
+    segment.is_finished = bytes.try_get_u8().ok()? != 0;
+    segment.max_timestamp_ms = bytes.try_get_i64().ok()?;
+    segment.first_timestamp_ms = bytes.try_get_i64().ok()?;
+    segment.created_ms = bytes.try_get_i64().ok()?;
+    segment.newest_ms = bytes.try_get_i64().ok()?;
+    let mut index = SegmentIndex::new(segment.base_offset);
+    if !segment.is_finished {
+        let len = bytes.try_get_u32().ok()? as usize;
+        let offsets = take(bytes, len)?.to_vec();
+        let len = bytes.try_get_u32().ok()? as usize;
+        let times = take(bytes, len)?.to_vec();
+        let size = u32::try_from(segment.bytes).ok()?;
+        index = SegmentIndex::load(segment.base_offset, size, offsets, times).ok()?;
+        let (timestamp_ms, offset) = (bytes.try_get_i64().ok()?, bytes.try_get_i64().ok()?);
+        if timestamp_ms != NO_TIMESTAMP {
+            index.note_timestamp(timestamp_ms, offset);
+        }
+    }
+    Some((segment, index))
+}
+
+/// Base offset of a segment, position in it, and whole batches.
+type Piece<'a> = (i64, u64, &'a [u8]);
+
+fn take_pieces<'a>(bytes: &mut &'a [u8]) -> Option<Vec<Piece<'a>>> {
+    let count = bytes.try_get_u32().ok()?;
+    let mut places = Vec::new();
+    for _ in 0..count {
+        let base = bytes.try_get_i64().ok()?;
+        let position = bytes.try_get_u64().ok()?;
+        let len = usize::try_from(bytes.try_get_u64().ok()?).ok()?;
+        places.push((base, position, len));
+    }
+    let mut pieces = Vec::new();
+    for (base, position, len) in places {
+        let batches = take(bytes, len)?;
+        if !batches.is_empty() {
+            pieces.push((base, position, batches));
+        }
+    }
+    Some(pieces)
+}
+
+fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = bytes.split_at_checked(len)?;
+    *bytes = rest;
+    Some(taken)
+}

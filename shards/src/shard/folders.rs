@@ -1,0 +1,200 @@
+//! The folders of partitions: found at start, taken over from Apache Kafka, set aside and removed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::Shard;
+use super::message::ReadError;
+use super::store::{Store, storage};
+use crate::io::OpenMode;
+use crate::journal::group::BLOCK;
+use crate::log::Log;
+use crate::log::batch::header::HEADER_BYTES;
+use crate::log::batch::{Batch, BatchError};
+use crate::log::config::LogConfig;
+use crate::log::segment_name::{
+    DirPurpose, FileKind, PARTITION_METADATA, PartitionDir, SegmentFile, deleted_partition_dir, parse_partition_metadata,
+};
+use crate::partition::Partition;
+use crate::route::PartitionKey;
+
+/// Bytes read at a time.
+const STEP_BYTES: usize = 1 << 20;
+
+impl Store {
+    /// Notes which folders exist, so that new partitions need not look.
+    pub(super) async fn list_dirs(&self) -> io::Result<()> {
+        let entries = self.io().list_dir(self.log_dir()).await?;
+        let dirs = entries.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name);
+        *self.found_dirs().borrow_mut() = dirs.collect();
+        Ok(())
+    }
+
+    /// Takes over a partition that is not in a journal and whose segments lie in its folder: written
+    /// by Apache Kafka, or copied there. `None` if there is nothing.
+    pub(super) async fn import(
+        &self,
+        key: &PartitionKey,
+        dir: &str,
+        config: &Rc<LogConfig>,
+    ) -> Result<Option<Log>, ReadError> {
+        if !self.found_dirs().borrow_mut().remove(dir) {
+            return Ok(None);
+        }
+        let path = self.log_dir().join(dir);
+        let metadata = self.io().read_small(&path.join(PARTITION_METADATA)).await;
+        let topic = metadata.ok().and_then(|bytes| parse_partition_metadata(&String::from_utf8_lossy(&bytes)));
+        if topic.is_some_and(|topic| topic != key.topic) {
+            tracing::info!(dir, "the folder belongs to a topic that was deleted");
+            self.set_aside_dir(dir, key.topic).await.map_err(storage)?;
+            return Ok(None);
+        }
+        let mut bases: Vec<(i64, u64)> = self
+            .io()
+            .list_dir(&path)
+            .await
+            .map_err(storage)?
+            .iter()
+            .filter_map(|entry| Some((SegmentFile::parse(&entry.name)?, entry.len)))
+            .filter(|(file, _)| file.kind == FileKind::Log && !file.deleted)
+            .map(|(file, len)| (file.base_offset, len))
+            .collect();
+        bases.sort_unstable();
+        if bases.is_empty() {
+            return Ok(None);
+        }
+        let mut log = Log::new(config.clone());
+        for (base, len) in bases {
+            self.import_segment(&mut log, &path, base, len).await?;
+        }
+        tracing::info!(dir, end_offset = log.end_offset(), "took over segments from the folder");
+        Ok(Some(log))
+    }
+
+    /// Reads one segment and notes its batches; what is behind the last sound one is cut off.
+    async fn import_segment(&self, log: &mut Log, dir: &Path, base: i64, len: u64) -> Result<(), ReadError> {
+        let path = dir.join(SegmentFile::new(base, FileKind::Log).name());
+        let file = self.io().open(&path, OpenMode::READ_WRITE).await.map_err(storage)?;
+        let now_ms = self.io().wall_ms();
+        log.roll_at(base.max(log.end_offset()), now_ms);
+        let mut position = 0;
+        let mut wanted = STEP_BYTES;
+        while position < len {
+            let aligned = position - position % BLOCK as u64;
+            let chunk = file.read_at(aligned, wanted.next_multiple_of(BLOCK) + BLOCK).await.map_err(storage)?;
+            let chunk = chunk.get((position - aligned) as usize..).unwrap_or_default();
+            let mut at = 0;
+            let needs = loop {
+                match Batch::first(&chunk[at..]) {
+                    Ok(batch) if batch.check_crc().is_ok() && batch.header().base_offset() >= log.end_offset() => {
+                        log.note_stored(&batch, now_ms);
+                        at += batch.bytes().len();
+                    }
+                    Err(BatchError::Truncated { needed, .. }) => break Some(needed),
+                    _ => break None,
+                }
+            };
+            position += at as u64;
+            match needs {
+                Some(needed) if position + needed as u64 <= len => wanted = needed.max(STEP_BYTES),
+                _ => break,
+            }
+            self.io().yield_now().await;
+        }
+        if position < len {
+            tracing::warn!(file = %path.display(), position, len, "cut a segment at its last sound batch");
+            file.truncate(position).await.map_err(storage)?;
+        }
+        file.sync().await.map_err(storage)?;
+        log.finish_active(now_ms);
+        Ok(())
+    }
+
+    /// Renames a partition's folder, so that a topic of the same name can be made at once. Returns
+    /// the new name; `None` if there is no folder.
+    pub(super) async fn set_aside(&self, partition: &Partition, unique: Uuid) -> io::Result<Option<PathBuf>> {
+        self.forget_files(partition);
+        self.found_dirs().borrow_mut().remove(&*partition.dir);
+        self.set_aside_dir(&partition.dir, unique).await
+    }
+
+    async fn set_aside_dir(&self, dir: &str, unique: Uuid) -> io::Result<Option<PathBuf>> {
+        let Some(parsed) = PartitionDir::parse(dir) else {
+            return Ok(None);
+        };
+        let aside = self.log_dir().join(deleted_partition_dir(&parsed.topic, parsed.partition, unique));
+        match self.io().rename(&self.log_dir().join(dir), &aside).await {
+            Ok(()) => {
+                self.io().sync_dir(self.log_dir()).await?;
+                Ok(Some(aside))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a folder that was set aside.
+    pub(super) async fn remove_dir_with_files(&self, dir: &Path) {
+        let removed = async {
+            for entry in self.io().list_dir(dir).await? {
+                self.io().remove_file(&dir.join(&entry.name)).await?;
+            }
+            self.io().remove_dir(dir).await
+        };
+        if let Err(error) = removed.await {
+            tracing::warn!(dir = %dir.display(), %error, "cannot remove a folder that was set aside");
+        }
+    }
+}
+
+impl Log {
+    /// Notes a batch that a segment file holds already.
+    fn note_stored(&mut self, batch: &Batch<'_>, now_ms: i64) {
+        let (header, records) = batch.bytes().split_first_chunk::<HEADER_BYTES>().expect("a whole batch");
+        self.install(header, &Bytes::copy_from_slice(records), now_ms);
+        let active = self.segments().last().expect("a batch was installed").base_offset;
+        if let Some(segment) = self.segment_mut(active) {
+            segment.settled = segment.bytes;
+            let (base, settled) = (segment.base_offset, segment.settled);
+            self.evict(base, settled, usize::MAX);
+        }
+    }
+
+    /// The active segment is complete as it is in its file; the next batch begins another.
+    fn finish_active(&mut self, now_ms: i64) {
+        let end = self.end_offset();
+        let Some(active) = self.segments().last().map(|segment| segment.base_offset) else {
+            return;
+        };
+        if active == end {
+            return;
+        }
+        self.roll_at(end, now_ms);
+        if let Some(segment) = self.segment_mut(active) {
+            segment.is_finished = true;
+            segment.sealed_index = None;
+        }
+    }
+}
+
+impl Shard {
+    /// Removes folders that were set aside before the last stop.
+    pub(super) async fn remove_leftovers(self) {
+        let store = &self.0.store;
+        let leftovers: Vec<String> = store
+            .found_dirs()
+            .borrow()
+            .iter()
+            .filter(|name| PartitionDir::parse(name).is_some_and(|dir| dir.purpose == DirPurpose::Delete))
+            .cloned()
+            .collect();
+        for name in leftovers {
+            store.found_dirs().borrow_mut().remove(&name);
+            store.remove_dir_with_files(&store.log_dir().join(&name)).await;
+        }
+    }
+}

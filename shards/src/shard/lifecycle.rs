@@ -1,0 +1,131 @@
+//! Partitions come and settings change; the shard stops.
+
+use std::io;
+use std::rc::Rc;
+
+use super::Shard;
+use super::message::ReadError;
+use super::settle::Reach;
+use crate::journal::group::{EntryHead, EntryKind};
+use crate::journal::{Body, Durability, Entry, Inline};
+use crate::log::Log;
+use crate::log::config::LogConfig;
+use crate::partition::Partition;
+use crate::route::PartitionKey;
+
+/// Partitions whose ends are written at the same time when a shard stops.
+const FINISHED_AT_ONCE: usize = 16;
+
+impl Shard {
+    /// Makes a partition known to this shard, which owns it: the one that recovery found, one whose
+    /// segments lie in its folder already, or an empty one.
+    pub async fn open_partition(
+        &self,
+        key: PartitionKey,
+        dir: &str,
+        leader_epoch: i32,
+        config: LogConfig,
+    ) -> Result<(), ReadError> {
+        assert_eq!(self.owner(&key), self.id(), "a partition is opened by its owner");
+        let config = Rc::new(config);
+        if let Some(partition) = self.partition(&key) {
+            partition.state.borrow_mut().log.config = config;
+            self.lead(&partition, leader_epoch);
+            return Ok(());
+        }
+        let log = match self.0.store.import(&key, dir, &config).await? {
+            Some(log) => log,
+            None => Log::new(config),
+        };
+        let partition = Partition::new(key, dir, 1, leader_epoch, log);
+        let is_imported = partition.state.borrow().log.end_offset() > 0;
+        self.0.partitions.borrow_mut().insert(key, partition.clone());
+        if is_imported {
+            partition.has_dir.set(true);
+            self.checkpoint_synced(&partition).await;
+        }
+        partition.state.borrow_mut().log.begin_epoch(leader_epoch);
+        Ok(())
+    }
+
+    /// From now on batches carry this leader epoch.
+    fn lead(&self, partition: &Rc<Partition>, leader_epoch: i32) {
+        if leader_epoch <= partition.leader_epoch.get() {
+            return;
+        }
+        partition.leader_epoch.set(leader_epoch);
+        let mut state = partition.state.borrow_mut();
+        state.log.begin_epoch(leader_epoch);
+        if state.anchor > 0 {
+            self.0.journal.append(Entry {
+                head: EntryHead {
+                    kind: EntryKind::LeaderEpoch,
+                    key: partition.key,
+                    revision: partition.revision,
+                },
+                inline: Inline::pair(leader_epoch as u64, 0),
+                body: Body::Empty,
+                durability: Durability::Written,
+            });
+        }
+    }
+
+    /// New settings for a partition, from its next batch on.
+    pub fn set_config(&self, key: &PartitionKey, config: LogConfig) {
+        if let Some(partition) = self.partition(key) {
+            partition.state.borrow_mut().log.config = Rc::new(config);
+        }
+    }
+
+    /// The partitions of this shard, in order.
+    pub fn partitions(&self) -> Vec<PartitionKey> {
+        let mut keys: Vec<PartitionKey> = self.0.partitions.borrow().keys().copied().collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Stops: what is under way is finished, the journal is closed, and segment files get their last
+    /// bytes and their exact lengths, for those who read them with other tools.
+    pub async fn stop(&self) {
+        if self.0.stopping.replace(true) {
+            return;
+        }
+        self.0.settling.wake_all();
+        self.wake_reclaimer();
+        self.0.journal.close();
+        self.0.journal.ended().await;
+        if !self.has_failed() {
+            self.finish_files().await;
+        }
+    }
+
+    async fn finish_files(&self) {
+        let mut partitions: Vec<Rc<Partition>> = self.0.partitions.borrow().values().cloned().collect();
+        partitions.sort_unstable_by_key(|partition| partition.key);
+        let mut rest = partitions.into_iter();
+        loop {
+            let mut tasks = Vec::with_capacity(FINISHED_AT_ONCE);
+            for partition in rest.by_ref().take(FINISHED_AT_ONCE) {
+                let shard = self.clone();
+                tasks.push(self.io().spawn("finish", async move {
+                    if let Err(error) = shard.finish_partition(&partition).await {
+                        tracing::warn!(partition = %partition.dir, %error, "cannot write the end of a segment; the journal has it");
+                    }
+                }));
+            }
+            if tasks.is_empty() {
+                return;
+            }
+            for task in tasks {
+                task.await;
+            }
+        }
+    }
+
+    async fn finish_partition(&self, partition: &Rc<Partition>) -> io::Result<()> {
+        let turn = partition.settling.take().await;
+        let finished = self.settle(partition, Reach::Everything).await;
+        drop(turn);
+        finished
+    }
+}

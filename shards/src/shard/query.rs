@@ -1,0 +1,172 @@
+//! Questions about partitions and rare changes to them: offsets by time, epochs, sizes, log start.
+
+use std::rc::Rc;
+
+use super::Shard;
+use super::message::ReadError;
+use crate::journal::group::{EntryHead, EntryKind};
+use crate::journal::{Body, Durability, Entry, Inline};
+use crate::log::epochs::EpochEnd;
+use crate::partition::{Partition, check_epoch};
+use crate::route::PartitionKey;
+
+/// Which offset is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetQuery {
+    /// The first of the log.
+    Earliest,
+    /// Where the next acknowledged record goes.
+    Latest {
+        /// Only up to the last stable offset.
+        committed: bool,
+    },
+    /// The first record at or after this time.
+    AtTime(i64),
+    /// The record with the largest timestamp.
+    MaxTimestamp,
+}
+
+/// An offset that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedOffset {
+    /// The offset, or -1 when there is none.
+    pub offset: i64,
+    /// Its record's time, or -1.
+    pub timestamp_ms: i64,
+    /// The leader epoch it was written in, if known.
+    pub leader_epoch: Option<i32>,
+}
+
+/// Size of a partition, for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionSize {
+    /// The partition.
+    pub key: PartitionKey,
+    /// Bytes of all of its segments.
+    pub bytes: u64,
+    /// First offset.
+    pub start_offset: i64,
+    /// Acknowledged records end here.
+    pub high_watermark: i64,
+}
+
+impl Shard {
+    fn owned(&self, key: &PartitionKey, leader_epoch: Option<i32>) -> Result<Rc<Partition>, ReadError> {
+        let partition = self.partition(key).ok_or(ReadError::UnknownPartition)?;
+        check_epoch(leader_epoch, partition.leader_epoch.get())?;
+        Ok(partition)
+    }
+
+    /// Finds an offset. On the owner's shard.
+    pub async fn offset_for(
+        &self,
+        key: &PartitionKey,
+        leader_epoch: Option<i32>,
+        query: OffsetQuery,
+    ) -> Result<ListedOffset, ReadError> {
+        let partition = self.owned(key, leader_epoch)?;
+        let at = |offset: i64, timestamp_ms: i64| {
+            let state = partition.state.borrow();
+            let epochs = state.log.epochs();
+            let leader_epoch = epochs.epoch_for_offset(offset).or(epochs.latest().map(|latest| latest.epoch));
+            ListedOffset {
+                offset,
+                timestamp_ms,
+                leader_epoch,
+            }
+        };
+        match query {
+            OffsetQuery::Earliest => {
+                let start = partition.state.borrow().log.start_offset();
+                Ok(at(start, -1))
+            }
+            OffsetQuery::Latest { committed } => {
+                let end = partition.state.borrow().readable_end(committed);
+                Ok(at(end, -1))
+            }
+            OffsetQuery::AtTime(timestamp_ms) => {
+                let found = self.0.store.offset_at_time(&partition, timestamp_ms).await?;
+                Ok(found.map_or(NOT_FOUND, |found| at(found.offset, found.timestamp)))
+            }
+            OffsetQuery::MaxTimestamp => {
+                let found = self.0.store.max_timestamp(&partition).await?;
+                Ok(found.map_or(NOT_FOUND, |found| at(found.offset, found.timestamp)))
+            }
+        }
+    }
+
+    /// Where an epoch ended. On the owner's shard.
+    pub fn epoch_end(
+        &self,
+        key: &PartitionKey,
+        leader_epoch: Option<i32>,
+        epoch: i32,
+    ) -> Result<Option<EpochEnd>, ReadError> {
+        let partition = self.owned(key, leader_epoch)?;
+        let state = partition.state.borrow();
+        Ok(state.log.epochs().end_offset_for(epoch, state.log.end_offset()))
+    }
+
+    /// Moves the log start to `offset` (`None`: the high watermark) and waits until that is durable.
+    /// Returns the new log start. On the owner's shard.
+    pub async fn delete_records(&self, key: &PartitionKey, offset: Option<i64>) -> Result<i64, ReadError> {
+        let partition = self.owned(key, None)?;
+        let offset = {
+            let state = partition.state.borrow();
+            let offset = offset.unwrap_or(state.high_watermark);
+            if offset > state.high_watermark || offset < 0 {
+                return Err(ReadError::OffsetOutOfRange);
+            }
+            if offset <= state.log.start_offset() {
+                return Ok(state.log.start_offset());
+            }
+            offset
+        };
+        self.move_log_start(&partition, offset).await?;
+        self.remove_old_segments(&partition).await;
+        Ok(offset)
+    }
+
+    /// Makes a new log start durable. Reads below it fail from the call on.
+    pub(super) async fn move_log_start(&self, partition: &Rc<Partition>, offset: i64) -> Result<(), ReadError> {
+        if self.has_failed() {
+            return Err(ReadError::Storage);
+        }
+        if partition.state.borrow().anchor == 0 {
+            self.checkpoint(partition);
+        }
+        partition.state.borrow_mut().log.set_start(offset);
+        let ticket = self.0.journal.append(Entry {
+            head: EntryHead {
+                kind: EntryKind::LogStart,
+                key: partition.key,
+                revision: partition.revision,
+            },
+            inline: Inline::pair(offset as u64, 0),
+            body: Body::Empty,
+            durability: Durability::Sync,
+        });
+        if self.synced(ticket).await { Ok(()) } else { Err(ReadError::Storage) }
+    }
+
+    /// Sizes of all partitions of this shard, in no order.
+    pub fn sizes(&self) -> Vec<PartitionSize> {
+        let partitions = self.0.partitions.borrow();
+        let size = |partition: &Rc<Partition>| {
+            let state = partition.state.borrow();
+            PartitionSize {
+                key: partition.key,
+                bytes: state.log.size_bytes(),
+                start_offset: state.log.start_offset(),
+                high_watermark: state.high_watermark,
+            }
+        };
+        partitions.values().map(size).collect()
+    }
+}
+
+const NOT_FOUND: ListedOffset = ListedOffset {
+    offset: -1,
+    timestamp_ms: -1,
+    leader_epoch: None,
+};

@@ -1,0 +1,363 @@
+//! From a folder to a running shard.
+//!
+//! Each shard reads the journal of its own number (and those of numbers that no shard has any more),
+//! puts its partitions together in memory and serves; segments are settled later. The time this
+//! takes depends on the journal's size and on nothing else.
+//!
+//! A partition whose owner has changed, because the number of cores did, is handed to the new owner
+//! with a higher revision; the old copy loses against it from then on, whatever journal it is in.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+
+use super::settle::{Settling, WORKERS};
+use super::store::Store;
+use super::{Shard, ShardConfig};
+use crate::io::{Io, Notify};
+use crate::journal::files::{Files, parse_slot_name};
+use crate::journal::group::{EntryKind, be64};
+use crate::journal::recovery::{Found, RecoveryError, Rot, journals_in, scan};
+use crate::journal::{Journal, JournalConfig, Ticket};
+use crate::log::batch::header::HEADER_BYTES;
+use crate::log::config::LogConfig;
+use crate::log::{Log, snapshot};
+use crate::mesh::{Ends, Mesh};
+use crate::partition::Partition;
+use crate::route::{PartitionKey, Route, ShardId};
+
+/// Files of a journal: enough that half of them can be in use while the rest becomes free.
+const JOURNAL_FILES: usize = 8;
+
+/// What to do when part of a journal cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RotPolicy {
+    /// Do not start.
+    #[default]
+    Refuse,
+    /// Start without what is lost.
+    Continue,
+}
+
+/// Why a shard does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The disk says no.
+    Io(PathBuf, io::Error),
+    /// A journal cannot be read.
+    Journal(RecoveryError),
+    /// A journal has lost groups that were on stable storage.
+    Damaged(Vec<Rot>),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Journal(error) => write!(f, "the journal cannot be read: {error}"),
+            Self::Damaged(rot) => {
+                for rot in rot {
+                    let (path, count) = (rot.path.display(), rot.groups.end - rot.groups.start);
+                    write!(f, "{path} is damaged at {}: {count} groups are lost; ", rot.position)?;
+                }
+                write!(f, "set corelog.recovery.on.rot=continue to start without them")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A shard that runs, and what its recovery found.
+pub struct Opened {
+    /// The shard.
+    pub shard: Shard,
+    /// Partitions with records or state.
+    pub partitions: usize,
+    /// Journal groups that were read.
+    pub groups: u64,
+}
+
+/// A partition while its journal is read.
+struct Recovering {
+    revision: u64,
+    anchor: Ticket,
+    dir: String,
+    leader_epoch: i32,
+    log: Log,
+}
+
+/// What reading the journals gave.
+struct Recovered {
+    partitions: FxHashMap<PartitionKey, Recovering>,
+    files: Files,
+    carried: Ticket,
+    groups: u64,
+    /// Journals that no shard has any more.
+    orphans: Vec<u32>,
+}
+
+/// Opens a shard over its part of the folder and starts its tasks.
+pub async fn open(
+    io: Io,
+    id: ShardId,
+    route: Route,
+    config: ShardConfig,
+    ends: Ends,
+) -> Result<Opened, StartError> {
+    let journal_dir = config.log_dir.join("journal");
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |error| StartError::Io(path, error)
+    };
+    io.create_dir_all(&journal_dir).await.map_err(at(&journal_dir))?;
+    let recovered = read_journals(&io, id, route, &journal_dir, config.on_rot).await?;
+    let (mesh, lanes) = Mesh::connect(&io, ends).await;
+    let journal_config = JournalConfig {
+        dir: journal_dir.clone(),
+        id: id as u32,
+        file_bytes: config.journal_bytes / JOURNAL_FILES as u64,
+        files_max: JOURNAL_FILES,
+        memory_flush: config.memory_flush,
+    };
+    let journal = Journal::new(io.clone(), journal_config, recovered.files, recovered.carried);
+    let store = Store::new(io.clone(), config.log_dir.clone(), config.open_files_max);
+    store.list_dirs().await.map_err(at(&config.log_dir))?;
+    let settling = Settling::new(config.journal_bytes / 4, config.tail_cache_bytes);
+    let shard = Shard(Rc::new(super::Inner {
+        id,
+        io: io.clone(),
+        route,
+        config,
+        mesh,
+        journal,
+        store,
+        partitions: RefCell::default(),
+        acks: RefCell::default(),
+        waiters: Default::default(),
+        settling,
+        anchors: RefCell::default(),
+        reclaim: Default::default(),
+        is_disk_full: Cell::new(false),
+        has_failed: Cell::new(false),
+        stopping: Cell::new(false),
+        stopped: Notify::new(),
+        on_failure: OnceCell::new(),
+    }));
+    for (from, lane) in lanes {
+        io.spawn("pump", shard.clone().pump(from, lane));
+    }
+    shard.start_journal();
+    let groups = recovered.groups;
+    shard.take_recovered(recovered.partitions).await;
+    shard.remove_journals(&recovered.orphans).await.map_err(at(&journal_dir))?;
+    shard.start_tasks();
+    let partitions = shard.0.partitions.borrow().len();
+    Ok(Opened { shard, partitions, groups })
+}
+
+async fn read_journals(
+    io: &Io,
+    id: ShardId,
+    route: Route,
+    dir: &Path,
+    on_rot: RotPolicy,
+) -> Result<Recovered, StartError> {
+    let ids = journals_in(io, dir).await.map_err(|error| StartError::Io(dir.to_owned(), error))?;
+    let mut recovered = Recovered {
+        partitions: FxHashMap::default(),
+        files: Files::default(),
+        carried: 0,
+        groups: 0,
+        orphans: Vec::new(),
+    };
+    recovered.files.next_group = 1;
+    let mut rot = Vec::new();
+    for journal_id in ids {
+        if journal_id as usize % route.shards() != id {
+            continue;
+        }
+        let is_own = journal_id as usize == id;
+        let now_ms = io.wall_ms();
+        let mut its_own = FxHashMap::default();
+        let scanned = scan(io, dir, journal_id, |found| replay(&mut its_own, &found, now_ms))
+            .await
+            .map_err(StartError::Journal)?;
+        recovered.groups += scanned.groups;
+        rot.extend(scanned.rot);
+        if is_own {
+            recovered.files = scanned.files;
+            recovered.carried = scanned.carried;
+        } else {
+            recovered.orphans.push(journal_id);
+            its_own.values_mut().for_each(|partition| partition.anchor = 0);
+        }
+        for (key, partition) in its_own {
+            merge(&mut recovered.partitions, key, partition);
+        }
+    }
+    if !rot.is_empty() && on_rot == RotPolicy::Refuse {
+        return Err(StartError::Damaged(rot));
+    }
+    Ok(recovered)
+}
+
+/// Keeps the copy with the higher revision.
+fn merge(all: &mut FxHashMap<PartitionKey, Recovering>, key: PartitionKey, partition: Recovering) {
+    match all.get(&key) {
+        Some(known) if known.revision > partition.revision => {}
+        _ => {
+            all.insert(key, partition);
+        }
+    }
+}
+
+/// Applies one entry: the same code that applied it when it was new.
+fn replay(all: &mut FxHashMap<PartitionKey, Recovering>, found: &Found<'_>, now_ms: i64) -> Result<(), ()> {
+    let (head, body) = (found.head, found.body);
+    if head.kind == EntryKind::Checkpoint {
+        let config = Rc::new(LogConfig::default());
+        let snapshot = snapshot::decode(body, config).map_err(|_| ())?;
+        let partition = Recovering {
+            revision: head.revision,
+            anchor: found.carried,
+            dir: snapshot.dir,
+            leader_epoch: snapshot.leader_epoch,
+            log: snapshot.log,
+        };
+        merge(all, head.key, partition);
+        return Ok(());
+    }
+    // Entries of a partition without a checkpoint before them are left over from before it moved, or
+    // from a file whose beginning is not needed any more.
+    let Some(partition) = all.get_mut(&head.key) else {
+        return Ok(());
+    };
+    if partition.revision != head.revision {
+        return Ok(());
+    }
+    match head.kind {
+        EntryKind::Checkpoint => unreachable!("handled above"),
+        EntryKind::Append => {
+            let (place, batch) = body.split_at_checked(16).ok_or(())?;
+            let (header, records) = batch.split_first_chunk::<HEADER_BYTES>().ok_or(())?;
+            let place = (be64(place, 0) as i64, be64(place, 8));
+            let fits = partition.log.replay(place, header, &Bytes::copy_from_slice(records), now_ms);
+            return if fits { Ok(()) } else { Err(()) };
+        }
+        EntryKind::LogStart => {
+            let offset = body.get(..8).map(|bytes| be64(bytes, 0) as i64).ok_or(())?;
+            if offset > partition.log.end_offset() {
+                return Err(());
+            }
+            partition.log.set_start(offset);
+        }
+        EntryKind::LeaderEpoch => {
+            let epoch = body.get(..8).map(|bytes| be64(bytes, 0) as i32).ok_or(())?;
+            partition.log.begin_epoch(epoch);
+            partition.leader_epoch = partition.leader_epoch.max(epoch);
+        }
+        EntryKind::Drop => {
+            all.remove(&head.key);
+        }
+    }
+    Ok(())
+}
+
+impl Shard {
+    fn start_journal(&self) {
+        let journal = self.0.journal.clone();
+        let events = Rc::new(self.clone());
+        self.io().spawn("journal files", journal.clone().prepare_files(events.clone()));
+        let shard = self.clone();
+        self.io().spawn("journal", async move {
+            journal.run(events).await;
+            shard.0.stopped.notify_one();
+        });
+    }
+
+    fn start_tasks(&self) {
+        for _ in 0..WORKERS {
+            self.io().spawn("settle", self.clone().settle_worker());
+        }
+        self.io().spawn("reclaim", self.clone().reclaimer());
+        self.io().spawn("retention", self.clone().retention_task());
+        self.io().spawn("remove files", self.clone().remove_leftovers());
+    }
+
+    /// Puts recovered partitions in their places: first all that stay, so that one which comes from
+    /// another journal can be compared with the copy that is here.
+    async fn take_recovered(&self, recovered: FxHashMap<PartitionKey, Recovering>) {
+        let mut recovered: Vec<_> = recovered.into_iter().collect();
+        recovered.sort_unstable_by_key(|(key, partition)| (partition.anchor, *key));
+        let stays = |(key, found): &(PartitionKey, Recovering)| self.owner(key) == self.id() && found.anchor > 0;
+        let (staying, moving): (Vec<_>, Vec<_>) = recovered.into_iter().partition(stays);
+        for (key, found) in staying {
+            self.place_recovered(key, found);
+        }
+        for (key, found) in moving {
+            let facts = snapshot::Facts {
+                dir: &found.dir,
+                leader_epoch: found.leader_epoch,
+            };
+            let bytes = snapshot::encode(&facts, &found.log).concat();
+            let revision = found.revision + 1;
+            self.run_on_owner(&key, move |owner| async move { owner.adopt(key, revision, bytes).await }).await;
+        }
+    }
+
+    fn place_recovered(&self, key: PartitionKey, found: Recovering) {
+        let anchor = found.anchor;
+        let partition = Partition::new(key, &found.dir, found.revision, found.leader_epoch, found.log);
+        {
+            let mut state = partition.state.borrow_mut();
+            state.anchor = anchor;
+            let unsettled = state.log.unsettled_bytes();
+            self.0.settling.grew(unsettled as usize, state.log.tail().backing_bytes());
+        }
+        if anchor > 0 {
+            self.0.anchors.borrow_mut().push_back((anchor, Rc::downgrade(&partition)));
+        }
+        self.0.partitions.borrow_mut().insert(key, partition.clone());
+        self.settle_if_due(&partition);
+    }
+
+    /// Takes over a partition from another journal: durably, before this returns.
+    async fn adopt(&self, key: PartitionKey, revision: u64, snapshot: Vec<u8>) {
+        let config = Rc::new(LogConfig::default());
+        let decoded = snapshot::decode(&snapshot, config);
+        let found = decoded.unwrap_or_else(|_| panic!("a snapshot that was just encoded is sound"));
+        let known = self.partition(&key).map(|partition| partition.revision);
+        if known.is_some_and(|known| known >= revision) {
+            return;
+        }
+        let found = Recovering {
+            revision,
+            anchor: 0,
+            dir: found.dir,
+            leader_epoch: found.leader_epoch,
+            log: found.log,
+        };
+        self.place_recovered(key, found);
+        let partition = self.partition(&key).expect("it was placed just now");
+        self.checkpoint_synced(&partition).await;
+    }
+
+    /// Removes the files of journals that no shard has any more; their partitions were adopted.
+    async fn remove_journals(&self, orphans: &[u32]) -> io::Result<()> {
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        let dir = self.0.config.log_dir.join("journal");
+        for entry in self.io().list_dir(&dir).await? {
+            if parse_slot_name(&entry.name).is_some_and(|(id, _)| orphans.contains(&id)) {
+                self.io().remove_file(&dir.join(&entry.name)).await?;
+            }
+        }
+        self.io().sync_dir(&dir).await
+    }
+}

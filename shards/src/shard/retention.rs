@@ -1,0 +1,158 @@
+//! Deleting what is too old or too much, and partitions as a whole.
+//!
+//! The log start moves first and durably; files go afterwards, in the background, in slices that
+//! other writes do not notice. A crash in between leaves files below the log start, which the next
+//! look removes.
+
+use std::rc::Rc;
+
+use uuid::Uuid;
+
+use super::Shard;
+use crate::journal::group::{EntryHead, EntryKind};
+use crate::journal::{Body, Durability, Entry, Inline};
+use crate::log::retention::{LogBounds, RetainedSegment, RetentionDecision, RetentionPolicy, decide};
+use crate::partition::Partition;
+use crate::route::PartitionKey;
+
+impl Shard {
+    /// Looks at all logs again and again until the shard stops.
+    pub(super) async fn retention_task(self) {
+        while !self.0.stopping.get() {
+            self.io().sleep(self.0.config.retention_check).await;
+            self.enforce_retention().await;
+        }
+    }
+
+    /// Deletes what the settings of each topic no longer keep.
+    pub async fn enforce_retention(&self) {
+        let mut keys: Vec<PartitionKey> = self.0.partitions.borrow().keys().copied().collect();
+        keys.sort_unstable();
+        let mut slice = self.io().slice();
+        for key in keys {
+            if self.0.stopping.get() {
+                return;
+            }
+            let Some(partition) = self.partition(&key) else { continue };
+            let now_ms = self.io().wall_ms();
+            let expiration_ms = self.0.config.producer_expiration_ms;
+            partition.state.borrow_mut().log.expire_producers(now_ms, expiration_ms);
+            if let Some(decision) = self.decide(&partition, now_ms) {
+                self.apply(&partition, decision, now_ms).await;
+            }
+            if slice.is_over(self.io()) {
+                self.io().yield_now().await;
+                slice = self.io().slice();
+            }
+        }
+    }
+
+    fn decide(&self, partition: &Partition, now_ms: i64) -> Option<RetentionDecision> {
+        let state = partition.state.borrow();
+        let config = &state.log.config;
+        let segments: Vec<RetainedSegment> = state
+            .log
+            .segments()
+            .iter()
+            .map(|segment| RetainedSegment {
+                base_offset: segment.base_offset,
+                size_bytes: segment.bytes as u32,
+                newest_ms: segment.newest_ms,
+            })
+            .collect();
+        if segments.is_empty() {
+            return None;
+        }
+        let policy = RetentionPolicy {
+            delete: config.cleanup_delete,
+            retention_ms: config.retention_ms.unwrap_or(-1),
+            retention_bytes: config.retention_bytes.map_or(-1, |bytes| bytes as i64),
+        };
+        let bounds = LogBounds {
+            log_start_offset: state.log.start_offset(),
+            high_watermark: state.high_watermark,
+            log_end_offset: state.log.end_offset(),
+        };
+        let decision = decide(&segments, policy, bounds, now_ms);
+        (decision.segments > 0).then_some(decision)
+    }
+
+    async fn apply(&self, partition: &Rc<Partition>, decision: RetentionDecision, now_ms: i64) {
+        if decision.roll_active {
+            let mut state = partition.state.borrow_mut();
+            let end = state.log.end_offset();
+            state.log.roll_at(end, now_ms);
+        }
+        let start = partition.state.borrow().log.start_offset();
+        if decision.log_start_offset > start
+            && self.move_log_start(partition, decision.log_start_offset).await.is_err()
+        {
+            return;
+        }
+        self.remove_old_segments(partition).await;
+    }
+
+    /// Removes segments that lie below the log start altogether.
+    pub(super) async fn remove_old_segments(&self, partition: &Rc<Partition>) {
+        let turn = partition.settling.take().await;
+        let removed = {
+            let mut state = partition.state.borrow_mut();
+            let start = state.log.start_offset();
+            let segments = state.log.segments();
+            let below = segments.windows(2).take_while(|pair| pair[1].base_offset <= start).count();
+            let before = state.log.unsettled_bytes();
+            let cached_before = state.log.tail().backing_bytes();
+            let removed = state.log.remove_front(below);
+            let unsettled = before - state.log.unsettled_bytes();
+            let cached = cached_before - state.log.tail().backing_bytes();
+            self.0.settling.forgot(unsettled, cached);
+            removed
+        };
+        for segment in removed {
+            if let Err(error) = self.0.store.remove_segment(partition, segment.base_offset).await {
+                tracing::warn!(partition = %partition.dir, segment = segment.base_offset, %error, "cannot remove a segment");
+            }
+        }
+        drop(turn);
+    }
+
+    /// Ends a partition of this shard: from now on it is unknown. Its files go in the background.
+    pub async fn drop_partition(&self, key: &PartitionKey) {
+        let Some(partition) = self.0.partitions.borrow_mut().remove(key) else {
+            return;
+        };
+        let (watches, has_journal) = {
+            let mut state = partition.state.borrow_mut();
+            state.is_dropped = true;
+            let cached = state.log.tail().backing_bytes();
+            self.0.settling.forgot(state.log.unsettled_bytes(), cached);
+            (state.take_watches(), state.anchor > 0)
+        };
+        for watch in watches {
+            self.wake(watch);
+        }
+        if has_journal && !self.has_failed() {
+            self.0.journal.append(Entry {
+                head: EntryHead {
+                    kind: EntryKind::Drop,
+                    key: partition.key,
+                    revision: partition.revision,
+                },
+                inline: Inline::default(),
+                body: Body::Empty,
+                durability: Durability::Written,
+            });
+        }
+        let turn = partition.settling.take().await;
+        let renamed = self.0.store.set_aside(&partition, Uuid::from_u64_pair(self.io().random_u64(), self.io().random_u64())).await;
+        drop(turn);
+        match renamed {
+            Ok(Some(dir)) => {
+                let shard = self.clone();
+                self.io().spawn("remove files", async move { shard.0.store.remove_dir_with_files(&dir).await });
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(partition = %partition.dir, %error, "cannot remove a partition's folder"),
+        }
+    }
+}

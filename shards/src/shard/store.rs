@@ -1,0 +1,379 @@
+//! The segment files of one shard: opened on demand, kept open within a limit, read directly.
+//!
+//! Partitions get a folder with the first file they need, so that thousands of small ones cost
+//! neither folders nor descriptors.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+
+use super::message::{ReadError, ReadSpec};
+use crate::io::{File, Io, OpenMode};
+use crate::journal::group::BLOCK;
+use crate::log::Found;
+use crate::log::batch::Batch;
+use crate::log::batch::header::LENGTH_PREFIX_BYTES;
+use crate::log::index::SegmentIndex;
+use crate::log::segment_name::{FileKind, SegmentFile, format_partition_metadata};
+use crate::partition::Partition;
+use crate::route::PartitionKey;
+
+/// Least bytes of one read: a smaller one costs nearly as much.
+const READ_BYTES_MIN: usize = 128 << 10;
+/// Indexes of full segments kept in memory.
+const INDEXES_MAX: usize = 64;
+/// Readers whose place in a file is remembered.
+const CURSORS_MAX: usize = 1024;
+
+type SegmentKey = (PartitionKey, i64);
+
+/// Files and what is known of them.
+pub(super) struct Store {
+    io: Io,
+    log_dir: PathBuf,
+    open_files_max: usize,
+    files: RefCell<Recent<SegmentKey, Rc<File>>>,
+    indexes: RefCell<Recent<SegmentKey, Rc<SegmentIndex>>>,
+    /// Where the batch begins that a sequential reader asks for next.
+    cursors: RefCell<Recent<(PartitionKey, i64), (i64, u64)>>,
+    found_dirs: RefCell<BTreeSet<String>>,
+}
+
+impl Store {
+    pub(super) fn new(io: Io, log_dir: PathBuf, open_files_max: usize) -> Self {
+        Self {
+            io,
+            log_dir,
+            open_files_max,
+            files: RefCell::default(),
+            indexes: RefCell::default(),
+            cursors: RefCell::default(),
+            found_dirs: RefCell::default(),
+        }
+    }
+
+    pub(super) fn io(&self) -> &Io {
+        &self.io
+    }
+
+    pub(super) fn log_dir(&self) -> &Path {
+        &self.log_dir
+    }
+
+    /// Folders that were there at the start and that no partition has claimed.
+    pub(super) fn found_dirs(&self) -> &RefCell<BTreeSet<String>> {
+        &self.found_dirs
+    }
+
+    /// Closes a partition's files and forgets its indexes.
+    pub(super) fn forget_files(&self, partition: &Partition) {
+        let others = |(key, _): &SegmentKey| *key != partition.key;
+        self.files.borrow_mut().retain(others);
+        self.indexes.borrow_mut().retain(others);
+    }
+
+    /// The folder of a partition.
+    pub(super) fn dir(&self, partition: &Partition) -> PathBuf {
+        self.log_dir.join(&*partition.dir)
+    }
+
+    fn path(&self, partition: &Partition, segment_base: i64, kind: FileKind) -> PathBuf {
+        self.dir(partition).join(SegmentFile::new(segment_base, kind).name())
+    }
+
+    /// The file of a segment, made if there is none.
+    pub(super) async fn segment_for_write(&self, partition: &Partition, segment_base: i64) -> io::Result<Rc<File>> {
+        if !partition.has_dir.get() {
+            let dir = self.dir(partition);
+            self.io.create_dir_all(&dir).await?;
+            let metadata = format_partition_metadata(partition.key.topic);
+            self.io.write_small(&dir.join("partition.metadata"), metadata.as_bytes()).await?;
+            self.io.sync_dir(&self.log_dir).await?;
+            partition.has_dir.set(true);
+        }
+        self.segment(partition, segment_base, true).await
+    }
+
+    async fn segment(&self, partition: &Partition, segment_base: i64, create: bool) -> io::Result<Rc<File>> {
+        let key = (partition.key, segment_base);
+        if let Some(file) = self.files.borrow_mut().get(&key) {
+            return Ok(file.clone());
+        }
+        let path = self.path(partition, segment_base, FileKind::Log);
+        let mut how = OpenMode {
+            read: true,
+            write: true,
+            ..OpenMode::default()
+        };
+        let opened = match self.io.open(&path, how).await {
+            Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
+                how.create = true;
+                let file = self.io.open(&path, how).await?;
+                self.io.sync_dir(&self.dir(partition)).await?;
+                file
+            }
+            other => other?,
+        };
+        let file = Rc::new(opened);
+        self.files.borrow_mut().put(key, file.clone(), self.open_files_max);
+        Ok(file)
+    }
+
+    /// Writes both index files of a full segment.
+    pub(super) async fn write_indexes(&self, partition: &Partition, segment_base: i64) -> io::Result<()> {
+        let (offsets, times) = {
+            let state = partition.state.borrow();
+            let segment = state.log.segment(segment_base);
+            let Some(index) = segment.and_then(|segment| segment.sealed_index.as_deref()) else {
+                return Ok(());
+            };
+            (index.offset_index_bytes().to_vec(), index.time_index_bytes().to_vec())
+        };
+        let path = |kind| self.path(partition, segment_base, kind);
+        self.io.write_small(&path(FileKind::OffsetIndex), &offsets).await?;
+        self.io.write_small(&path(FileKind::TimeIndex), &times).await
+    }
+
+    /// Removes the files of a segment that nobody may read any more.
+    pub(super) async fn remove_segment(&self, partition: &Partition, segment_base: i64) -> io::Result<()> {
+        let key = (partition.key, segment_base);
+        self.files.borrow_mut().remove(&key);
+        self.indexes.borrow_mut().remove(&key);
+        for kind in [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::TxnIndex] {
+            match self.io.remove_file(&self.path(partition, segment_base, kind)).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The index of a segment, from memory or its files.
+    pub(super) async fn index(&self, partition: &Partition, segment_base: i64) -> Result<Rc<SegmentIndex>, ReadError> {
+        let key = (partition.key, segment_base);
+        if let Some(index) = self.indexes.borrow_mut().get(&key) {
+            return Ok(index.clone());
+        }
+        let segment_bytes = {
+            let state = partition.state.borrow();
+            state.log.segment(segment_base).map_or(0, |segment| segment.bytes)
+        };
+        let offsets = self.io.read_small(&self.path(partition, segment_base, FileKind::OffsetIndex)).await;
+        let times = self.io.read_small(&self.path(partition, segment_base, FileKind::TimeIndex)).await;
+        let loaded = match (offsets, times) {
+            (Ok(offsets), Ok(times)) => SegmentIndex::load(segment_base, segment_bytes as u32, offsets, times).ok(),
+            _ => None,
+        };
+        // Without its index a segment is read from its beginning: slower, not wrong.
+        let index = Rc::new(loaded.unwrap_or_else(|| {
+            tracing::warn!(partition = %partition.dir, segment_base, "a segment has no usable index");
+            SegmentIndex::new(segment_base)
+        }));
+        self.indexes.borrow_mut().put(key, index.clone(), INDEXES_MAX);
+        Ok(index)
+    }
+
+    /// Whole batches from disk, at least the one that holds the offset if the reader insists.
+    pub(super) async fn read(&self, partition: &Rc<Partition>, spec: &ReadSpec) -> Result<Vec<Bytes>, ReadError> {
+        let mut offset = spec.offset;
+        loop {
+            let found = {
+                let state = partition.state.borrow();
+                let upper = state.readable_end(spec.committed);
+                state.log.find(offset, spec.bytes_max, spec.at_least_one, upper)
+            };
+            let place = match found {
+                Found::Memory(batches) => return Ok(batches),
+                Found::Disk(place) => place,
+            };
+            let batches = self.read_segment(partition, spec, offset, place.segment_base, place.limit).await?;
+            match (batches, place.next_base) {
+                (Some(batches), _) => return Ok(batches),
+                // The segment ends before the offset: compaction leaves such gaps.
+                (None, Some(next)) => offset = offset.max(next),
+                (None, None) => return Ok(Vec::new()),
+            }
+        }
+    }
+
+    async fn read_segment(
+        &self,
+        partition: &Partition,
+        spec: &ReadSpec,
+        offset: i64,
+        segment_base: i64,
+        limit: u64,
+    ) -> Result<Option<Vec<Bytes>>, ReadError> {
+        let mut position = self.place_of(partition, segment_base, offset).await?;
+        let mut wanted = spec.bytes_max.max(READ_BYTES_MIN);
+        let file = self.segment(partition, segment_base, false).await.map_err(storage)?;
+        let mut slice = self.io.slice();
+        while position < limit {
+            let aligned = position - position % BLOCK as u64;
+            let len = ((limit - aligned) as usize).min(wanted + BLOCK).next_multiple_of(BLOCK);
+            let chunk = file.read_at(aligned, len).await.map_err(storage)?;
+            let end = chunk.len().min((limit - aligned) as usize);
+            let start = ((position - aligned) as usize).min(end);
+            match scan(&chunk[start..end], offset, spec)? {
+                Scan::Data { from, to, next_offset } => {
+                    let next = position + to as u64;
+                    let cursor = (partition.key, next_offset);
+                    self.cursors.borrow_mut().put(cursor, (segment_base, next), CURSORS_MAX);
+                    let data = Bytes::copy_from_slice(&chunk[start + from..start + to]);
+                    return Ok(Some(vec![data]));
+                }
+                Scan::Nothing => return Ok(Some(Vec::new())),
+                Scan::Skipped { bytes, needs } => {
+                    if bytes == 0 && end < chunk.len().min(len) {
+                        return Err(ReadError::Corrupt);
+                    }
+                    if bytes == 0 && needs <= end - start {
+                        return Err(ReadError::Corrupt);
+                    }
+                    position += bytes as u64;
+                    wanted = needs.max(wanted);
+                }
+            }
+            if slice.is_over(&self.io) {
+                self.io.yield_now().await;
+                slice = self.io.slice();
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where to begin reading for an offset: a batch that begins at or before it.
+    async fn place_of(&self, partition: &Partition, segment_base: i64, offset: i64) -> Result<u64, ReadError> {
+        if let Some((base, position)) = self.cursors.borrow_mut().get(&(partition.key, offset))
+            && *base == segment_base
+        {
+            return Ok(*position);
+        }
+        {
+            let state = partition.state.borrow();
+            if let Some(index) = state.log.index_in_memory(segment_base) {
+                return Ok(u64::from(index.position_for_offset(offset)));
+            }
+        }
+        let index = self.index(partition, segment_base).await?;
+        Ok(u64::from(index.position_for_offset(offset)))
+    }
+}
+
+pub(super) fn storage(error: io::Error) -> ReadError {
+    tracing::error!(%error, "cannot read a segment");
+    ReadError::Storage
+}
+
+/// What a chunk of a segment has for a reader.
+enum Scan {
+    /// Batches in this range.
+    Data { from: usize, to: usize, next_offset: i64 },
+    /// The reader gave no room for its next batch and does not insist.
+    Nothing,
+    /// Only batches before the offset, or a piece of the one that is wanted.
+    Skipped { bytes: usize, needs: usize },
+}
+
+/// Looks for whole, sound batches from `offset` on.
+fn scan(chunk: &[u8], offset: i64, spec: &ReadSpec) -> Result<Scan, ReadError> {
+    let mut at = 0;
+    let mut from = None;
+    let mut next_offset = offset;
+    while at < chunk.len() {
+        let rest = &chunk[at..];
+        let Some(size) = batch_size(rest)? else { break };
+        if size > rest.len() {
+            if from.is_none() {
+                return Ok(Scan::Skipped { bytes: at, needs: size });
+            }
+            break;
+        }
+        let batch = Batch::first(rest).map_err(|_| ReadError::Corrupt)?;
+        let last_offset = batch.header().last_offset();
+        if last_offset >= offset {
+            let begins = *from.get_or_insert(at);
+            let fits = at + size - begins <= spec.bytes_max;
+            if !fits && (at > begins || !spec.at_least_one) {
+                if at == begins {
+                    return Ok(Scan::Nothing);
+                }
+                break;
+            }
+            batch.check_crc().map_err(|_| ReadError::Corrupt)?;
+            next_offset = last_offset + 1;
+        }
+        at += size;
+    }
+    Ok(match from {
+        Some(from) => Scan::Data {
+            from,
+            to: at,
+            next_offset,
+        },
+        None => Scan::Skipped {
+            bytes: at,
+            needs: LENGTH_PREFIX_BYTES,
+        },
+    })
+}
+
+/// Size of the batch at the front; `None` if even that is cut off.
+fn batch_size(bytes: &[u8]) -> Result<Option<usize>, ReadError> {
+    let Some(length) = bytes.get(8..LENGTH_PREFIX_BYTES) else {
+        return Ok(None);
+    };
+    let length = i32::from_be_bytes(length.try_into().expect("four bytes"));
+    let length = usize::try_from(length).map_err(|_| ReadError::Corrupt)?;
+    Ok(Some(length + LENGTH_PREFIX_BYTES))
+}
+
+/// A bounded map that forgets what was not used for longest.
+struct Recent<K, V> {
+    entries: FxHashMap<K, (u64, V)>,
+    clock: u64,
+}
+
+impl<K, V> Default for Recent<K, V> {
+    fn default() -> Self {
+        Self {
+            entries: FxHashMap::default(),
+            clock: 0,
+        }
+    }
+}
+
+impl<K: std::hash::Hash + Eq + Copy, V> Recent<K, V> {
+    fn get(&mut self, key: &K) -> Option<&V> {
+        self.clock += 1;
+        let (used, value) = self.entries.get_mut(key)?;
+        *used = self.clock;
+        Some(value)
+    }
+
+    /// Keeps at most `max`; makes room by forgetting an eighth at a time.
+    fn put(&mut self, key: K, value: V, max: usize) {
+        if self.entries.len() >= max {
+            let mut uses: Vec<u64> = self.entries.values().map(|(used, _)| *used).collect();
+            let cut = uses.len() / 8;
+            let (_, oldest_kept, _) = uses.select_nth_unstable(cut);
+            let oldest_kept = *oldest_kept;
+            self.entries.retain(|_, (used, _)| *used > oldest_kept);
+        }
+        self.clock += 1;
+        self.entries.insert(key, (self.clock, value));
+    }
+
+    fn retain(&mut self, keep: impl Fn(&K) -> bool) {
+        self.entries.retain(|key, _| keep(key));
+    }
+
+    fn remove(&mut self, key: &K) {
+        self.entries.remove(key);
+    }
+}

@@ -1,3 +1,5 @@
 //! The per-core engine of Corelog.
 
+pub mod io;
 pub mod log;
+pub mod runtime;

@@ -1,1 +1,3 @@
 //! Corelog: what a Kafka client sees.
+
+pub mod cluster;

@@ -14,10 +14,10 @@
 //! the caller builds it anew by feeding the segment's batches to `append`, which gives the same
 //! entries as the first time.
 
+use super::batch::header::NO_TIMESTAMP;
+
 const OFFSET_ENTRY_BYTES: usize = 8;
 const TIME_ENTRY_BYTES: usize = 12;
-/// Kafka's 'no timestamp'.
-pub const NO_TIMESTAMP: i64 = -1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexError {
@@ -165,17 +165,16 @@ impl SegmentIndex {
         }
     }
 
-    /// Where to start looking for the first batch that is at or after `from_offset` and has a
-    /// timestamp of `timestamp_ms` or later.
-    pub fn position_for_timestamp(&self, timestamp_ms: i64, from_offset: i64) -> u32 {
+    /// An offset that no record with a timestamp of `timestamp_ms` or later lies before, save in
+    /// the batch that holds it: where to start looking for the first such record.
+    pub fn offset_for_timestamp(&self, timestamp_ms: i64) -> i64 {
         let slot = partition_point(self.time_entries(), |slot| {
             self.time_entry(slot).timestamp_ms <= timestamp_ms
         });
-        let offset = match slot.checked_sub(1) {
+        match slot.checked_sub(1) {
             Some(slot) => self.time_entry(slot).offset,
             None => self.base_offset,
-        };
-        self.position_for_offset(offset.max(from_offset))
+        }
     }
 
     /// Forgets entries at and above `offset`, where the log now ends. The largest timestamp falls
@@ -202,6 +201,34 @@ impl SegmentIndex {
     /// The content of the `.timeindex` file.
     pub fn time_index_bytes(&self) -> &[u8] {
         &self.times
+    }
+
+    /// The two files' content with offset entries at least `step_bytes` apart, for a checkpoint: an
+    /// index loaded from it finds the same batches after a longer walk, and goes on from there.
+    pub fn thinned(&self, step_bytes: u32) -> (Vec<u8>, Vec<u8>) {
+        let mut thin = SegmentIndex::new(self.base_offset);
+        let mut position_due = 0;
+        let mut time_slot = 0;
+        for slot in 0..self.offset_entries() {
+            let (relative_offset, position) = self.offset_entry(slot);
+            if position < position_due {
+                continue;
+            }
+            position_due = position.saturating_add(step_bytes);
+            thin.offsets.extend(relative_offset.to_be_bytes());
+            thin.offsets.extend(position.to_be_bytes());
+            let offset = self.absolute(relative_offset);
+            time_slot += partition_point(self.time_entries() - time_slot, |ahead| {
+                self.time_entry(time_slot + ahead).offset <= offset
+            });
+            if let Some(last) = time_slot.checked_sub(1) {
+                thin.max_timestamp = self.time_entry(last);
+                thin.push_time_entry();
+            }
+        }
+        thin.max_timestamp = self.max_timestamp;
+        thin.push_time_entry();
+        (thin.offsets, thin.times)
     }
 
     /// Memory allocated beside the struct itself.

@@ -32,12 +32,14 @@ pub mod kafka_snapshot;
 
 use std::collections::BTreeMap;
 
+use super::batch::BatchHeader;
+use super::batch::header::{NO_SEQUENCE, add_to_sequence};
+
 pub use encoding::ProducersDecodeError;
 
 /// So many batches of a producer are recognised when they are repeated; a client has no more in
 /// flight.
 pub const BATCHES_REMEMBERED: usize = 5;
-const NO_SEQUENCE: i32 = -1;
 const NO_COORDINATOR_EPOCH: i32 = -1;
 
 /// The fields of a batch's header that concern its producer.
@@ -49,6 +51,18 @@ pub struct ProducerBatch {
     pub base_sequence: i32,
     pub last_offset_delta: i32,
     pub transactional: bool,
+}
+
+impl From<&BatchHeader<'_>> for ProducerBatch {
+    fn from(header: &BatchHeader<'_>) -> Self {
+        ProducerBatch {
+            producer_id: header.producer_id(),
+            epoch: header.producer_epoch(),
+            base_sequence: header.base_sequence(),
+            last_offset_delta: header.last_offset_delta(),
+            transactional: header.is_transactional(),
+        }
+    }
 }
 
 /// Where and when a batch was appended.
@@ -342,21 +356,20 @@ impl ProducerTable {
     }
 }
 
-/// The sequence `count` after `sequence`; they start again at 0 after 2^31 - 1.
 fn sequence_after(sequence: i32, count: i32) -> i32 {
-    if sequence == NO_SEQUENCE {
-        return NO_SEQUENCE;
+    match sequence {
+        NO_SEQUENCE => NO_SEQUENCE,
+        sequence => add_to_sequence(sequence, count),
     }
-    let sum = i64::from(sequence) + i64::from(count);
-    (sum & i64::from(i32::MAX)) as i32
 }
 
+/// The sequence that `count` more lead to.
 fn sequence_before(sequence: i32, count: i32) -> i32 {
-    if sequence == NO_SEQUENCE {
-        return NO_SEQUENCE;
+    match sequence {
+        NO_SEQUENCE => NO_SEQUENCE,
+        sequence if sequence >= count => sequence - count,
+        sequence => i32::MAX - (count - sequence) + 1,
     }
-    let difference = i64::from(sequence) - i64::from(count);
-    (difference & i64::from(i32::MAX)) as i32
 }
 
 #[cfg(test)]

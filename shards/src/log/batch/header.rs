@@ -22,8 +22,9 @@ const LENGTH: usize = 8;
 const LEADER_EPOCH: usize = 12;
 const MAGIC: usize = 16;
 const CRC: usize = 17;
-/// The CRC covers everything from here on.
 const ATTRIBUTES: usize = 21;
+/// The CRC covers everything from here on.
+pub(super) const CRC_FROM: usize = ATTRIBUTES;
 const LAST_OFFSET_DELTA: usize = 23;
 const BASE_TIMESTAMP: usize = 27;
 const MAX_TIMESTAMP: usize = 35;
@@ -412,14 +413,14 @@ impl Stamp {
         let attributes = known.with_timestamp_type(self.timestamp_type);
         put(header, ATTRIBUTES, attributes.bits().to_be_bytes());
         put(header, MAX_TIMESTAMP, self.max_timestamp.to_be_bytes());
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&header[ATTRIBUTES..]), records);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&header[CRC_FROM..]), records);
         put(header, CRC, crc.to_be_bytes());
     }
 }
 
 /// The CRC that the batch `batch` should carry. Panics when it is shorter than a header.
 pub fn crc_of(batch: &[u8]) -> u32 {
-    crc32c::crc32c(&batch[ATTRIBUTES..])
+    crc32c::crc32c(&batch[CRC_FROM..])
 }
 
 fn put_crc(batch: &mut [u8]) {

@@ -24,11 +24,41 @@
 //! Pure functions over bytes: no I/O, no clock, no core of its own. Input may be hostile; the answer to
 //! bytes that make no sense is an error, never a panic, and no length found in them is ever allocated.
 
+//! | module | what it does |
+//! |---|---|
+//! | [`header`], [`iter`] | views of batches, walking a buffer of them, stamping offsets, epochs and times |
+//! | [`validate`], [`rejection`] | what a produced batch must be, and why it is refused |
+//! | [`walk`] | from record to record without keys and values |
+//! | [`lookup`] | the record a time asks for |
+//! | [`compress`], [`recompress`] | codecs; a batch with another codec |
+//! | [`record`], [`records`], [`builder`], [`control`] | records in full, read and written |
+//! | [`slice`] | budgets: whatever may take long can be stopped and gone on with |
+
+pub mod builder;
+pub mod compress;
+pub mod control;
 pub mod header;
 pub mod iter;
+pub mod lookup;
+pub mod recompress;
+pub mod record;
+pub mod records;
+pub mod rejection;
+pub mod slice;
+pub mod validate;
+mod varint;
+pub mod walk;
 
-pub use header::{Attributes, BatchError, BatchHeader, Compression, HeaderFields, TimestampType};
+pub use builder::BatchBuilder;
+pub use compress::Codec;
+pub use header::{
+    Attributes, BatchError, BatchHeader, Compression, HeaderFields, Stamp, TimestampType,
+};
 pub use iter::{Batch, BatchIter};
+pub use records::{Record, Records};
+pub use rejection::{RecordError, RecordProblem, Rejection, RejectionKind};
+pub use slice::{Budget, Progress};
+pub use validate::{Rules, Validated, Validator};
 
 #[cfg(test)]
 mod tests;

@@ -80,7 +80,7 @@ fn batches_without_timestamps_leave_no_time_entries() {
     index.seal();
     assert!(index.time_index_bytes().is_empty());
     assert_eq!(index.max_timestamp(), None);
-    assert_eq!(index.position_for_timestamp(0, 3), 15_000);
+    assert_eq!(index.offset_for_timestamp(0), 0);
 }
 
 #[test]
@@ -209,15 +209,15 @@ fn searches_agree_with_a_list_of_all_batches() {
                 "seed {seed}: {offset} at {wanted}, looked from {found}"
             );
         }
-        for timestamp_ms in (-1..5_001).step_by(50) {
-            let from_offset = random.between(base, next);
-            let found = index.position_for_timestamp(timestamp_ms, from_offset);
-            let wanted = batches.iter().find(|batch| {
-                batch.last_offset >= from_offset && batch.max_timestamp_ms >= timestamp_ms
-            });
-            if let Some(wanted) = wanted {
-                assert!(found <= wanted.position, "seed {seed}: time {timestamp_ms}");
-            }
+        check_times_found(&index, &batches, seed);
+        let (offsets, times) = index.thinned(2_500);
+        let thin = SegmentIndex::load(base, position, offsets, times).unwrap();
+        assert_eq!(thin.max_timestamp(), index.max_timestamp(), "seed {seed}");
+        check_times_found(&thin, &batches, seed);
+        for offset in base..next + 2 {
+            let exact = index.position_for_offset(offset);
+            let found = thin.position_for_offset(offset);
+            assert!(found <= exact && exact - found <= 2_500 + interval + 1_800);
         }
 
         index.seal();
@@ -228,6 +228,22 @@ fn searches_agree_with_a_list_of_all_batches() {
             index.time_index_bytes().to_vec(),
         );
         assert_eq!(loaded, Ok(index), "seed {seed}");
+    }
+}
+
+/// No batch with such a timestamp lies before the offset where the search starts.
+fn check_times_found(index: &SegmentIndex, batches: &[IndexedBatch], seed: u64) {
+    for timestamp_ms in (-1..5_001).step_by(50) {
+        let from_offset = index.offset_for_timestamp(timestamp_ms);
+        let wanted = batches
+            .iter()
+            .find(|batch| batch.max_timestamp_ms >= timestamp_ms);
+        if let Some(wanted) = wanted {
+            assert!(
+                from_offset <= wanted.last_offset,
+                "seed {seed}: time {timestamp_ms} at {wanted:?}, looked from {from_offset}"
+            );
+        }
     }
 }
 

@@ -1,0 +1,269 @@
+//! A broker as a process of this machine: Apache Kafka or Corelog, from the same `server.properties`.
+//!
+//! A [`Site`] is a folder and a port where a product may be started again and again; a [`Broker`] is its running
+//! process. A broker that is dropped is killed, so that nothing is left running when a measurement or a test fails.
+
+mod apache_kafka;
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+pub use apache_kafka::Jars;
+
+use crate::client::{Backoff, Client};
+
+/// What can be started.
+#[derive(Clone, Debug)]
+pub enum Product {
+    ApacheKafka(Jars),
+    Corelog { binary: PathBuf, cores: usize },
+}
+
+impl Product {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ApacheKafka(_) => "Apache Kafka",
+            Self::Corelog { .. } => "Corelog",
+        }
+    }
+}
+
+/// A folder prepared for one broker.
+#[derive(Debug)]
+pub struct Site {
+    product: Product,
+    folder: PathBuf,
+    pub addr: SocketAddr,
+    /// The limit of open files the broker gets, if not this process's own.
+    pub open_files_max: Option<u64>,
+}
+
+impl Site {
+    /// Makes the folder, which must be empty or missing, with a `server.properties` in it; Kafka's log directory is
+    /// formatted, too.
+    pub fn prepare(product: Product, folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        ensure!(
+            fs::read_dir(folder)?.next().is_none(),
+            "{} is not empty",
+            folder.display()
+        );
+        let folder = folder.canonicalize()?;
+        let [port, controller_port] = free_ports()?;
+        let site = Self {
+            product,
+            folder,
+            addr: (Ipv4Addr::LOCALHOST, port).into(),
+            open_files_max: None,
+        };
+        fs::write(
+            site.properties(),
+            server_properties(port, controller_port, &site.folder.join("data")),
+        )?;
+        if let Product::ApacheKafka(jars) = &site.product {
+            jars.format(&site.properties())?;
+        }
+        Ok(site)
+    }
+
+    fn properties(&self) -> PathBuf {
+        self.folder.join("server.properties")
+    }
+
+    fn output(&self) -> PathBuf {
+        self.folder.join("output.log")
+    }
+
+    pub fn product(&self) -> &Product {
+        &self.product
+    }
+
+    /// Starts the broker's process and does not wait for it to be ready.
+    pub fn start(&self) -> Result<Broker> {
+        let (program, arguments) = match &self.product {
+            Product::ApacheKafka(jars) => (
+                PathBuf::from("java"),
+                jars.broker_arguments(&self.properties()),
+            ),
+            Product::Corelog { binary, cores } => {
+                let properties = self.properties().display().to_string();
+                (
+                    binary.clone(),
+                    vec![
+                        "start".into(),
+                        properties,
+                        "--cores".into(),
+                        cores.to_string(),
+                    ],
+                )
+            }
+        };
+        let mut command = match self.open_files_max {
+            None => Command::new(&program),
+            Some(max) => {
+                let mut shell = Command::new("sh");
+                shell
+                    .args(["-c", &format!("ulimit -n {max} && exec \"$0\" \"$@\"")])
+                    .arg(&program);
+                shell
+            }
+        };
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(self.output())?;
+        let child = command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+        Ok(Broker {
+            child,
+            addr: self.addr,
+            output: self.output(),
+            product: self.product.name(),
+        })
+    }
+}
+
+#[derive(Debug)]
+pub struct Broker {
+    child: Child,
+    pub addr: SocketAddr,
+    output: PathBuf,
+    product: &'static str,
+}
+
+impl Broker {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Connects as soon as the broker accepts; fails at once when its process ends.
+    pub fn connect(&mut self, patience: Duration) -> Result<Client> {
+        let mut backoff = Backoff::within(patience);
+        loop {
+            match Client::connect(self.addr) {
+                Ok(client) => return Ok(client),
+                Err(error) => {
+                    self.check_running()?;
+                    if !backoff.wait() {
+                        bail!(
+                            "{} does not accept connections after {patience:?}: {error}",
+                            self.product
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Repeats `attempt` on fresh connections until it succeeds, for what fails while a broker starts: refused and
+    /// closed connections, and errors that a client would try again.
+    pub fn eventually<T>(
+        &mut self,
+        patience: Duration,
+        mut attempt: impl FnMut(&mut Client) -> Result<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + patience;
+        let mut backoff = Backoff::within(patience);
+        loop {
+            let mut client = self.connect(deadline.saturating_duration_since(Instant::now()))?;
+            match attempt(&mut client) {
+                Ok(value) => return Ok(value),
+                Err(error) => {
+                    self.check_running()?;
+                    if !backoff.wait() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// An error with the end of its output when the process has ended.
+    pub fn check_running(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            let output = fs::read_to_string(&self.output).unwrap_or_default();
+            let lines: Vec<&str> = output.lines().collect();
+            let last = lines[lines.len().saturating_sub(20)..].join("\n");
+            bail!(
+                "{} ended by itself ({status}); the end of its output:\n{last}",
+                self.product
+            );
+        }
+        Ok(())
+    }
+
+    /// Ends it at once, as a crash of the process would.
+    pub fn kill9(mut self) -> Result<()> {
+        self.check_running()?;
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub fn stop(mut self, patience: Duration) -> Result<()> {
+        self.check_running()?;
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM)?;
+        let mut backoff = Backoff::within(patience);
+        while self.child.try_wait()?.is_none() {
+            ensure!(
+                backoff.wait(),
+                "{} does not stop within {patience:?}",
+                self.product
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Fails only where the process has ended and been waited for already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Ports that nothing uses at the moment.
+fn free_ports() -> Result<[u16; 2]> {
+    let listeners = [
+        TcpListener::bind("127.0.0.1:0")?,
+        TcpListener::bind("127.0.0.1:0")?,
+    ];
+    Ok([
+        listeners[0].local_addr()?.port(),
+        listeners[1].local_addr()?.port(),
+    ])
+}
+
+/// A single node with everything else at its default.
+fn server_properties(port: u16, controller_port: u16, data: &Path) -> String {
+    format!(
+        "process.roles=broker,controller\n\
+         node.id=1\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         controller.listener.names=CONTROLLER\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}\n\
+         log.dirs={}\n\
+         offsets.topic.replication.factor=1\n\
+         transaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\n\
+         share.coordinator.state.topic.replication.factor=1\n\
+         share.coordinator.state.topic.min.isr=1\n",
+        data.display()
+    )
+}

@@ -1,0 +1,387 @@
+//! A blocking connection to a broker: one request at a time through `kafka-protocol`, and the calls that set up a run.
+//!
+//! Not for measuring: it copies and allocates freely.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::ResponseError;
+use kafka_protocol::error::ParseResponseErrorCode;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, InitProducerIdRequest, ListOffsetsRequest,
+    MetadataRequest, ProduceRequest, ProduceResponse, ProducerId, RequestHeader, ResponseHeader,
+    TopicName, TransactionalId,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+
+/// Produce as Kafka 4 clients send it, the last version that names the topic instead of giving its id.
+pub const PRODUCE_VERSION: i16 = 12;
+/// Fetch likewise.
+pub const FETCH_VERSION: i16 = 12;
+const CREATE_TOPICS_VERSION: i16 = 7;
+const DELETE_TOPICS_VERSION: i16 = 6;
+const METADATA_VERSION: i16 = 12;
+const LIST_OFFSETS_VERSION: i16 = 7;
+const INIT_PRODUCER_ID_VERSION: i16 = 4;
+/// The longest reply that is believed to be one.
+pub const REPLY_BYTES_MAX: usize = 256 << 20;
+const LATEST: i64 = -1;
+const PRIMED_AT_ONCE: usize = 500;
+
+/// Whether a client should send the same request again a little later: the broker is not there yet, or has just moved
+/// what was asked for.
+pub fn is_retriable(error_code: i16) -> bool {
+    // 3: unknown topic or partition, as long as a new topic's metadata spreads.
+    error_code == 3 || error_code.err().is_some_and(|error| error.is_retriable())
+}
+
+/// The error as Kafka names it.
+pub fn error_name(error_code: i16) -> String {
+    match error_code.err() {
+        None => "NONE".to_owned(),
+        Some(ResponseError::Unknown(code)) => format!("error code {code}"),
+        Some(error) => format!("{error:?} ({error_code})"),
+    }
+}
+
+pub fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+/// One request framed for the wire.
+pub fn frame<R: Request>(request: &R, version: i16, correlation_id: i32) -> Result<BytesMut> {
+    let mut out = BytesMut::zeroed(4);
+    RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation_id)
+        .with_client_id(Some(StrBytes::from_static_str("corelog-bench")))
+        .encode(&mut out, R::header_version(version))?;
+    request.encode(&mut out, version)?;
+    let counted = u32::try_from(out.len() - 4)?;
+    out[..4].copy_from_slice(&counted.to_be_bytes());
+    Ok(out)
+}
+
+/// A Produce request of one batch for one partition.
+pub fn produce_request(topic: &str, partition: i32, acks: i16, batch: &Bytes) -> ProduceRequest {
+    produce_request_for(topic, &[partition], acks, batch)
+}
+
+/// A Produce request with the same batch for each of these partitions.
+fn produce_request_for(
+    topic: &str,
+    partitions: &[i32],
+    acks: i16,
+    batch: &Bytes,
+) -> ProduceRequest {
+    let data = partitions.iter().map(|&partition| {
+        PartitionProduceData::default()
+            .with_index(partition)
+            .with_records(Some(batch.clone()))
+    });
+    let topic = TopicProduceData::default()
+        .with_name(topic_name(topic))
+        .with_partition_data(data.collect());
+    ProduceRequest::default()
+        .with_acks(acks)
+        .with_timeout_ms(30_000)
+        .with_topic_data(vec![topic])
+}
+
+/// The error code and base offset of the only partition in a Produce reply.
+pub fn produce_outcome(reply: &ProduceResponse) -> Result<(i16, i64)> {
+    let [topic] = reply.responses.as_slice() else {
+        bail!("a reply for {} topics", reply.responses.len())
+    };
+    let [partition] = topic.partition_responses.as_slice() else {
+        bail!("a reply for {} partitions", topic.partition_responses.len())
+    };
+    Ok((partition.error_code, partition.base_offset))
+}
+
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    correlation_id: i32,
+}
+
+impl Client {
+    pub fn connect(addr: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        Ok(Self {
+            stream,
+            correlation_id: 0,
+        })
+    }
+
+    /// Sends a request without waiting; replies come in the order of the requests, by [`Self::receive`].
+    pub fn send<R: Request>(&mut self, request: &R, version: i16) -> Result<i32> {
+        self.correlation_id += 1;
+        let frame = frame(request, version, self.correlation_id)?;
+        self.stream.write_all(&frame)?;
+        Ok(self.correlation_id)
+    }
+
+    /// Reads the next reply, which must answer the request of this correlation id.
+    pub fn receive<R: Request>(
+        &mut self,
+        version: i16,
+        correlation_id: i32,
+    ) -> Result<R::Response> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length) as usize;
+        ensure!(length <= REPLY_BYTES_MAX, "a reply of {length} bytes");
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        let mut body = Bytes::from(body);
+        let header = ResponseHeader::decode(&mut body, R::Response::header_version(version))?;
+        ensure!(
+            header.correlation_id == correlation_id,
+            "reply {} to request {correlation_id}",
+            header.correlation_id
+        );
+        let reply = R::Response::decode(&mut body, version)?;
+        ensure!(
+            body.is_empty(),
+            "{} bytes after the reply to API {}",
+            body.len(),
+            R::KEY
+        );
+        Ok(reply)
+    }
+
+    pub fn call<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response> {
+        let correlation_id = self.send(request, version)?;
+        self.receive::<R>(version, correlation_id)
+    }
+
+    /// Creates a topic, or finds that it exists already, and waits until each partition has a leader.
+    pub fn create_topic(
+        &mut self,
+        topic: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> Result<()> {
+        let configs = configs.iter().map(|(name, value)| {
+            CreatableTopicConfig::default()
+                .with_name(StrBytes::from_string((*name).to_owned()))
+                .with_value(Some(StrBytes::from_string((*value).to_owned())))
+        });
+        let wanted = CreatableTopic::default()
+            .with_name(topic_name(topic))
+            .with_num_partitions(partitions)
+            .with_replication_factor(1)
+            .with_configs(configs.collect());
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![wanted])
+            .with_timeout_ms(60_000);
+        let reply = self.call(&request, CREATE_TOPICS_VERSION)?;
+        for result in &reply.topics {
+            let exists = ResponseError::TopicAlreadyExists.code();
+            ensure!(
+                [0, exists].contains(&result.error_code),
+                "creating topic {topic}: {} {}",
+                error_name(result.error_code),
+                result.error_message.as_deref().unwrap_or_default()
+            );
+        }
+        self.wait_for_leaders(topic, partitions)
+    }
+
+    fn wait_for_leaders(&mut self, topic: &str, partitions: i32) -> Result<()> {
+        let asked = MetadataRequestTopic::default().with_name(Some(topic_name(topic)));
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![asked]))
+            .with_allow_auto_topic_creation(false);
+        let mut backoff = Backoff::within(Duration::from_secs(120));
+        loop {
+            let reply = self.call(&request, METADATA_VERSION)?;
+            let found = reply
+                .topics
+                .first()
+                .context("metadata without the topic that was asked for")?;
+            let led = found
+                .partitions
+                .iter()
+                .filter(|partition| partition.error_code == 0)
+                .count();
+            if found.error_code == 0 && led == partitions as usize {
+                return Ok(());
+            }
+            ensure!(
+                backoff.wait(),
+                "topic {topic}: {led} of {partitions} partitions have a leader; {}",
+                error_name(found.error_code)
+            );
+        }
+    }
+
+    pub fn delete_topic(&mut self, topic: &str) -> Result<()> {
+        let state = DeleteTopicState::default().with_name(Some(topic_name(topic)));
+        let request = DeleteTopicsRequest::default()
+            .with_topics(vec![state])
+            .with_timeout_ms(60_000);
+        let reply = self.call(&request, DELETE_TOPICS_VERSION)?;
+        for result in &reply.responses {
+            ensure!(
+                result.error_code == 0,
+                "deleting topic {topic}: {}",
+                error_name(result.error_code)
+            );
+        }
+        Ok(())
+    }
+
+    /// Appends one small record to each partition, trying again where the broker asks for it, so that a measurement
+    /// starts with every partition ready. Kafka needs seconds for that after it created thousands.
+    pub fn prime(&mut self, topic: &str, partitions: i32, patience: Duration) -> Result<()> {
+        let mut backoff = Backoff::within(patience);
+        let batch = Bytes::from(crate::batch::encode(
+            crate::batch::Producer::NONE,
+            wall_ms(),
+            [b"primed".as_slice()],
+        ));
+        let mut waiting: Vec<i32> = (0..partitions).collect();
+        while !waiting.is_empty() {
+            let mut refused = Vec::new();
+            for some in waiting.chunks(PRIMED_AT_ONCE) {
+                let request = produce_request_for(topic, some, -1, &batch);
+                let reply = self.call(&request, PRODUCE_VERSION)?;
+                let outcomes: Vec<_> = reply
+                    .responses
+                    .iter()
+                    .flat_map(|topic| &topic.partition_responses)
+                    .collect();
+                ensure!(
+                    outcomes.len() == some.len(),
+                    "{} outcomes for {} partitions",
+                    outcomes.len(),
+                    some.len()
+                );
+                refused.extend(
+                    outcomes
+                        .iter()
+                        .filter(|it| it.error_code != 0)
+                        .map(|it| (it.index, it.error_code)),
+                );
+            }
+            if let Some(&(partition, error_code)) = refused.first() {
+                ensure!(
+                    is_retriable(error_code) && backoff.wait(),
+                    "first record of {topic}-{partition}: {}",
+                    error_name(error_code)
+                );
+            }
+            waiting = refused
+                .into_iter()
+                .map(|(partition, _)| partition)
+                .collect();
+        }
+        Ok(())
+    }
+
+    /// The log end offset of each partition.
+    pub fn end_offsets(&mut self, topic: &str, partitions: i32) -> Result<Vec<i64>> {
+        let asked = (0..partitions).map(|index| {
+            ListOffsetsPartition::default()
+                .with_partition_index(index)
+                .with_timestamp(LATEST)
+        });
+        let asked = ListOffsetsTopic::default()
+            .with_name(topic_name(topic))
+            .with_partitions(asked.collect());
+        let request = ListOffsetsRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_topics(vec![asked]);
+        let reply = self.call(&request, LIST_OFFSETS_VERSION)?;
+        let mut ends = vec![None; partitions as usize];
+        for found in reply.topics.iter().flat_map(|topic| &topic.partitions) {
+            let index = found.partition_index;
+            ensure!(
+                found.error_code == 0,
+                "end of {topic}-{index}: {}",
+                error_name(found.error_code)
+            );
+            *ends
+                .get_mut(index as usize)
+                .context("an end offset that was not asked for")? = Some(found.offset);
+        }
+        ends.into_iter()
+            .collect::<Option<_>>()
+            .ok_or_else(|| anyhow!("end offsets are missing in the reply"))
+    }
+
+    /// A fresh idempotent producer: its id and epoch.
+    pub fn init_producer_id(&mut self) -> Result<(i64, i16)> {
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None::<TransactionalId>)
+            .with_transaction_timeout_ms(60_000)
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1);
+        let mut backoff = Backoff::within(Duration::from_secs(30));
+        loop {
+            let reply = self.call(&request, INIT_PRODUCER_ID_VERSION)?;
+            if reply.error_code == 0 {
+                return Ok((reply.producer_id.0, reply.producer_epoch));
+            }
+            ensure!(
+                is_retriable(reply.error_code) && backoff.wait(),
+                "InitProducerId: {}",
+                error_name(reply.error_code)
+            );
+        }
+    }
+}
+
+/// Pauses between tries: short at first, for what is measured to a millisecond, then up to 20 ms.
+#[derive(Debug)]
+pub struct Backoff {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Backoff {
+    pub fn within(patience: Duration) -> Self {
+        Self {
+            deadline: Instant::now() + patience,
+            pause: Duration::from_millis(1),
+        }
+    }
+
+    /// Sleeps a little and tells whether there is time for another try.
+    pub fn wait(&mut self) -> bool {
+        std::thread::sleep(self.pause);
+        self.pause = (self.pause * 5 / 4).min(Duration::from_millis(20));
+        Instant::now() < self.deadline
+    }
+}
+
+/// Waits until something accepts connections at `addr`.
+pub fn connect_within(addr: SocketAddr, patience: Duration) -> Result<Client> {
+    let mut backoff = Backoff::within(patience);
+    loop {
+        match Client::connect(addr) {
+            Ok(client) => return Ok(client),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused && backoff.wait() => {}
+            Err(error) => return Err(error).with_context(|| format!("connecting to {addr}")),
+        }
+    }
+}
+
+pub fn wall_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.expect("the clock is past 1970").as_millis())
+        .expect("milliseconds fit 63 bits")
+}

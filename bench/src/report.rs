@@ -1,0 +1,272 @@
+//! What a run found, for a person and as JSON.
+
+use std::fmt;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+use crate::fetch::FetchSettings;
+use crate::produce::{Pace, ProduceSettings, histogram};
+use crate::replay::Template;
+use crate::usage::{ProcessUsage, ThreadUsage};
+
+/// A client thread that is busy, or waits for a core, for more than this part of the time was the limit.
+const CLIENT_LIMIT: f64 = 0.95;
+
+/// What sending threads counted in the window.
+#[derive(Debug)]
+pub struct Measured {
+    pub requests: u64,
+    pub latency_ns: Histogram<u64>,
+    /// Open loop only: how much later than planned requests left the client.
+    pub lateness_ns: Histogram<u64>,
+    pub busiest_thread: ThreadUsage,
+}
+
+impl Measured {
+    pub fn empty() -> Self {
+        let (latency_ns, lateness_ns) = (histogram(), histogram());
+        Self {
+            requests: 0,
+            latency_ns,
+            lateness_ns,
+            busiest_thread: ThreadUsage::default(),
+        }
+    }
+
+    pub fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.latency_ns += other.latency_ns;
+        self.lateness_ns += other.lateness_ns;
+        let busy = |usage: ThreadUsage| usage.cpu + usage.queued;
+        if busy(other.busiest_thread) > busy(self.busiest_thread) {
+            self.busiest_thread = other.busiest_thread;
+        }
+    }
+}
+
+/// What the broker used in the window, where it runs on this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct BrokerReport {
+    pub cpu: Duration,
+    pub rss: u64,
+    pub disk_written: u64,
+}
+
+impl BrokerReport {
+    pub fn between(before: ProcessUsage, after: ProcessUsage) -> Self {
+        Self {
+            cpu: after.cpu.saturating_sub(before.cpu),
+            rss: after.rss,
+            disk_written: after.disk_written - before.disk_written,
+        }
+    }
+
+    pub fn cpu_seconds_a_gb(self, bytes: u64) -> f64 {
+        self.cpu.as_secs_f64() / (bytes as f64 / 1e9)
+    }
+
+    fn json(self, bytes: u64) -> Value {
+        json!({
+            "cpu_s": self.cpu.as_secs_f64(),
+            "cpu_s_a_gb": self.cpu_seconds_a_gb(bytes),
+            "rss_bytes": self.rss,
+            "disk_bytes_a_byte": self.disk_written as f64 / bytes as f64,
+        })
+    }
+}
+
+#[derive(Debug)]
+pub struct ProduceReport {
+    pub requests_a_second: f64,
+    pub mb_a_second: f64,
+    pub requests: u64,
+    pub bytes: u64,
+    pub latency_ns: Histogram<u64>,
+    pub broker: Option<BrokerReport>,
+    /// Parts of the time for which the busiest client thread ran, and waited for a core.
+    pub client_busy: f64,
+    pub client_queued: f64,
+    /// Open loop only: the 99th percentile of how late requests left the client.
+    pub lateness_p99_ns: Option<u64>,
+}
+
+impl ProduceReport {
+    pub fn new(
+        settings: &ProduceSettings,
+        template: &Template,
+        measured: Measured,
+        before: ProcessUsage,
+        after: ProcessUsage,
+    ) -> Self {
+        let seconds = settings.duration.as_secs_f64();
+        let bytes = measured.requests * template.payload_bytes;
+        let open = matches!(settings.pace, Pace::Rate(_));
+        Self {
+            requests_a_second: measured.requests as f64 / seconds,
+            mb_a_second: bytes as f64 / 1e6 / seconds,
+            requests: measured.requests,
+            bytes,
+            broker: settings.pid.map(|_| BrokerReport::between(before, after)),
+            client_busy: measured.busiest_thread.cpu.as_secs_f64() / seconds,
+            client_queued: measured.busiest_thread.queued.as_secs_f64() / seconds,
+            lateness_p99_ns: open.then(|| measured.lateness_ns.value_at_quantile(0.99)),
+            latency_ns: measured.latency_ns,
+        }
+    }
+
+    pub fn cpu_us_a_request(&self) -> Option<f64> {
+        self.broker
+            .map(|broker| broker.cpu.as_secs_f64() * 1e6 / self.requests as f64)
+    }
+
+    pub fn latency_ms(&self, quantile: f64) -> f64 {
+        self.latency_ns.value_at_quantile(quantile) as f64 / 1e6
+    }
+
+    /// Whether a faster broker would not have been seen.
+    pub fn client_was_the_limit(&self) -> bool {
+        self.client_busy + self.client_queued > CLIENT_LIMIT
+    }
+
+    pub fn json(&self) -> Value {
+        json!({
+            "requests_a_second": self.requests_a_second,
+            "mb_a_second": self.mb_a_second,
+            "requests": self.requests,
+            "bytes": self.bytes,
+            "latency_ms": {
+                "p50": self.latency_ms(0.5),
+                "p99": self.latency_ms(0.99),
+                "p99.9": self.latency_ms(0.999),
+                "max": self.latency_ns.max() as f64 / 1e6,
+            },
+            "broker": self.broker.map(|broker| broker.json(self.bytes)),
+            "broker_cpu_us_a_request": self.cpu_us_a_request(),
+            "client_busy": self.client_busy,
+            "client_queued": self.client_queued,
+            "client_was_the_limit": self.client_was_the_limit(),
+            "lateness_p99_ms": self.lateness_p99_ns.map(|ns| ns as f64 / 1e6),
+        })
+    }
+}
+
+impl fmt::Display for ProduceReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "{:.0} requests/s, {:.1} MB/s",
+            self.requests_a_second, self.mb_a_second
+        )?;
+        writeln!(
+            out,
+            "latency p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.2} ms",
+            self.latency_ms(0.5),
+            self.latency_ms(0.99),
+            self.latency_ms(0.999),
+            self.latency_ns.max() as f64 / 1e6
+        )?;
+        if let (Some(broker), Some(cpu_us)) = (self.broker, self.cpu_us_a_request()) {
+            writeln!(
+                out,
+                "broker: {:.2} CPU s/GB, {cpu_us:.1} us of CPU a request, {:.0} MB resident, {:.2} bytes to disk a byte",
+                broker.cpu_seconds_a_gb(self.bytes),
+                broker.rss as f64 / 1e6,
+                broker.disk_written as f64 / self.bytes as f64
+            )?;
+        }
+        write!(
+            out,
+            "client: its busiest thread ran {:.0}% of the time and waited for a core {:.0}%",
+            self.client_busy * 100.0,
+            self.client_queued * 100.0
+        )?;
+        if let Some(late) = self.lateness_p99_ns {
+            write!(
+                out,
+                "; requests left up to {:.2} ms late (p99)",
+                late as f64 / 1e6
+            )?;
+        }
+        if self.client_was_the_limit() {
+            write!(
+                out,
+                "\nThe client was the limit: a faster broker would not have been seen"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+pub struct FetchReport {
+    pub bytes: u64,
+    pub records: u64,
+    pub seconds: f64,
+    pub broker: Option<BrokerReport>,
+    pub client_busy: f64,
+    pub connections: usize,
+}
+
+impl FetchReport {
+    pub fn new(
+        settings: &FetchSettings,
+        (bytes, records): (u64, u64),
+        elapsed: Duration,
+        client_cpu: Duration,
+        usage: Option<(ProcessUsage, ProcessUsage)>,
+    ) -> Self {
+        let seconds = elapsed.as_secs_f64();
+        Self {
+            bytes,
+            records,
+            seconds,
+            broker: usage.map(|(before, after)| BrokerReport::between(before, after)),
+            client_busy: client_cpu.as_secs_f64() / seconds,
+            connections: settings.connections,
+        }
+    }
+
+    pub fn mb_a_second(&self) -> f64 {
+        self.bytes as f64 / 1e6 / self.seconds
+    }
+
+    pub fn json(&self) -> Value {
+        json!({
+            "mb_a_second": self.mb_a_second(),
+            "records_a_second": self.records as f64 / self.seconds,
+            "bytes": self.bytes,
+            "records": self.records,
+            "broker": self.broker.map(|broker| broker.json(self.bytes)),
+            "client_busy": self.client_busy,
+        })
+    }
+}
+
+impl fmt::Display for FetchReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "{:.1} MB/s, {:.0} records/s ({:.1} MB in {:.2} s)",
+            self.mb_a_second(),
+            self.records as f64 / self.seconds,
+            self.bytes as f64 / 1e6,
+            self.seconds
+        )?;
+        if let Some(broker) = self.broker {
+            writeln!(
+                out,
+                "broker: {:.2} CPU s/GB, {:.0} MB resident",
+                broker.cpu_seconds_a_gb(self.bytes),
+                broker.rss as f64 / 1e6
+            )?;
+        }
+        write!(
+            out,
+            "client: {} connections used {:.0}% of a core",
+            self.connections,
+            self.client_busy * 100.0
+        )
+    }
+}

@@ -1,0 +1,113 @@
+//! What a process has used, as the kernel counts it in `/proc`, and what this thread has used itself.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{SysconfVar, sysconf};
+
+/// Counters of a broker's process since its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessUsage {
+    /// User and system time of all threads, those that finished and io_uring's workers included. Counted in ticks of
+    /// 10 ms.
+    pub cpu: Duration,
+    /// Resident memory now, in bytes.
+    pub rss: u64,
+    /// Bytes that it caused to be sent to the disk, by direct writes or by dirtying pages.
+    pub disk_written: u64,
+}
+
+impl ProcessUsage {
+    pub fn of(pid: u32) -> Result<Self> {
+        let stat = read(pid, "stat")?;
+        // The name, in parentheses, may hold blanks and parentheses of its own.
+        let after_name = stat
+            .rsplit_once(") ")
+            .context("no name in /proc/PID/stat")?
+            .1;
+        let fields: Vec<&str> = after_name.split(' ').collect();
+        let ticks: u64 = [11, 12]
+            .iter()
+            .map(|&at| fields[at].parse::<u64>().unwrap_or(0))
+            .sum();
+        let per_second =
+            sysconf(SysconfVar::CLK_TCK)?.context("the kernel does not say how long a tick is")?;
+        Ok(Self {
+            cpu: Duration::from_secs_f64(ticks as f64 / per_second as f64),
+            rss: labelled(&read(pid, "status")?, "VmRSS:").unwrap_or(0) << 10,
+            disk_written: labelled(&read(pid, "io")?, "write_bytes:").unwrap_or(0),
+        })
+    }
+}
+
+fn read(pid: u32, file: &str) -> Result<String> {
+    let path = format!("/proc/{pid}/{file}");
+    fs::read_to_string(&path)
+        .with_context(|| format!("reading {path}: is the broker still running?"))
+}
+
+fn labelled(text: &str, label: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(label))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// What the calling thread has used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThreadUsage {
+    pub cpu: Duration,
+    /// Time for which it could have run, but another thread had the core.
+    pub queued: Duration,
+}
+
+impl ThreadUsage {
+    pub fn now() -> Self {
+        let cpu =
+            clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
+        // "nanoseconds run, nanoseconds waited for a core, turns"; absent on kernels built without it.
+        let schedstat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let queued = schedstat
+            .split_whitespace()
+            .nth(1)
+            .and_then(|field| field.parse().ok())
+            .unwrap_or(0);
+        Self {
+            cpu,
+            queued: Duration::from_nanos(queued),
+        }
+    }
+
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(earlier.cpu),
+            queued: self.queued.saturating_sub(earlier.queued),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_work_is_counted() {
+        let thread = ThreadUsage::now();
+        let mut sum = 0_u64;
+        while ThreadUsage::now().since(thread).cpu < Duration::from_millis(60) {
+            sum = std::hint::black_box(sum + 1);
+        }
+        let process = ProcessUsage::of(std::process::id()).unwrap();
+        assert!(process.cpu >= Duration::from_millis(30), "{process:?}");
+        assert!(process.rss > 100_000, "{process:?}");
+    }
+
+    #[test]
+    fn a_missing_process_is_named() {
+        let error = ProcessUsage::of(u32::MAX).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("/proc/4294967295/stat"),
+            "{error:#}"
+        );
+    }
+}

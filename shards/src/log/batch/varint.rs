@@ -1,0 +1,65 @@
+//! Zigzag varints as Kafka reads and writes them: at most 5 bytes for 32 bits, 10 for 64; bits that
+//! don't fit are dropped, a sixth or eleventh byte is an error.
+
+/// Longest encoding of 32 bits.
+pub const MAX_BYTES_32: usize = 5;
+/// Longest encoding of 64 bits.
+pub const MAX_BYTES_64: usize = 10;
+
+/// Reads at `*at` and moves it on. None: the bytes end, or the number does not.
+#[inline]
+pub fn read_i32(bytes: &[u8], at: &mut usize) -> Option<i32> {
+    let first = *bytes.get(*at)?;
+    if first < 0x80 {
+        *at += 1;
+        return Some(unzigzag(first.into()) as i32);
+    }
+    Some(read_long::<MAX_BYTES_32>(bytes, at)? as u32).map(|raw| unzigzag(raw.into()) as i32)
+}
+
+/// As [`read_i32`], for 64 bits.
+#[inline]
+pub fn read_i64(bytes: &[u8], at: &mut usize) -> Option<i64> {
+    let first = *bytes.get(*at)?;
+    if first < 0x80 {
+        *at += 1;
+        return Some(unzigzag(first.into()));
+    }
+    read_long::<MAX_BYTES_64>(bytes, at).map(unzigzag)
+}
+
+#[inline]
+fn read_long<const MAX: usize>(bytes: &[u8], at: &mut usize) -> Option<u64> {
+    let mut raw = 0;
+    for (index, byte) in bytes[*at..].iter().take(MAX).enumerate() {
+        raw |= u64::from(byte & 0x7f) << (7 * index);
+        if *byte < 0x80 {
+            *at += index + 1;
+            return Some(raw);
+        }
+    }
+    None
+}
+
+fn unzigzag(raw: u64) -> i64 {
+    (raw >> 1) as i64 ^ -((raw & 1) as i64)
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+pub fn write(out: &mut Vec<u8>, value: i64) {
+    let mut raw = zigzag(value);
+    while raw >= 0x80 {
+        out.push(raw as u8 | 0x80);
+        raw >>= 7;
+    }
+    out.push(raw as u8);
+}
+
+/// Bytes that [`write`] takes.
+pub fn size(value: i64) -> usize {
+    let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
+    bits.div_ceil(7)
+}

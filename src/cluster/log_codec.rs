@@ -1,0 +1,208 @@
+//! Between metadata records and the batches of the `__cluster_metadata` log and of its snapshots.
+//!
+//! Each record is the value of one log record without a key; what one decision of the controller
+//! makes goes into one batch, so that a torn log has all of it or nothing. Control batches (a new
+//! leader, a snapshot's first and last) carry nothing for the image and are passed over.
+//!
+//! Pure functions over bytes. What comes from disk may be damaged: the answer is an error that names
+//! the offset.
+
+use std::fmt;
+
+use corelog_shards::log::batch::control::ControlKind;
+use corelog_shards::log::batch::walk::WalkError;
+use corelog_shards::log::batch::{Batch, BatchBuilder, BatchError, BatchIter, Records};
+
+use super::features::MetadataVersion;
+use super::image::{Image, ReplayError, Replayer};
+use super::records::{
+    DecodeError, LeaderChangeMessage, Record, SnapshotFooterMessage, SnapshotHeaderMessage, Voter,
+    encode_control,
+};
+
+/// How much of a snapshot goes into one batch.
+const SNAPSHOT_BATCH_BYTES: usize = 256 * 1024;
+
+/// What is wrong with the metadata log, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogError {
+    /// Of the record or batch at fault, or of what came last before it.
+    pub offset: i64,
+    pub fault: LogFault,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogFault {
+    Batch(BatchError),
+    Walk(WalkError),
+    NoValue,
+    Decode(DecodeError),
+    Replay(ReplayError),
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "metadata log at offset {}: ", self.offset)?;
+        match &self.fault {
+            LogFault::Batch(error) => error.fmt(f),
+            LogFault::Walk(error) => error.fmt(f),
+            LogFault::NoValue => f.write_str("a record without a value"),
+            LogFault::Decode(error) => error.fmt(f),
+            LogFault::Replay(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LogError {}
+
+/// Where and when a batch is written. The log stamps the base offset and the epoch again when it
+/// appends; who writes a file of its own gives them here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchPlace {
+    pub base_offset: i64,
+    pub leader_epoch: i32,
+    pub timestamp_ms: i64,
+}
+
+impl BatchPlace {
+    fn builder(self) -> BatchBuilder {
+        BatchBuilder::uncompressed().at(self.base_offset, self.leader_epoch)
+    }
+}
+
+/// One batch of all `records`, of which there is at least one.
+pub fn encode_batch(
+    records: &[Record],
+    metadata_version: MetadataVersion,
+    place: BatchPlace,
+) -> Vec<u8> {
+    let mut batch = place.builder();
+    let mut value = Vec::new();
+    for record in records {
+        value.clear();
+        record.encode(record.version_at(metadata_version), &mut value);
+        append(&mut batch, place, None, &value);
+    }
+    finish(batch)
+}
+
+/// The batch that a quorum's new leader writes first.
+pub fn encode_leader_change(leader_id: i32, voters: &[i32], place: BatchPlace) -> Vec<u8> {
+    let voter = |voter_id: &i32| Voter {
+        voter_id: *voter_id,
+    };
+    let message = LeaderChangeMessage {
+        version: 0,
+        leader_id,
+        voters: voters.iter().map(voter).collect(),
+        granting_voters: voters.iter().map(voter).collect(),
+    };
+    let value = encode_control(&message);
+    control_batch(ControlKind::LeaderChange, &value, place)
+}
+
+/// A whole snapshot of `image` for a file of its own: header, records, footer.
+/// `last_log_timestamp_ms` is that of the last record the snapshot stands for.
+pub fn encode_snapshot(image: &Image, last_log_timestamp_ms: i64, timestamp_ms: i64) -> Vec<u8> {
+    let mut place = BatchPlace {
+        base_offset: 0,
+        leader_epoch: 0,
+        timestamp_ms,
+    };
+    let header = encode_control(&SnapshotHeaderMessage {
+        version: 0,
+        last_contained_log_timestamp: last_log_timestamp_ms,
+    });
+    let mut bytes = control_batch(ControlKind::SnapshotHeader, &header, place);
+    place.base_offset += 1;
+
+    let metadata_version = image.metadata_version();
+    let mut batch = place.builder();
+    let mut value = Vec::new();
+    for record in image.to_records() {
+        value.clear();
+        record.encode(record.version_at(metadata_version), &mut value);
+        append(&mut batch, place, None, &value);
+        if batch.uncompressed_bytes() >= SNAPSHOT_BATCH_BYTES {
+            place.base_offset += i64::from(batch.record_count());
+            bytes.extend(finish(std::mem::replace(&mut batch, place.builder())));
+        }
+    }
+    if batch.record_count() > 0 {
+        place.base_offset += i64::from(batch.record_count());
+        bytes.extend(finish(batch));
+    }
+
+    let footer = encode_control(&SnapshotFooterMessage { version: 0 });
+    bytes.extend(control_batch(ControlKind::SnapshotFooter, &footer, place));
+    bytes
+}
+
+fn control_batch(kind: ControlKind, value: &[u8], place: BatchPlace) -> Vec<u8> {
+    let mut batch = place.builder().control();
+    append(&mut batch, place, Some(&kind.key()), value);
+    finish(batch)
+}
+
+fn append(batch: &mut BatchBuilder, place: BatchPlace, key: Option<&[u8]>, value: &[u8]) {
+    batch
+        .append(place.timestamp_ms, key, Some(value))
+        .expect("without a codec nothing can fail");
+}
+
+fn finish(batch: BatchBuilder) -> Vec<u8> {
+    batch.finish().expect("without a codec nothing can fail")
+}
+
+/// Replays all batches in `bytes`, after checking each one's CRC.
+pub fn replay(bytes: &[u8], replayer: &mut Replayer) -> Result<(), LogError> {
+    for batch in BatchIter::verifying(bytes) {
+        let batch = batch.map_err(|error| LogError {
+            offset: replayer.image().last_offset,
+            fault: LogFault::Batch(error),
+        })?;
+        replay_batch(batch, replayer)?;
+    }
+    Ok(())
+}
+
+/// Replays one batch, whose CRC was checked before.
+pub fn replay_batch(batch: Batch<'_>, replayer: &mut Replayer) -> Result<(), LogError> {
+    let epoch = batch.leader_epoch();
+    for_each_record(batch, |offset, record| {
+        replayer
+            .replay(offset, epoch, &record)
+            .map_err(LogFault::Replay)
+    })?;
+    // A control batch, or one whose last records are gone, moves the end as well.
+    replayer.pass(batch.last_offset(), epoch);
+    Ok(())
+}
+
+/// Decodes the metadata records of `batch` in turn; there are none in a control batch.
+pub fn for_each_record(
+    batch: Batch<'_>,
+    mut each: impl FnMut(i64, Record) -> Result<(), LogFault>,
+) -> Result<(), LogError> {
+    if batch.is_control() {
+        return Ok(());
+    }
+    let mut offset = batch.base_offset();
+    let walk = |error, offset| LogError {
+        offset,
+        fault: LogFault::Walk(error),
+    };
+    let mut records = Records::new(batch).map_err(|error| walk(error, offset))?;
+    while let Some(record) = records.next().map_err(|error| walk(error, offset))? {
+        offset = record.offset;
+        let value = record.value.ok_or(LogFault::NoValue);
+        value
+            .and_then(|value| Record::decode(value).map_err(LogFault::Decode))
+            .and_then(|record| each(offset, record))
+            .map_err(|fault| LogError { offset, fault })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ pub mod producer;
 pub mod retention;
 pub mod roll;
 pub mod segment_name;
+pub mod tail;
 pub mod uuid_text;
 
 #[cfg(test)]

@@ -111,7 +111,8 @@ impl Mesh {
     pub async fn request(&self, to: ShardId, request: Request) -> Slot<Reply> {
         let peer = self.peer(to);
         loop {
-            if let Some(id) = peer.waiting.borrow_mut().take() {
+            let id = peer.waiting.borrow_mut().take();
+            if let Some(id) = id {
                 return peer.send_request(id, request);
             }
             peer.credit.notified().await;

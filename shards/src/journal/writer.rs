@@ -59,7 +59,7 @@ struct Chain {
 impl Journal {
     /// The largest append that fits: a group must fit into a file.
     pub fn append_bytes_max(&self) -> usize {
-        self.config.file_bytes as usize / 2 - BLOCK
+        self.config.file_bytes as usize - 2 * BLOCK
     }
 
     /// Writes groups until [`Journal::close`] or a failure. One call for a journal.

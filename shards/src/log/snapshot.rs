@@ -9,10 +9,10 @@ use std::rc::Rc;
 use bytes::{Buf, BufMut, Bytes};
 
 use super::batch::{BatchHeader, BatchIter};
-use super::batch::header::HEADER_BYTES;
+use super::batch::header::{HEADER_BYTES, NO_TIMESTAMP};
 use super::config::LogConfig;
 use super::epochs::LeaderEpochs;
-use super::index::{NO_TIMESTAMP, SegmentIndex};
+use super::index::SegmentIndex;
 use super::log::{Log, Restored};
 use super::producer::ProducerTable;
 use super::segment::Segment;

@@ -95,7 +95,9 @@ struct Inner {
     /// The journal is poisoned.
     has_failed: Cell<bool>,
     stopping: Cell<bool>,
-    stopped: Notify,
+    /// Shards that have handed over, at the start, what is not theirs any more.
+    handed_over: Cell<usize>,
+    all_handed_over: Notify,
     on_failure: OnceCell<Box<dyn Fn()>>,
 }
 

@@ -145,7 +145,8 @@ pub async fn open(
         is_disk_full: Cell::new(false),
         has_failed: Cell::new(false),
         stopping: Cell::new(false),
-        stopped: Notify::new(),
+        handed_over: Cell::new(0),
+        all_handed_over: Notify::new(),
         on_failure: OnceCell::new(),
     }));
     for (from, lane) in lanes {
@@ -154,6 +155,7 @@ pub async fn open(
     shard.start_journal();
     let groups = recovered.groups;
     shard.take_recovered(recovered.partitions).await;
+    shard.wait_for_the_others().await;
     shard.remove_journals(&recovered.orphans).await.map_err(at(&journal_dir))?;
     shard.start_tasks();
     let partitions = shard.0.partitions.borrow().len();
@@ -273,11 +275,7 @@ impl Shard {
         let journal = self.0.journal.clone();
         let events = Rc::new(self.clone());
         self.io().spawn("journal files", journal.clone().prepare_files(events.clone()));
-        let shard = self.clone();
-        self.io().spawn("journal", async move {
-            journal.run(events).await;
-            shard.0.stopped.notify_one();
-        });
+        self.io().spawn("journal", journal.run(events));
     }
 
     fn start_tasks(&self) {
@@ -307,6 +305,21 @@ impl Shard {
             let bytes = snapshot::encode(&facts, &found.log).concat();
             let revision = found.revision + 1;
             self.run_on_owner(&key, move |owner| async move { owner.adopt(key, revision, bytes).await }).await;
+        }
+    }
+
+    /// Waits until every shard has handed over what belongs to others: until then a partition that
+    /// is not here may still come.
+    async fn wait_for_the_others(&self) {
+        for other in (0..self.count()).filter(|other| *other != self.id()) {
+            self.run_on(other, |shard| async move {
+                shard.0.handed_over.set(shard.0.handed_over.get() + 1);
+                shard.0.all_handed_over.notify_all();
+            })
+            .await;
+        }
+        while self.0.handed_over.get() < self.count() - 1 {
+            self.0.all_handed_over.notified().await;
         }
     }
 

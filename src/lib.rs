@@ -1,3 +1,8 @@
-//! Corelog: what a Kafka client sees.
+//! Corelog: what a Kafka client sees. The modules stand in the order of the data.
 
+pub mod protocol;
+
+pub mod api;
+
+pub mod broker;
 pub mod cluster;

@@ -1,0 +1,174 @@
+//! THE table of APIs: what is served, in which versions, at what cost, by whom.
+//!
+//! ApiVersions, version checks, memory accounting and dispatch derive from [`TABLE`]; nothing else
+//! lists APIs. A handler lives in the file of its API and turns a [`Request`] into a [`Reply`].
+//!
+//! Effects of one connection's requests are sequential, as in Kafka; only produces overlap. So a
+//! handler is one of two kinds, see [`Handler`]. What the engine and the controller answer becomes a
+//! Kafka error code in one place, [`errors`].
+
+pub mod api_versions;
+pub mod errors;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::Decodable;
+
+use crate::broker::Broker;
+use crate::protocol::header::RequestHeader;
+use crate::protocol::reply::Reply;
+use crate::protocol::{Malformed, bounded};
+
+/// One served API.
+pub struct Api {
+    pub key: ApiKey,
+    /// Versions that are answered; the newest both Kafka 4.3 and the codecs have.
+    pub version_min: i16,
+    pub version_max: i16,
+    /// Memory held while a request is worked on, in multiples of its bytes: what decoding makes of
+    /// it, or the slices themselves where records are passed through.
+    pub memory_factor: usize,
+    pub handler: Handler,
+}
+
+pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// How an API is worked on.
+pub enum Handler {
+    /// Begins once the effects of all earlier requests of its connection are complete, and is
+    /// complete with its reply.
+    Sequential(fn(Rc<Context>, Request) -> LocalFuture<Result<Reply, Malformed>>),
+    /// In two stages. The first, which the next request waits for, puts the effects in order; the
+    /// second, the future it returns, waits for them, beside those of later requests. Until it is
+    /// the oldest of its connection the second stage is not polled: what it waits for must go on by
+    /// itself.
+    Overlapping(fn(Rc<Context>, Request) -> LocalFuture<Result<Effects, Malformed>>),
+}
+
+/// The second stage of an overlapping request.
+pub type Effects = LocalFuture<Answer>;
+
+/// What becomes of an overlapping request.
+pub enum Answer {
+    Reply(Reply),
+    /// The client asked for none.
+    Nothing,
+    /// The client asked for no reply, and an error can only be told by closing the connection.
+    Close(String),
+}
+
+/// A request as handlers get it.
+pub struct Request {
+    pub header: RequestHeader,
+    pub body: Bytes,
+}
+
+impl Request {
+    /// The body by the generated decoder of its API.
+    pub fn decode<T: Decodable>(&self) -> Result<T, Malformed> {
+        bounded::decode(&self.body, self.header.api_version)
+    }
+}
+
+/// Where a request came from, and what its handler may use.
+pub struct Context {
+    pub broker: Rc<Broker>,
+    /// Name of the listener, upper case: decides which addresses the client is told.
+    pub listener: Rc<str>,
+    pub peer: SocketAddr,
+}
+
+/// What the generated decoders make of the densest request: an element of two bytes becomes a
+/// structure of up to this many times that.
+const DECODED: usize = 32;
+
+/// The APIs in the order of their keys.
+pub static TABLE: &[Api] = &[sequential(ApiKey::ApiVersions, 0, 4, |context, request| {
+    Box::pin(api_versions::handle(context, request))
+})];
+
+const fn sequential(
+    key: ApiKey,
+    version_min: i16,
+    version_max: i16,
+    handler: fn(Rc<Context>, Request) -> LocalFuture<Result<Reply, Malformed>>,
+) -> Api {
+    Api {
+        key,
+        version_min,
+        version_max,
+        memory_factor: DECODED,
+        handler: Handler::Sequential(handler),
+    }
+}
+
+/// Why a request is not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unserved {
+    Api(ApiKey),
+    Version { key: ApiKey, version: i16 },
+}
+
+impl std::fmt::Display for Unserved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unserved::Api(key) => write!(f, "{key:?} is not served here"),
+            Unserved::Version { key, version } => {
+                write!(f, "version {version} of {key:?} is not served here")
+            }
+        }
+    }
+}
+
+/// Finds who answers a request. ApiVersions is answered in any version, so that a client of any
+/// age can learn which to speak.
+pub fn find(key: ApiKey, version: i16) -> Result<&'static Api, Unserved> {
+    let api = TABLE
+        .iter()
+        .find(|api| api.key == key)
+        .ok_or(Unserved::Api(key))?;
+    if (api.version_min..=api.version_max).contains(&version) || key == ApiKey::ApiVersions {
+        Ok(api)
+    } else {
+        Err(Unserved::Version { key, version })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_and_within_what_the_codecs_have() {
+        assert!(TABLE.is_sorted_by_key(|api| api.key as i16));
+        for api in TABLE {
+            let codec = api.key.valid_versions();
+            assert!(api.version_min <= api.version_max);
+            assert!(api.version_max <= codec.max, "{:?}", api.key);
+            // Produce is read by hand further back, to be refused politely.
+            assert!(api.version_min >= codec.min || api.key == ApiKey::Produce);
+        }
+    }
+
+    #[test]
+    fn versions_outside_the_table_are_not_found_except_of_api_versions() {
+        for api in TABLE {
+            for version in [api.version_min, api.version_max] {
+                assert!(find(api.key, version).is_ok());
+            }
+            for version in [api.version_min - 1, api.version_max + 1, i16::MIN, i16::MAX] {
+                let served = find(api.key, version).is_ok();
+                assert_eq!(served, api.key == ApiKey::ApiVersions);
+            }
+        }
+        assert_eq!(
+            find(ApiKey::Envelope, 0).err(),
+            Some(Unserved::Api(ApiKey::Envelope))
+        );
+    }
+}

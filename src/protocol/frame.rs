@@ -1,0 +1,269 @@
+//! Cuts the bytes of a connection into frames: four bytes of length, then the request.
+//!
+//! Small frames are slices of the receive buffer: many of them come with one read and cost no copy.
+//! A large frame gets a buffer of exactly its size, so that its records lie in one piece and pin
+//! nothing else. Between frames nothing is held: an idle connection has no buffer.
+//!
+//! A claimed length is checked against the limit before anything is allocated. A large buffer is
+//! reserved at once but its pages are touched only as bytes arrive; whether a large frame may begin
+//! at all is the caller's decision (see [`FrameDecoder::next`]), who accounts for its memory.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+const PREFIX_BYTES: usize = 4;
+/// Frames above this get a buffer of their own.
+const SMALL_FRAME_BYTES_MAX: usize = 64 * 1024;
+/// Room offered to the first read after a quiet time; doubled while reads fill it.
+const RECEIVE_BYTES_MIN: usize = 4 * 1024;
+const RECEIVE_BYTES_MAX: usize = 256 * 1024;
+
+/// A length that no Kafka client sends. The connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameError {
+    /// Zero or negative.
+    NotPositive(i32),
+    OverLimit {
+        claimed: i32,
+        limit: usize,
+    },
+}
+
+impl std::fmt::Display for FrameError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            FrameError::NotPositive(claimed) => {
+                write!(f, "a request claims a length of {claimed} bytes")
+            }
+            FrameError::OverLimit { claimed, limit } => write!(
+                f,
+                "a request claims a length of {claimed} bytes, over socket.request.max.bytes ({limit})"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+/// What the bytes received so far hold at their front.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A whole request, without its length prefix.
+    Frame(Bytes),
+    /// A frame of this many bytes has begun, and needs [`FrameDecoder::begin_large`] before its
+    /// body may be read.
+    Large(usize),
+    /// More bytes are needed; at least this many until the frame in progress is whole.
+    Missing(usize),
+}
+
+pub struct FrameDecoder {
+    frame_bytes_max: usize,
+    receive: BytesMut,
+    receive_bytes: usize,
+    large: Option<Large>,
+}
+
+/// A large frame in progress. `body` has exactly room for it.
+struct Large {
+    body: BytesMut,
+    len: usize,
+}
+
+impl FrameDecoder {
+    pub fn new(frame_bytes_max: usize) -> Self {
+        Self {
+            frame_bytes_max,
+            receive: BytesMut::new(),
+            receive_bytes: RECEIVE_BYTES_MIN,
+            large: None,
+        }
+    }
+
+    pub fn next_frame(&mut self) -> Result<Next, FrameError> {
+        if let Some(large) = &mut self.large {
+            if large.body.len() < large.len {
+                return Ok(Next::Missing(large.len - large.body.len()));
+            }
+            let mut body = self.large.take().expect("just seen").body;
+            return Ok(Next::Frame(body.split().freeze()));
+        }
+        let Some(claimed) = self.receive.first_chunk::<PREFIX_BYTES>() else {
+            return Ok(Next::Missing(PREFIX_BYTES - self.receive.len()));
+        };
+        let claimed = i32::from_be_bytes(*claimed);
+        let len = match usize::try_from(claimed) {
+            Err(_) | Ok(0) => return Err(FrameError::NotPositive(claimed)),
+            Ok(len) if len > self.frame_bytes_max => {
+                return Err(FrameError::OverLimit {
+                    claimed,
+                    limit: self.frame_bytes_max,
+                });
+            }
+            Ok(len) => len,
+        };
+        let arrived = self.receive.len() - PREFIX_BYTES;
+        if arrived >= len {
+            self.receive.advance(PREFIX_BYTES);
+            return Ok(Next::Frame(self.receive.split_to(len).freeze()));
+        }
+        if len > SMALL_FRAME_BYTES_MAX {
+            return Ok(Next::Large(len));
+        }
+        Ok(Next::Missing(len - arrived))
+    }
+
+    /// Allows the large frame at the front to be read, after [`Next::Large`].
+    pub fn begin_large(&mut self, len: usize) {
+        assert!(self.large.is_none() && self.receive.len() - PREFIX_BYTES < len);
+        self.receive.advance(PREFIX_BYTES);
+        let mut body = BytesMut::with_capacity(len);
+        body.extend_from_slice(&self.receive);
+        self.receive = BytesMut::new();
+        self.large = Some(Large { body, len });
+    }
+
+    /// Reserves room and hands out the buffer that the next read appends to. To be followed by
+    /// [`FrameDecoder::received`].
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        if let Some(large) = &mut self.large {
+            return &mut large.body;
+        }
+        let wanted = match self.receive.first_chunk::<PREFIX_BYTES>() {
+            // Room for the rest of a small frame in progress, wherever it has begun in the buffer.
+            Some(claimed) => {
+                let claimed = usize::try_from(i32::from_be_bytes(*claimed)).unwrap_or(0);
+                PREFIX_BYTES + claimed.min(SMALL_FRAME_BYTES_MAX)
+            }
+            None => 0,
+        };
+        let spare = wanted
+            .max(self.receive_bytes)
+            .saturating_sub(self.receive.len());
+        self.receive.reserve(spare.max(1));
+        &mut self.receive
+    }
+
+    /// Tells how many bytes the read appended; learns from it how much room to offer next time.
+    pub fn received(&mut self, bytes: usize) {
+        if let Some(large) = &mut self.large {
+            // An allocator may round the room up: what follows the frame belongs to the next.
+            if large.body.len() > large.len {
+                self.receive = large.body.split_off(large.len);
+            }
+        } else if bytes >= self.receive_bytes {
+            self.receive_bytes = (self.receive_bytes * 2).min(RECEIVE_BYTES_MAX);
+        } else if bytes < self.receive_bytes / 4 {
+            self.receive_bytes = (self.receive_bytes / 2).max(RECEIVE_BYTES_MIN);
+        }
+    }
+
+    /// Whether no part of a frame is waiting for its rest.
+    pub fn is_between_frames(&self) -> bool {
+        self.large.is_none() && self.receive.is_empty()
+    }
+
+    /// Gives the buffer back while nothing is expected soon.
+    pub fn release(&mut self) {
+        if self.is_between_frames() {
+            self.receive = BytesMut::new();
+            self.receive_bytes = RECEIVE_BYTES_MIN;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(decoder: &mut FrameDecoder, mut bytes: &[u8], step: usize) -> Vec<Bytes> {
+        let mut frames = Vec::new();
+        loop {
+            match decoder.next_frame().expect("lengths are valid") {
+                Next::Frame(frame) => frames.push(frame),
+                Next::Large(len) => decoder.begin_large(len),
+                Next::Missing(missing) => {
+                    assert!(missing > 0);
+                    if bytes.is_empty() {
+                        return frames;
+                    }
+                    let buffer = decoder.buffer();
+                    let room = buffer.capacity() - buffer.len();
+                    assert!(room > 0);
+                    let (now, later) = bytes.split_at(room.min(step).min(bytes.len()));
+                    buffer.extend_from_slice(now);
+                    decoder.received(now.len());
+                    bytes = later;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn frames_come_out_as_they_went_in_however_they_are_cut() {
+        let lens = [
+            1, 5, 4_000, 4_096, 65_536, 65_537, 300_000, 2, 1_000_000, 17, 70_000, 90_000,
+        ];
+        let mut stream = Vec::new();
+        for (i, len) in lens.iter().enumerate() {
+            stream.extend_from_slice(&(*len as i32).to_be_bytes());
+            stream.extend(std::iter::repeat_n(i as u8, *len));
+        }
+        for step in [1, 3, 1_000, 65_536, usize::MAX] {
+            let mut decoder = FrameDecoder::new(1_000_000);
+            let frames = feed(&mut decoder, &stream, step);
+            assert_eq!(frames.len(), lens.len());
+            for (i, (frame, len)) in frames.iter().zip(lens).enumerate() {
+                assert_eq!(frame.len(), len);
+                assert!(frame.iter().all(|byte| *byte == i as u8));
+            }
+            assert!(decoder.is_between_frames());
+        }
+    }
+
+    #[test]
+    fn lengths_that_nobody_means_are_errors() {
+        for (claimed, expected) in [
+            (0, FrameError::NotPositive(0)),
+            (-1, FrameError::NotPositive(-1)),
+            (i32::MIN, FrameError::NotPositive(i32::MIN)),
+            (
+                101,
+                FrameError::OverLimit {
+                    claimed: 101,
+                    limit: 100,
+                },
+            ),
+            (
+                i32::MAX,
+                FrameError::OverLimit {
+                    claimed: i32::MAX,
+                    limit: 100,
+                },
+            ),
+        ] {
+            let mut decoder = FrameDecoder::new(100);
+            decoder
+                .buffer()
+                .extend_from_slice(&i32::to_be_bytes(claimed));
+            decoder.received(4);
+            assert_eq!(decoder.next_frame(), Err(expected));
+        }
+    }
+
+    #[test]
+    fn a_claim_costs_nothing_before_it_is_allowed() {
+        let mut decoder = FrameDecoder::new(usize::MAX);
+        decoder.buffer().extend_from_slice(&i32::MAX.to_be_bytes());
+        decoder.received(4);
+        assert_eq!(decoder.next_frame(), Ok(Next::Large(i32::MAX as usize)));
+        assert!(decoder.receive.capacity() <= RECEIVE_BYTES_MIN);
+    }
+
+    #[test]
+    fn nothing_is_held_between_frames() {
+        let mut decoder = FrameDecoder::new(1_000_000);
+        feed(&mut decoder, &[0, 0, 0, 1, 7], 5);
+        decoder.release();
+        assert_eq!(decoder.receive.capacity(), 0);
+    }
+}

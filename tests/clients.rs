@@ -1,0 +1,148 @@
+//! Real clients against a broker of this build, each as a suite of its own in `tests/clients/`, in its own language.
+//!
+//! A suite installs its client if need be (`toolchains.rs`), gets a fresh broker and its address, and prints a line for
+//! each check. The last line of the run is the count over all suites. What a suite printed stays in the target folder,
+//! under `tmp/clients/`.
+//!
+//! `CORELOG_CLIENTS_AGAINST=apache-kafka cargo test --test clients` runs the same suites against Apache Kafka: what fails
+//! there is an error of the suite.
+
+mod harness;
+
+#[path = "clients/apache_kafka.rs"]
+mod apache_kafka;
+#[path = "clients/run.rs"]
+mod run;
+#[path = "clients/subject.rs"]
+mod subject;
+#[path = "clients/tally.rs"]
+mod tally;
+#[path = "clients/toolchains.rs"]
+mod toolchains;
+
+use std::path::Path;
+use std::process::Command;
+
+use subject::Subject;
+use tally::{Missing, suite};
+
+/// A script of `tests/clients/python` with this interpreter.
+fn python(interpreter: &Path, script: &str) -> Command {
+    let mut command = Command::new(interpreter);
+    command
+        .arg("-B")
+        .arg(toolchains::sources().join("python").join(script));
+    command
+}
+
+/// A suite in Python that uses one of the installed clients.
+fn python_client(name: &str, script: &str) {
+    suite(name, || {
+        let interpreter = toolchains::python()?;
+        let broker = Subject::start()?;
+        let mut command = python(&interpreter, script);
+        command.arg(broker.bootstrap());
+        Ok(run::checks(name, command))
+    });
+}
+
+/// A class of `tests/clients/java`, which leaves logging to the checks.
+fn java(class: &str) -> Result<Command, Missing> {
+    let mut command = Command::new("java");
+    command
+        .args([
+            "-Xmx512m",
+            "-XX:+UseSerialGC",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
+        ])
+        .args(["-cp", &toolchains::java()?.classpath, class]);
+    Ok(command)
+}
+
+fn java_client(name: &str, class: &str) {
+    suite(name, || {
+        let mut command = java(class)?;
+        let broker = Subject::start()?;
+        command.arg(broker.bootstrap());
+        Ok(run::checks(name, command))
+    });
+}
+
+#[test]
+fn kcat() {
+    suite("kcat", || {
+        toolchains::debian("kcat", "kcat")?;
+        let broker = Subject::start()?;
+        let mut command = python(&toolchains::any_python()?, "kcat_suite.py");
+        command.arg(broker.bootstrap());
+        Ok(run::checks("kcat", command))
+    });
+}
+
+#[test]
+fn confluent_kafka() {
+    python_client("confluent-kafka", "confluent_suite.py");
+}
+
+#[test]
+fn kafka_python() {
+    python_client("kafka-python", "kafka_python_suite.py");
+}
+
+#[test]
+fn aiokafka() {
+    python_client("aiokafka", "aiokafka_suite.py");
+}
+
+#[test]
+fn kafkajs() {
+    suite("kafkajs", || {
+        let modules = toolchains::node()?;
+        let broker = Subject::start()?;
+        let mut command = Command::new("node");
+        command
+            .env("NODE_PATH", modules)
+            .arg(toolchains::sources().join("node/kafkajs_suite.js"))
+            .arg(broker.bootstrap());
+        Ok(run::checks("kafkajs", command))
+    });
+}
+
+#[test]
+fn java_clients() {
+    java_client("java-clients", "ClientsSuite");
+}
+
+#[test]
+fn java_tools() {
+    java_client("java-tools", "ToolsSuite");
+}
+
+#[test]
+fn franz_go() {
+    suite("franz-go", || {
+        let program = toolchains::go()?;
+        let broker = Subject::start()?;
+        let mut command = Command::new(program);
+        command.arg(broker.bootstrap());
+        Ok(run::checks("franz-go", command))
+    });
+}
+
+/// Segments as Apache Kafka's own tool sees them: the rolled ones of a running broker, then all of a stopped one.
+#[test]
+fn segments() {
+    suite("segments", || {
+        let mut running = java("SegmentsSuite")?;
+        let mut stopped = java("SegmentsSuite")?;
+        let mut broker = Subject::start()?;
+        running
+            .arg("running")
+            .arg(broker.folder())
+            .arg(broker.bootstrap());
+        let counts = run::checks("segments-running", running);
+        broker.stop();
+        stopped.arg("stopped").arg(broker.folder());
+        Ok(counts + run::checks("segments-stopped", stopped))
+    });
+}

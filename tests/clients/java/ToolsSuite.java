@@ -1,0 +1,308 @@
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.InputStream;
+import java.io.PrintStream;
+import java.lang.reflect.InvocationTargetException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+
+import org.apache.kafka.common.utils.Exit;
+
+/**
+ * Apache Kafka's command-line tools: their main methods, called in one process (a JVM takes seconds to start), with
+ * their output captured and their exit turned into an exception.
+ */
+public final class ToolsSuite {
+    private static final String TOOLS = "org.apache.kafka.tools.";
+
+    private final String bootstrap;
+    private final Checks checks;
+
+    private ToolsSuite(String bootstrap, Checks checks) {
+        this.bootstrap = bootstrap;
+        this.checks = checks;
+    }
+
+    public static void main(String[] args) throws Exception {
+        Exit.setExitProcedure((status, message) -> exit(status));
+        Exit.setHaltProcedure((status, message) -> exit(status));
+        Exit.setShutdownHookAdder((name, hook) -> atExit.add(hook));
+        Checks checks = new Checks("java-tools", Arrays.copyOfRange(args, 1, args.length));
+        ToolsSuite suite = new ToolsSuite(args[0], checks);
+        checks.check("kafka-topics", suite::topics);
+        checks.check("kafka-configs", suite::configs);
+        checks.check("kafka-get-offsets", suite::offsets);
+        checks.check("kafka-delete-records", suite::deleteRecords);
+        checks.check("kafka-console-producer and -consumer", suite::console);
+        checks.check("kafka-producer-perf-test", suite::producerPerformance);
+        checks.check("kafka-log-dirs", suite::logDirs);
+        checks.check("kafka-cluster", suite::cluster);
+        checks.check("kafka-metadata-quorum", suite::quorum);
+        checks.check("kafka-broker-api-versions", suite::apiVersions);
+        checks.check("kafka-leader-election", suite::leaderElection);
+        checks.check("kafka-features", suite::features);
+        checks.finish();
+    }
+
+    /** What a tool ended with and printed on both streams. */
+    private record Outcome(int status, String said) {
+        List<String> lines() {
+            return said.lines().map(String::trim).filter(line -> !line.isEmpty()).toList();
+        }
+
+        void contains(String... parts) {
+            for (String part : parts) {
+                Checks.that(said.contains(part), "no '" + part + "' in:\n" + said);
+            }
+        }
+    }
+
+    private static final class Exited extends RuntimeException {
+    }
+
+    /** What a tool wants done when its process ends: producers flush there. */
+    private static final List<Runnable> atExit = new ArrayList<>();
+
+    /** Some tools exit within a try block and then again because of the exception: their first word counts. */
+    private static Integer exited;
+
+    private static void exit(int status) {
+        exited = exited == null ? status : exited;
+        throw new Exited();
+    }
+
+    private static Outcome tool(String name, String input, String... args) throws Exception {
+        PrintStream out = System.out;
+        PrintStream err = System.err;
+        InputStream in = System.in;
+        ByteArrayOutputStream said = new ByteArrayOutputStream();
+        PrintStream both = new PrintStream(said, true, StandardCharsets.UTF_8);
+        System.setOut(both);
+        System.setErr(both);
+        System.setIn(new ByteArrayInputStream(input.getBytes(StandardCharsets.UTF_8)));
+        int status = 0;
+        exited = null;
+        try {
+            Class.forName(name).getMethod("main", String[].class).invoke(null, (Object) args);
+        } catch (InvocationTargetException e) {
+            if (!(e.getCause() instanceof Exited)) {
+                e.getCause().printStackTrace(both);
+                status = 1;
+            }
+        } finally {
+            atExit.forEach(Runnable::run);
+            atExit.clear();
+            System.setOut(out);
+            System.setErr(err);
+            System.setIn(in);
+        }
+        both.flush();
+        return new Outcome(exited == null ? status : exited, said.toString(StandardCharsets.UTF_8));
+    }
+
+    private Outcome on(String name, String... args) throws Exception {
+        return tool(name, "", concat(new String[] {"--bootstrap-server", bootstrap}, args));
+    }
+
+    private static String[] concat(String[] a, String[] b) {
+        String[] all = Arrays.copyOf(a, a.length + b.length);
+        System.arraycopy(b, 0, all, a.length, b.length);
+        return all;
+    }
+
+    private Outcome succeeds(String name, String... args) throws Exception {
+        Outcome outcome = on(name, args);
+        Checks.equal(outcome.status, 0, name + " " + String.join(" ", args) + "\n" + outcome.said);
+        return outcome;
+    }
+
+    private Outcome fails(String name, String... args) throws Exception {
+        Outcome outcome = on(name, args);
+        Checks.that(outcome.status != 0, name + " should have failed:\n" + outcome.said);
+        return outcome;
+    }
+
+    private String make(String label, int partitions, String... more) throws Exception {
+        String topic = checks.topic(label);
+        String[] args = {"--create", "--topic", topic, "--partitions", "" + partitions};
+        succeeds(TOOLS + "TopicCommand", concat(args, more)).contains("Created topic " + topic);
+        Checks.eventually(() -> on(TOOLS + "TopicCommand", "--describe", "--topic", topic).status == 0, topic);
+        return topic;
+    }
+
+    private void write(String topic, String lines, String... more) throws Exception {
+        String[] args = {"--bootstrap-server", bootstrap, "--topic", topic};
+        Outcome outcome = tool(TOOLS + "ConsoleProducer", lines, concat(args, more));
+        Checks.equal(outcome.status, 0, outcome.said);
+        Checks.that(!outcome.said.contains("ERROR"), outcome.said);
+    }
+
+    private List<String> read(String topic, int count, String... more) throws Exception {
+        String[] args = {"--topic", topic, "--partition", "0", "--max-messages", "" + count, "--timeout-ms", "20000"};
+        return succeeds(TOOLS + "consumer.ConsoleConsumer", concat(args, more)).lines().stream()
+                .filter(line -> !line.startsWith("Processed a total")).toList();
+    }
+
+    private static String numbers(int count) {
+        return IntStream.range(0, count).mapToObj(i -> "line " + i).collect(Collectors.joining("\n", "", "\n"));
+    }
+
+    private void topics() throws Exception {
+        String command = TOOLS + "TopicCommand";
+        String topic = make("topics", 3, "--replication-factor", "1", "--config", "retention.ms=123456");
+        Outcome described = succeeds(command, "--describe", "--topic", topic);
+        described.contains("PartitionCount: 3", "ReplicationFactor: 1", "retention.ms=123456", "TopicId: ");
+        Checks.equal(described.lines().stream().filter(line -> line.startsWith("Topic: ")).count(), 4L, described.said);
+        Checks.that(succeeds(command, "--list").lines().contains(topic), "listed");
+        fails(command, "--create", "--topic", topic).contains("already exists");
+        succeeds(command, "--create", "--topic", topic, "--if-not-exists");
+        fails(command, "--create", "--topic", "bad name").contains("is invalid");
+        fails(command, "--create", "--topic", checks.topic("x"), "--config", "retention.ms=soon");
+        succeeds(command, "--alter", "--topic", topic, "--partitions", "5");
+        Checks.eventually(() -> succeeds(command, "--describe", "--topic", topic).said.contains("PartitionCount: 5"), "5");
+        fails(command, "--alter", "--topic", topic, "--partitions", "4");
+        succeeds(command, "--describe", "--topic", topic, "--under-replicated-partitions");
+        succeeds(command, "--describe", "--topic", topic, "--topics-with-overrides").contains(topic);
+        succeeds(command, "--delete", "--topic", topic);
+        Checks.eventually(() -> !succeeds(command, "--list").lines().contains(topic), "deleted");
+        fails(command, "--describe", "--topic", topic).contains("does not exist");
+    }
+
+    private void configs() throws Exception {
+        String command = "kafka.admin.ConfigCommand";
+        String topic = make("configs", 1);
+        String[] of = {"--entity-type", "topics", "--entity-name", topic};
+        succeeds(command, concat(of, new String[] {"--alter", "--add-config", "retention.ms=777,cleanup.policy=[delete,compact]"}))
+                .contains("Completed updating config for topic " + topic);
+        Checks.eventually(
+                () -> succeeds(command, concat(of, new String[] {"--describe"})).said.contains("retention.ms=777"), "set");
+        succeeds(command, concat(of, new String[] {"--describe"})).contains("cleanup.policy=delete,compact");
+        succeeds(command, concat(of, new String[] {"--describe", "--all"})).contains("segment.bytes=1073741824");
+        succeeds(command, concat(of, new String[] {"--alter", "--delete-config", "retention.ms"}));
+        Checks.eventually(
+                () -> !succeeds(command, concat(of, new String[] {"--describe"})).said.contains("retention.ms"), "deleted");
+        fails(command, concat(of, new String[] {"--alter", "--add-config", "retention.ms=soon"}));
+
+        String id = brokerId();
+        String[] broker = {"--entity-type", "brokers", "--entity-name", id};
+        succeeds(command, concat(broker, new String[] {"--describe", "--all"})).contains("node.id=" + id, "log.dirs=");
+        succeeds(command, concat(broker, new String[] {"--alter", "--add-config", "log.cleaner.threads=2"}));
+        Checks.eventually(() -> succeeds(command, concat(broker, new String[] {"--describe"})).said
+                .contains("log.cleaner.threads=2"), "the broker's own");
+        succeeds(command, concat(broker, new String[] {"--alter", "--delete-config", "log.cleaner.threads"}));
+        String[] all = {"--entity-type", "brokers", "--entity-default"};
+        succeeds(command, concat(all, new String[] {"--alter", "--add-config", "log.segment.bytes=5000000"}));
+        Checks.eventually(() -> succeeds(command, concat(all, new String[] {"--describe"})).said
+                .contains("log.segment.bytes=5000000"), "the default of all brokers");
+        Checks.eventually(() -> succeeds(command, concat(of, new String[] {"--describe", "--all"})).said
+                .contains("segment.bytes=5000000"), "the topic's value");
+        succeeds(command, concat(all, new String[] {"--alter", "--delete-config", "log.segment.bytes"}));
+        fails(command, concat(broker, new String[] {"--alter", "--add-config", "node.id=7"}));
+    }
+
+    private String brokerId() throws Exception {
+        String said = succeeds(TOOLS + "MetadataQuorumCommand", "describe", "--status").said;
+        return said.lines().filter(line -> line.startsWith("LeaderId:")).findFirst().orElseThrow().split(":")[1].trim();
+    }
+
+    private void offsets() throws Exception {
+        String command = TOOLS + "GetOffsetShell";
+        String topic = make("offsets", 2);
+        write(topic, numbers(100));
+        List<String> ends = succeeds(command, "--topic", topic).lines();
+        Checks.equal(ends.stream().mapToInt(line -> Integer.parseInt(line.split(":")[2])).sum(), 100, "records " + ends);
+        Checks.equal(succeeds(command, "--topic", topic, "--time", "-2").lines(),
+                List.of(topic + ":0:0", topic + ":1:0"), "earliest");
+        Checks.equal(succeeds(command, "--topic", topic, "--time", "earliest-local").lines(),
+                List.of(topic + ":0:0", topic + ":1:0"), "earliest local");
+        List<String> since = succeeds(command, "--topic", topic, "--time", "0").lines();
+        Checks.that(!since.isEmpty() && since.stream().allMatch(line -> line.endsWith(":0")), "by time " + since);
+        succeeds(command, "--topic", topic, "--time", "max-timestamp");
+        Checks.equal(succeeds(command, "--topic-partitions", topic + ":0-1").lines().size(), 1, "a range");
+    }
+
+    private void deleteRecords() throws Exception {
+        String topic = make("trim", 1);
+        write(topic, numbers(100));
+        Path file = Files.createTempFile("delete-records", ".json");
+        Files.writeString(file, "{\"version\":1,\"partitions\":[{\"topic\":\"" + topic + "\",\"partition\":0,\"offset\":42}]}");
+        succeeds(TOOLS + "DeleteRecordsCommand", "--offset-json-file", file.toString()).contains("low_watermark: 42");
+        Checks.equal(read(topic, 1, "--offset", "earliest"), List.of("line 42"), "first");
+        Files.delete(file);
+    }
+
+    private void console() throws Exception {
+        for (String codec : List.of("none", "gzip", "snappy", "lz4", "zstd")) {
+            String topic = make("console-" + codec, 1);
+            write(topic, numbers(500), "--compression-codec", codec);
+            Checks.equal(read(topic, 500, "--from-beginning"), numbers(500).lines().toList(), codec);
+            Checks.equal(read(topic, 1, "--offset", "321"), List.of("line 321"), "from the middle");
+        }
+        String topic = make("console-shapes", 1);
+        String[] shape = {"--reader-property", "parse.key=true", "--reader-property", "parse.headers=true"};
+        write(topic, "h1:v1,h2:v2\tkey\tvalue\n", shape);
+        Checks.equal(read(topic, 1, "--from-beginning", "--formatter-property", "print.key=true",
+                "--formatter-property", "print.headers=true", "--formatter-property", "print.offset=true",
+                "--formatter-property", "print.partition=true"),
+                List.of("Partition:0\tOffset:0\th1:v1,h2:v2\tkey\tvalue"), "shapes");
+    }
+
+    private void producerPerformance() throws Exception {
+        String topic = make("perf", 3);
+        Outcome outcome = tool(TOOLS + "ProducerPerformance", "", "--topic", topic, "--num-records", "5000",
+                "--record-size", "500", "--throughput", "-1", "--bootstrap-server", bootstrap,
+                "--command-property", "acks=all", "compression.type=lz4");
+        Checks.equal(outcome.status, 0, outcome.said);
+        outcome.contains("5000 records sent");
+        Checks.equal(total(topic), 5000, "records");
+    }
+
+    private int total(String topic) throws Exception {
+        return succeeds(TOOLS + "GetOffsetShell", "--topic", topic).lines().stream()
+                .mapToInt(line -> Integer.parseInt(line.split(":")[2])).sum();
+    }
+
+    private void logDirs() throws Exception {
+        String topic = make("dirs", 2);
+        write(topic, numbers(100));
+        succeeds(TOOLS + "LogDirsCommand", "--describe", "--topic-list", topic)
+                .contains("\"error\":null", "\"partition\":\"" + topic + "-0\"", "\"partition\":\"" + topic + "-1\"");
+    }
+
+    private void cluster() throws Exception {
+        String command = TOOLS + "ClusterTool";
+        Outcome id = tool(command, "", "cluster-id", "--bootstrap-server", bootstrap);
+        id.contains("Cluster ID: ");
+        Outcome endpoints = tool(command, "", "list-endpoints", "--bootstrap-server", bootstrap);
+        endpoints.contains("127.0.0.1", bootstrap.split(":")[1]);
+    }
+
+    private void quorum() throws Exception {
+        succeeds(TOOLS + "MetadataQuorumCommand", "describe", "--status")
+                .contains("ClusterId:", "LeaderId:", "LeaderEpoch:", "HighWatermark:", "CurrentVoters:");
+        succeeds(TOOLS + "MetadataQuorumCommand", "describe", "--replication").contains("Leader");
+    }
+
+    private void apiVersions() throws Exception {
+        Outcome outcome = succeeds(TOOLS + "BrokerApiVersionsCommand");
+        outcome.contains("Produce(0): 0 to ", "Fetch(1): 4 to ", "ListOffsets(2): 1 to ", "Metadata(3): 0 to ",
+                "ApiVersions(18): 0 to ", "CreateTopics(19): 2 to ", "InitProducerId(22): 0 to ");
+    }
+
+    private void leaderElection() throws Exception {
+        String topic = make("elect", 1);
+        Outcome outcome = succeeds(
+                TOOLS + "LeaderElectionCommand", "--election-type", "preferred", "--topic", topic, "--partition", "0");
+        outcome.contains("Valid replica already elected for partitions");
+    }
+
+    private void features() throws Exception {
+        succeeds(TOOLS + "FeatureCommand", "describe").contains("metadata.version", "FinalizedVersionLevel");
+    }
+}

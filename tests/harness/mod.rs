@@ -1,0 +1,239 @@
+//! A broker of this build as a child process, for tests from outside.
+//!
+//! Each broker has a port and a folder of its own, listens on 127.0.0.1 alone, and is killed when the handle is dropped;
+//! a temporary folder goes with it. `kill9`, `stop` and `restart` keep port and folder, so that clients which were
+//! connected find it again. Whatever the broker printed goes into the panic's message when it doesn't start or stop.
+//!
+//! Not here: anything that speaks the protocol. A broker counts as started when its port accepts a connection.
+
+#![allow(
+    dead_code,
+    reason = "each test crate that includes this file uses a part of it"
+)]
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+const START_MAX: Duration = Duration::from_secs(30);
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// How a broker is started; the default is an empty temporary folder and no overrides.
+#[derive(Default)]
+pub struct Launch<'a> {
+    /// Properties, `name=value`.
+    pub overrides: &'a [&'a str],
+    /// Further arguments of `corelog start`.
+    pub arguments: &'a [&'a str],
+    /// The folder for `log.dirs`; it is left in place, unlike a temporary one.
+    pub folder: Option<&'a Path>,
+}
+
+pub struct Broker {
+    child: Option<Child>,
+    port: u16,
+    folder: PathBuf,
+    arguments: Vec<String>,
+    home: TempDir,
+}
+
+impl Broker {
+    pub fn start(overrides: &[&str]) -> Broker {
+        Broker::launch(Launch {
+            overrides,
+            ..Launch::default()
+        })
+    }
+
+    pub fn launch(launch: Launch<'_>) -> Broker {
+        let home = tempfile::Builder::new()
+            .prefix("broker-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .expect("a temporary folder");
+        let folder = launch
+            .folder
+            .map_or_else(|| home.path().join("data"), Path::to_path_buf);
+        let port = free_port();
+        let mut arguments: Vec<String> = launch.arguments.iter().map(|a| (*a).to_owned()).collect();
+        let own = [
+            format!("listeners=PLAINTEXT://127.0.0.1:{port}"),
+            format!("log.dirs={}", folder.display()),
+        ];
+        for property in own
+            .iter()
+            .map(String::as_str)
+            .chain(launch.overrides.iter().copied())
+        {
+            arguments.extend(["--override".to_owned(), property.to_owned()]);
+        }
+        let mut broker = Broker {
+            child: None,
+            port,
+            folder,
+            arguments,
+            home,
+        };
+        broker.restart();
+        broker
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// The address in the form that clients take.
+    pub fn bootstrap(&self) -> String {
+        self.address().to_string()
+    }
+
+    /// The folder given as `log.dirs`.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a running broker").id()
+    }
+
+    /// Everything the broker printed, over all its starts.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    /// Starts the broker (again) on the same port and folder; one that still runs is stopped first.
+    pub fn restart(&mut self) {
+        if self.child.is_some() {
+            self.stop();
+        }
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("the log file");
+        let child = Command::new(env!("CARGO_BIN_EXE_corelog"))
+            .arg("start")
+            .args(&self.arguments)
+            .current_dir(self.home.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle of the log file"))
+            .stderr(log)
+            .spawn()
+            .expect("the broker's binary");
+        self.child = Some(child);
+        let begin = Instant::now();
+        while TcpStream::connect(self.address()).is_err() {
+            if let Some(status) = self.exited() {
+                panic!("the broker ended at its start ({status}):\n{}", self.log());
+            }
+            assert!(
+                begin.elapsed() < START_MAX,
+                "the broker does not accept connections:\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// SIGTERM, and waits for a clean end.
+    pub fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.exited() {
+                assert!(
+                    status.success(),
+                    "the broker's stop was not clean ({status}):\n{}",
+                    self.log()
+                );
+                self.child = None;
+                return;
+            }
+            assert!(
+                begin.elapsed() < STOP_MAX,
+                "the broker does not stop:\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// SIGKILL, and waits until the process is gone. A broker that had ended by itself is an error of the test.
+    pub fn kill9(&mut self) {
+        self.signal(Signal::SIGKILL);
+        let status = self
+            .child
+            .take()
+            .expect("a running broker")
+            .wait()
+            .expect("its status");
+        assert_eq!(
+            status.signal(),
+            Some(Signal::SIGKILL as i32),
+            "the broker had ended by itself:\n{}",
+            self.log()
+        );
+    }
+
+    /// Whether the process runs; false after a crash too.
+    pub fn is_running(&mut self) -> bool {
+        self.child.is_some() && self.exited().is_none()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("a process id");
+        signal::kill(Pid::from_raw(pid), signal).expect("a signal to the broker");
+    }
+
+    fn exited(&mut self) -> Option<ExitStatus> {
+        self.child
+            .as_mut()
+            .expect("a running broker")
+            .try_wait()
+            .expect("its status")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.home.path().join("broker.log")
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Already gone is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if thread::panicking() {
+            eprintln!("the broker printed:\n{}", self.log());
+        }
+    }
+}
+
+/// A port below those that the kernel hands to outgoing connections, so that no client takes it between now and the
+/// broker's start, or while the broker is down.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let process = (std::process::id() % 400) as u16;
+    for _ in 0..400 {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % 400;
+        let port = 20_000 + (process * 29 + step) % 12_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port");
+}

@@ -1,0 +1,3 @@
+//! The protocol against bytes that nobody should trust.
+
+mod claims;

@@ -138,6 +138,16 @@ impl Kernel {
         Duration::from_nanos(nanos)
     }
 
+    /// Whether the seed lets a connection break, within the budget.
+    pub(super) fn draws_connection_reset(&self) -> bool {
+        let mut faults = self.faults.borrow_mut();
+        let resets = faults.network_resets_max > 0 && self.chance(faults.network_reset);
+        if resets {
+            faults.network_resets_max -= 1;
+        }
+        resets
+    }
+
     pub(super) fn is_alive(&self, place: Place) -> bool {
         let nodes = self.nodes.borrow();
         let node = &nodes[place.node];

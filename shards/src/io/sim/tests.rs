@@ -89,14 +89,13 @@ fn busy_run(seed: u64) -> (u64, u64) {
             let path = path.clone();
             let shard_io = io.clone();
             io.spawn_guarded("serve", async move {
-                let mut buffer = BytesMut::with_capacity(4096);
-                while let Ok(1..) = read.read(&mut buffer).await {
+                let mut buffer = BytesMut::new();
+                while let Ok(1..) = read.read(&mut buffer, 4096).await {
                     let bytes = buffer.split().freeze();
                     let _ = shard_io.write_small(Path::new(&path), &bytes).await;
                     if write.write(&mut VecDeque::from([bytes])).await.is_err() {
                         break;
                     }
-                    buffer.reserve(4096);
                 }
             });
         }
@@ -109,14 +108,13 @@ fn busy_run(seed: u64) -> (u64, u64) {
             let Ok((mut read, mut write)) = io.connect(address).await else {
                 continue;
             };
-            let mut buffer = BytesMut::with_capacity(4096);
+            let mut buffer = BytesMut::new();
             for length in 1..20 {
                 let bytes = Bytes::from(vec![length as u8; length * 97]);
                 if write.write(&mut VecDeque::from([bytes])).await.is_err() {
                     break;
                 }
-                buffer.reserve(4096);
-                if read.read(&mut buffer).await.is_err() {
+                if read.read(&mut buffer, 4096).await.is_err() {
                     break;
                 }
             }
@@ -284,13 +282,12 @@ fn echo_world(seed: u64, faults: Faults) -> (World, NodeId, NodeId) {
         let listener = io.listen("[::]:9092".parse().unwrap()).unwrap();
         while let Ok((mut read, mut write, _)) = listener.accept().await {
             io.spawn_guarded("echo", async move {
-                let mut buffer = BytesMut::with_capacity(512);
-                while let Ok(1..) = read.read(&mut buffer).await {
+                let mut buffer = BytesMut::new();
+                while let Ok(1..) = read.read(&mut buffer, 4096).await {
                     let mut slices = VecDeque::from([buffer.split().freeze()]);
                     if write.write(&mut slices).await.is_err() {
                         return;
                     }
-                    buffer.reserve(512);
                 }
             });
         }
@@ -319,10 +316,8 @@ fn connections_carry_bytes_in_order() {
                 write.write(&mut slices).await.unwrap();
                 write.shutdown().unwrap();
             });
-            let mut received = BytesMut::with_capacity(1_000);
-            while read.read(&mut received).await.unwrap() > 0 {
-                received.reserve(1_000);
-            }
+            let mut received = BytesMut::new();
+            while read.read(&mut received, 1_000).await.unwrap() > 0 {}
             assert_eq!(received, sent);
         });
     }
@@ -382,11 +377,11 @@ fn a_cut_delays_and_a_crash_resets() {
     let io = world.io(client);
     world.io(client).spawn("talk", async move {
         let (mut read, mut write) = io.connect(address).await.unwrap();
-        let mut buffer = BytesMut::with_capacity(100);
+        let mut buffer = BytesMut::new();
         let hello = Bytes::from_static(b"hello");
         write.write(&mut VecDeque::from([hello])).await.unwrap();
         loop {
-            match read.read(&mut buffer).await {
+            match read.read(&mut buffer, 4096).await {
                 Ok(read) => log.borrow_mut().push(format!("{read}")),
                 Err(error) => {
                     log.borrow_mut().push(error.kind().to_string());

@@ -155,7 +155,8 @@ fn synonyms_of(layers: Layers<'_>, name: &str, sensitive: bool) -> Vec<SynonymVa
     }
     for name in &names {
         let row = table::broker().get(name);
-        if let Some(value) = row.and_then(|row| row.default_value()) {
+        let in_file = row.filter(|row| row.scope != Scope::RuntimeOnly);
+        if let Some(value) = in_file.and_then(|row| row.default_value()) {
             add(name, &value.to_string(), Source::Default);
         }
     }

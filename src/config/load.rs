@@ -3,11 +3,11 @@
 
 use std::fmt;
 
-use super::error::ConfigError;
 use super::layers::Overrides;
 use super::properties_file::{self, MalformedEscape};
 use super::property::Status;
 use super::table;
+use super::valid::Valid;
 
 /// What a broker is started with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -126,10 +126,12 @@ fn check_values(settings: &Overrides) -> Vec<String> {
     let refused = settings.iter().filter_map(|(name, value)| {
         let row = table::broker().get(base_name(name))?;
         let error = row.parse(value).err()?;
-        let range = row.valid.to_string();
-        Some(match (error, range.as_str()) {
-            (error @ ConfigError::Refused(_), _) | (error, "") => error.to_string(),
-            (error, range) => format!("{error} (valid: {range})"),
+        Some(match row.valid {
+            // The other messages say themselves what would be valid.
+            Valid::AtLeast(_) | Valid::Between(..) | Valid::Ratio(..) => {
+                format!("{error} (valid: {})", row.valid)
+            }
+            _ => error.to_string(),
         })
     });
     refused.collect()

@@ -14,10 +14,15 @@ mod listeners;
 mod load;
 mod properties_file;
 pub mod property;
+pub mod reference;
 pub mod table;
 mod topic;
 mod valid;
+mod validate;
 mod value;
+
+#[cfg(test)]
+mod tests;
 
 pub use broker::{
     BrokerConfig, FetchLimits, NetworkLimits, NodeConfig, OnRot, StorageConfig, TopicPolicy,
@@ -34,4 +39,5 @@ pub use properties_file::{
 };
 pub use topic::{Durability, StoredCompression, TimestampType, TopicSettings};
 pub use valid::{ListRule, Valid};
+pub use validate::{check_broker, check_cluster_default, check_topic};
 pub use value::{Kind, Value};

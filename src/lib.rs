@@ -1,5 +1,7 @@
 //! Corelog: what a Kafka client sees. The modules stand in the order of the data.
 
+pub mod config;
+
 pub mod protocol;
 
 pub mod api;

@@ -121,6 +121,11 @@ fn read_share(
     let used_before = ThreadUsage::now();
     let mut fetcher = Fetcher::connect(settings.addr)?;
     let mut positions = vec![0_i64; ends.len()];
+    let limits = Limits {
+        reply_bytes: settings.reply_bytes_max,
+        partition_bytes: settings.partition_bytes_max,
+        wait: Duration::from_millis(500),
+    };
     while Instant::now() < deadline {
         let unread: Vec<usize> = mine
             .iter()
@@ -131,7 +136,8 @@ fn read_share(
             positions.fill(0);
             continue;
         }
-        let request = fetch_request(settings, &unread, &positions);
+        let from = unread.iter().map(|&at| (at as i32, positions[at]));
+        let request = request(&settings.topic, from, limits);
         let progressed = fetcher.fetch(&request, |partition, records| {
             outcome.bytes += records.len() as u64;
             for batch in batch::whole_batches(records) {
@@ -152,22 +158,35 @@ fn read_share(
     Ok(outcome)
 }
 
-fn fetch_request(settings: &FetchSettings, unread: &[usize], positions: &[i64]) -> FetchRequest {
-    let partitions = unread.iter().map(|&at| {
+/// Limits of one fetch.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub reply_bytes: i32,
+    pub partition_bytes: i32,
+    pub wait: Duration,
+}
+
+/// A request without a session for these partitions of a topic, each from its offset.
+pub fn request(
+    topic: &str,
+    from: impl IntoIterator<Item = (i32, i64)>,
+    limits: Limits,
+) -> FetchRequest {
+    let partitions = from.into_iter().map(|(partition, offset)| {
         FetchPartition::default()
-            .with_partition(at as i32)
-            .with_fetch_offset(positions[at])
+            .with_partition(partition)
+            .with_fetch_offset(offset)
             .with_current_leader_epoch(-1)
-            .with_partition_max_bytes(settings.partition_bytes_max)
+            .with_partition_max_bytes(limits.partition_bytes)
     });
     let topic = FetchTopic::default()
-        .with_topic(client::topic_name(&settings.topic))
+        .with_topic(client::topic_name(topic))
         .with_partitions(partitions.collect());
     FetchRequest::default()
         .with_replica_id(BrokerId(-1))
-        .with_max_wait_ms(500)
+        .with_max_wait_ms(limits.wait.as_millis() as i32)
         .with_min_bytes(1)
-        .with_max_bytes(settings.reply_bytes_max)
+        .with_max_bytes(limits.reply_bytes)
         .with_session_epoch(-1)
         .with_topics(vec![topic])
 }

@@ -3,6 +3,8 @@
 //! One table names each feature, the levels this version works with and the level a new cluster
 //! starts at. `metadata.version` is special: it decides the versions that records are written at.
 
+use super::image::Image;
+
 /// The level of `metadata.version`, in Kafka's numbering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MetadataVersion(pub i16);
@@ -86,4 +88,18 @@ const fn feature(
         max_level,
         bootstrap_level,
     }
+}
+
+/// The first finalized feature whose level this version can't work with, and its level. A node must
+/// not go on with such an image: others may rely on what it doesn't know.
+pub fn first_unsupported(image: &Image) -> Option<(&str, i16)> {
+    let is_supported = |name: &str, level: i16| {
+        let feature = FEATURES.iter().find(|feature| feature.name == name);
+        feature.is_some_and(|feature| (feature.min_level..=feature.max_level).contains(&level))
+    };
+    let mut levels = image
+        .features
+        .iter()
+        .map(|(name, level)| (name.as_str(), *level));
+    levels.find(|(name, level)| !is_supported(name, *level))
 }

@@ -3,10 +3,12 @@
 use corelog_shards::log::uuid_text;
 use uuid::Uuid;
 
-/// Of a replica's directory: not known to the controller yet.
-pub const DIRECTORY_UNASSIGNED: Uuid = Uuid::nil();
 /// Of a replica's directory: from before directories had ids.
-pub const DIRECTORY_MIGRATING: Uuid = Uuid::from_u128(2);
+pub const DIRECTORY_MIGRATING: Uuid = Uuid::nil();
+/// Of a replica's directory: the broker has yet to choose one.
+pub const DIRECTORY_UNASSIGNED: Uuid = Uuid::from_u128(1);
+/// Of a replica's directory: one of those that are lost.
+pub const DIRECTORY_LOST: Uuid = Uuid::from_u128(2);
 
 /// Draws an id of version 4 whose text doesn't start with a dash, which command lines would take for
 /// an option. Being of version 4, it is none of the reserved ids, which are all below 100.

@@ -13,7 +13,7 @@ use corelog_shards::log::batch::control::ControlKind;
 use corelog_shards::log::batch::walk::WalkError;
 use corelog_shards::log::batch::{Batch, BatchBuilder, BatchError, BatchIter, Records};
 
-use super::features::MetadataVersion;
+use super::features::{METADATA_VERSION, MetadataVersion};
 use super::image::{Image, ReplayError, Replayer};
 use super::records::{
     DecodeError, LeaderChangeMessage, Record, SnapshotFooterMessage, SnapshotHeaderMessage, Voter,
@@ -70,15 +70,21 @@ impl BatchPlace {
     }
 }
 
-/// One batch of all `records`, of which there is at least one.
+/// One batch of all `records`, of which there is at least one. A record that raises the metadata
+/// version does so for those that follow it.
 pub fn encode_batch(
     records: &[Record],
-    metadata_version: MetadataVersion,
+    mut metadata_version: MetadataVersion,
     place: BatchPlace,
 ) -> Vec<u8> {
     let mut batch = place.builder();
     let mut value = Vec::new();
     for record in records {
+        if let Record::FeatureLevel(feature) = record
+            && feature.name == METADATA_VERSION
+        {
+            metadata_version = MetadataVersion(feature.feature_level);
+        }
         value.clear();
         record.encode(record.version_at(metadata_version), &mut value);
         append(&mut batch, place, None, &value);

@@ -6,6 +6,8 @@
 //! log, replays them once they are committed, publishes what changed to the shards and releases the
 //! reply.
 
+pub mod bootstrap;
+pub mod controller;
 pub mod features;
 pub mod ids;
 pub mod image;

@@ -9,9 +9,10 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -131,6 +132,7 @@ impl Site {
             addr: self.addr,
             output: self.output(),
             product: self.product.name(),
+            terminated: false,
         })
     }
 }
@@ -141,6 +143,7 @@ pub struct Broker {
     pub addr: SocketAddr,
     output: PathBuf,
     product: &'static str,
+    terminated: bool,
 }
 
 impl Broker {
@@ -204,18 +207,28 @@ impl Broker {
         Ok(())
     }
 
-    /// Ends it at once, as a crash of the process would.
+    /// Ends it at once, as a crash of the process would. One that has ended by itself is an error, unless it was
+    /// asked to stop.
     pub fn kill9(mut self) -> Result<()> {
-        self.check_running()?;
+        if !self.terminated {
+            self.check_running()?;
+        }
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// Asks it to stop and waits until it has.
-    pub fn stop(mut self, patience: Duration) -> Result<()> {
+    /// Asks it to stop.
+    pub fn terminate(&mut self) -> Result<()> {
         self.check_running()?;
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM)?;
+        self.terminated = true;
+        Ok(())
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub fn stop(mut self, patience: Duration) -> Result<()> {
+        self.terminate()?;
         let mut backoff = Backoff::within(patience);
         while self.child.try_wait()?.is_none() {
             ensure!(
@@ -236,16 +249,19 @@ impl Drop for Broker {
     }
 }
 
-/// Ports that nothing uses at the moment.
+/// Ports that nothing uses at the moment, below those that the kernel gives to outgoing connections: while a broker
+/// is down, a client that tries again and again could otherwise be given its port, and talk to itself.
 fn free_ports() -> Result<[u16; 2]> {
-    let listeners = [
-        TcpListener::bind("127.0.0.1:0")?,
-        TcpListener::bind("127.0.0.1:0")?,
-    ];
-    Ok([
-        listeners[0].local_addr()?.port(),
-        listeners[1].local_addr()?.port(),
-    ])
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() % 10_000;
+    let free = std::iter::from_fn(|| Some(NEXT.fetch_add(1, Ordering::Relaxed)))
+        .take(10_000)
+        .map(|step| 20_000 + ((first + u32::from(step)) % 10_000) as u16)
+        .filter(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+    let found: Vec<u16> = free.take(2).collect();
+    found
+        .try_into()
+        .map_err(|_| anyhow!("no free port from 20000 to 29999"))
 }
 
 /// A single node with everything else at its default.

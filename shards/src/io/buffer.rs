@@ -91,7 +91,6 @@ pub(super) struct Memory {
 
 #[allow(unsafe_code)]
 impl Memory {
-    #[allow(dead_code)]
     pub(super) fn zeroed(len: usize) -> Memory {
         let layout = Layout::from_size_align(len, BLOCK).expect("a buffer fits the address space");
         if len == 0 {

@@ -63,7 +63,6 @@ pub struct Io {
 }
 
 #[derive(Clone)]
-#[allow(dead_code)]
 enum Backend {
     Glommio(Rc<glommio::Executor>),
     Sim(Rc<sim::Shard>),

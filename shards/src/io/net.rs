@@ -48,13 +48,17 @@ pub enum ReadHalf {
 
 impl ReadHalf {
     /// Appends what has arrived, at most as much as the buffer has spare capacity
-    /// for (reserve first), and waits if nothing has. Zero is the end. Nothing is
-    /// lost if the future is dropped.
-    pub async fn read(&mut self, buffer: &mut BytesMut) -> Result<usize> {
-        assert!(buffer.capacity() > buffer.len(), "no room to read into");
+    /// for, and waits if nothing has. Zero is the end. Nothing is lost if the future
+    /// is dropped. Room for `room` bytes is made only when there is something to
+    /// read: while it waits, an empty buffer holds no memory.
+    pub async fn read(&mut self, buffer: &mut BytesMut, room: usize) -> Result<usize> {
+        assert!(room > 0, "no room to read into");
         match self {
-            ReadHalf::Glommio(half) => half.read(buffer).await,
-            ReadHalf::Sim(half) => half.read(buffer).await,
+            ReadHalf::Glommio(half) => half.read(buffer, room).await,
+            ReadHalf::Sim(half) => {
+                buffer.reserve(room);
+                half.read(buffer).await
+            }
         }
     }
 

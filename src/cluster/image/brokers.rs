@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::cluster::ids::{DIRECTORY_LOST, DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED};
 use crate::cluster::records::{
     BrokerRegistrationChangeRecord, Endpoint, FeatureRange, RegisterBrokerRecord,
     RegisterControllerRecord,
@@ -29,11 +30,21 @@ impl Broker {
         !self.fenced && !self.in_controlled_shutdown
     }
 
-    /// The directory that new replicas go to, when there is no choice.
-    pub fn default_dir(&self) -> Option<Uuid> {
+    /// The directory that new replicas are put in.
+    pub fn default_dir(&self) -> Uuid {
         match self.log_dirs[..] {
-            [only] => Some(only),
-            _ => None,
+            [] => DIRECTORY_MIGRATING,
+            [only] => only,
+            _ => DIRECTORY_UNASSIGNED,
+        }
+    }
+
+    /// Whether a replica in directory `dir` is there, as far as is known.
+    pub fn has_dir(&self, dir: Uuid) -> bool {
+        match dir {
+            DIRECTORY_MIGRATING | DIRECTORY_UNASSIGNED => true,
+            DIRECTORY_LOST => false,
+            _ => self.log_dirs.is_empty() || self.log_dirs.contains(&dir),
         }
     }
 
@@ -98,14 +109,14 @@ impl From<&RegisterBrokerRecord> for Broker {
 
 /// A controller's registration.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Controller {
+pub struct ControllerNode {
     pub id: i32,
     pub incarnation_id: Uuid,
     pub endpoints: Vec<Endpoint>,
     pub features: Vec<FeatureRange>,
 }
 
-impl Controller {
+impl ControllerNode {
     pub(super) fn to_record(&self) -> RegisterControllerRecord {
         RegisterControllerRecord {
             controller_id: self.id,
@@ -117,7 +128,7 @@ impl Controller {
     }
 }
 
-impl From<&RegisterControllerRecord> for Controller {
+impl From<&RegisterControllerRecord> for ControllerNode {
     fn from(record: &RegisterControllerRecord) -> Self {
         Self {
             id: record.controller_id,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Broker, ConfigResource, Controller, Image, Partition, Properties, Security, Topic};
+use super::{
+    Broker, ConfigResource, ControllerNode, Image, Partition, Properties, Security, Topic,
+};
 
 /// A topic before and after. Never `None` on both sides.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +48,7 @@ pub struct Delta {
     pub features: BTreeMap<String, Option<i16>>,
     pub next_producer_id: Option<i64>,
     pub brokers: BTreeMap<i32, Option<Arc<Broker>>>,
-    pub controllers: BTreeMap<i32, Option<Arc<Controller>>>,
+    pub controllers: BTreeMap<i32, Option<Arc<ControllerNode>>>,
     pub security: Option<Arc<Security>>,
 }
 

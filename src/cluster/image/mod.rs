@@ -27,7 +27,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use brokers::{Broker, Controller};
+pub use brokers::{Broker, ControllerNode};
 pub use delta::{Delta, TopicChange};
 pub use partition::Partition;
 pub use replay::{ReplayError, Replayer};
@@ -112,7 +112,7 @@ pub struct Image {
     /// The ids below are given away.
     pub next_producer_id: i64,
     pub brokers: BTreeMap<i32, Arc<Broker>>,
-    pub controllers: BTreeMap<i32, Arc<Controller>>,
+    pub controllers: BTreeMap<i32, Arc<ControllerNode>>,
     pub security: Arc<Security>,
 }
 

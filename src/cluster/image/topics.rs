@@ -1,6 +1,6 @@
 //! All topics, by name and by id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -30,6 +30,13 @@ impl Topic {
 pub struct Topics {
     by_id: BTreeMap<Uuid, Arc<Topic>>,
     id_by_name: BTreeMap<Arc<str>, Uuid>,
+    /// Names with a `.` or `_`, by what they are when all of these are `_`: metrics can't tell
+    /// them apart.
+    colliding: BTreeMap<String, BTreeSet<Arc<str>>>,
+}
+
+fn collision_key(name: &str) -> Option<String> {
+    name.contains(['.', '_']).then(|| name.replace('.', "_"))
 }
 
 impl Topics {
@@ -43,6 +50,11 @@ impl Topics {
 
     pub fn id_of(&self, name: &str) -> Option<Uuid> {
         self.id_by_name.get(name).copied()
+    }
+
+    /// A topic whose name differs from `name` in nothing but `.` and `_`, or not at all.
+    pub fn colliding_with(&self, name: &str) -> Option<&Arc<str>> {
+        self.colliding.get(&collision_key(name)?)?.first()
     }
 
     pub fn len(&self) -> usize {
@@ -84,12 +96,26 @@ impl Topics {
             "two topics are called {}",
             topic.name
         );
+        if let Some(key) = collision_key(&topic.name) {
+            self.colliding
+                .entry(key)
+                .or_default()
+                .insert(topic.name.clone());
+        }
         self.by_id.insert(topic.id, topic);
     }
 
     pub(super) fn remove(&mut self, id: Uuid) -> Option<Arc<Topic>> {
         let topic = self.by_id.remove(&id)?;
         self.id_by_name.remove(&topic.name);
+        if let Some(key) = collision_key(&topic.name)
+            && let Some(names) = self.colliding.get_mut(&key)
+        {
+            names.remove(&topic.name);
+            if names.is_empty() {
+                self.colliding.remove(&key);
+            }
+        }
         Some(topic)
     }
 }

@@ -196,6 +196,21 @@ fn encoded(record: &Record, version: i16) -> Vec<u8> {
     bytes
 }
 
+/// The same records, as Apache Kafka 4.3.1 writes them.
+const KAFKA_RECORDS: &str = include_str!("../../../tests/formats/kafka-4.3.1/metadata-records.hex");
+
+#[test]
+fn every_type_is_written_as_kafka_writes_it() {
+    let hex =
+        |bytes: Vec<u8>| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let records = one_of_each();
+    assert_eq!(records.len(), KAFKA_RECORDS.lines().count());
+    for (record, expected) in records.iter().zip(KAFKA_RECORDS.lines()) {
+        let bytes = encoded(record, record.highest_version());
+        assert_eq!(hex(bytes), expected, "{record:?}");
+    }
+}
+
 #[test]
 fn every_type_survives_its_encoding() {
     for record in one_of_each() {

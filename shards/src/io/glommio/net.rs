@@ -133,16 +133,26 @@ impl Listener {
 
 #[allow(unsafe_code)]
 impl ReadHalf {
-    pub(in crate::io) async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+    pub(in crate::io) async fn read(
+        &mut self,
+        buffer: &mut BytesMut,
+        room: usize,
+    ) -> io::Result<usize> {
         loop {
             let received = poll_fn(|cx| {
+                buffer.reserve(room);
                 let spare = buffer.spare_capacity_mut();
                 // SAFETY: glommio hands the slice to recv(2) and never reads from it, so
                 // that the bytes need not be initialised, let alone zeroed for each read.
                 let spare = unsafe {
                     std::slice::from_raw_parts_mut(spare.as_mut_ptr().cast::<u8>(), spare.len())
                 };
-                Pin::new(&mut *self.stream.tcp.borrow_mut()).poll_read(cx, spare)
+                let polled = Pin::new(&mut *self.stream.tcp.borrow_mut()).poll_read(cx, spare);
+                if polled.is_pending() && buffer.is_empty() {
+                    // Nothing is written to the room once the call has returned.
+                    *buffer = BytesMut::new();
+                }
+                polled
             })
             .await;
             match received {

@@ -172,8 +172,8 @@ fn connections_carry_bytes_both_ways_at_once() {
                 write.shutdown().unwrap();
             });
             loop {
-                let mut buffer = BytesMut::with_capacity(64 << 10);
-                if read.read(&mut buffer).await.unwrap() == 0 {
+                let mut buffer = BytesMut::new();
+                if read.read(&mut buffer, 64 << 10).await.unwrap() == 0 {
                     break;
                 }
                 let mut bytes = buffer.freeze();
@@ -194,11 +194,10 @@ fn connections_carry_bytes_both_ways_at_once() {
         read.set_low_water(100_000).unwrap();
         let mut received = BytesMut::with_capacity(TOTAL + 1);
         loop {
-            received.reserve(1);
             if TOTAL - received.len() < 100_000 {
                 read.set_low_water(1).unwrap();
             }
-            if read.read(&mut received).await.unwrap() == 0 {
+            if read.read(&mut received, 1).await.unwrap() == 0 {
                 break;
             }
         }

@@ -1,177 +1,298 @@
-//! The simulated world: everything in one thread, decided by one seed.
+//! The simulated world: nodes with disks, clocks and a network between them, all in
+//! one thread and all decided by one seed.
+//!
+//! A [`World`] runs the same code as a real machine, through the same
+//! [`Io`](super::Io). One task at a time takes one step, chosen by the seed; time
+//! passes only when none can run. The same seed and the same calls give the same
+//! run, step by step, and [`World::trace`] tells runs apart. What may go wrong by
+//! itself is budgeted in [`Faults`]; crashes, cuts and the rest are the test's doing.
+//!
+//! ```
+//! use corelog_shards::io::OpenMode;
+//! use corelog_shards::io::sim::{Crash, Faults, World};
+//! use std::path::Path;
+//!
+//! let mut world = World::new(42, Faults::none());
+//! let node = world.add_node();
+//! world.start(node, 1, |_io, _shard| async {});
+//! world.block_on(node, |io| async move {
+//!     io.write_small(Path::new("/greeting"), b"hello").await.unwrap();
+//! });
+//! world.crash(node, Crash::PowerLoss);
+//! world.start(node, 1, |_io, _shard| async {});
+//! let found = world.block_on(node, |io| async move {
+//!     io.read_small(Path::new("/greeting")).await.unwrap()
+//! });
+//! assert_eq!(found, b"hello");
+//! ```
 
+mod disk;
+mod faults;
+mod kernel;
 pub(super) mod lane;
+mod net;
+mod shard;
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+pub use disk::{File, Operation};
+pub use faults::{Crash, Faults};
+pub use net::{Listener, ReadHalf, WriteHalf};
+pub use shard::Shard;
 
-use super::buffer::{DmaBuffer, Memory};
+use super::task::{OnPanic, supervise};
 use super::time::Instant;
-use super::{DirEntry, FsSpace, OpenMode};
+use super::{Backend, Io};
+use disk::Disk;
+use kernel::{Kernel, Node, Place};
 
-/// One shard of a node of a world. Worlds cannot be made yet.
-pub enum Shard {}
+/// What wall clocks show when a world begins: an evening in November 2023.
+const WALL_START_MS: i64 = 1_700_000_000_000;
 
-pub enum File {}
-pub enum Listener {}
-pub enum ReadHalf {}
-pub enum WriteHalf {}
+/// Steps without an end in sight after which a run counts as stuck.
+const STEPS_MAX: u64 = 50_000_000;
 
-impl Shard {
-    pub(super) fn now(&self) -> Instant {
-        match *self {}
+/// Names a node of a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(usize);
+
+/// See the module. Dropped while panicking it says which seed it was.
+pub struct World {
+    seed: u64,
+    kernel: Rc<Kernel>,
+}
+
+impl World {
+    pub fn new(seed: u64, faults: Faults) -> World {
+        World {
+            seed,
+            kernel: Rc::new(Kernel::new(seed, faults)),
+        }
     }
 
-    pub(super) fn wall_ms(&self) -> i64 {
-        match *self {}
+    /// A node that is not running yet, with an empty disk of unlimited size.
+    pub fn add_node(&mut self) -> NodeId {
+        let mut nodes = self.kernel.nodes.borrow_mut();
+        nodes.push(Node {
+            incarnation: 0,
+            is_up: false,
+            disk: Rc::new(RefCell::new(Disk::new())),
+            wall_start_ms: WALL_START_MS,
+        });
+        NodeId(nodes.len() - 1)
     }
 
-    pub(super) fn random_u64(&self) -> u64 {
-        match *self {}
+    /// Starts a node: spawns `main` on each of its shards, as `run_shards` does.
+    pub fn start<M, F>(&mut self, node: NodeId, shards: usize, main: M)
+    where
+        M: Fn(Io, usize) -> F,
+        F: Future<Output = ()> + 'static,
+    {
+        {
+            let mut nodes = self.kernel.nodes.borrow_mut();
+            let node = &mut nodes[node.0];
+            assert!(!node.is_up, "the node runs already");
+            node.is_up = true;
+            node.incarnation += 1;
+        }
+        self.kernel.record(&[8, node.0 as u64, shards as u64]);
+        for shard in 0..shards {
+            let io = self.io(node);
+            let (task, _) = supervise("main", OnPanic::Propagate, main(io, shard));
+            self.kernel.spawn(self.place(node), task);
+        }
     }
 
-    pub(super) fn slice_is_over(&self) -> bool {
-        match *self {}
+    /// Ends a node in the middle of whatever it does. It can be started again.
+    pub fn crash(&mut self, node: NodeId, crash: Crash) {
+        self.kernel.record(&[9, node.0 as u64, crash as u64]);
+        self.kernel.nodes.borrow_mut()[node.0].is_up = false;
+        self.kernel.drop_tasks_of(node.0);
+        self.kernel
+            .network
+            .borrow_mut()
+            .crash(node.0, crash, &self.kernel);
+        let disk = Rc::clone(&self.kernel.nodes.borrow()[node.0].disk);
+        self.kernel
+            .with_random(|random| disk.borrow_mut().crash(crash, random));
     }
 
-    pub(super) async fn sleep(&self, _duration: Duration) {
-        match *self {}
+    pub fn is_up(&self, node: NodeId) -> bool {
+        self.kernel.nodes.borrow()[node.0].is_up
     }
 
-    pub(super) async fn yield_now(&self) {
-        match *self {}
+    fn place(&self, node: NodeId) -> Place {
+        Place {
+            node: node.0,
+            incarnation: self.kernel.nodes.borrow()[node.0].incarnation,
+        }
     }
 
-    pub(super) fn spawn(&self, _future: impl Future<Output = ()> + 'static) {
-        match *self {}
+    /// The outside world as the running node sees it.
+    pub fn io(&self, node: NodeId) -> Io {
+        let shard = Shard::new(&self.kernel, self.place(node));
+        Io {
+            backend: Backend::Sim(Rc::new(shard)),
+        }
     }
 
-    pub(super) fn buffer(&self, _len: usize) -> Memory {
-        match *self {}
+    /// Runs a future on a node, and the world with it, until it is ready. Panics if
+    /// that can never happen.
+    pub fn block_on<T, F>(&mut self, node: NodeId, future: impl FnOnce(Io) -> F) -> T
+    where
+        T: 'static,
+        F: Future<Output = T> + 'static,
+    {
+        let output = Rc::new(RefCell::new(None));
+        let future = future(self.io(node));
+        let slot = Rc::clone(&output);
+        assert!(self.is_up(node), "a node that is down runs nothing");
+        let (task, _) = supervise("block_on", OnPanic::Propagate, async move {
+            *slot.borrow_mut() = Some(future.await);
+        });
+        self.kernel.spawn(self.place(node), task);
+        self.run_until(|| output.borrow().is_some());
+        output.take().expect("ready, as just seen")
     }
 
-    pub(super) async fn open(&self, _path: &Path, _mode: OpenMode) -> io::Result<File> {
-        match *self {}
+    /// Runs until a condition holds. Panics if nothing is left to happen before.
+    pub fn run_until(&mut self, mut condition: impl FnMut() -> bool) {
+        let start = self.kernel.steps();
+        while !condition() {
+            assert!(self.step(), "everything waits for something else");
+            assert!(self.kernel.steps() - start < STEPS_MAX, "no end in sight");
+        }
     }
 
-    pub(super) async fn create_dir_all(&self, _path: &Path) -> io::Result<()> {
-        match *self {}
+    /// Runs for a while of the world's time.
+    pub fn run_for(&mut self, duration: Duration) {
+        let end = self.kernel.now() + duration;
+        let start = self.kernel.steps();
+        while self.kernel.has_ready() || self.kernel.next_alarm().is_some_and(|at| at <= end) {
+            self.step();
+            assert!(self.kernel.steps() - start < STEPS_MAX, "no end in sight");
+        }
+        self.kernel.advance_to(end);
     }
 
-    pub(super) async fn remove_dir(&self, _path: &Path) -> io::Result<()> {
-        match *self {}
+    /// Takes that many steps, or fewer if nothing is left to happen.
+    pub fn run_steps(&mut self, steps: u64) {
+        let end = self.kernel.steps() + steps;
+        while self.kernel.steps() < end && self.step() {}
     }
 
-    pub(super) async fn remove_file(&self, _path: &Path) -> io::Result<()> {
-        match *self {}
+    /// Lets one task run, or time pass. False if nothing is left to happen.
+    pub fn step(&mut self) -> bool {
+        self.kernel.step()
     }
 
-    pub(super) async fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
-        match *self {}
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
-    pub(super) async fn sync_dir(&self, _path: &Path) -> io::Result<()> {
-        match *self {}
+    pub fn now(&self) -> Instant {
+        self.kernel.now()
     }
 
-    pub(super) async fn list_dir(&self, _path: &Path) -> io::Result<Vec<DirEntry>> {
-        match *self {}
+    /// How many steps tasks have taken in all.
+    pub fn steps(&self) -> u64 {
+        self.kernel.steps()
     }
 
-    pub(super) async fn file_len(&self, _path: &Path) -> io::Result<u64> {
-        match *self {}
+    /// A digest of all that has happened: equal for equal runs.
+    pub fn trace(&self) -> u64 {
+        self.kernel.trace()
     }
 
-    pub(super) async fn read_small(&self, _path: &Path) -> io::Result<Vec<u8>> {
-        match *self {}
+    /// Randomness for the test's own decisions, part of the same run.
+    pub fn random_below(&mut self, bound: u64) -> u64 {
+        self.kernel.below(bound)
     }
 
-    pub(super) async fn write_small(&self, _path: &Path, _bytes: &[u8]) -> io::Result<()> {
-        match *self {}
-    }
-
-    pub(super) async fn free_space(&self, _path: &Path) -> io::Result<FsSpace> {
-        match *self {}
-    }
-
-    pub(super) fn listen(&self, _address: SocketAddr) -> io::Result<Listener> {
-        match *self {}
-    }
-
-    pub(super) async fn connect(
-        self: &Rc<Self>,
-        _address: SocketAddr,
-    ) -> io::Result<(ReadHalf, WriteHalf)> {
-        match **self {}
-    }
-
-    pub(super) async fn accept(
-        self: &Rc<Self>,
-        _listener: &Listener,
-    ) -> io::Result<(ReadHalf, WriteHalf, SocketAddr)> {
-        match **self {}
+    /// Changes what may go wrong by itself from now on.
+    pub fn set_faults(&mut self, faults: Faults) {
+        *self.kernel.faults.borrow_mut() = faults;
     }
 }
 
-impl File {
-    pub(super) async fn write_at(&self, _bytes: &[u8], _position: u64) -> io::Result<()> {
-        match *self {}
+/// Disks and clocks.
+impl World {
+    fn with_disk<T>(&self, node: NodeId, f: impl FnOnce(&mut Disk) -> T) -> T {
+        let disk = Rc::clone(&self.kernel.nodes.borrow()[node.0].disk);
+        f(&mut disk.borrow_mut())
     }
 
-    pub(super) async fn read_at(&self, _position: u64, _len: usize) -> io::Result<DmaBuffer> {
-        match *self {}
+    /// How many bytes fit on a node's disk. May be less than there are on it.
+    pub fn set_disk_capacity(&mut self, node: NodeId, bytes: u64) {
+        self.with_disk(node, |disk| disk.set_capacity(bytes));
     }
 
-    pub(super) async fn sync(&self) -> io::Result<()> {
-        match *self {}
+    /// Lets the next operation of that kind fail that works on a path with `part` in it.
+    pub fn fail_next(&mut self, node: NodeId, operation: Operation, part: &str) {
+        self.with_disk(node, |disk| disk.order_failure(operation, part));
     }
 
-    pub(super) async fn truncate(&self, _len: u64) -> io::Result<()> {
-        match *self {}
+    /// Flips one bit of a file, behind everybody's back.
+    pub fn rot(&mut self, node: NodeId, path: &Path, position: u64, bit: u32) -> io::Result<()> {
+        self.with_disk(node, |disk| disk.rot(path, position, bit))
     }
 
-    pub(super) async fn allocate(&self, _len: u64) -> io::Result<()> {
-        match *self {}
-    }
-
-    pub(super) async fn close(self) -> io::Result<()> {
-        match self {}
+    /// Sets a node's wall clock forward or back.
+    pub fn jump_wall_clock(&mut self, node: NodeId, by_ms: i64) {
+        self.kernel.nodes.borrow_mut()[node.0].wall_start_ms += by_ms;
     }
 }
 
-impl Listener {
-    pub(super) fn local_addr(&self) -> SocketAddr {
-        match *self {}
+/// The network.
+impl World {
+    pub fn address(&self, node: NodeId) -> IpAddr {
+        net::address_of(node.0)
+    }
+
+    pub fn socket_address(&self, node: NodeId, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address(node), port)
+    }
+
+    /// Lets nothing through between two nodes until it is healed.
+    pub fn cut(&mut self, a: NodeId, b: NodeId) {
+        self.kernel.network.borrow_mut().cut(a.0, b.0);
+    }
+
+    pub fn heal(&mut self, a: NodeId, b: NodeId) {
+        self.kernel.network.borrow_mut().heal(a.0, b.0);
+    }
+
+    /// Resets all connections between two nodes, or those of a node with itself.
+    pub fn reset_connections(&mut self, a: NodeId, b: NodeId) {
+        let now = self.kernel.now();
+        self.kernel.network.borrow().reset(a.0, b.0, now);
     }
 }
 
-impl ReadHalf {
-    pub(super) async fn read(&mut self, _buffer: &mut BytesMut) -> io::Result<usize> {
-        match *self {}
-    }
-
-    pub(super) fn set_low_water(&mut self, _bytes: usize) -> io::Result<()> {
-        match *self {}
-    }
-}
-
-impl WriteHalf {
-    pub(super) async fn write(&mut self, _slices: &mut VecDeque<Bytes>) -> io::Result<()> {
-        match *self {}
-    }
-
-    pub(super) fn try_write(&mut self, _slices: &mut VecDeque<Bytes>) -> io::Result<bool> {
-        match *self {}
-    }
-
-    pub(super) fn shutdown(&mut self) -> io::Result<()> {
-        match *self {}
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "simulated world failed: seed {}, {} steps, {:?} after its start",
+                self.seed,
+                self.steps(),
+                self.now() - Instant::default(),
+            );
+        }
+        // Tasks hold the kernel that holds them.
+        let nodes = self.kernel.nodes.borrow().len();
+        for node in 0..nodes {
+            self.kernel.nodes.borrow_mut()[node].is_up = false;
+            self.kernel.drop_tasks_of(node);
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,449 @@
+//! Changes of configuration: single properties (incremental), or all of a resource (legacy).
+//!
+//! A request goes through two rounds, as it does in Kafka: first what the broker checks (each
+//! resource and each property once, no missing values, the broker's own name, whether a running
+//! broker can take the change), then what the controller checks (lists, names, the topic's values
+//! as a whole, existence). Every resource is changed as a whole or not at all.
+
+use std::collections::BTreeMap;
+
+use super::error::{ControlError, ControlErrorKind};
+use super::{Context, Decision, MIN_INSYNC_REPLICAS, RECORDS_PER_REQUEST_MAX};
+use crate::cluster::image::{ConfigResource, Properties, ResourceKind, config_record};
+use crate::cluster::records::{ClearElrRecord, Record};
+
+/// The longest value: what a length of 16 bits can say.
+const VALUE_BYTES_MAX: usize = i16::MAX as usize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlterOp {
+    Set,
+    Delete,
+    Append,
+    Subtract,
+    /// A number that stands for none of these.
+    Unknown(i8),
+}
+
+impl AlterOp {
+    /// In the protocol's numbering.
+    pub fn from_id(id: i8) -> Self {
+        match id {
+            0 => Self::Set,
+            1 => Self::Delete,
+            2 => Self::Append,
+            3 => Self::Subtract,
+            _ => Self::Unknown(id),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Set => "SET",
+            Self::Delete => "DELETE",
+            Self::Append => "APPEND",
+            Self::Subtract => "SUBTRACT",
+            Self::Unknown(_) => "UNKNOWN",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigAlteration {
+    pub name: String,
+    pub op: AlterOp,
+    pub value: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceAlteration {
+    /// In the protocol's numbering, which may be none that is known.
+    pub resource_type: i8,
+    pub name: String,
+    pub configs: Vec<ConfigAlteration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IncrementalAlterConfigs {
+    pub resources: Vec<ResourceAlteration>,
+    pub validate_only: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceReplacement {
+    /// In the protocol's numbering, which may be none that is known.
+    pub resource_type: i8,
+    pub name: String,
+    pub configs: Vec<(String, Option<String>)>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LegacyAlterConfigs {
+    pub resources: Vec<ResourceReplacement>,
+    pub validate_only: bool,
+}
+
+/// One result for each resource, in the order of the request.
+pub type AlterConfigsReply = Vec<Result<(), ControlError>>;
+
+/// A property and the value it is to have; without one it is removed.
+type Change = (String, Option<String>);
+
+pub fn incremental_alter_configs(
+    context: &Context<'_>,
+    request: &IncrementalAlterConfigs,
+) -> Decision<AlterConfigsReply> {
+    let key = |resource: &ResourceAlteration| (resource.resource_type, resource.name.clone());
+    let decision = alter_each(&request.resources, key, |resource| {
+        let names = resource.configs.iter().map(|config| config.name.as_str());
+        check_distinct(names)?;
+        let without_value = resource
+            .configs
+            .iter()
+            .filter(|config| config.op != AlterOp::Delete && config.value.is_none());
+        check_no_null(without_value.map(|config| config.name.as_str()))?;
+        let target = target_of(context, resource.resource_type, &resource.name)?;
+        if target.kind == ResourceKind::Broker {
+            let mut properties = current(context, &target);
+            for config in &resource.configs {
+                apply_to_broker(context, config, &mut properties)?;
+            }
+            check_broker(context, &target, &properties)?;
+        }
+        let changes = resource
+            .configs
+            .iter()
+            .map(|config| Ok((config.name.clone(), new_value(context, &target, config)?)));
+        let changes = changes.collect::<Result<Vec<Change>, ControlError>>()?;
+        validated_config_records(context, &target, changes, false)
+    });
+    decision.only_validated(request.validate_only)
+}
+
+pub fn legacy_alter_configs(
+    context: &Context<'_>,
+    request: &LegacyAlterConfigs,
+) -> Decision<AlterConfigsReply> {
+    let key = |resource: &ResourceReplacement| (resource.resource_type, resource.name.clone());
+    let decision = alter_each(&request.resources, key, |resource| {
+        check_distinct(resource.configs.iter().map(|(name, _)| name.as_str()))?;
+        let without_value = resource.configs.iter().filter(|(_, value)| value.is_none());
+        check_no_null(without_value.map(|(name, _)| name.as_str()))?;
+        let target = target_of(context, resource.resource_type, &resource.name)?;
+        if target.kind == ResourceKind::Broker {
+            let with_value = |(name, value): &Change| Some((name.clone(), value.clone()?));
+            let properties = resource.configs.iter().filter_map(with_value).collect();
+            check_broker(context, &target, &properties)?;
+        }
+        let is_named = |name: &String| resource.configs.iter().any(|(named, _)| named == name);
+        let forgotten = current(context, &target)
+            .into_keys()
+            .filter(|name| !is_named(name));
+        let removals = forgotten.map(|name| (name, None)).collect::<Vec<Change>>();
+        let changes = resource.configs.iter().cloned().chain(removals);
+        validated_config_records(context, &target, changes, false)
+    });
+    decision.only_validated(request.validate_only)
+}
+
+/// Runs `alter` for every resource that the request has once.
+fn alter_each<T>(
+    resources: &[T],
+    key: impl Fn(&T) -> (i8, String),
+    mut alter: impl FnMut(&T) -> Result<Vec<Record>, ControlError>,
+) -> Decision<AlterConfigsReply> {
+    let mut counts: BTreeMap<_, usize> = BTreeMap::new();
+    for resource in resources {
+        *counts.entry(key(resource)).or_default() += 1;
+    }
+    let mut records: Vec<Record> = Vec::new();
+    let results = resources.iter().map(|resource| {
+        if counts[&key(resource)] > 1 {
+            return Err(invalid_request("Each resource must appear at most once."));
+        }
+        let altered = alter(resource)?;
+        if records.len() + altered.len() > RECORDS_PER_REQUEST_MAX {
+            return Err(ControlError::too_many_records());
+        }
+        records.extend(altered);
+        Ok(())
+    });
+    let reply = results.collect();
+    Decision::new(records, reply)
+}
+
+fn check_distinct<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), ControlError> {
+    let mut seen = std::collections::BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(invalid_request("Error due to duplicate config keys"));
+        }
+    }
+    Ok(())
+}
+
+fn check_no_null<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), ControlError> {
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(invalid_request(format!(
+        "Null value not supported for : {}",
+        names.join(", ")
+    )))
+}
+
+/// The resource, if it is of a kind that can be configured here.
+fn target_of(
+    context: &Context<'_>,
+    resource_type: i8,
+    name: &str,
+) -> Result<ConfigResource, ControlError> {
+    match ResourceKind::from_id(resource_type) {
+        ResourceKind::Topic => Ok(ConfigResource::topic(name)),
+        ResourceKind::Broker if name.is_empty() => Ok(ConfigResource::cluster_default()),
+        ResourceKind::Broker => {
+            let own = context.policy.node_id;
+            match name.parse::<i32>() {
+                Ok(id) if id == own => Ok(ConfigResource::broker(id)),
+                Ok(_) => Err(invalid_request(format!(
+                    "Unexpected broker id, expected {own}, but received {name}"
+                ))),
+                Err(_) => Err(invalid_request(format!(
+                    "Node id must be an integer, but it is: {name}"
+                ))),
+            }
+        }
+        ResourceKind::Unknown
+        | ResourceKind::BrokerLogger
+        | ResourceKind::ClientMetrics
+        | ResourceKind::Group => Err(invalid_request(format!(
+            "Unknown resource type {resource_type}"
+        ))),
+    }
+}
+
+fn current(context: &Context<'_>, target: &ConfigResource) -> Properties {
+    context
+        .image
+        .properties(target)
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// What the broker makes of one change to its own properties, before it asks the controller.
+fn apply_to_broker(
+    context: &Context<'_>,
+    config: &ConfigAlteration,
+    properties: &mut Properties,
+) -> Result<(), ControlError> {
+    let is_list = context.rules.is_list(ResourceKind::Broker, &config.name);
+    let only_for_lists = |op: &str| {
+        ControlError::new(
+            ControlErrorKind::InvalidConfig,
+            format!(
+                "Config value {op} is not allowed for config key: {}",
+                config.name
+            ),
+        )
+    };
+    match config.op {
+        AlterOp::Unknown(id) => return Err(unknown_op(id)),
+        AlterOp::Append if !is_list => return Err(only_for_lists("append")),
+        AlterOp::Subtract if !is_list => return Err(only_for_lists("subtract")),
+        _ => {}
+    }
+    let old = properties.get(&config.name).cloned();
+    match changed_value(context, ResourceKind::Broker, config, old) {
+        Some(value) => properties.insert(config.name.clone(), value),
+        None => properties.remove(&config.name),
+    };
+    Ok(())
+}
+
+fn check_broker(
+    context: &Context<'_>,
+    target: &ConfigResource,
+    properties: &Properties,
+) -> Result<(), ControlError> {
+    let per_broker = !target.name.is_empty();
+    context
+        .rules
+        .validate_broker(properties, per_broker)
+        .map_err(invalid_request)
+}
+
+/// The value that a property is to have after `config`; `None` removes it.
+fn new_value(
+    context: &Context<'_>,
+    target: &ConfigResource,
+    config: &ConfigAlteration,
+) -> Result<Option<String>, ControlError> {
+    match config.op {
+        AlterOp::Unknown(id) => return Err(unknown_op(id)),
+        AlterOp::Append | AlterOp::Subtract
+            if !context.rules.is_list(target.kind, &config.name) =>
+        {
+            return Err(ControlError::new(
+                ControlErrorKind::InvalidConfig,
+                format!(
+                    "Can't {} to key {} because its type is not LIST.",
+                    config.op.name(),
+                    config.name
+                ),
+            ));
+        }
+        _ => {}
+    }
+    let old = context.image.property(target, &config.name);
+    Ok(changed_value(
+        context,
+        target.kind,
+        config,
+        old.map(str::to_owned),
+    ))
+}
+
+/// What `config` makes of `old`, given that it can be done.
+fn changed_value(
+    context: &Context<'_>,
+    kind: ResourceKind,
+    config: &ConfigAlteration,
+    old: Option<String>,
+) -> Option<String> {
+    let value = config.value.as_deref().unwrap_or_default();
+    let old_items = || -> Vec<String> {
+        let text = old
+            .clone()
+            .or_else(|| context.rules.default_of(kind, &config.name));
+        let text = text.unwrap_or_default();
+        let items = text.split(',').filter(|item| !item.is_empty());
+        items.map(str::to_owned).collect()
+    };
+    match config.op {
+        AlterOp::Set => Some(value.to_owned()),
+        AlterOp::Delete | AlterOp::Unknown(_) => None,
+        AlterOp::Append => {
+            let mut items = old_items();
+            for item in value.split(',') {
+                if !items.iter().any(|other| other == item) {
+                    items.push(item.to_owned());
+                }
+            }
+            Some(items.join(","))
+        }
+        AlterOp::Subtract => {
+            let mut items = old_items();
+            for item in value.split(',') {
+                if let Some(at) = items.iter().position(|other| other == item) {
+                    items.remove(at);
+                }
+            }
+            Some(items.join(","))
+        }
+    }
+}
+
+/// The records that make `changes` to `resource`, if it may have the properties it then has.
+pub(super) fn validated_config_records(
+    context: &Context<'_>,
+    resource: &ConfigResource,
+    changes: impl IntoIterator<Item = Change>,
+    is_new: bool,
+) -> Result<Vec<Record>, ControlError> {
+    let existing = current(context, resource);
+    let mut wanted = existing.clone();
+    let mut records = Vec::new();
+    let mut clears_elr = false;
+    for (name, value) in changes {
+        // Brokers reload on every record, even one that says what was said before.
+        if existing.get(&name) == value.as_ref() && resource.kind != ResourceKind::Broker {
+            continue;
+        }
+        check_elr(context, resource, &name, value.is_none())?;
+        match &value {
+            Some(value) if value.len() > VALUE_BYTES_MAX => {
+                return Err(ControlError::new(
+                    ControlErrorKind::InvalidConfig,
+                    format!(
+                        "The configuration value cannot be added because it exceeds \
+                         the maximum value size of {VALUE_BYTES_MAX} bytes."
+                    ),
+                ));
+            }
+            Some(value) => wanted.insert(name.clone(), value.clone()),
+            None => wanted.remove(&name),
+        };
+        clears_elr |= name == MIN_INSYNC_REPLICAS;
+        records.push(Record::from(config_record(resource, &name, value)));
+    }
+    check_resource(context, resource, &wanted, &existing, is_new)?;
+    if clears_elr && context.image.is_elr_enabled() {
+        let topic_name = match resource.kind {
+            ResourceKind::Topic => resource.name.clone(),
+            _ => String::new(),
+        };
+        records.push(Record::from(ClearElrRecord { topic_name }));
+    }
+    Ok(records)
+}
+
+/// Eligible leader replicas depend on one `min.insync.replicas` for the whole cluster.
+fn check_elr(
+    context: &Context<'_>,
+    resource: &ConfigResource,
+    name: &str,
+    is_removal: bool,
+) -> Result<(), ControlError> {
+    let concerned = resource.kind == ResourceKind::Broker
+        && name == MIN_INSYNC_REPLICAS
+        && context.image.is_elr_enabled();
+    let refused = |text: &str| Err(ControlError::new(ControlErrorKind::InvalidConfig, text));
+    match (concerned, resource.name.is_empty()) {
+        (true, false) => {
+            refused("Broker-level min.insync.replicas cannot be altered while ELR is enabled.")
+        }
+        (true, true) if is_removal => {
+            refused("Cluster-level min.insync.replicas cannot be removed while ELR is enabled.")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_resource(
+    context: &Context<'_>,
+    resource: &ConfigResource,
+    wanted: &Properties,
+    existing: &Properties,
+    is_new: bool,
+) -> Result<(), ControlError> {
+    if resource.kind != ResourceKind::Topic {
+        return Ok(());
+    }
+    if resource.name.is_empty() {
+        return Err(invalid_request("Default topic resources are not allowed."));
+    }
+    super::validate_topic_name(&resource.name)?;
+    context
+        .rules
+        .validate_topic(wanted, existing)
+        .map_err(|text| ControlError::new(ControlErrorKind::InvalidConfig, text))?;
+    if !is_new && context.image.topics.id_of(&resource.name).is_none() {
+        return Err(ControlError::new(
+            ControlErrorKind::UnknownTopic,
+            format!("The topic '{}' does not exist.", resource.name),
+        ));
+    }
+    Ok(())
+}
+
+fn unknown_op(id: i8) -> ControlError {
+    invalid_request(format!("Unknown operations type {id}"))
+}
+
+fn invalid_request(message: impl Into<String>) -> ControlError {
+    ControlError::new(ControlErrorKind::InvalidRequest, message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! The controller: what is to become of a request that changes the cluster.
+//!
+//! Every function here is *(image, request) -> (records, reply)*. It changes nothing itself: the
+//! driver appends the records to the metadata log, replays them once they are committed and only then
+//! releases the reply. With a quorum of one, committed means synced; with more it will mean agreed,
+//! and nothing here changes. Decisions are taken one after the other, each against the image that the
+//! records of the one before have been replayed into.
+//!
+//! Rules, order of the checks and texts of the errors are those of Kafka's controller, and of its
+//! broker where that looks at a request before the controller does.
+//!
+//! Owner: the shard that has the controller. Nothing is kept between two calls, so a crash loses
+//! nothing but replies. Not here: authorization, quotas, timeouts, reassignment, sessions of remote
+//! brokers.
+
+mod alter_configs;
+mod brokers;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
+mod elect_leaders;
+mod error;
+mod partition_change;
+mod placement;
+mod producer_ids;
+#[cfg(test)]
+mod testing;
+
+pub use alter_configs::{
+    AlterOp, ConfigAlteration, IncrementalAlterConfigs, LegacyAlterConfigs, ResourceAlteration,
+    ResourceReplacement, incremental_alter_configs, legacy_alter_configs,
+};
+pub use brokers::{NodeStart, start_node};
+pub use create_partitions::{CreatePartitions, MorePartitions, create_partitions};
+pub use create_topics::{CreateTopics, CreatedTopic, NewTopic, create_topics, validate_topic_name};
+pub use delete_topics::{DeletedTopic, TopicReference, delete_topics};
+pub use elect_leaders::{ElectLeaders, ElectedPartition, ElectionType, elect_leaders};
+pub use error::{ControlError, ControlErrorKind};
+pub use producer_ids::{PRODUCER_ID_BLOCK_SIZE, ProducerIdBlock, allocate_producer_ids};
+
+use super::image::{Image, Properties, ResourceKind};
+use super::records::Record;
+
+/// What one request may append: one batch of the log, so that it is all there or not at all.
+const RECORDS_PER_REQUEST_MAX: usize = 10_000;
+
+/// What the controller was told in its configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    pub node_id: i32,
+    /// `num.partitions`
+    pub default_partitions: i32,
+    /// `default.replication.factor`
+    pub default_replication_factor: i16,
+    /// `delete.topic.enable`
+    pub topics_can_be_deleted: bool,
+}
+
+/// What the controller must know of properties; the table of properties answers.
+pub trait ConfigRules {
+    /// Whether the property is known and a list, which things can be appended to.
+    fn is_list(&self, kind: ResourceKind, name: &str) -> bool;
+
+    /// The value of a property that nobody set.
+    fn default_of(&self, kind: ResourceKind, name: &str) -> Option<String>;
+
+    /// Whether a topic may be configured with `new` in place of `existing`; the error is Kafka's text.
+    fn validate_topic(&self, new: &Properties, existing: &Properties) -> Result<(), String>;
+
+    /// Whether `new` may be set on a running broker (`per_broker`) or as the default of all.
+    fn validate_broker(&self, new: &Properties, per_broker: bool) -> Result<(), String>;
+
+    /// The value of a topic's property that is in effect on this node.
+    fn effective_topic_value(&self, image: &Image, topic: &str, name: &str) -> Option<String>;
+}
+
+/// What every decision is taken from.
+pub struct Context<'a> {
+    pub image: &'a Image,
+    pub policy: &'a Policy,
+    pub rules: &'a dyn ConfigRules,
+    /// Draws ids and placements.
+    pub random_u64: &'a mut dyn FnMut() -> u64,
+}
+
+impl Context<'_> {
+    fn min_insync_replicas(&self, topic: &str) -> usize {
+        self.rules
+            .effective_topic_value(self.image, topic, MIN_INSYNC_REPLICAS)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(1)
+    }
+
+    fn is_unclean_election_enabled(&self, topic: &str) -> bool {
+        self.rules
+            .effective_topic_value(self.image, topic, "unclean.leader.election.enable")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// A number below `bound`, which is above zero.
+    fn random_below(&mut self, bound: usize) -> usize {
+        ((self.random_u64)() % bound as u64) as usize
+    }
+}
+
+const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+
+/// The records to append and the reply to give once they are committed.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a decision has no effect until its records are committed and replayed"]
+pub struct Decision<R> {
+    pub records: Vec<Record>,
+    pub reply: R,
+}
+
+impl<R> Decision<R> {
+    fn new(records: Vec<Record>, reply: R) -> Self {
+        assert!(
+            records.len() <= RECORDS_PER_REQUEST_MAX,
+            "a decision of {} records",
+            records.len()
+        );
+        Self { records, reply }
+    }
+
+    /// The same reply without an effect.
+    fn only_validated(mut self, validate_only: bool) -> Self {
+        if validate_only {
+            self.records.clear();
+        }
+        self
+    }
+}
+
+/// The items that a request names once, and the names it has more than once.
+fn split_duplicates<'a, T, K: Ord>(
+    items: &'a [T],
+    name: impl Fn(&'a T) -> K,
+) -> (Vec<&'a T>, Vec<K>) {
+    let mut counts = std::collections::BTreeMap::new();
+    for item in items {
+        *counts.entry(name(item)).or_insert(0usize) += 1;
+    }
+    let unique = items
+        .iter()
+        .filter(|item| counts[&name(item)] == 1)
+        .collect();
+    let repeated = counts.into_iter().filter(|(_, count)| *count > 1);
+    (unique, repeated.map(|(name, _)| name).collect())
+}

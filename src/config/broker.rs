@@ -1,0 +1,264 @@
+//! The settings of the broker, resolved and checked: one small struct for each module that is
+//! handed some. Everything here can be resolved again when a layer changes; what may change while
+//! running is marked so in the table.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::layers::{Layers, Overrides, Reader};
+use super::listeners::Listeners;
+use super::topic::TopicSettings;
+
+/// Everything the broker was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrokerConfig {
+    pub node: NodeConfig,
+    pub listeners: Listeners,
+    pub network: NetworkLimits,
+    pub storage: StorageConfig,
+    pub topics: TopicPolicy,
+    pub fetch: FetchLimits,
+    /// Settings of a topic that sets nothing itself.
+    pub topic_defaults: TopicSettings,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConfig {
+    pub node_id: i32,
+    pub rack: Option<String>,
+    /// `None` is every core of the machine.
+    pub cores: Option<usize>,
+}
+
+/// Limits of connections and requests. 'Of the broker' means over all shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkLimits {
+    pub request_bytes_max: u32,
+    /// Of the broker; `None` leaves it to `request_memory_bytes_per_shard`.
+    pub queued_request_bytes_max: Option<u64>,
+    pub request_memory_bytes_per_shard: u64,
+    /// Of the broker.
+    pub connections_max: u32,
+    /// Of the broker.
+    pub connections_per_ip_max: u32,
+    /// Host names or addresses with limits of their own.
+    pub connections_per_ip_overrides: Vec<(String, u32)>,
+    /// `None` keeps silent connections open.
+    pub idle_max: Option<Duration>,
+    /// `None` leaves it to the kernel.
+    pub receive_buffer_bytes: Option<u32>,
+    /// `None` leaves it to the kernel.
+    pub send_buffer_bytes: Option<u32>,
+    pub listen_backlog: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageConfig {
+    pub log_dir: PathBuf,
+    pub journal_bytes_per_shard: u64,
+    pub tail_cache_bytes_per_shard: u64,
+    /// Of topics with durability `memory`.
+    pub memory_flush: Duration,
+    pub on_rot: OnRot,
+    pub retention_check_interval: Duration,
+    pub producer_id_expiration: Duration,
+    pub producer_id_expiration_check_interval: Duration,
+}
+
+/// What recovery does when acknowledged records in the journal are damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRot {
+    Refuse,
+    Continue,
+}
+
+/// How topics come and go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicPolicy {
+    pub auto_create: bool,
+    pub delete_enabled: bool,
+    pub default_partitions: i32,
+    /// As it was given: it may be more than there are brokers.
+    pub default_replication_factor: i32,
+    /// Of one DescribeTopicPartitions answer.
+    pub described_partitions_max: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchLimits {
+    pub response_bytes_max: u32,
+    pub session_slots: u32,
+}
+
+impl BrokerConfig {
+    /// Resolves and checks. The file's values must have been checked one by one before
+    /// (see [`super::load`]): here those that can't be parsed are passed over.
+    pub fn resolve(layers: Layers<'_>) -> Result<BrokerConfig, ConfigError> {
+        let read = Reader {
+            layers,
+            topic: None,
+        };
+        let config = BrokerConfig {
+            node: node(&read)?,
+            listeners: Listeners::resolve(&read)?,
+            network: network(&read)?,
+            storage: storage(&read)?,
+            topics: TopicPolicy {
+                auto_create: read.flag("auto.create.topics.enable"),
+                delete_enabled: read.flag("delete.topic.enable"),
+                default_partitions: read.count("num.partitions"),
+                default_replication_factor: read.count("default.replication.factor"),
+                described_partitions_max: read.count("max.request.partition.size.limit"),
+            },
+            fetch: FetchLimits {
+                response_bytes_max: read.count("fetch.max.bytes"),
+                session_slots: read.count("max.incremental.fetch.session.cache.slots"),
+            },
+            topic_defaults: TopicSettings::resolve(layers, &Overrides::new()),
+        };
+        check_log_times(&read, &config.topic_defaults)?;
+        Ok(config)
+    }
+}
+
+fn refused<T>(why: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError::Refused(why.into()))
+}
+
+fn node(read: &Reader<'_>) -> Result<NodeConfig, ConfigError> {
+    let node_id: i32 = read.count("node.id");
+    let mut roles = read.items("process.roles");
+    roles.sort();
+    if roles != ["broker", "controller"] {
+        return refused(format!(
+            "process.roles={} is not available yet: Corelog runs as one node that is broker and \
+             controller at once. Set process.roles=broker,controller",
+            roles.join(",")
+        ));
+    }
+    let voters = read.items("controller.quorum.voters");
+    if voters.len() > 1 {
+        return refused(format!(
+            "controller.quorum.voters names {} nodes: a quorum of several nodes is not available \
+             yet. Name this node only",
+            voters.len()
+        ));
+    }
+    let is_self = |voter: &String| voter.split('@').next() == Some(&node_id.to_string());
+    if !voters.iter().all(is_self) {
+        return refused(format!(
+            "If process.roles contains the 'controller' role, the node id {node_id} must be \
+             included in the set of voters controller.quorum.voters={}",
+            voters.join(",")
+        ));
+    }
+    let bootstrap = read.items("controller.quorum.bootstrap.servers");
+    if bootstrap.len() > 1 {
+        return refused(format!(
+            "controller.quorum.bootstrap.servers names {} controllers: a quorum of several nodes \
+             is not available yet. Name this node only",
+            bootstrap.len()
+        ));
+    }
+    Ok(NodeConfig {
+        node_id,
+        rack: read.text_if_set("broker.rack"),
+        cores: read.number_if_set("corelog.cores").map(|n| n as usize),
+    })
+}
+
+fn network(read: &Reader<'_>) -> Result<NetworkLimits, ConfigError> {
+    let request_bytes_max: u32 = read.count("socket.request.max.bytes");
+    let queued = read.number("queued.max.request.bytes");
+    if queued > 0 && queued < i64::from(request_bytes_max) {
+        return refused(
+            "queued.max.request.bytes must be larger or equal to socket.request.max.bytes",
+        );
+    }
+    let connections_per_ip_max = read.count("max.connections.per.ip");
+    let overrides = per_ip_overrides(&read.text("max.connections.per.ip.overrides"))?;
+    if connections_per_ip_max == 0 && overrides.is_empty() {
+        return refused(
+            "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides \
+             property is set.",
+        );
+    }
+    let buffer = |name: &str| u32::try_from(read.number(name)).ok();
+    Ok(NetworkLimits {
+        request_bytes_max,
+        queued_request_bytes_max: u64::try_from(queued).ok().filter(|&bytes| bytes > 0),
+        request_memory_bytes_per_shard: read.count("corelog.request.memory.bytes"),
+        connections_max: read.count("max.connections"),
+        connections_per_ip_max,
+        connections_per_ip_overrides: overrides,
+        idle_max: read
+            .count_if_positive("connections.max.idle.ms")
+            .map(Duration::from_millis),
+        receive_buffer_bytes: buffer("socket.receive.buffer.bytes"),
+        send_buffer_bytes: buffer("socket.send.buffer.bytes"),
+        listen_backlog: read.count("socket.listen.backlog.size"),
+    })
+}
+
+/// `host:count,...`; the host may be an IPv6 address.
+fn per_ip_overrides(text: &str) -> Result<Vec<(String, u32)>, ConfigError> {
+    let entries = text.split(',').map(str::trim).filter(|e| !e.is_empty());
+    let parsed = entries.map(|entry| {
+        let parts = entry.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        let count = parts.and_then(|(_, count)| count.trim().parse::<i32>().ok());
+        match (parts, count.and_then(|count| u32::try_from(count).ok())) {
+            (Some((host, _)), Some(count)) => Ok((host.trim().to_owned(), count)),
+            _ => refused(format!(
+                "Error parsing configuration property 'max.connections.per.ip.overrides': \
+                 {entry} is not of the form host:count"
+            )),
+        }
+    });
+    parsed.collect()
+}
+
+fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
+    let dirs = read.items_if_set("log.dirs");
+    let dirs = dirs.unwrap_or_else(|| read.items("log.dir"));
+    let [log_dir] = dirs.as_slice() else {
+        return refused(format!(
+            "log.dirs names {} folders ({}): only one is available yet",
+            dirs.len(),
+            dirs.join(", ")
+        ));
+    };
+    Ok(StorageConfig {
+        log_dir: PathBuf::from(log_dir),
+        journal_bytes_per_shard: read.count("corelog.journal.bytes"),
+        tail_cache_bytes_per_shard: read.count("corelog.tail.cache.bytes"),
+        memory_flush: read.ms("corelog.memory.flush.ms"),
+        on_rot: match read.text("corelog.recovery.on.rot").as_str() {
+            "continue" => OnRot::Continue,
+            _ => OnRot::Refuse,
+        },
+        retention_check_interval: read.ms("log.retention.check.interval.ms"),
+        producer_id_expiration: read.ms("producer.id.expiration.ms"),
+        producer_id_expiration_check_interval: read.ms("producer.id.expiration.check.interval.ms"),
+    })
+}
+
+/// Kafka's checks of broker properties that have no range of their own in the table.
+fn check_log_times(read: &Reader<'_>, topic: &TopicSettings) -> Result<(), ConfigError> {
+    if topic.retention_ms == Some(0) {
+        return refused("log.retention.ms must be unlimited (-1) or, greater than or equal to 1");
+    }
+    if topic.segment_ms < 1 {
+        return refused("log.roll.ms must be greater than or equal to 1");
+    }
+    if topic.segment_jitter_ms < 0 {
+        return refused("log.roll.jitter.ms must be greater than or equal to 0");
+    }
+    if read.number("replica.fetch.wait.max.ms") > read.number("replica.socket.timeout.ms") {
+        return refused(
+            "replica.socket.timeout.ms should always be at least replica.fetch.wait.max.ms to \
+             prevent unnecessary socket timeouts",
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Corelog's own properties of the broker.
+
+use crate::config::property::Scope::ClusterWide;
+use crate::config::property::{Property, broker, broker_unset};
+use crate::config::value::Kind::{Int, Long, String};
+
+pub(super) const ROWS: &[Property] = &[
+    broker_unset("corelog.cores", Int).at_least(1).honoured(
+        "Cores to run on, one shard each; all cores of the machine where it is not set. \
+             `--cores` goes before it.",
+    ),
+    broker("corelog.log.durability", String, "sync")
+        .one_of(&["sync", "written", "memory"])
+        .dynamic(ClusterWide)
+        .honoured(
+            "Default of `corelog.durability` for all topics: what must have happened before a \
+             record is acknowledged.",
+        ),
+    broker("corelog.memory.flush.ms", Long, "50")
+        .between(1, 10_000)
+        .ms()
+        .dynamic(ClusterWide)
+        .honoured(
+            "Time within which records of topics with durability `memory` are written and \
+             synced: what may be lost when the process is killed.",
+        ),
+    broker("corelog.journal.bytes", Long, "536870912")
+        .between(67_108_864, 68_719_476_736)
+        .bytes()
+        .honoured(
+            "Size of the journal of each core. It bounds the time of recovery and what may be \
+             waiting to be settled into segments.",
+        ),
+    broker("corelog.tail.cache.bytes", Long, "67108864")
+        .between(4_194_304, 1_099_511_627_776)
+        .bytes()
+        .honoured(
+            "Memory of each core for the newest records, from which consumers and followers \
+             read.",
+        ),
+    broker("corelog.request.memory.bytes", Long, "134217728")
+        .between(1_048_576, 1_099_511_627_776)
+        .bytes()
+        .honoured(
+            "Memory of each core for requests in flight, where `queued.max.request.bytes` \
+             sets no limit. A request that is larger is served alone.",
+        ),
+    broker("corelog.recovery.on.rot", String, "refuse")
+        .one_of(&["refuse", "continue"])
+        .honoured(
+            "What a start does when acknowledged records in the journal are damaged: `refuse` \
+             stops and says where, `continue` goes on without them.",
+        ),
+];

@@ -1,0 +1,277 @@
+//! DescribeConfigs, held against what Apache Kafka 4.3.1 answered to the same settings.
+
+use super::set;
+use crate::config::{
+    Described, Kind, Layers, Overrides, Source, describe_broker, describe_cluster_default,
+    describe_topic,
+};
+
+/// The layers that Kafka was given.
+struct Given {
+    broker: Overrides,
+    cluster: Overrides,
+    file: Overrides,
+}
+
+impl Given {
+    fn new() -> Given {
+        Given {
+            broker: set(&[
+                ("listener.name.plaintext.ssl.keystore.location", "x"),
+                ("log.cleanup.policy", "delete,compact"),
+                ("log.retention.ms", "100000"),
+                ("message.max.bytes", "2000000"),
+                ("unknown.thing", "x"),
+            ]),
+            cluster: set(&[
+                ("leader.replication.throttled.rate", "5"),
+                ("log.retention.ms", "200000"),
+                ("max.connections", "555"),
+                ("min.insync.replicas", "2"),
+                ("unknown.thing2", "x"),
+            ]),
+            file: set(&[
+                ("broker.id", "1"),
+                ("foo.bar", "baz"),
+                ("log.retention.hours", "24"),
+                ("log.roll.hours", "5"),
+                ("node.id", "1"),
+                ("ssl.key.password", "secret"),
+            ]),
+        }
+    }
+
+    fn layers(&self) -> Layers<'_> {
+        Layers {
+            broker: &self.broker,
+            cluster: &self.cluster,
+            file: &self.file,
+        }
+    }
+}
+
+fn source_name(source: Source) -> &'static str {
+    match source {
+        Source::Topic => "DYNAMIC_TOPIC_CONFIG",
+        Source::Broker => "DYNAMIC_BROKER_CONFIG",
+        Source::ClusterDefault => "DYNAMIC_DEFAULT_BROKER_CONFIG",
+        Source::File => "STATIC_BROKER_CONFIG",
+        Source::Default => "DEFAULT_CONFIG",
+    }
+}
+
+/// Value, source, type, access, synonyms: as one line.
+fn line(all: &[Described], name: &str) -> String {
+    let found = all.iter().find(|described| described.name == name);
+    let described = found.unwrap_or_else(|| panic!("{name} is missing"));
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
+    let synonyms: Vec<String> = described
+        .synonyms
+        .iter()
+        .map(|s| format!("{}:{}={}", source_name(s.source), s.name, text(&s.value)))
+        .collect();
+    format!(
+        "{} {} {} {}{} [{}]",
+        text(&described.value),
+        source_name(described.source),
+        described.kind.map_or("UNKNOWN", Kind::name),
+        if described.read_only { "ro" } else { "rw" },
+        if described.sensitive {
+            " sensitive"
+        } else {
+            ""
+        },
+        synonyms.join(", ")
+    )
+}
+
+#[test]
+fn a_topic() {
+    let given = Given::new();
+    let topic = set(&[
+        ("cleanup.policy", "delete"),
+        ("compression.type", " gzip "),
+        ("leader.replication.throttled.replicas", "0:1"),
+        ("retention.bytes", "77"),
+        ("retention.ms", "999"),
+    ]);
+    let all = describe_topic(given.layers(), &topic);
+    assert_eq!(
+        all.len(),
+        33 + 1,
+        "Kafka's without the internal one, and durability"
+    );
+    let expected = [
+        (
+            "cleanup.policy",
+            "delete DYNAMIC_TOPIC_CONFIG LIST rw [DYNAMIC_TOPIC_CONFIG:cleanup.policy=delete, \
+             DYNAMIC_BROKER_CONFIG:log.cleanup.policy=delete,compact, \
+             DEFAULT_CONFIG:log.cleanup.policy=delete]",
+        ),
+        (
+            "compression.type",
+            "gzip DYNAMIC_TOPIC_CONFIG STRING rw [DYNAMIC_TOPIC_CONFIG:compression.type=gzip, \
+             DEFAULT_CONFIG:compression.type=producer]",
+        ),
+        ("flush.ms", "9223372036854775807 DEFAULT_CONFIG LONG rw []"),
+        (
+            "follower.replication.throttled.replicas",
+            " DEFAULT_CONFIG LIST rw []",
+        ),
+        (
+            "leader.replication.throttled.replicas",
+            "0:1 DYNAMIC_TOPIC_CONFIG LIST rw \
+             [DYNAMIC_TOPIC_CONFIG:leader.replication.throttled.replicas=0:1]",
+        ),
+        (
+            "max.message.bytes",
+            "2000000 DYNAMIC_BROKER_CONFIG INT rw \
+             [DYNAMIC_BROKER_CONFIG:message.max.bytes=2000000, \
+             DEFAULT_CONFIG:message.max.bytes=1048588]",
+        ),
+        (
+            "min.cleanable.dirty.ratio",
+            "0.5 DEFAULT_CONFIG DOUBLE rw [DEFAULT_CONFIG:log.cleaner.min.cleanable.ratio=0.5]",
+        ),
+        (
+            "min.insync.replicas",
+            "2 DYNAMIC_DEFAULT_BROKER_CONFIG INT rw \
+             [DYNAMIC_DEFAULT_BROKER_CONFIG:min.insync.replicas=2, \
+             DEFAULT_CONFIG:min.insync.replicas=1]",
+        ),
+        (
+            "remote.storage.enable",
+            "false DEFAULT_CONFIG BOOLEAN rw []",
+        ),
+        (
+            "retention.bytes",
+            "77 DYNAMIC_TOPIC_CONFIG LONG rw [DYNAMIC_TOPIC_CONFIG:retention.bytes=77, \
+             DEFAULT_CONFIG:log.retention.bytes=-1]",
+        ),
+        (
+            "retention.ms",
+            "999 DYNAMIC_TOPIC_CONFIG LONG rw [DYNAMIC_TOPIC_CONFIG:retention.ms=999, \
+             DYNAMIC_BROKER_CONFIG:log.retention.ms=100000, \
+             DYNAMIC_DEFAULT_BROKER_CONFIG:log.retention.ms=200000, \
+             STATIC_BROKER_CONFIG:log.retention.hours=24, \
+             DEFAULT_CONFIG:log.retention.hours=168]",
+        ),
+        ("segment.jitter.ms", "0 DEFAULT_CONFIG LONG rw []"),
+        ("segment.ms", "18000000 DEFAULT_CONFIG LONG rw []"),
+    ];
+    for (name, described) in expected {
+        assert_eq!(line(&all, name), described, "{name}");
+    }
+}
+
+#[test]
+fn a_broker() {
+    let given = Given::new();
+    let all = describe_broker(given.layers());
+    assert!(
+        !all.iter().any(|d| d.name == "log.initial.task.delay.ms"),
+        "internal"
+    );
+    assert!(
+        !all.iter()
+            .any(|d| d.name == "follower.replication.throttled.rate"),
+        "not set"
+    );
+    let expected = [
+        ("advertised.listeners", "null DEFAULT_CONFIG LIST ro []"),
+        (
+            "broker.id",
+            "1 STATIC_BROKER_CONFIG INT ro [STATIC_BROKER_CONFIG:broker.id=1, \
+             DEFAULT_CONFIG:broker.id=-1]",
+        ),
+        (
+            "foo.bar",
+            "null STATIC_BROKER_CONFIG UNKNOWN ro sensitive [STATIC_BROKER_CONFIG:foo.bar=null]",
+        ),
+        (
+            "leader.replication.throttled.rate",
+            "5 DYNAMIC_DEFAULT_BROKER_CONFIG LONG rw \
+             [DYNAMIC_DEFAULT_BROKER_CONFIG:leader.replication.throttled.rate=5]",
+        ),
+        (
+            "listener.name.plaintext.ssl.keystore.location",
+            "x DYNAMIC_BROKER_CONFIG STRING ro \
+             [DYNAMIC_BROKER_CONFIG:listener.name.plaintext.ssl.keystore.location=x]",
+        ),
+        (
+            "log.cleanup.policy",
+            "delete,compact DYNAMIC_BROKER_CONFIG LIST rw \
+             [DYNAMIC_BROKER_CONFIG:log.cleanup.policy=delete,compact, \
+             DEFAULT_CONFIG:log.cleanup.policy=delete]",
+        ),
+        ("log.flush.interval.ms", "null DEFAULT_CONFIG LONG rw []"),
+        (
+            "log.retention.hours",
+            "24 STATIC_BROKER_CONFIG INT ro [STATIC_BROKER_CONFIG:log.retention.hours=24, \
+             DEFAULT_CONFIG:log.retention.hours=168]",
+        ),
+        ("log.retention.minutes", "null DEFAULT_CONFIG INT ro []"),
+        (
+            "log.retention.ms",
+            "100000 DYNAMIC_BROKER_CONFIG LONG rw \
+             [DYNAMIC_BROKER_CONFIG:log.retention.ms=100000, \
+             DYNAMIC_DEFAULT_BROKER_CONFIG:log.retention.ms=200000, \
+             STATIC_BROKER_CONFIG:log.retention.hours=24, \
+             DEFAULT_CONFIG:log.retention.hours=168]",
+        ),
+        ("log.roll.ms", "null DEFAULT_CONFIG LONG rw []"),
+        (
+            "max.connections",
+            "555 DYNAMIC_DEFAULT_BROKER_CONFIG INT rw \
+             [DYNAMIC_DEFAULT_BROKER_CONFIG:max.connections=555, \
+             DEFAULT_CONFIG:max.connections=2147483647]",
+        ),
+        (
+            "ssl.key.password",
+            "null STATIC_BROKER_CONFIG PASSWORD rw sensitive \
+             [STATIC_BROKER_CONFIG:ssl.key.password=null]",
+        ),
+        (
+            "ssl.keystore.key",
+            "null DEFAULT_CONFIG PASSWORD rw sensitive []",
+        ),
+        (
+            "unknown.thing2",
+            "null DYNAMIC_DEFAULT_BROKER_CONFIG UNKNOWN ro sensitive \
+             [DYNAMIC_DEFAULT_BROKER_CONFIG:unknown.thing2=null]",
+        ),
+    ];
+    for (name, described) in expected {
+        assert_eq!(line(&all, name), described, "{name}");
+    }
+}
+
+#[test]
+fn the_default_of_all_brokers() {
+    let given = Given::new();
+    let all = describe_cluster_default(&given.cluster);
+    let names: Vec<&str> = all
+        .iter()
+        .map(|described| described.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "leader.replication.throttled.rate",
+            "log.retention.ms",
+            "max.connections",
+            "min.insync.replicas",
+            "unknown.thing2"
+        ]
+    );
+    assert_eq!(
+        line(&all, "log.retention.ms"),
+        "200000 DYNAMIC_DEFAULT_BROKER_CONFIG LONG rw \
+         [DYNAMIC_DEFAULT_BROKER_CONFIG:log.retention.ms=200000]"
+    );
+    assert_eq!(
+        line(&all, "leader.replication.throttled.rate"),
+        "5 DYNAMIC_DEFAULT_BROKER_CONFIG LONG rw \
+         [DYNAMIC_DEFAULT_BROKER_CONFIG:leader.replication.throttled.rate=5]"
+    );
+}

@@ -1,0 +1,210 @@
+//! Changes while running: what is refused, in the words of Apache Kafka 4.3.1.
+
+use super::set;
+use crate::config::{Layers, Overrides, check_broker, check_cluster_default, check_topic};
+
+fn topic(pairs: &[(&str, &str)]) -> Result<(), String> {
+    let nothing = Overrides::new();
+    check_topic(Layers::of_file(&nothing), &set(pairs)).map_err(|error| error.to_string())
+}
+
+fn broker(pairs: &[(&str, &str)]) -> Result<(), String> {
+    let nothing = Overrides::new();
+    let broker = set(pairs);
+    let layers = Layers {
+        broker: &broker,
+        cluster: &nothing,
+        file: &nothing,
+    };
+    check_broker(layers).map_err(|error| error.to_string())
+}
+
+fn cluster_default(pairs: &[(&str, &str)]) -> Result<(), String> {
+    let nothing = Overrides::new();
+    let cluster = set(pairs);
+    let layers = Layers {
+        broker: &nothing,
+        cluster: &cluster,
+        file: &nothing,
+    };
+    check_cluster_default(layers).map_err(|error| error.to_string())
+}
+
+#[test]
+fn topics() {
+    let refused = [
+        (("foo", "1"), "Unknown topic config name: foo"),
+        (("", "x"), "Unknown topic config name: "),
+        (
+            ("retention.ms", "x"),
+            "Invalid value x for configuration retention.ms: Not a number of type LONG",
+        ),
+        (
+            ("retention.ms", "-2"),
+            "Invalid value -2 for configuration retention.ms: Value must be at least -1",
+        ),
+        (
+            ("retention.ms", ""),
+            "Invalid value  for configuration retention.ms: Not a number of type LONG",
+        ),
+        (
+            ("cleanup.policy", "foo"),
+            "Invalid value foo for configuration cleanup.policy: String must be one of: compact, \
+             delete",
+        ),
+        (
+            ("cleanup.policy", "compact,,delete"),
+            "Configuration 'cleanup.policy' values must not be empty.",
+        ),
+        (
+            ("cleanup.policy", "compact, compact"),
+            "Configuration 'cleanup.policy' values must not be duplicated.",
+        ),
+        (
+            ("message.timestamp.type", "createtime"),
+            "Invalid value createtime for configuration message.timestamp.type: String must be \
+             one of: CreateTime, LogAppendTime",
+        ),
+        (
+            ("compression.gzip.level", "0"),
+            "Invalid value 0 for configuration compression.gzip.level: Value must be between 1 \
+             and 9 or equal to -1",
+        ),
+        (
+            ("min.cleanable.dirty.ratio", "1.5"),
+            "Invalid value 1.5 for configuration min.cleanable.dirty.ratio: Value must be no \
+             more than 1",
+        ),
+        (
+            ("preallocate", "maybe"),
+            "Invalid value maybe for configuration preallocate: Expected value to be either \
+             true or false",
+        ),
+        (
+            ("leader.replication.throttled.replicas", "1:1,2:a"),
+            "Invalid value [1:1, 2:a] for configuration leader.replication.throttled.replicas: \
+             leader.replication.throttled.replicas must be the literal '*' or a list of replicas \
+             in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],...",
+        ),
+        (
+            ("remote.storage.enable", "true"),
+            "Tiered Storage functionality is disabled in the broker. Topic cannot be configured \
+             with remote log storage.",
+        ),
+        (
+            ("corelog.durability", "fsync"),
+            "Invalid value fsync for configuration corelog.durability: String must be one of: \
+             sync, written, memory",
+        ),
+    ];
+    for (pair, why) in refused {
+        assert_eq!(topic(&[pair]), Err(why.to_owned()), "{pair:?}");
+    }
+    let taken = [
+        ("cleanup.policy", ""),
+        ("cleanup.policy", "compact,delete"),
+        ("internal.segment.bytes", "10"),
+        ("leader.replication.throttled.replicas", "*"),
+        ("leader.replication.throttled.replicas", "1:1"),
+        ("min.insync.replicas", "9"),
+        ("retention.bytes", "-5"),
+        ("retention.ms", "  7 "),
+    ];
+    for pair in taken {
+        assert_eq!(topic(&[pair]), Ok(()), "{pair:?}");
+    }
+}
+
+#[test]
+fn values_of_a_topic_that_contradict_each_other() {
+    let lags = [
+        ("min.compaction.lag.ms", "10"),
+        ("max.compaction.lag.ms", "5"),
+    ];
+    let why = "conflict topic config setting min.compaction.lag.ms (10) > \
+               max.compaction.lag.ms (5)";
+    assert_eq!(topic(&lags), Err(why.to_owned()));
+    // The other one may be the broker's.
+    let file = set(&[("log.cleaner.max.compaction.lag.ms", "5")]);
+    let refused = check_topic(Layers::of_file(&file), &set(&lags[..1])).unwrap_err();
+    assert_eq!(refused.to_string(), why);
+}
+
+#[test]
+fn brokers() {
+    let refused = [
+        (
+            ("log.dirs", "x"),
+            "Cannot update these configs dynamically: [log.dirs]",
+        ),
+        (
+            ("log.retention.hours", "9"),
+            "Cannot update these configs dynamically: [log.retention.hours]",
+        ),
+        (
+            ("log.segment.bytes", "1"),
+            "Invalid value 1 for configuration log.segment.bytes: Value must be at least 1048576",
+        ),
+        (
+            ("log.retention.ms", "0"),
+            "log.retention.ms must be unlimited (-1) or, greater than or equal to 1",
+        ),
+        (
+            ("log.roll.ms", "0"),
+            "log.roll.ms must be greater than or equal to 1",
+        ),
+        (
+            ("max.connections.per.ip", "0"),
+            "max.connections.per.ip can be set to zero only if \
+             max.connections.per.ip.overrides property is set.",
+        ),
+        (
+            ("follower.replication.throttled.rate", "-1"),
+            "Invalid value -1 for configuration follower.replication.throttled.rate: Value must \
+             be at least 0",
+        ),
+        (
+            ("ssl.keystore.location", "x"),
+            "These security configs can be dynamically updated only per-listener using the \
+             listener prefix: [ssl.keystore.location]",
+        ),
+    ];
+    for (pair, why) in refused {
+        assert_eq!(broker(&[pair]), Err(why.to_owned()), "{pair:?}");
+        assert_eq!(cluster_default(&[pair]), Err(why.to_owned()), "{pair:?}");
+    }
+    let both = [("num.partitions", "4"), ("node.id", "4")];
+    assert_eq!(
+        broker(&both).unwrap_err(),
+        "Cannot update these configs dynamically: [node.id, num.partitions]"
+    );
+    let taken = [
+        ("unknown.thing", "x"),
+        ("listener.name.plaintext.ssl.keystore.location", "x"),
+        ("log.retention.ms", "100000"),
+        ("log.cleanup.policy", "delete,compact"),
+        ("leader.replication.throttled.rate", "5"),
+        ("corelog.log.durability", "written"),
+    ];
+    for pair in taken {
+        assert_eq!(broker(&[pair]), Ok(()), "{pair:?}");
+    }
+}
+
+#[test]
+fn the_default_of_all_brokers_takes_nothing_that_is_one_brokers() {
+    assert_eq!(
+        cluster_default(&[("principal.builder.class", "x"), ("max.connections", "5")]),
+        Err(
+            "Cannot update these configs at default cluster level, broker id must be \
+             specified: [principal.builder.class]"
+                .to_owned()
+        )
+    );
+    assert_eq!(cluster_default(&[("max.connections", "555")]), Ok(()));
+    let refused = broker(&[("listeners", "PLAINTEXT://:9093")]).unwrap_err();
+    assert!(
+        refused.ends_with("until the next start: [listeners]"),
+        "{refused}"
+    );
+}

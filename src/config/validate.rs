@@ -1,0 +1,110 @@
+//! Checks of changes while running: what a topic or a broker is to be set to, in full, before it
+//! is written down. The texts are what Kafka answers, as INVALID_CONFIG for topics and
+//! INVALID_REQUEST for brokers.
+
+use super::broker::BrokerConfig;
+use super::error::ConfigError;
+use super::layers::{Layers, Overrides};
+use super::load::base_name;
+use super::property::Scope;
+use super::table;
+use super::value::Value;
+
+/// Whether a topic may set all of `topic` itself, on a broker with these layers.
+pub fn check_topic(layers: Layers<'_>, topic: &Overrides) -> Result<(), ConfigError> {
+    if let Some(name) = topic
+        .keys()
+        .find(|name| !table::topic().contains_key(name.as_str()))
+    {
+        return Err(ConfigError::UnknownTopicProperty(name.clone()));
+    }
+    for (name, value) in topic {
+        table::topic()[name.as_str()].parse(value)?;
+    }
+    let value = |name: &str| layers.topic_value(table::topic()[name], topic);
+    let (min, max) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
+    if let (Some(Value::Number(least)), Some(Value::Number(most))) = (value(min), value(max))
+        && least > most
+    {
+        return Err(ConfigError::Refused(format!(
+            "conflict topic config setting {min} ({least}) > {max} ({most})"
+        )));
+    }
+    if value("remote.storage.enable") == Some(Value::Boolean(true)) {
+        return Err(ConfigError::Refused(
+            "Tiered Storage functionality is disabled in the broker. Topic cannot be configured \
+             with remote log storage."
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether this broker may be set to `layers.broker` while it runs, all of it taken together.
+pub fn check_broker(layers: Layers<'_>) -> Result<(), ConfigError> {
+    check_dynamic(layers.broker)?;
+    BrokerConfig::resolve(layers).map(drop)
+}
+
+/// Whether `layers.cluster` may be the default of all brokers.
+pub fn check_cluster_default(layers: Layers<'_>) -> Result<(), ConfigError> {
+    check_dynamic(layers.cluster)?;
+    let only_per_broker = |name: &&String| {
+        let row = table::broker().get(base_name(name));
+        row.is_some_and(|row| row.scope == Scope::PerBroker)
+    };
+    refuse_names(
+        "Cannot update these configs at default cluster level, broker id must be specified",
+        layers.cluster.keys().filter(only_per_broker),
+    )?;
+    BrokerConfig::resolve(layers).map(drop)
+}
+
+/// Names and values on their own. Names that nobody knows are let through, as in Kafka.
+fn check_dynamic(changed: &Overrides) -> Result<(), ConfigError> {
+    let rows = table::broker();
+    let fixed = |name: &&String| rows.get(name.as_str()).is_some_and(|row| !row.is_dynamic());
+    refuse_names(
+        "Cannot update these configs dynamically",
+        changed.keys().filter(fixed),
+    )?;
+    refuse_names(
+        "These security configs can be dynamically updated only per-listener using the listener \
+         prefix",
+        changed.keys().filter(|name| is_of_one_listener(name)),
+    )?;
+    // Kafka binds and closes sockets at this; here it takes a start.
+    refuse_names(
+        "These configs can be changed in server.properties only, until the next start",
+        changed.keys().filter(|name| {
+            matches!(
+                name.as_str(),
+                "listeners" | "listener.security.protocol.map"
+            )
+        }),
+    )?;
+    for (name, value) in changed {
+        if let Some(row) = rows.get(base_name(name)) {
+            row.parse(value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Key and trust stores, which Kafka lets change for one listener at a time only.
+fn is_of_one_listener(name: &str) -> bool {
+    name == "ssl.key.password"
+        || name.starts_with("ssl.keystore.")
+        || name.starts_with("ssl.truststore.")
+}
+
+fn refuse_names<'a>(why: &str, names: impl Iterator<Item = &'a String>) -> Result<(), ConfigError> {
+    let names: Vec<&str> = names.map(String::as_str).collect();
+    match names.as_slice() {
+        [] => Ok(()),
+        names => Err(ConfigError::Refused(format!(
+            "{why}: [{}]",
+            names.join(", ")
+        ))),
+    }
+}

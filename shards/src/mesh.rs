@@ -15,7 +15,9 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashSet;
 
-use crate::io::{Completer, ConnectedReceiver, ConnectedSender, Io, LaneReceiver, LaneSender, Notify, Slot, slot};
+use crate::io::{
+    Completer, ConnectedReceiver, ConnectedSender, Io, LaneReceiver, LaneSender, Notify, Slot, slot,
+};
 use crate::route::ShardId;
 use crate::shard::message::{Reply, Request, WatchId};
 
@@ -81,12 +83,23 @@ pub fn lanes(shards: usize) -> Vec<Ends> {
 
 impl Mesh {
     /// Connects a shard's lanes; waits for all others to do so.
-    pub async fn connect(io: &Io, ends: Ends) -> (Self, Vec<(ShardId, ConnectedReceiver<Message>)>) {
+    pub async fn connect(
+        io: &Io,
+        ends: Ends,
+    ) -> (Self, Vec<(ShardId, ConnectedReceiver<Message>)>) {
         // All ends are announced before any is waited for: the others wait as well.
         let announced = |sender: LaneSender<Message>| sender.connect(io);
-        let senders: Vec<_> = ends.senders.into_iter().map(|sender| sender.map(announced)).collect();
+        let senders: Vec<_> = ends
+            .senders
+            .into_iter()
+            .map(|sender| sender.map(announced))
+            .collect();
         let announced = |receiver: LaneReceiver<Message>| receiver.connect(io);
-        let receivers: Vec<_> = ends.receivers.into_iter().map(|receiver| receiver.map(announced)).collect();
+        let receivers: Vec<_> = ends
+            .receivers
+            .into_iter()
+            .map(|receiver| receiver.map(announced))
+            .collect();
         let mut peers = Vec::new();
         for sender in senders {
             peers.push(match sender {
@@ -104,7 +117,9 @@ impl Mesh {
     }
 
     fn peer(&self, shard: ShardId) -> &Peer {
-        self.peers[shard].as_ref().expect("a shard sends itself nothing")
+        self.peers[shard]
+            .as_ref()
+            .expect("a shard sends itself nothing")
     }
 
     /// Sends a request as soon as there is a credit for it; the slot gets the reply.
@@ -198,14 +213,20 @@ impl Waiting {
     }
 
     fn give_back(&mut self, id: u32) -> Completer<Reply> {
-        let completer = self.slots[id as usize].take().expect("one reply for a request");
+        let completer = self.slots[id as usize]
+            .take()
+            .expect("one reply for a request");
         self.free.push(id);
         completer
     }
 }
 
 /// Messages that came in together: drained in batches, so that a pass of the reactor serves many.
-pub async fn drain(receiver: &mut ConnectedReceiver<Message>, into: &mut VecDeque<Message>, most: usize) -> bool {
+pub async fn drain(
+    receiver: &mut ConnectedReceiver<Message>,
+    into: &mut VecDeque<Message>,
+    most: usize,
+) -> bool {
     let Some(first) = receiver.recv().await else {
         return false;
     };

@@ -58,7 +58,13 @@ pub struct State {
 
 impl Partition {
     /// A partition with this log, all of which is acknowledged.
-    pub fn new(key: PartitionKey, dir: &str, revision: u64, leader_epoch: i32, log: Log) -> Rc<Self> {
+    pub fn new(
+        key: PartitionKey,
+        dir: &str,
+        revision: u64,
+        leader_epoch: i32,
+        log: Log,
+    ) -> Rc<Self> {
         let state = State {
             high_watermark: log.end_offset(),
             log,
@@ -85,7 +91,10 @@ impl Partition {
         if end_offset <= state.high_watermark {
             return Vec::new();
         }
-        assert!(end_offset <= state.log.end_offset(), "nothing is acknowledged that is not there");
+        assert!(
+            end_offset <= state.log.end_offset(),
+            "nothing is acknowledged that is not there"
+        );
         state.high_watermark = end_offset;
         state.take_watches()
     }
@@ -104,13 +113,19 @@ impl Partition {
 impl State {
     /// Nobody reads at or above this.
     pub fn readable_end(&self, committed: bool) -> i64 {
-        if committed { self.last_stable_offset() } else { self.high_watermark }
+        if committed {
+            self.last_stable_offset()
+        } else {
+            self.high_watermark
+        }
     }
 
     /// The first offset that an open transaction may still change.
     pub fn last_stable_offset(&self) -> i64 {
         let unstable = self.log.producers().first_unstable_offset();
-        unstable.map_or(self.high_watermark, |offset| offset.min(self.high_watermark))
+        unstable.map_or(self.high_watermark, |offset| {
+            offset.min(self.high_watermark)
+        })
     }
 
     /// All who wait, once.
@@ -132,7 +147,10 @@ impl State {
         };
         if let Some(epoch) = spec.last_fetched_epoch {
             // KIP-595: the reader's last record must be of an epoch that this log has that far.
-            let end = self.log.epochs().end_offset_for(epoch, self.log.end_offset());
+            let end = self
+                .log
+                .epochs()
+                .end_offset_for(epoch, self.log.end_offset());
             let parts = end.filter(|end| end.epoch < epoch || end.end_offset < spec.offset);
             if let Some(end) = parts {
                 probe.diverging = Some(end);

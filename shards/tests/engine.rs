@@ -40,25 +40,41 @@ type Work = fn(Shard) -> Pin<Box<dyn Future<Output = ()>>>;
 /// crash would.
 fn run(dir: &Path, shards: usize, cleanly: bool, work: Work) {
     let available = cores().expect("cores");
-    let pinned: Vec<usize> = (0..shards).map(|shard| available[shard % available.len()]).collect();
+    let pinned: Vec<usize> = (0..shards)
+        .map(|shard| available[shard % available.len()])
+        .collect();
     let ends = Arc::new(Mutex::new(
-        mesh::lanes(shards).into_iter().map(Some).collect::<Vec<_>>(),
+        mesh::lanes(shards)
+            .into_iter()
+            .map(Some)
+            .collect::<Vec<_>>(),
     ));
     let stop = Stop::new();
     let dir: PathBuf = dir.to_owned();
     run_shards(&pinned, move |io: Io, id| {
-        let ends = ends.lock().expect("lanes").get_mut(id).and_then(Option::take).expect("each once");
+        let ends = ends
+            .lock()
+            .expect("lanes")
+            .get_mut(id)
+            .and_then(Option::take)
+            .expect("each once");
         let (dir, stop) = (dir.clone(), stop.clone());
         async move {
             let opened = open(io, id, Route::new(shards), config(&dir), ends).await;
             let shard = opened.unwrap_or_else(|error| panic!("{error}")).shard;
-            for partition in (0..PARTITIONS).map(key).filter(|key| shard.owner(key) == id) {
+            for partition in (0..PARTITIONS)
+                .map(key)
+                .filter(|key| shard.owner(key) == id)
+            {
                 let dir = format!("topic-{}", partition.partition);
                 let small_segments = LogConfig {
                     segment_bytes: 3 << 20,
                     ..LogConfig::default()
                 };
-                shard.open_partition(partition, &dir, 0, small_segments).await.expect("opened");
+                shard
+                    .open_partition(partition, &dir, 0, small_segments)
+                    .await
+                    .expect("opened");
             }
             if id == 0 {
                 // The others have opened theirs when they answer.
@@ -88,7 +104,9 @@ fn batch(first: i64, count: i64, value_bytes: usize) -> Bytes {
         let mut value = vec![(number % 251) as u8; value_bytes];
         value[..8].copy_from_slice(&number.to_be_bytes());
         let key = number.to_be_bytes();
-        builder.append(number, Some(&key), Some(&value)).expect("appended");
+        builder
+            .append(number, Some(&key), Some(&value))
+            .expect("appended");
     }
     Bytes::from(builder.finish().expect("built"))
 }
@@ -137,30 +155,49 @@ fn spec(partition: i32, offset: i64) -> ReadSpec {
 }
 
 async fn end_offsets(shard: &Shard) -> Vec<i64> {
-    let specs: Vec<ReadSpec> = (0..PARTITIONS).map(|partition| spec(partition, 0)).collect();
+    let specs: Vec<ReadSpec> = (0..PARTITIONS)
+        .map(|partition| spec(partition, 0))
+        .collect();
     let probes = shard.probe(&specs, None).await;
-    probes.into_iter().map(|probe| probe.expect("probe").high_watermark).collect()
+    probes
+        .into_iter()
+        .map(|probe| probe.expect("probe").high_watermark)
+        .collect()
 }
 
 /// Reads everything and checks that each record is there once, in order, unchanged.
 async fn verify(shard: &Shard, until: i64, value_bytes: usize) {
-    let expected: BTreeMap<i32, i64> = (0..PARTITIONS).map(|partition| (partition, until)).collect();
+    let expected: BTreeMap<i32, i64> = (0..PARTITIONS)
+        .map(|partition| (partition, until))
+        .collect();
     for (partition, until) in expected {
         let mut next = 0;
         while next < until {
-            let data = shard.read(&[spec(partition, next)]).await.pop().expect("one").expect("read");
+            let data = shard
+                .read(&[spec(partition, next)])
+                .await
+                .pop()
+                .expect("one")
+                .expect("read");
             let before = next;
-            for slice in &data.batches {
-                for found in BatchIter::verifying(slice) {
-                    let found = found.expect("a sound batch");
-                    let (first, last) = (found.header().base_offset(), found.header().last_offset());
-                    assert!(first <= next && last >= next, "partition {partition}: {first}..{last} at {next}");
-                    let sent = batch(first, last - first + 1, value_bytes);
-                    assert_eq!(found.bytes()[61..], sent[61..], "partition {partition} at {first}");
-                    next = last + 1;
-                }
+            for found in BatchIter::verifying(&data.batches.concat()) {
+                let found = found.expect("a sound batch");
+                let (first, last) = (found.header().base_offset(), found.header().last_offset());
+                assert!(
+                    first <= next && last >= next,
+                    "partition {partition}: {first}..{last} at {next}"
+                );
+                let sent = batch(first, last - first + 1, value_bytes);
+                assert!(
+                    found.bytes()[61..] == sent[61..],
+                    "partition {partition} at {first}"
+                );
+                next = last + 1;
             }
-            assert!(next > before, "partition {partition} ends at {next} instead of {until}");
+            assert!(
+                next > before,
+                "partition {partition} ends at {next} instead of {until}"
+            );
         }
     }
 }
@@ -175,7 +212,9 @@ fn folder(name: &str) -> PathBuf {
 #[test]
 fn a_crash_loses_nothing_acknowledged_whatever_the_number_of_cores() {
     let dir = folder("crash");
-    run(&dir, 2, false, |shard| Box::pin(async move { fill(&shard, 300, 1000).await }));
+    run(&dir, 2, false, |shard| {
+        Box::pin(async move { fill(&shard, 300, 1000).await })
+    });
     run(&dir, 2, false, |shard| {
         Box::pin(async move {
             verify(&shard, 300, 1000).await;
@@ -194,7 +233,9 @@ fn a_crash_loses_nothing_acknowledged_whatever_the_number_of_cores() {
             fill(&shard, 800, 1000).await;
         })
     });
-    run(&dir, 2, true, |shard| Box::pin(async move { verify(&shard, 800, 1000).await }));
+    run(&dir, 2, true, |shard| {
+        Box::pin(async move { verify(&shard, 800, 1000).await })
+    });
     std::fs::remove_dir_all(dir).expect("removed");
 }
 
@@ -213,7 +254,9 @@ fn more_than_the_journal_holds_goes_through_it() {
             fill(&shard, 13_000, 1000).await;
         })
     });
-    run(&dir, 1, true, |shard| Box::pin(async move { verify(&shard, 13_000, 1000).await }));
+    run(&dir, 1, true, |shard| {
+        Box::pin(async move { verify(&shard, 13_000, 1000).await })
+    });
     std::fs::remove_dir_all(dir).expect("removed");
 }
 
@@ -225,7 +268,9 @@ fn large_batches_and_deleted_records() {
             fill(&shard, 60, 400_000).await;
             verify(&shard, 60, 400_000).await;
             let moved = shard
-                .run_on_owner(&key(1), |owner| async move { owner.delete_records(&key(1), Some(50)).await })
+                .run_on_owner(&key(1), |owner| async move {
+                    owner.delete_records(&key(1), Some(50)).await
+                })
                 .await;
             assert_eq!(moved, Ok(50));
         })
@@ -236,7 +281,12 @@ fn large_batches_and_deleted_records() {
             assert_eq!(probe[0].map(|probe| probe.log_start_offset), Ok(50));
             assert!(probe[1].is_err(), "below the log start");
             let waiter = shard.waiter();
-            shard.probe(&[spec(2, 60)], Some(waiter.id())).await.pop().expect("one").expect("probe");
+            shard
+                .probe(&[spec(2, 60)], Some(waiter.id()))
+                .await
+                .pop()
+                .expect("one")
+                .expect("probe");
             fill_one(&shard, 2, 60).await;
             waiter.news().await;
         })

@@ -69,7 +69,11 @@ pub struct Files {
 impl Files {
     /// Files that are free or may still be made.
     pub fn free_or_unmade(&self, files_max: usize) -> usize {
-        let unmade = if self.full { 0 } else { files_max.saturating_sub(self.made as usize) };
+        let unmade = if self.full {
+            0
+        } else {
+            files_max.saturating_sub(self.made as usize)
+        };
         self.ready.len() + unmade
     }
 

@@ -197,7 +197,14 @@ impl<'a> Entries<'a> {
         let body = self.rest.get(ENTRY_HEADER_LEN..)?.get(..len)?;
         self.rest = &self.rest[ENTRY_HEADER_LEN + len..];
         let key = PartitionKey { topic, partition };
-        Some((EntryHead { kind, key, revision }, body))
+        Some((
+            EntryHead {
+                kind,
+                key,
+                revision,
+            },
+            body,
+        ))
     }
 }
 

@@ -35,8 +35,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::io::{Io, Notify};
-use files::Files;
 use crate::log::batch::header::HEADER_BYTES;
+use files::Files;
 use group::EntryHead;
 
 /// Place of an entry in its queue. Completed in order; 0 is before the first.

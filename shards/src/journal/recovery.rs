@@ -61,7 +61,11 @@ impl std::fmt::Display for RecoveryError {
         match self {
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Malformed(path, at) => {
-                write!(f, "{}: the group at {at} holds an unknown entry", path.display())
+                write!(
+                    f,
+                    "{}: the group at {at} holds an unknown entry",
+                    path.display()
+                )
             }
         }
     }
@@ -147,7 +151,11 @@ struct FoundFile {
 }
 
 /// The journal's files that hold groups, and the slots that hold none.
-async fn list_files(io: &Io, dir: &Path, id: u32) -> Result<(Vec<FoundFile>, Vec<u32>), RecoveryError> {
+async fn list_files(
+    io: &Io,
+    dir: &Path,
+    id: u32,
+) -> Result<(Vec<FoundFile>, Vec<u32>), RecoveryError> {
     let at_dir = |error| RecoveryError::Io(dir.to_owned(), error);
     let mut slots: Vec<(u32, u64)> = io
         .list_dir(dir)
@@ -165,7 +173,12 @@ async fn list_files(io: &Io, dir: &Path, id: u32) -> Result<(Vec<FoundFile>, Vec
         let path = slot_path(dir, id, slot);
         let mut reader = Reader::open(io, &path, len).await?;
         match reader.first_group(id).await? {
-            Some(first) => found.push(FoundFile { slot, path, len, first }),
+            Some(first) => found.push(FoundFile {
+                slot,
+                path,
+                len,
+                first,
+            }),
             None => blank.push(slot),
         }
         reader.close().await?;
@@ -197,14 +210,17 @@ impl Scan<'_> {
         while position + BLOCK as u64 <= file.len {
             let group = reader.group(position).await?;
             let sound = group.and_then(|(header, crc)| {
-                self.continues(&header, file).then_some((header, crc)).ok_or(GroupError::NoGroup)
+                self.continues(&header, file)
+                    .then_some((header, crc))
+                    .ok_or(GroupError::NoGroup)
             });
             let Ok((header, crc)) = sound else {
                 let expected = self.expected.expect("a file was found");
                 if next_file_begins == Some(expected) {
                     break;
                 }
-                let Some((resume, header)) = self.look_ahead(&mut reader, file, position).await? else {
+                let Some((resume, header)) = self.look_ahead(&mut reader, file, position).await?
+                else {
                     if let Some(begins) = next_file_begins {
                         self.report(file, position, expected..begins);
                         self.expected = Some(begins);
@@ -226,7 +242,12 @@ impl Scan<'_> {
                     self.carried += 1;
                 }
                 let carried = self.carried;
-                visit(Found { head, body, carried }).map_err(|()| malformed())?;
+                visit(Found {
+                    head,
+                    body,
+                    carried,
+                })
+                .map_err(|()| malformed())?;
             }
             self.groups += 1;
             self.previous = Some((header.run_id, crc));
@@ -330,7 +351,10 @@ impl Reader {
     }
 
     async fn close(self) -> Result<(), RecoveryError> {
-        self.file.close().await.map_err(|error| RecoveryError::Io(self.path, error))
+        self.file
+            .close()
+            .await
+            .map_err(|error| RecoveryError::Io(self.path, error))
     }
 
     /// Makes `len` bytes at `at` available, as far as the file has them.
@@ -358,7 +382,10 @@ impl Reader {
     }
 
     /// The group at `position`, if header and entries are sound.
-    async fn group(&mut self, position: u64) -> Result<Result<(GroupHeader, u32), GroupError>, RecoveryError> {
+    async fn group(
+        &mut self,
+        position: u64,
+    ) -> Result<Result<(GroupHeader, u32), GroupError>, RecoveryError> {
         let bytes = self.ensure(position, BLOCK as u64).await?;
         let (header, crc) = match GroupHeader::decode(bytes) {
             Ok(decoded) => decoded,
@@ -388,7 +415,11 @@ impl Reader {
             match GroupHeader::decode(bytes) {
                 Ok((header, _)) if header.journal_id == id => return Ok(Some(header)),
                 // A slot that was made and not used yet.
-                Err(GroupError::NoGroup) if position == 0 && bytes.iter().all(|byte| *byte == 0) => return Ok(None),
+                Err(GroupError::NoGroup)
+                    if position == 0 && bytes.iter().all(|byte| *byte == 0) =>
+                {
+                    return Ok(None);
+                }
                 _ => position += BLOCK as u64,
             }
         }

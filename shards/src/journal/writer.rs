@@ -109,7 +109,8 @@ impl Journal {
         loop {
             let (slot, is_first) = {
                 let files = self.files.borrow();
-                let wanted = files.ready.is_empty() && (files.made as usize) < self.config.files_max;
+                let wanted =
+                    files.ready.is_empty() && (files.made as usize) < self.config.files_max;
                 (wanted.then_some(files.made), files.active.is_none())
             };
             if self.is_ending() {
@@ -175,8 +176,12 @@ impl Journal {
                 if pending.poisoned {
                     return None;
                 }
-                while batch.payload_len < GROUP_BYTES_TARGET && self.fits(&batch, pending.carried.entries.front()) {
-                    let Some(entry) = pending.carried.pop() else { break };
+                while batch.payload_len < GROUP_BYTES_TARGET
+                    && self.fits(&batch, pending.carried.entries.front())
+                {
+                    let Some(entry) = pending.carried.pop() else {
+                        break;
+                    };
                     batch.has_carried = true;
                     batch.push(entry);
                 }
@@ -185,7 +190,9 @@ impl Journal {
                     while batch.payload_len < GROUP_BYTES_TARGET
                         && self.has_room(&batch, pending.appends.entries.front(), pending.closing)
                     {
-                        let Some(entry) = pending.appends.pop() else { break };
+                        let Some(entry) = pending.appends.pop() else {
+                            break;
+                        };
                         batch.has_appends = true;
                         batch.push(entry);
                     }
@@ -194,7 +201,10 @@ impl Journal {
                 batch.carried_through = pending.carried.taken;
                 if pending.appends.entries.is_empty() {
                     pending.urgent = false;
-                    if batch.entries.is_empty() && pending.closing && pending.carried.entries.is_empty() {
+                    if batch.entries.is_empty()
+                        && pending.closing
+                        && pending.carried.entries.is_empty()
+                    {
                         return None;
                     }
                 }
@@ -230,7 +240,8 @@ impl Journal {
     /// Whether a file can take the batch with this entry: a group never spans files.
     fn fits(&self, batch: &Batch, entry: Option<&Entry>) -> bool {
         let Some(entry) = entry else { return false };
-        let len = (HEADER_LEN + batch.payload_len + entry.encoded_len()).next_multiple_of(BLOCK) as u64;
+        let len =
+            (HEADER_LEN + batch.payload_len + entry.encoded_len()).next_multiple_of(BLOCK) as u64;
         let files = self.files.borrow();
         let here = files
             .active
@@ -243,15 +254,25 @@ impl Journal {
     fn ask_for_reclaim(&self, events: &dyn GroupEvents) {
         let through = {
             let files = self.files.borrow();
-            let scarce = files.free_or_unmade(self.config.files_max) < self.config.files_max.div_ceil(2);
-            files.closed.front().filter(|_| scarce).map(|oldest| oldest.carried_through)
+            let scarce =
+                files.free_or_unmade(self.config.files_max) < self.config.files_max.div_ceil(2);
+            files
+                .closed
+                .front()
+                .filter(|_| scarce)
+                .map(|oldest| oldest.carried_through)
         };
         if let Some(through) = through {
             events.reclaim(through);
         }
     }
 
-    async fn write_batch(&self, batch: Batch, chain: &mut Chain, events: &dyn GroupEvents) -> io::Result<()> {
+    async fn write_batch(
+        &self,
+        batch: Batch,
+        chain: &mut Chain,
+        events: &dyn GroupEvents,
+    ) -> io::Result<()> {
         let padded = batch.padded_len();
         self.rotate_if_full(padded as u64, chain, events).await?;
         let (header, handles, position) = {
@@ -259,7 +280,10 @@ impl Journal {
             let number = files.next_group;
             files.next_group += 1;
             let oldest = files.closed.front().map(|oldest| oldest.seq);
-            let active = files.active.as_mut().expect("a file was made active just now");
+            let active = files
+                .active
+                .as_mut()
+                .expect("a file was made active just now");
             let position = active.position;
             active.position += padded as u64;
             let header = GroupHeader {
@@ -284,7 +308,11 @@ impl Journal {
             && padded <= DURABLE_WRITE_BYTES_MAX
             // A write that is durable by itself says nothing of unsynced ones before it.
             && all_before_synced;
-        let file = if durable_write { &handles.durable } else { &handles.plain };
+        let file = if durable_write {
+            &handles.durable
+        } else {
+            &handles.plain
+        };
         file.write_at(buffer, padded, position).await.0?;
         chain.previous = crc;
         chain.written = header.number;
@@ -311,7 +339,9 @@ impl Journal {
         for entry in &batch.entries {
             encode_entry(&entry.head, entry.body_len(), &mut buffer[at..]);
             at += super::group::ENTRY_HEADER_LEN;
-            for piece in std::iter::once(entry.inline.as_slice()).chain(entry.body.slices().iter().map(|b| &b[..])) {
+            for piece in std::iter::once(entry.inline.as_slice())
+                .chain(entry.body.slices().iter().map(|b| &b[..]))
+            {
                 buffer[at..at + piece.len()].copy_from_slice(piece);
                 at += piece.len();
             }
@@ -323,7 +353,12 @@ impl Journal {
     }
 
     /// Goes on in the next file when a group does not fit into this one.
-    async fn rotate_if_full(&self, padded: u64, chain: &mut Chain, events: &dyn GroupEvents) -> io::Result<()> {
+    async fn rotate_if_full(
+        &self,
+        padded: u64,
+        chain: &mut Chain,
+        events: &dyn GroupEvents,
+    ) -> io::Result<()> {
         let fits = self
             .files
             .borrow()
@@ -367,7 +402,12 @@ impl Journal {
         if chain.synced == chain.written {
             return Ok(());
         }
-        let handles = self.files.borrow().active.as_ref().map(|active| active.handles.clone());
+        let handles = self
+            .files
+            .borrow()
+            .active
+            .as_ref()
+            .map(|active| active.handles.clone());
         if let Some(handles) = handles {
             handles.plain.sync().await?;
             self.completed(chain, events);

@@ -123,7 +123,10 @@ impl Log {
 
     /// Forgets batches that are settled, until so many bytes of memory are free.
     pub fn evict(&mut self, segment_base: i64, settled: u64, wanted_bytes: usize) -> usize {
-        self.tail.evict(SegmentPosition::new(segment_base, settled as u32), wanted_bytes)
+        self.tail.evict(
+            SegmentPosition::new(segment_base, settled as u32),
+            wanted_bytes,
+        )
     }
 
     /// Bytes of all segments.
@@ -153,7 +156,10 @@ impl Log {
         let bytes = stamp.header_for(batch);
         let header = BatchHeader::parse(&bytes).expect("a stamped header is a header");
         self.roll_if_due(&header, now_ms);
-        let active = self.segments.last().expect("there is an active segment now");
+        let active = self
+            .segments
+            .last()
+            .expect("there is an active segment now");
         let placed = Placed {
             base_offset: self.end,
             last_offset: header.last_offset(),
@@ -183,9 +189,13 @@ impl Log {
 
     /// Notes a batch at the end of the active segment: the one way in, live and in recovery.
     pub fn install(&mut self, header_bytes: &[u8; HEADER_BYTES], records: &Bytes, now_ms: i64) {
-        let header = BatchHeader::parse(header_bytes).expect("a batch was checked before it got here");
+        let header =
+            BatchHeader::parse(header_bytes).expect("a batch was checked before it got here");
         assert!(header.base_offset() >= self.end, "offsets never go back");
-        let active = self.segments.last_mut().expect("there is an active segment");
+        let active = self
+            .segments
+            .last_mut()
+            .expect("there is an active segment");
         let position = active.bytes;
         active.note(&header, now_ms);
         let indexed = IndexedBatch {
@@ -196,7 +206,8 @@ impl Log {
         self.index.append(indexed, self.config.index_interval_bytes);
         let segment_base = active.base_offset;
         self.remember(segment_base, position, header_bytes, records);
-        self.epochs.assign(header.leader_epoch(), header.base_offset());
+        self.epochs
+            .assign(header.leader_epoch(), header.base_offset());
         if header.has_producer_id() && !header.is_control() {
             let at = AppendedAt {
                 base_offset: header.base_offset(),
@@ -210,7 +221,13 @@ impl Log {
 
     /// Takes a batch from the journal. What the log has already is passed over; `false` if the batch
     /// does not fit behind what is there.
-    pub fn replay(&mut self, place: (i64, u64), header_bytes: &[u8; HEADER_BYTES], records: &Bytes, now_ms: i64) -> bool {
+    pub fn replay(
+        &mut self,
+        place: (i64, u64),
+        header_bytes: &[u8; HEADER_BYTES],
+        records: &Bytes,
+        now_ms: i64,
+    ) -> bool {
         let (segment_base, position) = place;
         let Ok(header) = BatchHeader::parse(header_bytes) else {
             return false;
@@ -218,10 +235,17 @@ impl Log {
         if header.base_offset() < self.end {
             return header.next_offset() <= self.end;
         }
-        if self.segments.last().is_none_or(|active| active.base_offset < segment_base) {
+        if self
+            .segments
+            .last()
+            .is_none_or(|active| active.base_offset < segment_base)
+        {
             self.roll_at(segment_base, now_ms);
         }
-        let active = self.segments.last().expect("there is an active segment now");
+        let active = self
+            .segments
+            .last()
+            .expect("there is an active segment now");
         if (active.base_offset, active.bytes) != (segment_base, position) {
             return false;
         }
@@ -230,7 +254,13 @@ impl Log {
     }
 
     /// Keeps a batch in memory.
-    pub(super) fn remember(&mut self, segment_base: i64, position: u64, header: &[u8; HEADER_BYTES], records: &Bytes) {
+    pub(super) fn remember(
+        &mut self,
+        segment_base: i64,
+        position: u64,
+        header: &[u8; HEADER_BYTES],
+        records: &Bytes,
+    ) {
         self.tail.push(TailBatch {
             at: SegmentPosition::new(segment_base, position as u32),
             header: *header,
@@ -275,13 +305,17 @@ impl Log {
 
     /// The segment with this base offset.
     pub fn segment(&self, base_offset: i64) -> Option<&Segment> {
-        let at = self.segments.binary_search_by_key(&base_offset, |segment| segment.base_offset);
+        let at = self
+            .segments
+            .binary_search_by_key(&base_offset, |segment| segment.base_offset);
         at.ok().map(|at| &self.segments[at])
     }
 
     /// The segment with this base offset, to note what was done to its files.
     pub fn segment_mut(&mut self, base_offset: i64) -> Option<&mut Segment> {
-        let at = self.segments.binary_search_by_key(&base_offset, |segment| segment.base_offset);
+        let at = self
+            .segments
+            .binary_search_by_key(&base_offset, |segment| segment.base_offset);
         at.ok().map(|at| &mut self.segments[at])
     }
 
@@ -296,17 +330,24 @@ impl Log {
 
     /// Whether a segment takes no more batches and is not finished.
     pub fn has_full_segment_to_settle(&self) -> bool {
-        self.unfinished().any(|segment| segment.sealed_index.is_some())
+        self.unfinished()
+            .any(|segment| segment.sealed_index.is_some())
     }
 
     fn unfinished(&self) -> impl Iterator<Item = &Segment> {
-        let first = self.segments.iter().rposition(|segment| segment.is_finished).map_or(0, |at| at + 1);
+        let first = self
+            .segments
+            .iter()
+            .rposition(|segment| segment.is_finished)
+            .map_or(0, |at| at + 1);
         self.segments[first..].iter()
     }
 
     /// Bytes that no segment file holds yet.
     pub fn unsettled_bytes(&self) -> u64 {
-        self.unfinished().map(|segment| segment.bytes - segment.settled).sum()
+        self.unfinished()
+            .map(|segment| segment.bytes - segment.settled)
+            .sum()
     }
 
     /// What segment files do not hold, from the batch on that is not all there.
@@ -324,9 +365,21 @@ impl Log {
             .collect()
     }
 
+    /// Bytes that a checkpoint has to carry.
+    pub fn carried_bytes(&self) -> u64 {
+        let pieces = self.unsettled_pieces();
+        pieces
+            .iter()
+            .flat_map(|piece| &piece.bytes)
+            .map(|bytes| bytes.len() as u64)
+            .sum()
+    }
+
     /// Copies bytes of an unfinished segment.
     pub fn copy_out(&self, segment_base: i64, position: u64, out: &mut [u8]) {
-        let found = self.tail.copy_to(SegmentPosition::new(segment_base, position as u32), out);
+        let found = self
+            .tail
+            .copy_to(SegmentPosition::new(segment_base, position as u32), out);
         assert!(found, "what is not settled is in memory");
     }
 
@@ -341,17 +394,24 @@ impl Log {
             return bytes;
         }
         let at = self.segment_at(offset);
-        let behind: u64 = self.segments[at + 1..].iter().map(|segment| segment.bytes).sum();
+        let behind: u64 = self.segments[at + 1..]
+            .iter()
+            .map(|segment| segment.bytes)
+            .sum();
         let here = match self.index_in_memory(self.segments[at].base_offset) {
             Some(index) => self.segments[at].bytes - u64::from(index.position_for_offset(offset)),
             None => self.segments[at].bytes,
         };
-        usize::try_from(behind + here).unwrap_or(usize::MAX).clamp(1, most.max(1))
+        usize::try_from(behind + here)
+            .unwrap_or(usize::MAX)
+            .clamp(1, most.max(1))
     }
 
     /// Place of the segment that holds `offset`, or of the next one.
     fn segment_at(&self, offset: i64) -> usize {
-        let behind = self.segments.partition_point(|segment| segment.base_offset <= offset);
+        let behind = self
+            .segments
+            .partition_point(|segment| segment.base_offset <= offset);
         behind.saturating_sub(1)
     }
 
@@ -379,7 +439,10 @@ impl Log {
 
     /// Moves the log start; segments stay until [`Log::remove_front`].
     pub fn set_start(&mut self, offset: i64) {
-        assert!(offset <= self.end, "the log starts at its end at the latest");
+        assert!(
+            offset <= self.end,
+            "the log starts at its end at the latest"
+        );
         if offset > self.start {
             self.start = offset;
             self.epochs.truncate_from_start(offset);

@@ -8,7 +8,10 @@ pub mod batch;
 pub mod config;
 pub mod epochs;
 pub mod index;
-#[expect(clippy::module_inception, reason = "the log of a partition is the thing this module is about")]
+#[expect(
+    clippy::module_inception,
+    reason = "the log of a partition is the thing this module is about"
+)]
 mod log;
 pub mod producer;
 pub mod retention;

@@ -54,7 +54,11 @@ impl Segment {
         }
         self.bytes += header.size_bytes() as u64;
         self.max_timestamp_ms = self.max_timestamp_ms.max(header.max_timestamp());
-        self.newest_ms = if self.max_timestamp_ms >= 0 { self.max_timestamp_ms } else { now_ms };
+        self.newest_ms = if self.max_timestamp_ms >= 0 {
+            self.max_timestamp_ms
+        } else {
+            now_ms
+        };
     }
 
     /// Takes no more batches.

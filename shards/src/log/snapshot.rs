@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use bytes::{Buf, BufMut, Bytes};
 
-use super::batch::{BatchHeader, BatchIter};
 use super::batch::header::{HEADER_BYTES, NO_TIMESTAMP};
+use super::batch::{BatchHeader, BatchIter};
 use super::config::LogConfig;
 use super::epochs::LeaderEpochs;
 use super::index::SegmentIndex;
@@ -85,7 +85,9 @@ fn put_segment(segment: &Segment, log: &Log, out: &mut Vec<u8>) {
     out.put_i64(segment.newest_ms);
     if !segment.is_finished {
         let index = log.index_in_memory(segment.base_offset);
-        let (offsets, times) = index.map(|index| index.thinned(INDEX_STEP_BYTES)).unwrap_or_default();
+        let (offsets, times) = index
+            .map(|index| index.thinned(INDEX_STEP_BYTES))
+            .unwrap_or_default();
         out.put_u32(offsets.len() as u32);
         out.put_slice(&offsets);
         out.put_u32(times.len() as u32);
@@ -126,7 +128,9 @@ fn decode_parts(bytes: &mut &[u8], config: Rc<LogConfig>) -> Option<Snapshot> {
         segments.push(segment);
     }
     let pieces = take_pieces(bytes)?;
-    let tail_start = pieces.first().and_then(|(_, _, batches)| BatchHeader::parse(batches).ok());
+    let tail_start = pieces
+        .first()
+        .and_then(|(_, _, batches)| BatchHeader::parse(batches).ok());
     let parts = Restored {
         tail_start: tail_start.map_or(end, |header| header.base_offset()),
         segments,
@@ -145,7 +149,11 @@ fn decode_parts(bytes: &mut &[u8], config: Rc<LogConfig>) -> Option<Snapshot> {
             position += batch.bytes().len() as u64;
         }
     }
-    Some(Snapshot { dir, leader_epoch, log })
+    Some(Snapshot {
+        dir,
+        leader_epoch,
+        log,
+    })
 }
 
 fn take_segment(bytes: &mut &[u8]) -> Option<(Segment, SegmentIndex)> {

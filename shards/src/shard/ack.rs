@@ -76,18 +76,35 @@ impl Acks {
     }
 
     /// Notes up to where a partition is acknowledged when `ticket` completes.
-    pub(super) fn mark(&mut self, ticket: Ticket, durability: Durability, partition: &Rc<Partition>, end: i64) {
+    pub(super) fn mark(
+        &mut self,
+        ticket: Ticket,
+        durability: Durability,
+        partition: &Rc<Partition>,
+        end: i64,
+    ) {
         if let Some(queue) = self.queue(durability) {
             queue.marks.push_back((ticket, partition.clone(), end));
         }
     }
 
     /// Sends the reply when `ticket` completes; at once if nothing is to be waited for.
-    pub(super) fn wait(&mut self, ticket: Ticket, durability: Durability, reply: Unacknowledged, mesh: &Mesh) {
+    pub(super) fn wait(
+        &mut self,
+        ticket: Ticket,
+        durability: Durability,
+        reply: Unacknowledged,
+        mesh: &Mesh,
+    ) {
         match self.queue(durability) {
             Some(queue) if ticket > queue.through => {
                 // A repeated batch waits for the newest ticket, so that the order of tickets holds.
-                assert!(queue.replies.back().is_none_or(|(newest, _)| *newest <= ticket));
+                assert!(
+                    queue
+                        .replies
+                        .back()
+                        .is_none_or(|(newest, _)| *newest <= ticket)
+                );
                 queue.replies.push_back((ticket, reply));
             }
             _ => reply.release(mesh),
@@ -107,7 +124,9 @@ impl Shard {
                     _ => None,
                 }
             };
-            let Some((_, partition, end)) = mark else { break };
+            let Some((_, partition, end)) = mark else {
+                break;
+            };
             self.acknowledge(&partition, end);
         }
         loop {
@@ -132,7 +151,10 @@ impl Shard {
             to: ReplyTo::Local(completer),
             results: Vec::new(),
         };
-        self.0.acks.borrow_mut().wait(ticket, Durability::Sync, reply, &self.0.mesh);
+        self.0
+            .acks
+            .borrow_mut()
+            .wait(ticket, Durability::Sync, reply, &self.0.mesh);
         slot.await;
         !self.has_failed()
     }

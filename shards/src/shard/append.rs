@@ -50,13 +50,16 @@ impl Shard {
         let mut parts = Vec::with_capacity(1);
         let first_owner = appends.first().map(|append| self.owner(&append.key));
         if let Some(owner) = first_owner
-            && appends.iter().all(|append| self.owner(&append.key) == owner)
+            && appends
+                .iter()
+                .all(|append| self.owner(&append.key) == owner)
         {
             // Most requests: one owner, nothing to sort.
             parts.push(((0..total).collect(), self.append_at(owner, appends).await));
             return PendingAppend { total, parts };
         }
-        let mut by_owner: Vec<(Vec<usize>, Vec<Append>)> = (0..self.count()).map(|_| Default::default()).collect();
+        let mut by_owner: Vec<(Vec<usize>, Vec<Append>)> =
+            (0..self.count()).map(|_| Default::default()).collect();
         for (place, append) in appends.into_iter().enumerate() {
             let (places, batch) = &mut by_owner[self.owner(&append.key)];
             places.push(place);
@@ -89,11 +92,21 @@ impl Shard {
             .map(|append| self.append_one(append, now_ms, &mut waits))
             .collect();
         let reply = Unacknowledged { to, results };
-        self.0.acks.borrow_mut().wait(waits.ticket, waits.durability, reply, &self.0.mesh);
+        self.0
+            .acks
+            .borrow_mut()
+            .wait(waits.ticket, waits.durability, reply, &self.0.mesh);
     }
 
-    fn append_one(&self, append: Append, now_ms: i64, waits: &mut Waits) -> Result<Appended, AppendError> {
-        let partition = self.partition(&append.key).ok_or(AppendError::UnknownPartition)?;
+    fn append_one(
+        &self,
+        append: Append,
+        now_ms: i64,
+        waits: &mut Waits,
+    ) -> Result<Appended, AppendError> {
+        let partition = self
+            .partition(&append.key)
+            .ok_or(AppendError::UnknownPartition)?;
         self.check_room(append.batch.len())?;
         if partition.state.borrow().anchor == 0 {
             self.checkpoint(&partition);
@@ -113,7 +126,12 @@ impl Shard {
                 self.0.settling.grew(append.batch.len(), grown);
                 let ticket = self.journal_append(&partition, &placed, &append, durability);
                 waits.add(ticket, durability);
-                self.0.acks.borrow_mut().mark(ticket, durability, &partition, placed.last_offset + 1);
+                self.0.acks.borrow_mut().mark(
+                    ticket,
+                    durability,
+                    &partition,
+                    placed.last_offset + 1,
+                );
                 if durability == Durability::Memory {
                     self.acknowledge(&partition, placed.last_offset + 1);
                 }
@@ -185,7 +203,11 @@ struct Waits {
 
 impl Waits {
     fn add(&mut self, ticket: Ticket, durability: Durability) {
-        self.durability = if self.any { self.durability.max(durability) } else { durability };
+        self.durability = if self.any {
+            self.durability.max(durability)
+        } else {
+            durability
+        };
         self.ticket = self.ticket.max(ticket);
         self.any = true;
     }

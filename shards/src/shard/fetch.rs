@@ -68,7 +68,10 @@ impl Shard {
         });
         slots.taken[slot as usize] = Some(news.clone());
         drop(slots);
-        let id = WatchId { home: self.id(), slot };
+        let id = WatchId {
+            home: self.id(),
+            slot,
+        };
         Waiter {
             shard: self.clone(),
             id,
@@ -95,7 +98,10 @@ impl Shard {
             let slot = if owner == self.id() {
                 ready(Reply::Probe(self.handle_probe(&part.specs, watch)))
             } else {
-                self.0.mesh.request(owner, Request::Probe(part.specs, watch)).await
+                self.0
+                    .mesh
+                    .request(owner, Request::Probe(part.specs, watch))
+                    .await
             };
             parts.push((part.places, slot));
         }
@@ -145,9 +151,15 @@ impl Shard {
     }
 
     /// The owner's half of a probe.
-    pub(super) fn handle_probe(&self, specs: &[ReadSpec], watch: Option<WatchId>) -> Results<Probe> {
+    pub(super) fn handle_probe(
+        &self,
+        specs: &[ReadSpec],
+        watch: Option<WatchId>,
+    ) -> Results<Probe> {
         let probe = |spec: &ReadSpec| {
-            let partition = self.partition(&spec.key).ok_or(ReadError::UnknownPartition)?;
+            let partition = self
+                .partition(&spec.key)
+                .ok_or(ReadError::UnknownPartition)?;
             partition.probe(spec, watch)
         };
         specs.iter().map(probe).collect()
@@ -155,11 +167,16 @@ impl Shard {
 
     /// The owner's half of a read if all of it is in memory.
     pub(super) fn read_from_memory(&self, specs: &[ReadSpec]) -> Option<Results<ReadData>> {
-        specs.iter().map(|spec| self.read_one_from_memory(spec).transpose()).collect()
+        specs
+            .iter()
+            .map(|spec| self.read_one_from_memory(spec).transpose())
+            .collect()
     }
 
     fn read_one_from_memory(&self, spec: &ReadSpec) -> Result<Option<ReadData>, ReadError> {
-        let partition = self.partition(&spec.key).ok_or(ReadError::UnknownPartition)?;
+        let partition = self
+            .partition(&spec.key)
+            .ok_or(ReadError::UnknownPartition)?;
         let probe = partition.probe(spec, None)?;
         if probe.available == 0 || probe.diverging.is_some() {
             return Ok(Some(ReadData {
@@ -169,7 +186,9 @@ impl Shard {
         }
         let state = partition.state.borrow();
         let upper = state.readable_end(spec.committed);
-        let found = state.log.find(spec.offset, spec.bytes_max, spec.at_least_one, upper);
+        let found = state
+            .log
+            .find(spec.offset, spec.bytes_max, spec.at_least_one, upper);
         Ok(match found {
             Found::Memory(batches) => Some(ReadData { probe, batches }),
             Found::Disk(_) => None,
@@ -191,7 +210,9 @@ impl Shard {
     }
 
     async fn read_one_from_disk(&self, spec: &ReadSpec) -> Result<ReadData, ReadError> {
-        let partition = self.partition(&spec.key).ok_or(ReadError::UnknownPartition)?;
+        let partition = self
+            .partition(&spec.key)
+            .ok_or(ReadError::UnknownPartition)?;
         let probe = partition.probe(spec, None)?;
         let batches = self.0.store.read(&partition, spec).await?;
         Ok(ReadData { probe, batches })

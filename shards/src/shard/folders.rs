@@ -17,7 +17,8 @@ use crate::log::batch::header::HEADER_BYTES;
 use crate::log::batch::{Batch, BatchError};
 use crate::log::config::LogConfig;
 use crate::log::segment_name::{
-    DirPurpose, FileKind, PARTITION_METADATA, PartitionDir, SegmentFile, deleted_partition_dir, parse_partition_metadata,
+    DirPurpose, FileKind, PARTITION_METADATA, PartitionDir, SegmentFile, deleted_partition_dir,
+    parse_partition_metadata,
 };
 use crate::partition::Partition;
 use crate::route::PartitionKey;
@@ -29,7 +30,10 @@ impl Store {
     /// Notes which folders exist, so that new partitions need not look.
     pub(super) async fn list_dirs(&self) -> io::Result<()> {
         let entries = self.io().list_dir(self.log_dir()).await?;
-        let dirs = entries.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name);
+        let dirs = entries
+            .into_iter()
+            .filter(|entry| entry.is_dir)
+            .map(|entry| entry.name);
         *self.found_dirs().borrow_mut() = dirs.collect();
         Ok(())
     }
@@ -47,7 +51,9 @@ impl Store {
         }
         let path = self.log_dir().join(dir);
         let metadata = self.io().read_small(&path.join(PARTITION_METADATA)).await;
-        let topic = metadata.ok().and_then(|bytes| parse_partition_metadata(&String::from_utf8_lossy(&bytes)));
+        let topic = metadata
+            .ok()
+            .and_then(|bytes| parse_partition_metadata(&String::from_utf8_lossy(&bytes)));
         if topic.is_some_and(|topic| topic != key.topic) {
             tracing::info!(dir, "the folder belongs to a topic that was deleted");
             self.set_aside_dir(dir, key.topic).await.map_err(storage)?;
@@ -71,26 +77,48 @@ impl Store {
         for (base, len) in bases {
             self.import_segment(&mut log, &path, base, len).await?;
         }
-        tracing::info!(dir, end_offset = log.end_offset(), "took over segments from the folder");
+        tracing::info!(
+            dir,
+            end_offset = log.end_offset(),
+            "took over segments from the folder"
+        );
         Ok(Some(log))
     }
 
     /// Reads one segment and notes its batches; what is behind the last sound one is cut off.
-    async fn import_segment(&self, log: &mut Log, dir: &Path, base: i64, len: u64) -> Result<(), ReadError> {
+    async fn import_segment(
+        &self,
+        log: &mut Log,
+        dir: &Path,
+        base: i64,
+        len: u64,
+    ) -> Result<(), ReadError> {
         let path = dir.join(SegmentFile::new(base, FileKind::Log).name());
-        let file = self.io().open(&path, OpenMode::READ_WRITE).await.map_err(storage)?;
+        let file = self
+            .io()
+            .open(&path, OpenMode::READ_WRITE)
+            .await
+            .map_err(storage)?;
         let now_ms = self.io().wall_ms();
         log.roll_at(base.max(log.end_offset()), now_ms);
         let mut position = 0;
         let mut wanted = STEP_BYTES;
         while position < len {
             let aligned = position - position % BLOCK as u64;
-            let chunk = file.read_at(aligned, wanted.next_multiple_of(BLOCK) + BLOCK).await.map_err(storage)?;
-            let chunk = chunk.get((position - aligned) as usize..).unwrap_or_default();
+            let chunk = file
+                .read_at(aligned, wanted.next_multiple_of(BLOCK) + BLOCK)
+                .await
+                .map_err(storage)?;
+            let chunk = chunk
+                .get((position - aligned) as usize..)
+                .unwrap_or_default();
             let mut at = 0;
             let needs = loop {
                 match Batch::first(&chunk[at..]) {
-                    Ok(batch) if batch.check_crc().is_ok() && batch.header().base_offset() >= log.end_offset() => {
+                    Ok(batch)
+                        if batch.check_crc().is_ok()
+                            && batch.header().base_offset() >= log.end_offset() =>
+                    {
                         log.note_stored(&batch, now_ms);
                         at += batch.bytes().len();
                     }
@@ -116,7 +144,11 @@ impl Store {
 
     /// Renames a partition's folder, so that a topic of the same name can be made at once. Returns
     /// the new name; `None` if there is no folder.
-    pub(super) async fn set_aside(&self, partition: &Partition, unique: Uuid) -> io::Result<Option<PathBuf>> {
+    pub(super) async fn set_aside(
+        &self,
+        partition: &Partition,
+        unique: Uuid,
+    ) -> io::Result<Option<PathBuf>> {
         self.forget_files(partition);
         self.found_dirs().borrow_mut().remove(&*partition.dir);
         self.set_aside_dir(&partition.dir, unique).await
@@ -126,7 +158,11 @@ impl Store {
         let Some(parsed) = PartitionDir::parse(dir) else {
             return Ok(None);
         };
-        let aside = self.log_dir().join(deleted_partition_dir(&parsed.topic, parsed.partition, unique));
+        let aside = self.log_dir().join(deleted_partition_dir(
+            &parsed.topic,
+            parsed.partition,
+            unique,
+        ));
         match self.io().rename(&self.log_dir().join(dir), &aside).await {
             Ok(()) => {
                 self.io().sync_dir(self.log_dir()).await?;
@@ -154,9 +190,16 @@ impl Store {
 impl Log {
     /// Notes a batch that a segment file holds already.
     fn note_stored(&mut self, batch: &Batch<'_>, now_ms: i64) {
-        let (header, records) = batch.bytes().split_first_chunk::<HEADER_BYTES>().expect("a whole batch");
+        let (header, records) = batch
+            .bytes()
+            .split_first_chunk::<HEADER_BYTES>()
+            .expect("a whole batch");
         self.install(header, &Bytes::copy_from_slice(records), now_ms);
-        let active = self.segments().last().expect("a batch was installed").base_offset;
+        let active = self
+            .segments()
+            .last()
+            .expect("a batch was installed")
+            .base_offset;
         if let Some(segment) = self.segment_mut(active) {
             segment.settled = segment.bytes;
             let (base, settled) = (segment.base_offset, segment.settled);
@@ -189,12 +232,16 @@ impl Shard {
             .found_dirs()
             .borrow()
             .iter()
-            .filter(|name| PartitionDir::parse(name).is_some_and(|dir| dir.purpose == DirPurpose::Delete))
+            .filter(|name| {
+                PartitionDir::parse(name).is_some_and(|dir| dir.purpose == DirPurpose::Delete)
+            })
             .cloned()
             .collect();
         for name in leftovers {
             store.found_dirs().borrow_mut().remove(&name);
-            store.remove_dir_with_files(&store.log_dir().join(&name)).await;
+            store
+                .remove_dir_with_files(&store.log_dir().join(&name))
+                .await;
         }
     }
 }

@@ -26,7 +26,11 @@ impl Shard {
         leader_epoch: i32,
         config: LogConfig,
     ) -> Result<(), ReadError> {
-        assert_eq!(self.owner(&key), self.id(), "a partition is opened by its owner");
+        assert_eq!(
+            self.owner(&key),
+            self.id(),
+            "a partition is opened by its owner"
+        );
         let config = Rc::new(config);
         if let Some(partition) = self.partition(&key) {
             partition.state.borrow_mut().log.config = config;
@@ -39,7 +43,10 @@ impl Shard {
         };
         let partition = Partition::new(key, dir, 1, leader_epoch, log);
         let is_imported = partition.state.borrow().log.end_offset() > 0;
-        self.0.partitions.borrow_mut().insert(key, partition.clone());
+        self.0
+            .partitions
+            .borrow_mut()
+            .insert(key, partition.clone());
         if is_imported {
             partition.has_dir.set(true);
             self.checkpoint_synced(&partition).await;
@@ -100,7 +107,8 @@ impl Shard {
     }
 
     async fn finish_files(&self) {
-        let mut partitions: Vec<Rc<Partition>> = self.0.partitions.borrow().values().cloned().collect();
+        let mut partitions: Vec<Rc<Partition>> =
+            self.0.partitions.borrow().values().cloned().collect();
         partitions.sort_unstable_by_key(|partition| partition.key);
         let mut rest = partitions.into_iter();
         loop {
@@ -124,7 +132,7 @@ impl Shard {
 
     async fn finish_partition(&self, partition: &Rc<Partition>) -> io::Result<()> {
         let turn = partition.settling.take().await;
-        let finished = self.settle(partition, Reach::Everything).await;
+        let finished = self.settle(partition, Reach::Cut).await;
         drop(turn);
         finished
     }

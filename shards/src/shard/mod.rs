@@ -138,7 +138,11 @@ impl Shard {
     }
 
     /// Runs `job` on another shard, or here if that is the one, and returns its result.
-    pub async fn run_on<R, F>(&self, shard: ShardId, job: impl FnOnce(Shard) -> F + Send + 'static) -> R
+    pub async fn run_on<R, F>(
+        &self,
+        shard: ShardId,
+        job: impl FnOnce(Shard) -> F + Send + 'static,
+    ) -> R
     where
         R: Send + 'static,
         F: Future<Output = R> + 'static,
@@ -187,6 +191,7 @@ impl Shard {
 
     async fn ask(&self, shard: ShardId, request: Request) -> Reply {
         let slot = self.0.mesh.request(shard, request).await;
-        slot.await.expect("a shard answers every request or the process ends")
+        slot.await
+            .expect("a shard answers every request or the process ends")
     }
 }

@@ -47,7 +47,9 @@ impl Shard {
         let mesh = &self.0.mesh;
         match request {
             Request::Append(appends) => self.handle_append(appends, ReplyTo::Remote(from, id)),
-            Request::Probe(specs, watch) => mesh.reply(from, id, Reply::Probe(self.handle_probe(&specs, watch))),
+            Request::Probe(specs, watch) => {
+                mesh.reply(from, id, Reply::Probe(self.handle_probe(&specs, watch)))
+            }
             Request::Read(specs) => match self.read_from_memory(&specs) {
                 Some(data) => mesh.reply(from, id, Reply::Read(data)),
                 None => {

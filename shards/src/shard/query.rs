@@ -51,7 +51,11 @@ pub struct PartitionSize {
 }
 
 impl Shard {
-    fn owned(&self, key: &PartitionKey, leader_epoch: Option<i32>) -> Result<Rc<Partition>, ReadError> {
+    fn owned(
+        &self,
+        key: &PartitionKey,
+        leader_epoch: Option<i32>,
+    ) -> Result<Rc<Partition>, ReadError> {
         let partition = self.partition(key).ok_or(ReadError::UnknownPartition)?;
         check_epoch(leader_epoch, partition.leader_epoch.get())?;
         Ok(partition)
@@ -68,7 +72,9 @@ impl Shard {
         let at = |offset: i64, timestamp_ms: i64| {
             let state = partition.state.borrow();
             let epochs = state.log.epochs();
-            let leader_epoch = epochs.epoch_for_offset(offset).or(epochs.latest().map(|latest| latest.epoch));
+            let leader_epoch = epochs
+                .epoch_for_offset(offset)
+                .or(epochs.latest().map(|latest| latest.epoch));
             ListedOffset {
                 offset,
                 timestamp_ms,
@@ -85,7 +91,11 @@ impl Shard {
                 Ok(at(end, -1))
             }
             OffsetQuery::AtTime(timestamp_ms) => {
-                let found = self.0.store.offset_at_time(&partition, timestamp_ms).await?;
+                let found = self
+                    .0
+                    .store
+                    .offset_at_time(&partition, timestamp_ms)
+                    .await?;
                 Ok(found.map_or(NOT_FOUND, |found| at(found.offset, found.timestamp)))
             }
             OffsetQuery::MaxTimestamp => {
@@ -104,12 +114,19 @@ impl Shard {
     ) -> Result<Option<EpochEnd>, ReadError> {
         let partition = self.owned(key, leader_epoch)?;
         let state = partition.state.borrow();
-        Ok(state.log.epochs().end_offset_for(epoch, state.log.end_offset()))
+        Ok(state
+            .log
+            .epochs()
+            .end_offset_for(epoch, state.log.end_offset()))
     }
 
     /// Moves the log start to `offset` (`None`: the high watermark) and waits until that is durable.
     /// Returns the new log start. On the owner's shard.
-    pub async fn delete_records(&self, key: &PartitionKey, offset: Option<i64>) -> Result<i64, ReadError> {
+    pub async fn delete_records(
+        &self,
+        key: &PartitionKey,
+        offset: Option<i64>,
+    ) -> Result<i64, ReadError> {
         let partition = self.owned(key, None)?;
         let offset = {
             let state = partition.state.borrow();
@@ -128,7 +145,11 @@ impl Shard {
     }
 
     /// Makes a new log start durable. Reads below it fail from the call on.
-    pub(super) async fn move_log_start(&self, partition: &Rc<Partition>, offset: i64) -> Result<(), ReadError> {
+    pub(super) async fn move_log_start(
+        &self,
+        partition: &Rc<Partition>,
+        offset: i64,
+    ) -> Result<(), ReadError> {
         if self.has_failed() {
             return Err(ReadError::Storage);
         }
@@ -146,7 +167,11 @@ impl Shard {
             body: Body::Empty,
             durability: Durability::Sync,
         });
-        if self.synced(ticket).await { Ok(()) } else { Err(ReadError::Storage) }
+        if self.synced(ticket).await {
+            Ok(())
+        } else {
+            Err(ReadError::Storage)
+        }
     }
 
     /// Sizes of all partitions of this shard, in no order.

@@ -134,10 +134,18 @@ impl Shard {
         drop(turn);
     }
 
+    /// Settles and syncs until little is left to carry. Batches go on coming in meanwhile; those who
+    /// send them wait for the journal before long, so this ends.
     async fn settle_for_checkpoint(&self, partition: &Rc<Partition>) -> io::Result<()> {
-        let unsettled = partition.state.borrow().log.unsettled_bytes();
-        if unsettled > CARRIED_BYTES_MAX || partition.state.borrow().log.has_full_segment_to_settle() {
+        let carried = || partition.state.borrow().log.carried_bytes();
+        let has_full_segment = || partition.state.borrow().log.has_full_segment_to_settle();
+        while carried() > CARRIED_BYTES_MAX || has_full_segment() {
             self.settle(partition, Reach::Blocks).await?;
+            // What remains begins with the batch that is not settled to its end: maybe a large one.
+            if carried() > CARRIED_BYTES_MAX {
+                self.settle(partition, Reach::End).await?;
+            }
+            self.sync_segments(partition).await?;
         }
         self.sync_segments(partition).await
     }
@@ -149,7 +157,9 @@ impl Shard {
             let unsynced = {
                 let state = partition.state.borrow();
                 let mut segments = state.log.segments().iter().rev();
-                segments.find(|segment| segment.has_unsynced_writes).map(|segment| segment.base_offset)
+                segments
+                    .find(|segment| segment.has_unsynced_writes)
+                    .map(|segment| segment.base_offset)
             };
             let Some(base) = unsynced else { return Ok(()) };
             let file = self.0.store.segment_for_write(partition, base).await?;
@@ -180,7 +190,10 @@ impl Shard {
         });
         state.anchor = ticket;
         drop(state);
-        self.0.anchors.borrow_mut().push_back((ticket, Rc::downgrade(partition)));
+        self.0
+            .anchors
+            .borrow_mut()
+            .push_back((ticket, Rc::downgrade(partition)));
     }
 
     /// Queues the partition's state as its new anchor and waits until it is on stable storage, or

@@ -62,9 +62,16 @@ impl std::fmt::Display for StartError {
             Self::Damaged(rot) => {
                 for rot in rot {
                     let (path, count) = (rot.path.display(), rot.groups.end - rot.groups.start);
-                    write!(f, "{path} is damaged at {}: {count} groups are lost; ", rot.position)?;
+                    write!(
+                        f,
+                        "{path} is damaged at {}: {count} groups are lost; ",
+                        rot.position
+                    )?;
                 }
-                write!(f, "set corelog.recovery.on.rot=continue to start without them")
+                write!(
+                    f,
+                    "set corelog.recovery.on.rot=continue to start without them"
+                )
             }
         }
     }
@@ -114,7 +121,9 @@ pub async fn open(
         let path = path.to_owned();
         move |error| StartError::Io(path, error)
     };
-    io.create_dir_all(&journal_dir).await.map_err(at(&journal_dir))?;
+    io.create_dir_all(&journal_dir)
+        .await
+        .map_err(at(&journal_dir))?;
     let recovered = read_journals(&io, id, route, &journal_dir, config.on_rot).await?;
     let (mesh, lanes) = Mesh::connect(&io, ends).await;
     let journal_config = JournalConfig {
@@ -124,7 +133,12 @@ pub async fn open(
         files_max: JOURNAL_FILES,
         memory_flush: config.memory_flush,
     };
-    let journal = Journal::new(io.clone(), journal_config, recovered.files, recovered.carried);
+    let journal = Journal::new(
+        io.clone(),
+        journal_config,
+        recovered.files,
+        recovered.carried,
+    );
     let store = Store::new(io.clone(), config.log_dir.clone(), config.open_files_max);
     store.list_dirs().await.map_err(at(&config.log_dir))?;
     let settling = Settling::new(config.journal_bytes / 4, config.tail_cache_bytes);
@@ -156,10 +170,17 @@ pub async fn open(
     let groups = recovered.groups;
     shard.take_recovered(recovered.partitions).await;
     shard.wait_for_the_others().await;
-    shard.remove_journals(&recovered.orphans).await.map_err(at(&journal_dir))?;
+    shard
+        .remove_journals(&recovered.orphans)
+        .await
+        .map_err(at(&journal_dir))?;
     shard.start_tasks();
     let partitions = shard.0.partitions.borrow().len();
-    Ok(Opened { shard, partitions, groups })
+    Ok(Opened {
+        shard,
+        partitions,
+        groups,
+    })
 }
 
 async fn read_journals(
@@ -169,7 +190,9 @@ async fn read_journals(
     dir: &Path,
     on_rot: RotPolicy,
 ) -> Result<Recovered, StartError> {
-    let ids = journals_in(io, dir).await.map_err(|error| StartError::Io(dir.to_owned(), error))?;
+    let ids = journals_in(io, dir)
+        .await
+        .map_err(|error| StartError::Io(dir.to_owned(), error))?;
     let mut recovered = Recovered {
         partitions: FxHashMap::default(),
         files: Files::default(),
@@ -186,9 +209,11 @@ async fn read_journals(
         let is_own = journal_id as usize == id;
         let now_ms = io.wall_ms();
         let mut its_own = FxHashMap::default();
-        let scanned = scan(io, dir, journal_id, |found| replay(&mut its_own, &found, now_ms))
-            .await
-            .map_err(StartError::Journal)?;
+        let scanned = scan(io, dir, journal_id, |found| {
+            replay(&mut its_own, &found, now_ms)
+        })
+        .await
+        .map_err(StartError::Journal)?;
         recovered.groups += scanned.groups;
         rot.extend(scanned.rot);
         if is_own {
@@ -196,7 +221,9 @@ async fn read_journals(
             recovered.carried = scanned.carried;
         } else {
             recovered.orphans.push(journal_id);
-            its_own.values_mut().for_each(|partition| partition.anchor = 0);
+            its_own
+                .values_mut()
+                .for_each(|partition| partition.anchor = 0);
         }
         for (key, partition) in its_own {
             merge(&mut recovered.partitions, key, partition);
@@ -219,7 +246,11 @@ fn merge(all: &mut FxHashMap<PartitionKey, Recovering>, key: PartitionKey, parti
 }
 
 /// Applies one entry: the same code that applied it when it was new.
-fn replay(all: &mut FxHashMap<PartitionKey, Recovering>, found: &Found<'_>, now_ms: i64) -> Result<(), ()> {
+fn replay(
+    all: &mut FxHashMap<PartitionKey, Recovering>,
+    found: &Found<'_>,
+    now_ms: i64,
+) -> Result<(), ()> {
     let (head, body) = (found.head, found.body);
     if head.kind == EntryKind::Checkpoint {
         let config = Rc::new(LogConfig::default());
@@ -248,7 +279,10 @@ fn replay(all: &mut FxHashMap<PartitionKey, Recovering>, found: &Found<'_>, now_
             let (place, batch) = body.split_at_checked(16).ok_or(())?;
             let (header, records) = batch.split_first_chunk::<HEADER_BYTES>().ok_or(())?;
             let place = (be64(place, 0) as i64, be64(place, 8));
-            let fits = partition.log.replay(place, header, &Bytes::copy_from_slice(records), now_ms);
+            let fits =
+                partition
+                    .log
+                    .replay(place, header, &Bytes::copy_from_slice(records), now_ms);
             return if fits { Ok(()) } else { Err(()) };
         }
         EntryKind::LogStart => {
@@ -274,7 +308,10 @@ impl Shard {
     fn start_journal(&self) {
         let journal = self.0.journal.clone();
         let events = Rc::new(self.clone());
-        self.io().spawn("journal files", journal.clone().prepare_files(events.clone()));
+        self.io().spawn(
+            "journal files",
+            journal.clone().prepare_files(events.clone()),
+        );
         self.io().spawn("journal", journal.run(events));
     }
 
@@ -284,7 +321,8 @@ impl Shard {
         }
         self.io().spawn("reclaim", self.clone().reclaimer());
         self.io().spawn("retention", self.clone().retention_task());
-        self.io().spawn("remove files", self.clone().remove_leftovers());
+        self.io()
+            .spawn("remove files", self.clone().remove_leftovers());
     }
 
     /// Puts recovered partitions in their places: first all that stay, so that one which comes from
@@ -292,7 +330,9 @@ impl Shard {
     async fn take_recovered(&self, recovered: FxHashMap<PartitionKey, Recovering>) {
         let mut recovered: Vec<_> = recovered.into_iter().collect();
         recovered.sort_unstable_by_key(|(key, partition)| (partition.anchor, *key));
-        let stays = |(key, found): &(PartitionKey, Recovering)| self.owner(key) == self.id() && found.anchor > 0;
+        let stays = |(key, found): &(PartitionKey, Recovering)| {
+            self.owner(key) == self.id() && found.anchor > 0
+        };
         let (staying, moving): (Vec<_>, Vec<_>) = recovered.into_iter().partition(stays);
         for (key, found) in staying {
             self.place_recovered(key, found);
@@ -304,7 +344,10 @@ impl Shard {
             };
             let bytes = snapshot::encode(&facts, &found.log).concat();
             let revision = found.revision + 1;
-            self.run_on_owner(&key, move |owner| async move { owner.adopt(key, revision, bytes).await }).await;
+            self.run_on_owner(&key, move |owner| async move {
+                owner.adopt(key, revision, bytes).await
+            })
+            .await;
         }
     }
 
@@ -325,17 +368,31 @@ impl Shard {
 
     fn place_recovered(&self, key: PartitionKey, found: Recovering) {
         let anchor = found.anchor;
-        let partition = Partition::new(key, &found.dir, found.revision, found.leader_epoch, found.log);
+        let partition = Partition::new(
+            key,
+            &found.dir,
+            found.revision,
+            found.leader_epoch,
+            found.log,
+        );
         {
             let mut state = partition.state.borrow_mut();
             state.anchor = anchor;
             let unsettled = state.log.unsettled_bytes();
-            self.0.settling.grew(unsettled as usize, state.log.tail().backing_bytes());
+            self.0
+                .settling
+                .grew(unsettled as usize, state.log.tail().backing_bytes());
         }
         if anchor > 0 {
-            self.0.anchors.borrow_mut().push_back((anchor, Rc::downgrade(&partition)));
+            self.0
+                .anchors
+                .borrow_mut()
+                .push_back((anchor, Rc::downgrade(&partition)));
         }
-        self.0.partitions.borrow_mut().insert(key, partition.clone());
+        self.0
+            .partitions
+            .borrow_mut()
+            .insert(key, partition.clone());
         self.settle_if_due(&partition);
     }
 

@@ -11,7 +11,9 @@ use uuid::Uuid;
 use super::Shard;
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline};
-use crate::log::retention::{LogBounds, RetainedSegment, RetentionDecision, RetentionPolicy, decide};
+use crate::log::retention::{
+    LogBounds, RetainedSegment, RetentionDecision, RetentionPolicy, decide,
+};
 use crate::partition::Partition;
 use crate::route::PartitionKey;
 
@@ -33,10 +35,16 @@ impl Shard {
             if self.0.stopping.get() {
                 return;
             }
-            let Some(partition) = self.partition(&key) else { continue };
+            let Some(partition) = self.partition(&key) else {
+                continue;
+            };
             let now_ms = self.io().wall_ms();
             let expiration_ms = self.0.config.producer_expiration_ms;
-            partition.state.borrow_mut().log.expire_producers(now_ms, expiration_ms);
+            partition
+                .state
+                .borrow_mut()
+                .log
+                .expire_producers(now_ms, expiration_ms);
             if let Some(decision) = self.decide(&partition, now_ms) {
                 self.apply(&partition, decision, now_ms).await;
             }
@@ -85,7 +93,10 @@ impl Shard {
         }
         let start = partition.state.borrow().log.start_offset();
         if decision.log_start_offset > start
-            && self.move_log_start(partition, decision.log_start_offset).await.is_err()
+            && self
+                .move_log_start(partition, decision.log_start_offset)
+                .await
+                .is_err()
         {
             return;
         }
@@ -99,7 +110,10 @@ impl Shard {
             let mut state = partition.state.borrow_mut();
             let start = state.log.start_offset();
             let segments = state.log.segments();
-            let below = segments.windows(2).take_while(|pair| pair[1].base_offset <= start).count();
+            let below = segments
+                .windows(2)
+                .take_while(|pair| pair[1].base_offset <= start)
+                .count();
             let before = state.log.unsettled_bytes();
             let cached_before = state.log.tail().backing_bytes();
             let removed = state.log.remove_front(below);
@@ -109,7 +123,12 @@ impl Shard {
             removed
         };
         for segment in removed {
-            if let Err(error) = self.0.store.remove_segment(partition, segment.base_offset).await {
+            if let Err(error) = self
+                .0
+                .store
+                .remove_segment(partition, segment.base_offset)
+                .await
+            {
                 tracing::warn!(partition = %partition.dir, segment = segment.base_offset, %error, "cannot remove a segment");
             }
         }
@@ -144,15 +163,26 @@ impl Shard {
             });
         }
         let turn = partition.settling.take().await;
-        let renamed = self.0.store.set_aside(&partition, Uuid::from_u64_pair(self.io().random_u64(), self.io().random_u64())).await;
+        let renamed = self
+            .0
+            .store
+            .set_aside(
+                &partition,
+                Uuid::from_u64_pair(self.io().random_u64(), self.io().random_u64()),
+            )
+            .await;
         drop(turn);
         match renamed {
             Ok(Some(dir)) => {
                 let shard = self.clone();
-                self.io().spawn("remove files", async move { shard.0.store.remove_dir_with_files(&dir).await });
+                self.io().spawn("remove files", async move {
+                    shard.0.store.remove_dir_with_files(&dir).await
+                });
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(partition = %partition.dir, %error, "cannot remove a partition's folder"),
+            Err(error) => {
+                tracing::warn!(partition = %partition.dir, %error, "cannot remove a partition's folder")
+            }
         }
     }
 }

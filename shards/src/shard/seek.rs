@@ -25,16 +25,24 @@ impl Wanted {
     fn may_be_in(&self, batch: &Batch<'_>) -> bool {
         let max = batch.header().max_timestamp();
         match self {
-            Self::NotOlder { timestamp_ms, from_offset } => {
-                max >= *timestamp_ms && batch.header().last_offset() >= *from_offset
-            }
+            Self::NotOlder {
+                timestamp_ms,
+                from_offset,
+            } => max >= *timestamp_ms && batch.header().last_offset() >= *from_offset,
             Self::Newest { timestamp_ms } => max == *timestamp_ms,
         }
     }
 
-    async fn find_in(&self, batch: &Batch<'_>, io: &Io) -> Result<Option<TimestampOffset>, ReadError> {
+    async fn find_in(
+        &self,
+        batch: &Batch<'_>,
+        io: &Io,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
         let search = match self {
-            Self::NotOlder { timestamp_ms, from_offset } => RecordSearch::not_older(batch, *timestamp_ms, *from_offset),
+            Self::NotOlder {
+                timestamp_ms,
+                from_offset,
+            } => RecordSearch::not_older(batch, *timestamp_ms, *from_offset),
             Self::Newest { .. } => RecordSearch::newest(batch),
         };
         let mut search = search.map_err(|_| ReadError::Corrupt)?;
@@ -56,7 +64,11 @@ impl Store {
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let (from_offset, candidates) = {
             let state = partition.state.borrow();
-            let late_enough = state.log.segments().iter().filter(|segment| segment.max_timestamp_ms >= timestamp_ms);
+            let late_enough = state
+                .log
+                .segments()
+                .iter()
+                .filter(|segment| segment.max_timestamp_ms >= timestamp_ms);
             let bases: Vec<i64> = late_enough.map(|segment| segment.base_offset).collect();
             (state.log.start_offset(), bases)
         };
@@ -65,8 +77,12 @@ impl Store {
             from_offset,
         };
         for segment_base in candidates {
-            let near = self.offset_near_time(partition, segment_base, timestamp_ms).await?;
-            let found = self.look_through(partition, near.max(from_offset), wanted).await?;
+            let near = self
+                .offset_near_time(partition, segment_base, timestamp_ms)
+                .await?;
+            let found = self
+                .look_through(partition, near.max(from_offset), wanted)
+                .await?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -75,19 +91,36 @@ impl Store {
     }
 
     /// The first record with the largest timestamp.
-    pub(super) async fn max_timestamp(&self, partition: &Rc<Partition>) -> Result<Option<TimestampOffset>, ReadError> {
+    pub(super) async fn max_timestamp(
+        &self,
+        partition: &Rc<Partition>,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
         let newest = {
             let state = partition.state.borrow();
-            let with_time = state.log.segments().iter().rev().filter(|segment| segment.max_timestamp_ms >= 0);
+            let with_time = state
+                .log
+                .segments()
+                .iter()
+                .rev()
+                .filter(|segment| segment.max_timestamp_ms >= 0);
             with_time
                 .max_by_key(|segment| segment.max_timestamp_ms)
-                .map(|segment| (segment.base_offset, segment.max_timestamp_ms, state.log.start_offset()))
+                .map(|segment| {
+                    (
+                        segment.base_offset,
+                        segment.max_timestamp_ms,
+                        state.log.start_offset(),
+                    )
+                })
         };
         let Some((segment_base, timestamp_ms, start)) = newest else {
             return Ok(None);
         };
-        let near = self.offset_near_time(partition, segment_base, timestamp_ms).await?;
-        self.look_through(partition, near.max(start), Wanted::Newest { timestamp_ms }).await
+        let near = self
+            .offset_near_time(partition, segment_base, timestamp_ms)
+            .await?;
+        self.look_through(partition, near.max(start), Wanted::Newest { timestamp_ms })
+            .await
     }
 
     /// An offset whose batch, or one behind it, holds the segment's first record that is as late as
@@ -104,7 +137,10 @@ impl Store {
                 return Ok(index.offset_for_timestamp(timestamp_ms));
             }
         }
-        Ok(self.index(partition, segment_base).await?.offset_for_timestamp(timestamp_ms))
+        Ok(self
+            .index(partition, segment_base)
+            .await?
+            .offset_for_timestamp(timestamp_ms))
     }
 
     /// Reads on from an offset until the record is found or the readable end is reached.
@@ -125,18 +161,17 @@ impl Store {
                 last_fetched_epoch: None,
                 committed: false,
             };
-            let slices = self.read(partition, &spec).await?;
+            // In memory a large batch lies in two slices, its header and its records.
+            let batches = self.read(partition, &spec).await?.concat();
             let mut next = offset;
-            for slice in &slices {
-                for batch in BatchIter::new(slice) {
-                    let batch = batch.map_err(|_| ReadError::Corrupt)?;
-                    if wanted.may_be_in(&batch)
-                        && let Some(found) = wanted.find_in(&batch, self.io()).await?
-                    {
-                        return Ok(Some(found));
-                    }
-                    next = batch.header().next_offset();
+            for batch in BatchIter::new(&batches) {
+                let batch = batch.map_err(|_| ReadError::Corrupt)?;
+                if wanted.may_be_in(&batch)
+                    && let Some(found) = wanted.find_in(&batch, self.io()).await?
+                {
+                    return Ok(Some(found));
                 }
+                next = batch.header().next_offset();
             }
             if next == offset {
                 return Ok(None);

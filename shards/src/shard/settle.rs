@@ -2,7 +2,7 @@
 //!
 //! A partition is settled when it has a megabyte that no file holds, when a segment is full, or when
 //! the shard as a whole holds more unsettled bytes than its budget (a quarter of the journal, so that
-//! carrying forward always converges). Only whole 4 KiB blocks of the active segment are written; a
+//! carrying forward always converges). Mostly whole 4 KiB blocks of the active segment are written; a
 //! full segment gets its exact length, a sync and its indexes.
 //!
 //! A full disk is no failure: what is in memory and in the journal stays there, appends are refused
@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Shard;
-use crate::io::Notify;
+use crate::io::{File, Notify, align_down};
 use crate::journal::group::BLOCK;
 use crate::partition::Partition;
 
@@ -58,8 +58,10 @@ impl Settling {
 
     /// A batch came in: so many bytes are unsettled, so many more were allocated for them.
     pub(super) fn grew(&self, batch_bytes: usize, backing_bytes: usize) {
-        self.unsettled_bytes.set(self.unsettled_bytes.get() + batch_bytes as u64);
-        self.cached_bytes.set(self.cached_bytes.get() + backing_bytes);
+        self.unsettled_bytes
+            .set(self.unsettled_bytes.get() + batch_bytes as u64);
+        self.cached_bytes
+            .set(self.cached_bytes.get() + backing_bytes);
     }
 
     /// Bytes went without being settled, or with their partition.
@@ -73,11 +75,13 @@ impl Settling {
     }
 
     fn shrank(&self, unsettled: u64) {
-        self.unsettled_bytes.set(self.unsettled_bytes.get().saturating_sub(unsettled));
+        self.unsettled_bytes
+            .set(self.unsettled_bytes.get().saturating_sub(unsettled));
     }
 
     fn uncached(&self, bytes: usize) {
-        self.cached_bytes.set(self.cached_bytes.get().saturating_sub(bytes));
+        self.cached_bytes
+            .set(self.cached_bytes.get().saturating_sub(bytes));
     }
 
     fn is_over_budget(&self) -> bool {
@@ -101,7 +105,10 @@ impl Shard {
             return;
         }
         if full {
-            tracing::error!(shard = self.id(), "the disk is full: appends are refused when the journal is full too");
+            tracing::error!(
+                shard = self.id(),
+                "the disk is full: appends are refused when the journal is full too"
+            );
         } else {
             tracing::info!(shard = self.id(), "the disk has room again");
         }
@@ -109,7 +116,8 @@ impl Shard {
 
     /// Whether nothing more can be taken until the disk has room.
     pub(super) fn is_out_of_room(&self) -> bool {
-        self.0.is_disk_full.get() && (self.0.settling.is_over_budget() || self.0.journal.files_free() <= 1)
+        self.0.is_disk_full.get()
+            && (self.0.settling.is_over_budget() || self.0.journal.files_free() <= 1)
     }
 
     /// Queues a partition that has something to settle, if it is time.
@@ -117,9 +125,13 @@ impl Shard {
         let settling = &self.0.settling;
         let (unsettled, has_full_segment) = {
             let state = partition.state.borrow();
-            (state.log.unsettled_bytes(), state.log.has_full_segment_to_settle())
+            (
+                state.log.unsettled_bytes(),
+                state.log.has_full_segment_to_settle(),
+            )
         };
-        if unsettled == 0 && !has_full_segment {
+        // Less than a block is never settled by itself: a worker would find nothing to do, for ever.
+        if unsettled < BLOCK as u64 && !has_full_segment {
             return;
         }
         if unsettled >= PARTITION_BYTES_DUE || has_full_segment {
@@ -179,35 +191,64 @@ impl Shard {
         }
         self.io().sleep(RETRY).await;
         if !partition.is_queued.replace(true) {
-            self.0.settling.due.borrow_mut().push_back(partition.clone());
+            self.0
+                .settling
+                .due
+                .borrow_mut()
+                .push_back(partition.clone());
         }
     }
 
     /// Writes what is due. The caller holds the partition's turn.
     pub(super) async fn settle(&self, partition: &Rc<Partition>, reach: Reach) -> io::Result<()> {
         while let Some(piece) = self.next_piece(partition, reach) {
-            let file = self.0.store.segment_for_write(partition, piece.segment_base).await?;
+            let file = self
+                .0
+                .store
+                .segment_for_write(partition, piece.segment_base)
+                .await?;
             if piece.to > piece.from {
-                let len = (piece.to - piece.from) as usize;
-                let padded = len.next_multiple_of(BLOCK);
-                let mut buffer = self.io().buffer(padded);
-                partition.state.borrow().log.copy_out(piece.segment_base, piece.from, &mut buffer[..len]);
-                buffer[len..].fill(0);
-                file.write_at(buffer, padded, piece.from).await.0?;
+                self.write_piece(partition, &file, &piece).await?;
             }
-            if piece.to % BLOCK as u64 != 0 || piece.is_last_of_full {
+            if piece.is_last_of_full || reach == Reach::Cut {
                 file.truncate(piece.to).await?;
             }
             if piece.is_last_of_full {
                 file.sync().await?;
-                self.0.store.write_indexes(partition, piece.segment_base).await?;
+                self.0
+                    .store
+                    .write_indexes(partition, piece.segment_base)
+                    .await?;
             }
-            self.note_settled(partition, &piece, reach);
-            if reach == Reach::Everything && piece.to % BLOCK as u64 != 0 {
-                return Ok(());
-            }
+            self.note_settled(partition, &piece);
         }
         Ok(())
+    }
+
+    /// Writes whole blocks: what a first block held already comes from the file, what a last one will
+    /// hold is zeros for now.
+    async fn write_piece(
+        &self,
+        partition: &Rc<Partition>,
+        file: &File,
+        piece: &Piece,
+    ) -> io::Result<()> {
+        let aligned = align_down(piece.from);
+        let kept = (piece.from - aligned) as usize;
+        let len = (piece.to - aligned) as usize;
+        let mut buffer = self.io().buffer(len);
+        if kept > 0 {
+            let block = file.read_at(aligned, BLOCK).await?;
+            buffer[..kept].copy_from_slice(&block[..kept]);
+        }
+        partition.state.borrow().log.copy_out(
+            piece.segment_base,
+            piece.from,
+            &mut buffer[kept..len],
+        );
+        buffer[len..].fill(0);
+        let padded = len.next_multiple_of(BLOCK);
+        file.write_at(buffer, padded, aligned).await.0
     }
 
     fn next_piece(&self, partition: &Partition, reach: Reach) -> Option<Piece> {
@@ -221,8 +262,8 @@ impl Shard {
         let from = segment.settled;
         let until = match reach {
             _ if is_full => segment.bytes,
-            Reach::Everything => segment.bytes,
-            Reach::Blocks => segment.bytes - segment.bytes % BLOCK as u64,
+            Reach::End | Reach::Cut => segment.bytes,
+            Reach::Blocks => align_down(segment.bytes).max(from),
         };
         let to = until.min(from + WRITE_BYTES);
         let is_last_of_full = is_full && to == segment.bytes;
@@ -234,15 +275,11 @@ impl Shard {
         })
     }
 
-    fn note_settled(&self, partition: &Rc<Partition>, piece: &Piece, reach: Reach) {
+    fn note_settled(&self, partition: &Rc<Partition>, piece: &Piece) {
         let mut state = partition.state.borrow_mut();
         let Some(segment) = state.log.segment_mut(piece.segment_base) else {
             return;
         };
-        if reach == Reach::Everything && !piece.is_last_of_full && piece.to % BLOCK as u64 != 0 {
-            // The end of an active segment, written for readers of the files. Memory keeps it.
-            return;
-        }
         segment.settled = piece.to;
         segment.has_unsynced_writes = !piece.is_last_of_full;
         if piece.is_last_of_full {
@@ -260,11 +297,16 @@ impl Shard {
     fn evict(&self) {
         let settling = &self.0.settling;
         while settling.cached_bytes.get() > settling.cached_bytes_max {
-            let Some((partition, segment_base, to)) = settling.cached.borrow_mut().pop_front() else {
+            let Some((partition, segment_base, to)) = settling.cached.borrow_mut().pop_front()
+            else {
                 return;
             };
             let wanted = settling.cached_bytes.get() - settling.cached_bytes_max;
-            let freed = partition.state.borrow_mut().log.evict(segment_base, to, wanted);
+            let freed = partition
+                .state
+                .borrow_mut()
+                .log
+                .evict(segment_base, to, wanted);
             settling.uncached(freed);
         }
     }
@@ -275,8 +317,10 @@ impl Shard {
 pub(super) enum Reach {
     /// Whole blocks.
     Blocks,
+    /// To the last byte.
+    End,
     /// To the last byte, with the files cut to length: at a clean stop.
-    Everything,
+    Cut,
 }
 
 struct Piece {

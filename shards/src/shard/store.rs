@@ -83,23 +83,35 @@ impl Store {
     }
 
     fn path(&self, partition: &Partition, segment_base: i64, kind: FileKind) -> PathBuf {
-        self.dir(partition).join(SegmentFile::new(segment_base, kind).name())
+        self.dir(partition)
+            .join(SegmentFile::new(segment_base, kind).name())
     }
 
     /// The file of a segment, made if there is none.
-    pub(super) async fn segment_for_write(&self, partition: &Partition, segment_base: i64) -> io::Result<Rc<File>> {
+    pub(super) async fn segment_for_write(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+    ) -> io::Result<Rc<File>> {
         if !partition.has_dir.get() {
             let dir = self.dir(partition);
             self.io.create_dir_all(&dir).await?;
             let metadata = format_partition_metadata(partition.key.topic);
-            self.io.write_small(&dir.join("partition.metadata"), metadata.as_bytes()).await?;
+            self.io
+                .write_small(&dir.join("partition.metadata"), metadata.as_bytes())
+                .await?;
             self.io.sync_dir(&self.log_dir).await?;
             partition.has_dir.set(true);
         }
         self.segment(partition, segment_base, true).await
     }
 
-    async fn segment(&self, partition: &Partition, segment_base: i64, create: bool) -> io::Result<Rc<File>> {
+    async fn segment(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+        create: bool,
+    ) -> io::Result<Rc<File>> {
         let key = (partition.key, segment_base);
         if let Some(file) = self.files.borrow_mut().get(&key) {
             return Ok(file.clone());
@@ -120,32 +132,58 @@ impl Store {
             other => other?,
         };
         let file = Rc::new(opened);
-        self.files.borrow_mut().put(key, file.clone(), self.open_files_max);
+        self.files
+            .borrow_mut()
+            .put(key, file.clone(), self.open_files_max);
         Ok(file)
     }
 
     /// Writes both index files of a full segment.
-    pub(super) async fn write_indexes(&self, partition: &Partition, segment_base: i64) -> io::Result<()> {
+    pub(super) async fn write_indexes(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+    ) -> io::Result<()> {
         let (offsets, times) = {
             let state = partition.state.borrow();
             let segment = state.log.segment(segment_base);
             let Some(index) = segment.and_then(|segment| segment.sealed_index.as_deref()) else {
                 return Ok(());
             };
-            (index.offset_index_bytes().to_vec(), index.time_index_bytes().to_vec())
+            (
+                index.offset_index_bytes().to_vec(),
+                index.time_index_bytes().to_vec(),
+            )
         };
         let path = |kind| self.path(partition, segment_base, kind);
-        self.io.write_small(&path(FileKind::OffsetIndex), &offsets).await?;
-        self.io.write_small(&path(FileKind::TimeIndex), &times).await
+        self.io
+            .write_small(&path(FileKind::OffsetIndex), &offsets)
+            .await?;
+        self.io
+            .write_small(&path(FileKind::TimeIndex), &times)
+            .await
     }
 
     /// Removes the files of a segment that nobody may read any more.
-    pub(super) async fn remove_segment(&self, partition: &Partition, segment_base: i64) -> io::Result<()> {
+    pub(super) async fn remove_segment(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+    ) -> io::Result<()> {
         let key = (partition.key, segment_base);
         self.files.borrow_mut().remove(&key);
         self.indexes.borrow_mut().remove(&key);
-        for kind in [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::TxnIndex] {
-            match self.io.remove_file(&self.path(partition, segment_base, kind)).await {
+        for kind in [
+            FileKind::Log,
+            FileKind::OffsetIndex,
+            FileKind::TimeIndex,
+            FileKind::TxnIndex,
+        ] {
+            match self
+                .io
+                .remove_file(&self.path(partition, segment_base, kind))
+                .await
+            {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -154,19 +192,34 @@ impl Store {
     }
 
     /// The index of a segment, from memory or its files.
-    pub(super) async fn index(&self, partition: &Partition, segment_base: i64) -> Result<Rc<SegmentIndex>, ReadError> {
+    pub(super) async fn index(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+    ) -> Result<Rc<SegmentIndex>, ReadError> {
         let key = (partition.key, segment_base);
         if let Some(index) = self.indexes.borrow_mut().get(&key) {
             return Ok(index.clone());
         }
         let segment_bytes = {
             let state = partition.state.borrow();
-            state.log.segment(segment_base).map_or(0, |segment| segment.bytes)
+            state
+                .log
+                .segment(segment_base)
+                .map_or(0, |segment| segment.bytes)
         };
-        let offsets = self.io.read_small(&self.path(partition, segment_base, FileKind::OffsetIndex)).await;
-        let times = self.io.read_small(&self.path(partition, segment_base, FileKind::TimeIndex)).await;
+        let offsets = self
+            .io
+            .read_small(&self.path(partition, segment_base, FileKind::OffsetIndex))
+            .await;
+        let times = self
+            .io
+            .read_small(&self.path(partition, segment_base, FileKind::TimeIndex))
+            .await;
         let loaded = match (offsets, times) {
-            (Ok(offsets), Ok(times)) => SegmentIndex::load(segment_base, segment_bytes as u32, offsets, times).ok(),
+            (Ok(offsets), Ok(times)) => {
+                SegmentIndex::load(segment_base, segment_bytes as u32, offsets, times).ok()
+            }
             _ => None,
         };
         // Without its index a segment is read from its beginning: slower, not wrong.
@@ -174,24 +227,34 @@ impl Store {
             tracing::warn!(partition = %partition.dir, segment_base, "a segment has no usable index");
             SegmentIndex::new(segment_base)
         }));
-        self.indexes.borrow_mut().put(key, index.clone(), INDEXES_MAX);
+        self.indexes
+            .borrow_mut()
+            .put(key, index.clone(), INDEXES_MAX);
         Ok(index)
     }
 
     /// Whole batches from disk, at least the one that holds the offset if the reader insists.
-    pub(super) async fn read(&self, partition: &Rc<Partition>, spec: &ReadSpec) -> Result<Vec<Bytes>, ReadError> {
+    pub(super) async fn read(
+        &self,
+        partition: &Rc<Partition>,
+        spec: &ReadSpec,
+    ) -> Result<Vec<Bytes>, ReadError> {
         let mut offset = spec.offset;
         loop {
             let found = {
                 let state = partition.state.borrow();
                 let upper = state.readable_end(spec.committed);
-                state.log.find(offset, spec.bytes_max, spec.at_least_one, upper)
+                state
+                    .log
+                    .find(offset, spec.bytes_max, spec.at_least_one, upper)
             };
             let place = match found {
                 Found::Memory(batches) => return Ok(batches),
                 Found::Disk(place) => place,
             };
-            let batches = self.read_segment(partition, spec, offset, place.segment_base, place.limit).await?;
+            let batches = self
+                .read_segment(partition, spec, offset, place.segment_base, place.limit)
+                .await?;
             match (batches, place.next_base) {
                 (Some(batches), _) => return Ok(batches),
                 // The segment ends before the offset: compaction leaves such gaps.
@@ -211,19 +274,30 @@ impl Store {
     ) -> Result<Option<Vec<Bytes>>, ReadError> {
         let mut position = self.place_of(partition, segment_base, offset).await?;
         let mut wanted = spec.bytes_max.max(READ_BYTES_MIN);
-        let file = self.segment(partition, segment_base, false).await.map_err(storage)?;
+        let file = self
+            .segment(partition, segment_base, false)
+            .await
+            .map_err(storage)?;
         let mut slice = self.io.slice();
         while position < limit {
             let aligned = position - position % BLOCK as u64;
-            let len = ((limit - aligned) as usize).min(wanted + BLOCK).next_multiple_of(BLOCK);
+            let len = ((limit - aligned) as usize)
+                .min(wanted + BLOCK)
+                .next_multiple_of(BLOCK);
             let chunk = file.read_at(aligned, len).await.map_err(storage)?;
             let end = chunk.len().min((limit - aligned) as usize);
             let start = ((position - aligned) as usize).min(end);
             match scan(&chunk[start..end], offset, spec)? {
-                Scan::Data { from, to, next_offset } => {
+                Scan::Data {
+                    from,
+                    to,
+                    next_offset,
+                } => {
                     let next = position + to as u64;
                     let cursor = (partition.key, next_offset);
-                    self.cursors.borrow_mut().put(cursor, (segment_base, next), CURSORS_MAX);
+                    self.cursors
+                        .borrow_mut()
+                        .put(cursor, (segment_base, next), CURSORS_MAX);
                     let data = Bytes::copy_from_slice(&chunk[start + from..start + to]);
                     return Ok(Some(vec![data]));
                 }
@@ -248,7 +322,12 @@ impl Store {
     }
 
     /// Where to begin reading for an offset: a batch that begins at or before it.
-    async fn place_of(&self, partition: &Partition, segment_base: i64, offset: i64) -> Result<u64, ReadError> {
+    async fn place_of(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+        offset: i64,
+    ) -> Result<u64, ReadError> {
         if let Some((base, position)) = self.cursors.borrow_mut().get(&(partition.key, offset))
             && *base == segment_base
         {
@@ -273,7 +352,11 @@ pub(super) fn storage(error: io::Error) -> ReadError {
 /// What a chunk of a segment has for a reader.
 enum Scan {
     /// Batches in this range.
-    Data { from: usize, to: usize, next_offset: i64 },
+    Data {
+        from: usize,
+        to: usize,
+        next_offset: i64,
+    },
     /// The reader gave no room for its next batch and does not insist.
     Nothing,
     /// Only batches before the offset, or a piece of the one that is wanted.
@@ -290,7 +373,10 @@ fn scan(chunk: &[u8], offset: i64, spec: &ReadSpec) -> Result<Scan, ReadError> {
         let Some(size) = batch_size(rest)? else { break };
         if size > rest.len() {
             if from.is_none() {
-                return Ok(Scan::Skipped { bytes: at, needs: size });
+                return Ok(Scan::Skipped {
+                    bytes: at,
+                    needs: size,
+                });
             }
             break;
         }

@@ -3,7 +3,62 @@
 
 use kafka_protocol::error::ResponseError;
 
+use crate::cluster::controller::ControlErrorKind;
+
 /// The code of an outcome on the wire; 0 is success.
 pub fn code(outcome: Option<ResponseError>) -> i16 {
     outcome.map_or(0, |error| error.code())
+}
+
+/// What a refusal of the controller is called.
+pub fn of_control(kind: ControlErrorKind) -> ResponseError {
+    match kind {
+        ControlErrorKind::InvalidTopic => ResponseError::InvalidTopicException,
+        ControlErrorKind::TopicAlreadyExists => ResponseError::TopicAlreadyExists,
+        ControlErrorKind::UnknownTopic => ResponseError::UnknownTopicOrPartition,
+        ControlErrorKind::UnknownTopicId => ResponseError::UnknownTopicId,
+        ControlErrorKind::InvalidPartitions => ResponseError::InvalidPartitions,
+        ControlErrorKind::InvalidReplicationFactor => ResponseError::InvalidReplicationFactor,
+        ControlErrorKind::InvalidReplicaAssignment => ResponseError::InvalidReplicaAssignment,
+        ControlErrorKind::InvalidConfig => ResponseError::InvalidConfig,
+        ControlErrorKind::InvalidRequest => ResponseError::InvalidRequest,
+        ControlErrorKind::PolicyViolation => ResponseError::PolicyViolation,
+        ControlErrorKind::TopicDeletionDisabled => ResponseError::TopicDeletionDisabled,
+        ControlErrorKind::StaleBrokerEpoch => ResponseError::StaleBrokerEpoch,
+        ControlErrorKind::ElectionNotNeeded => ResponseError::ElectionNotNeeded,
+        ControlErrorKind::PreferredLeaderNotAvailable => ResponseError::PreferredLeaderNotAvailable,
+        ControlErrorKind::EligibleLeadersNotAvailable => ResponseError::EligibleLeadersNotAvailable,
+        ControlErrorKind::UnknownServerError => ResponseError::UnknownServerError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_the_controller_have_the_codes_of_kafka() {
+        use ControlErrorKind::*;
+        let table = [
+            (InvalidTopic, 17),
+            (TopicAlreadyExists, 36),
+            (UnknownTopic, 3),
+            (UnknownTopicId, 100),
+            (InvalidPartitions, 37),
+            (InvalidReplicationFactor, 38),
+            (InvalidReplicaAssignment, 39),
+            (InvalidConfig, 40),
+            (InvalidRequest, 42),
+            (PolicyViolation, 44),
+            (TopicDeletionDisabled, 73),
+            (StaleBrokerEpoch, 77),
+            (ElectionNotNeeded, 84),
+            (PreferredLeaderNotAvailable, 80),
+            (EligibleLeadersNotAvailable, 83),
+            (UnknownServerError, -1),
+        ];
+        for (kind, code) in table {
+            assert_eq!(of_control(kind).code(), code, "{kind:?}");
+        }
+    }
 }

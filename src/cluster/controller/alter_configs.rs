@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::error::{ControlError, ControlErrorKind};
+use super::rules::{default_of, is_known, is_list};
 use super::{Context, Decision, MIN_INSYNC_REPLICAS, RECORDS_PER_REQUEST_MAX};
 use crate::cluster::image::{ConfigResource, Properties, ResourceKind, config_record};
 use crate::cluster::records::{ClearElrRecord, Record};
@@ -106,9 +107,9 @@ pub fn incremental_alter_configs(
         if target.kind == ResourceKind::Broker {
             let mut properties = current(context, &target);
             for config in &resource.configs {
-                apply_to_broker(context, config, &mut properties)?;
+                apply_to_broker(config, &mut properties)?;
             }
-            check_broker(context, &target, &properties)?;
+            context.check_broker(&target, &properties)?;
         }
         let changes = resource
             .configs
@@ -133,7 +134,7 @@ pub fn legacy_alter_configs(
         if target.kind == ResourceKind::Broker {
             let with_value = |(name, value): &Change| Some((name.clone(), value.clone()?));
             let properties = resource.configs.iter().filter_map(with_value).collect();
-            check_broker(context, &target, &properties)?;
+            context.check_broker(&target, &properties)?;
         }
         let is_named = |name: &String| resource.configs.iter().any(|(named, _)| named == name);
         let forgotten = current(context, &target)
@@ -233,44 +234,32 @@ fn current(context: &Context<'_>, target: &ConfigResource) -> Properties {
 
 /// What the broker makes of one change to its own properties, before it asks the controller.
 fn apply_to_broker(
-    context: &Context<'_>,
     config: &ConfigAlteration,
     properties: &mut Properties,
 ) -> Result<(), ControlError> {
-    let is_list = context.rules.is_list(ResourceKind::Broker, &config.name);
-    let only_for_lists = |op: &str| {
-        ControlError::new(
-            ControlErrorKind::InvalidConfig,
-            format!(
-                "Config value {op} is not allowed for config key: {}",
-                config.name
-            ),
-        )
-    };
-    match config.op {
+    let kind = ResourceKind::Broker;
+    let name = &config.name;
+    let verb = match config.op {
+        AlterOp::Append => Some("append"),
+        AlterOp::Subtract => Some("subtract"),
+        AlterOp::Set | AlterOp::Delete => None,
         AlterOp::Unknown(id) => return Err(unknown_op(id)),
-        AlterOp::Append if !is_list => return Err(only_for_lists("append")),
-        AlterOp::Subtract if !is_list => return Err(only_for_lists("subtract")),
-        _ => {}
+    };
+    if let Some(verb) = verb
+        && !is_list(kind, name)
+    {
+        let why = match is_known(kind, name) {
+            true => format!("Config value {verb} is not allowed for config key: {name}"),
+            false => format!("Unknown config name: {name}"),
+        };
+        return Err(ControlError::new(ControlErrorKind::InvalidConfig, why));
     }
-    let old = properties.get(&config.name).cloned();
-    match changed_value(context, ResourceKind::Broker, config, old) {
-        Some(value) => properties.insert(config.name.clone(), value),
-        None => properties.remove(&config.name),
+    let old = properties.get(name).cloned();
+    match changed_value(kind, config, old) {
+        Some(value) => properties.insert(name.clone(), value),
+        None => properties.remove(name),
     };
     Ok(())
-}
-
-fn check_broker(
-    context: &Context<'_>,
-    target: &ConfigResource,
-    properties: &Properties,
-) -> Result<(), ControlError> {
-    let per_broker = !target.name.is_empty();
-    context
-        .rules
-        .validate_broker(properties, per_broker)
-        .map_err(invalid_request)
 }
 
 /// The value that a property is to have after `config`; `None` removes it.
@@ -281,9 +270,7 @@ fn new_value(
 ) -> Result<Option<String>, ControlError> {
     match config.op {
         AlterOp::Unknown(id) => return Err(unknown_op(id)),
-        AlterOp::Append | AlterOp::Subtract
-            if !context.rules.is_list(target.kind, &config.name) =>
-        {
+        AlterOp::Append | AlterOp::Subtract if !is_list(target.kind, &config.name) => {
             return Err(ControlError::new(
                 ControlErrorKind::InvalidConfig,
                 format!(
@@ -296,29 +283,23 @@ fn new_value(
         _ => {}
     }
     let old = context.image.property(target, &config.name);
-    Ok(changed_value(
-        context,
-        target.kind,
-        config,
-        old.map(str::to_owned),
-    ))
+    Ok(changed_value(target.kind, config, old.map(str::to_owned)))
 }
 
 /// What `config` makes of `old`, given that it can be done.
 fn changed_value(
-    context: &Context<'_>,
     kind: ResourceKind,
     config: &ConfigAlteration,
     old: Option<String>,
 ) -> Option<String> {
     let value = config.value.as_deref().unwrap_or_default();
     let old_items = || -> Vec<String> {
-        let text = old
-            .clone()
-            .or_else(|| context.rules.default_of(kind, &config.name));
-        let text = text.unwrap_or_default();
-        let items = text.split(',').filter(|item| !item.is_empty());
-        items.map(str::to_owned).collect()
+        let text = old.as_deref().or_else(|| default_of(kind, &config.name));
+        let items = text.unwrap_or_default().split(',');
+        items
+            .filter(|item| !item.is_empty())
+            .map(str::to_owned)
+            .collect()
     };
     match config.op {
         AlterOp::Set => Some(value.to_owned()),
@@ -377,7 +358,7 @@ pub(super) fn validated_config_records(
         clears_elr |= name == MIN_INSYNC_REPLICAS;
         records.push(Record::from(config_record(resource, &name, value)));
     }
-    check_resource(context, resource, &wanted, &existing, is_new)?;
+    check_resource(context, resource, &wanted, is_new)?;
     if clears_elr && context.image.is_elr_enabled() {
         let topic_name = match resource.kind {
             ResourceKind::Topic => resource.name.clone(),
@@ -414,7 +395,6 @@ fn check_resource(
     context: &Context<'_>,
     resource: &ConfigResource,
     wanted: &Properties,
-    existing: &Properties,
     is_new: bool,
 ) -> Result<(), ControlError> {
     if resource.kind != ResourceKind::Topic {
@@ -424,10 +404,7 @@ fn check_resource(
         return Err(invalid_request("Default topic resources are not allowed."));
     }
     super::validate_topic_name(&resource.name)?;
-    context
-        .rules
-        .validate_topic(wanted, existing)
-        .map_err(|text| ControlError::new(ControlErrorKind::InvalidConfig, text))?;
+    context.check_topic(wanted)?;
     if !is_new && context.image.topics.id_of(&resource.name).is_none() {
         return Err(ControlError::new(
             ControlErrorKind::UnknownTopic,

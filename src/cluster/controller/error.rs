@@ -16,7 +16,6 @@ pub enum ControlErrorKind {
     InvalidRequest,
     PolicyViolation,
     TopicDeletionDisabled,
-    BrokerIdNotRegistered,
     StaleBrokerEpoch,
     ElectionNotNeeded,
     PreferredLeaderNotAvailable,

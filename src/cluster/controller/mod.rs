@@ -23,6 +23,7 @@ mod error;
 mod partition_change;
 mod placement;
 mod producer_ids;
+mod rules;
 #[cfg(test)]
 mod testing;
 
@@ -38,8 +39,9 @@ pub use elect_leaders::{ElectLeaders, ElectedPartition, ElectionType, elect_lead
 pub use error::{ControlError, ControlErrorKind};
 pub use producer_ids::{PRODUCER_ID_BLOCK_SIZE, ProducerIdBlock, allocate_producer_ids};
 
-use super::image::{Image, Properties, ResourceKind};
+use super::image::{Image, Properties};
 use super::records::Record;
+use crate::config::BrokerConfig;
 
 /// What one request may append: one batch of the log, so that it is all there or not at all.
 const RECORDS_PER_REQUEST_MAX: usize = 10_000;
@@ -56,47 +58,29 @@ pub struct Policy {
     pub topics_can_be_deleted: bool,
 }
 
-/// What the controller must know of properties; the table of properties answers.
-pub trait ConfigRules {
-    /// Whether the property is known and a list, which things can be appended to.
-    fn is_list(&self, kind: ResourceKind, name: &str) -> bool;
-
-    /// The value of a property that nobody set.
-    fn default_of(&self, kind: ResourceKind, name: &str) -> Option<String>;
-
-    /// Whether a topic may be configured with `new` in place of `existing`; the error is Kafka's text.
-    fn validate_topic(&self, new: &Properties, existing: &Properties) -> Result<(), String>;
-
-    /// Whether `new` may be set on a running broker (`per_broker`) or as the default of all.
-    fn validate_broker(&self, new: &Properties, per_broker: bool) -> Result<(), String>;
-
-    /// The value of a topic's property that is in effect on this node.
-    fn effective_topic_value(&self, image: &Image, topic: &str, name: &str) -> Option<String>;
+impl From<&BrokerConfig> for Policy {
+    fn from(config: &BrokerConfig) -> Self {
+        let factor = config.topics.default_replication_factor;
+        Self {
+            node_id: config.node.node_id,
+            default_partitions: config.topics.default_partitions,
+            default_replication_factor: i16::try_from(factor).unwrap_or(i16::MAX),
+            topics_can_be_deleted: config.topics.delete_enabled,
+        }
+    }
 }
 
 /// What every decision is taken from.
 pub struct Context<'a> {
     pub image: &'a Image,
     pub policy: &'a Policy,
-    pub rules: &'a dyn ConfigRules,
+    /// `server.properties` and the command line.
+    pub file: &'a Properties,
     /// Draws ids and placements.
     pub random_u64: &'a mut dyn FnMut() -> u64,
 }
 
 impl Context<'_> {
-    fn min_insync_replicas(&self, topic: &str) -> usize {
-        self.rules
-            .effective_topic_value(self.image, topic, MIN_INSYNC_REPLICAS)
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(1)
-    }
-
-    fn is_unclean_election_enabled(&self, topic: &str) -> bool {
-        self.rules
-            .effective_topic_value(self.image, topic, "unclean.leader.election.enable")
-            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
-    }
-
     /// A number below `bound`, which is above zero.
     fn random_below(&mut self, bound: usize) -> usize {
         ((self.random_u64)() % bound as u64) as usize

@@ -6,51 +6,14 @@ use uuid::Uuid;
 
 use super::*;
 use crate::cluster::bootstrap::bootstrap_records;
-use crate::cluster::image::{ConfigResource, Replayer};
+use crate::cluster::image::Replayer;
 use crate::cluster::log_codec::{self, BatchPlace};
 use crate::cluster::records::{BrokerRegistrationChangeRecord, RegisterBrokerRecord};
-
-/// Knows a few properties: `list` and `cleanup.policy` are lists, `bad` is never valid, of a broker
-/// only what starts with `dyn` can change.
-pub(super) struct FewRules;
-
-impl ConfigRules for FewRules {
-    fn is_list(&self, _: ResourceKind, name: &str) -> bool {
-        matches!(name, "list" | "dyn.list" | "cleanup.policy")
-    }
-
-    fn default_of(&self, _: ResourceKind, name: &str) -> Option<String> {
-        (name == "cleanup.policy").then(|| "delete".to_owned())
-    }
-
-    fn validate_topic(&self, new: &Properties, _: &Properties) -> Result<(), String> {
-        match new.get("bad") {
-            Some(value) => Err(format!("Invalid value {value} for configuration bad")),
-            None => Ok(()),
-        }
-    }
-
-    fn validate_broker(&self, new: &Properties, _: bool) -> Result<(), String> {
-        match new
-            .keys()
-            .find(|name| !name.starts_with("dyn") && *name != MIN_INSYNC_REPLICAS)
-        {
-            Some(name) => Err(format!(
-                "Cannot update these configs dynamically: Set({name})"
-            )),
-            None => Ok(()),
-        }
-    }
-
-    fn effective_topic_value(&self, image: &Image, topic: &str, name: &str) -> Option<String> {
-        let own = image.property(&ConfigResource::topic(topic), name);
-        own.map(str::to_owned)
-    }
-}
 
 pub(super) struct Cluster {
     pub(super) replayer: Replayer,
     pub(super) policy: Policy,
+    pub(super) file: Properties,
     random: u64,
 }
 
@@ -64,6 +27,7 @@ impl Cluster {
                 default_replication_factor: 1,
                 topics_can_be_deleted: true,
             },
+            file: Properties::new(),
             random: 1,
         }
     }
@@ -117,7 +81,7 @@ impl Cluster {
         decide(&mut Context {
             image: self.replayer.image(),
             policy: &self.policy,
-            rules: &FewRules,
+            file: &self.file,
             random_u64: &mut || {
                 *random = random
                     .wrapping_mul(6364136223846793005)

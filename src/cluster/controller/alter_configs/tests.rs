@@ -5,6 +5,12 @@ use crate::cluster::records::FeatureLevelRecord;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+/// A list of the topic, without a default.
+const LIST: &str = "leader.replication.throttled.replicas";
+/// Of the topic, of type LONG.
+const AGE: &str = "retention.ms";
+/// Of a running broker.
+const THREADS: &str = "log.cleaner.threads";
 
 fn alteration(
     resource_type: i8,
@@ -65,13 +71,13 @@ fn with_topic() -> Cluster {
 fn lists_and_single_values_change_step_by_step() {
     use AlterOp::*;
     let steps: &[(&str, AlterOp, &str, &str)] = &[
-        ("x", Set, "1", "1"),
-        ("x", Set, "2", "2"),
-        ("x", Delete, "", ""),
-        ("list", Append, "a,b", "a,b"),
-        ("list", Append, "b,c", "a,b,c"),
-        ("list", Subtract, "b,z", "a,c"),
-        ("list", Delete, "", ""),
+        (AGE, Set, "1", "1"),
+        (AGE, Set, "2", "2"),
+        (AGE, Delete, "", ""),
+        (LIST, Append, "0:1,0:2", "0:1,0:2"),
+        (LIST, Append, "0:2,0:3", "0:1,0:2,0:3"),
+        (LIST, Subtract, "0:2,9:9", "0:1,0:3"),
+        (LIST, Delete, "", ""),
         // What nobody set starts from the default.
         ("cleanup.policy", Append, "compact", "delete,compact"),
         ("cleanup.policy", Subtract, "delete", "compact"),
@@ -92,10 +98,10 @@ fn lists_and_single_values_change_step_by_step() {
 #[test]
 fn what_is_said_already_is_no_record() {
     let mut cluster = with_topic();
-    let set = alteration(TOPIC, "t", &[("x", AlterOp::Set, "1")]);
+    let set = alteration(TOPIC, "t", &[(AGE, AlterOp::Set, "1")]);
     alter(&mut cluster, std::slice::from_ref(&set));
     let request = IncrementalAlterConfigs {
-        resources: vec![set, alteration(BROKER, "", &[("dyn.x", AlterOp::Set, "1")])],
+        resources: vec![set, alteration(BROKER, "", &[(THREADS, AlterOp::Set, "1")])],
         validate_only: false,
     };
     let mut records_of = |request| {
@@ -116,13 +122,13 @@ fn brokers_and_their_default_are_told_apart() {
     let reply = alter(
         &mut cluster,
         &[
-            alteration(BROKER, "1", &[("dyn.x", AlterOp::Set, "own")]),
+            alteration(BROKER, "1", &[(THREADS, AlterOp::Set, "2")]),
             alteration(
                 BROKER,
                 "",
                 &[
-                    ("dyn.x", AlterOp::Set, "all"),
-                    ("dyn.list", AlterOp::Append, "a"),
+                    (THREADS, AlterOp::Set, "3"),
+                    ("log.cleanup.policy", AlterOp::Append, "compact"),
                 ],
             ),
         ],
@@ -130,12 +136,15 @@ fn brokers_and_their_default_are_told_apart() {
     assert_eq!(reply, [Ok(()), Ok(())]);
     let image = cluster.image();
     assert_eq!(
-        image.property(&ConfigResource::broker(1), "dyn.x"),
-        Some("own")
+        image.property(&ConfigResource::broker(1), THREADS),
+        Some("2")
     );
     assert_eq!(
         image.properties(&ConfigResource::cluster_default()),
-        Some(&properties(&[("dyn.list", "a"), ("dyn.x", "all")]))
+        Some(&properties(&[
+            ("log.cleanup.policy", "delete,compact"),
+            (THREADS, "3")
+        ]))
     );
 }
 
@@ -144,7 +153,7 @@ fn what_is_refused_and_how() {
     use AlterOp::*;
     let long = "x".repeat(VALUE_BYTES_MAX + 1);
     let no_value = ResourceAlteration {
-        configs: ["x", "y"]
+        configs: [AGE, LIST]
             .map(|name| ConfigAlteration {
                 name: name.into(),
                 op: Set,
@@ -155,79 +164,89 @@ fn what_is_refused_and_how() {
     };
     let table = [
         (
-            alteration(TOPIC, "t", &[("x", Set, "1"), ("x", Delete, "")]),
+            alteration(TOPIC, "t", &[(AGE, Set, "1"), (AGE, Delete, "")]),
             Kind::InvalidRequest,
             "Error due to duplicate config keys",
         ),
         (
             no_value,
             Kind::InvalidRequest,
-            "Null value not supported for : x, y",
+            "Null value not supported for : retention.ms, leader.replication.throttled.replicas",
         ),
         (
-            alteration(TOPIC, "t", &[("x", Append, "1")]),
+            alteration(TOPIC, "t", &[(AGE, Append, "1")]),
             Kind::InvalidConfig,
-            "Can't APPEND to key x because its type is not LIST.",
+            "Can't APPEND to key retention.ms because its type is not LIST.",
         ),
         (
-            alteration(TOPIC, "t", &[("x", Subtract, "1")]),
+            alteration(TOPIC, "t", &[(AGE, Subtract, "1")]),
             Kind::InvalidConfig,
-            "Can't SUBTRACT to key x because its type is not LIST.",
+            "Can't SUBTRACT to key retention.ms because its type is not LIST.",
         ),
         (
-            alteration(TOPIC, "t", &[("bad", Set, "v")]),
+            alteration(TOPIC, "t", &[(AGE, Set, "soon")]),
             Kind::InvalidConfig,
-            "Invalid value v for configuration bad",
+            "Invalid value soon for configuration retention.ms: Not a number of type LONG",
         ),
         (
-            alteration(TOPIC, "t", &[("x", Set, &long)]),
+            alteration(TOPIC, "t", &[(LIST, Set, &long)]),
             Kind::InvalidConfig,
             "The configuration value cannot be added because it exceeds the maximum value size \
              of 32767 bytes.",
         ),
         (
-            alteration(TOPIC, "t", &[("x", Unknown(9), "1")]),
+            alteration(TOPIC, "t", &[(AGE, Unknown(9), "1")]),
             Kind::InvalidRequest,
             "Unknown operations type 9",
         ),
         (
-            alteration(TOPIC, "nope", &[("x", Set, "1")]),
+            alteration(TOPIC, "nope", &[(AGE, Set, "1")]),
             Kind::UnknownTopic,
             "The topic 'nope' does not exist.",
         ),
         (
-            alteration(TOPIC, "", &[("x", Set, "1")]),
+            alteration(TOPIC, "", &[(AGE, Set, "1")]),
             Kind::InvalidRequest,
             "Default topic resources are not allowed.",
         ),
         (
-            alteration(TOPIC, "a b", &[("x", Set, "1")]),
+            alteration(TOPIC, "a b", &[(AGE, Set, "1")]),
             Kind::InvalidTopic,
             "Topic name is invalid: 'a b' contains one or more characters other than \
              ASCII alphanumerics, '.', '_' and '-'",
         ),
         (
-            alteration(BROKER, "2", &[("dyn.x", Set, "1")]),
+            alteration(BROKER, "2", &[(THREADS, Set, "1")]),
             Kind::InvalidRequest,
             "Unexpected broker id, expected 1, but received 2",
         ),
         (
-            alteration(BROKER, "one", &[("dyn.x", Set, "1")]),
+            alteration(BROKER, "one", &[(THREADS, Set, "1")]),
             Kind::InvalidRequest,
             "Node id must be an integer, but it is: one",
         ),
         (
-            alteration(BROKER, "1", &[("static", Set, "1")]),
+            alteration(BROKER, "1", &[("broker.rack", Set, "1")]),
             Kind::InvalidRequest,
-            "Cannot update these configs dynamically: Set(static)",
+            "Cannot update these configs dynamically: [broker.rack]",
         ),
         (
-            alteration(BROKER, "", &[("dyn.x", Append, "1")]),
+            alteration(BROKER, "", &[(THREADS, Append, "1")]),
             Kind::InvalidConfig,
-            "Config value append is not allowed for config key: dyn.x",
+            "Config value append is not allowed for config key: log.cleaner.threads",
         ),
         (
-            alteration(99, "t", &[("x", Set, "1")]),
+            alteration(BROKER, "", &[("nobody.knows", Append, "1")]),
+            Kind::InvalidConfig,
+            "Unknown config name: nobody.knows",
+        ),
+        (
+            alteration(TOPIC, "t", &[("nobody.knows", Set, "1")]),
+            Kind::InvalidConfig,
+            "Unknown topic config name: nobody.knows",
+        ),
+        (
+            alteration(99, "t", &[(AGE, Set, "1")]),
             Kind::InvalidRequest,
             "Unknown resource type 99",
         ),
@@ -248,10 +267,10 @@ fn a_resource_changes_as_a_whole_and_apart_from_others() {
     let reply = alter(
         &mut cluster,
         &[
-            alteration(TOPIC, "t", &[set("x", "1"), set("bad", "1")]),
-            alteration(TOPIC, "u", &[set("x", "1")]),
-            alteration(BROKER, "", &[set("dyn.x", "1")]),
-            alteration(BROKER, "", &[set("dyn.y", "1")]),
+            alteration(TOPIC, "t", &[set(AGE, "1"), set("nobody.knows", "1")]),
+            alteration(TOPIC, "u", &[set(AGE, "1")]),
+            alteration(BROKER, "", &[set(THREADS, "1")]),
+            alteration(BROKER, "", &[set("num.io.threads", "1")]),
         ],
     );
     assert_eq!(refusal(&reply[0]).0, Kind::InvalidConfig);
@@ -278,7 +297,7 @@ fn a_resource_changes_as_a_whole_and_apart_from_others() {
 fn validation_alone_changes_nothing() {
     let mut cluster = with_topic();
     let request = IncrementalAlterConfigs {
-        resources: vec![alteration(TOPIC, "t", &[("x", AlterOp::Set, "1")])],
+        resources: vec![alteration(TOPIC, "t", &[(AGE, AlterOp::Set, "1")])],
         validate_only: true,
     };
     let decision = cluster.decide(|context| incremental_alter_configs(context, &request));
@@ -289,26 +308,39 @@ fn validation_alone_changes_nothing() {
 #[test]
 fn the_legacy_form_replaces_all() {
     let mut cluster = with_topic();
-    replace(&mut cluster, "t", &[("a", Some("1")), ("b", Some("2"))]).unwrap();
-    replace(&mut cluster, "t", &[("b", Some("3")), ("c", Some("4"))]).unwrap();
+    replace(
+        &mut cluster,
+        "t",
+        &[(AGE, Some("1")), ("segment.ms", Some("2"))],
+    )
+    .unwrap();
+    replace(
+        &mut cluster,
+        "t",
+        &[("segment.ms", Some("3")), ("flush.ms", Some("4"))],
+    )
+    .unwrap();
     assert_eq!(
         topic_properties(&cluster),
-        properties(&[("b", "3"), ("c", "4")])
+        properties(&[("segment.ms", "3"), ("flush.ms", "4")])
     );
     replace(&mut cluster, "t", &[]).unwrap();
     assert!(topic_properties(&cluster).is_empty());
 
-    let result = replace(&mut cluster, "t", &[("a", None)]);
+    let result = replace(&mut cluster, "t", &[(AGE, None)]);
     assert_eq!(
         refusal(&result),
-        (Kind::InvalidRequest, "Null value not supported for : a")
+        (
+            Kind::InvalidRequest,
+            "Null value not supported for : retention.ms"
+        )
     );
-    let result = replace(&mut cluster, "t", &[("a", Some("1")), ("a", Some("2"))]);
+    let result = replace(&mut cluster, "t", &[(AGE, Some("1")), (AGE, Some("2"))]);
     assert_eq!(
         refusal(&result),
         (Kind::InvalidRequest, "Error due to duplicate config keys")
     );
-    let result = replace(&mut cluster, "nope", &[("a", Some("1"))]);
+    let result = replace(&mut cluster, "nope", &[(AGE, Some("1"))]);
     assert_eq!(refusal(&result).0, Kind::UnknownTopic);
 }
 

@@ -83,7 +83,7 @@ fn what_is_refused_and_how() {
     let mut no_value = topic("a", 1, 1);
     no_value.configs = vec![("x".into(), None), ("y".into(), None)];
     let mut bad_value = topic("a", 1, 1);
-    bad_value.configs = vec![("bad".into(), Some("v".into()))];
+    bad_value.configs = vec![("retention.ms".into(), Some("soon".into()))];
     let mut assigned_and_counted = assigned("a", &[(0, &[1])]);
     assigned_and_counted.partitions = 1;
     let mut assigned_and_factored = assigned("a", &[(0, &[1])]);
@@ -138,7 +138,7 @@ fn what_is_refused_and_how() {
         (
             bad_value,
             Kind::InvalidConfig,
-            "Invalid value v for configuration bad".into(),
+            "Invalid value soon for configuration retention.ms: Not a number of type LONG".into(),
         ),
         (
             topic("a", 0, 1),

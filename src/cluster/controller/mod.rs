@@ -10,9 +10,9 @@
 //! broker where that looks at a request before the controller does.
 //!
 //! Owner: the shard that has the controller. A request of thousands of partitions holds its core for
-//! milliseconds; Kafka's limit of ten thousand records a request bounds that. Nothing is kept between two calls, so a crash loses
-//! nothing but replies. Not here: authorization, quotas, timeouts, reassignment, sessions of remote
-//! brokers.
+//! milliseconds; Kafka's limit of ten thousand records a request bounds that. Nothing is kept between
+//! two calls, so a crash loses nothing but replies. Not here: authorization, quotas, timeouts,
+//! reassignment, sessions of remote brokers.
 
 mod alter_configs;
 mod brokers;

@@ -9,9 +9,10 @@
 //! Rules, order of the checks and texts of the errors are those of Kafka's controller, and of its
 //! broker where that looks at a request before the controller does.
 //!
-//! Owner: the shard that has the controller. Nothing is kept between two calls, so a crash loses
-//! nothing but replies. Not here: authorization, quotas, timeouts, reassignment, sessions of remote
-//! brokers.
+//! Owner: the shard that has the controller. A request of thousands of partitions holds its core for
+//! milliseconds; Kafka's limit of ten thousand records a request bounds that. Nothing is kept between
+//! two calls, so a crash loses nothing but replies. Not here: authorization, quotas, timeouts,
+//! reassignment, sessions of remote brokers.
 
 mod alter_configs;
 mod brokers;

@@ -381,3 +381,10 @@ fn copies_that_apply_deltas_equal_the_source() {
         assert_eq!(&copy, restored.image(), "snapshot of seed {seed}");
     }
 }
+
+#[test]
+fn images_and_deltas_go_between_cores() {
+    fn is_send<T: Send>() {}
+    is_send::<Image>();
+    is_send::<Delta>();
+}

@@ -1,5 +1,6 @@
 //! Corelog: what a Kafka client sees. The modules stand in the order of the data.
 
+pub mod cli;
 pub mod config;
 
 pub mod protocol;

@@ -1,1 +1,29 @@
-fn main() {}
+//! The command `corelog`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use corelog::cli::{Cli, Command, config, logging, start};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Config(args) => {
+            config::run(&args, &mut std::io::stdout()).map_err(|error| error.to_string())
+        }
+        Command::Start(args) => run_broker(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corelog: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_broker(args: &start::StartArgs) -> Result<(), String> {
+    let _log = logging::start(args.log.as_deref()).map_err(|error| error.to_string())?;
+    let prepared = start::prepare(args).map_err(|error| error.to_string())?;
+    print!("{}", prepared.banner());
+    Ok(())
+}

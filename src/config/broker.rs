@@ -46,11 +46,6 @@ pub struct NetworkLimits {
     pub connections_per_ip_overrides: Vec<(String, u32)>,
     /// `None` keeps silent connections open.
     pub idle_max: Option<Duration>,
-    /// `None` leaves it to the kernel.
-    pub receive_buffer_bytes: Option<u32>,
-    /// `None` leaves it to the kernel.
-    pub send_buffer_bytes: Option<u32>,
-    pub listen_backlog: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,7 +179,6 @@ fn network(read: &Reader<'_>) -> Result<NetworkLimits, ConfigError> {
              property is set.",
         );
     }
-    let buffer = |name: &str| u32::try_from(read.number(name)).ok();
     Ok(NetworkLimits {
         request_bytes_max,
         queued_request_bytes_max: u64::try_from(queued).ok().filter(|&bytes| bytes > 0),
@@ -195,9 +189,6 @@ fn network(read: &Reader<'_>) -> Result<NetworkLimits, ConfigError> {
         idle_max: read
             .count_if_positive("connections.max.idle.ms")
             .map(Duration::from_millis),
-        receive_buffer_bytes: buffer("socket.receive.buffer.bytes"),
-        send_buffer_bytes: buffer("socket.send.buffer.bytes"),
-        listen_backlog: read.count("socket.listen.backlog.size"),
     })
 }
 

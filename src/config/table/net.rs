@@ -67,13 +67,13 @@ pub(super) const ROWS: &[Property] = &[
         ),
     broker("socket.listen.backlog.size", Int, "50")
         .at_least(1)
-        .honoured("Connections the kernel may hold before they are accepted."),
+        .moot("Connections the kernel may hold before they are accepted; here 1,024 or its own limit."),
     broker("socket.receive.buffer.bytes", Int, "102400")
         .bytes()
-        .honoured("Receive buffer of each client socket (SO_RCVBUF); -1 leaves it to the kernel."),
+        .moot("Receive buffer of each client socket; here the kernel grows it as needed."),
     broker("socket.send.buffer.bytes", Int, "102400")
         .bytes()
-        .honoured("Send buffer of each client socket (SO_SNDBUF); -1 leaves it to the kernel."),
+        .moot("Send buffer of each client socket; here the kernel grows it as needed."),
     broker("socket.request.max.bytes", Int, "104857600")
         .at_least(1)
         .bytes()

@@ -255,7 +255,6 @@ fn limits_of_the_network() {
             "127.0.0.1:5, ::1:6,foo:7",
         ),
         ("connections.max.idle.ms", "-1"),
-        ("socket.receive.buffer.bytes", "-1"),
     ])
     .unwrap()
     .network;
@@ -265,9 +264,6 @@ fn limits_of_the_network() {
     let overrides = overrides.map(|(host, count)| (host.to_owned(), count));
     assert_eq!(limits.connections_per_ip_overrides, overrides);
     assert_eq!(limits.idle_max, None);
-    assert_eq!(limits.receive_buffer_bytes, None);
-    assert_eq!(limits.send_buffer_bytes, Some(102_400));
-    assert_eq!(limits.listen_backlog, 50);
 
     let limits = resolve(&[]).unwrap().network;
     assert_eq!(limits.request_bytes_max, 100 << 20);

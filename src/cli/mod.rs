@@ -1,0 +1,39 @@
+//! The command line: one file per command, and what a start needs before there are shards.
+//!
+//! All of it is set-up code: it runs on the main thread before any executor, and may block.
+
+mod addresses;
+pub mod config;
+mod folder;
+mod host;
+pub mod logging;
+pub mod start;
+
+#[cfg(test)]
+mod tests;
+
+use clap::{Parser, Subcommand};
+
+pub use addresses::{AddressError, BoundListener};
+pub use folder::{DataFolder, FolderError};
+pub use host::HostError;
+
+/// A durable streaming broker that speaks the Kafka protocol.
+#[derive(Debug, Parser)]
+#[command(
+    name = "corelog",
+    version,
+    about,
+    after_help = "`corelog start` is enough to begin: it listens on localhost:9092 and keeps its \
+                  data in ./corelog-data."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Start(start::StartArgs),
+    Config(config::ConfigArgs),
+}

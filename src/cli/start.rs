@@ -1,0 +1,208 @@
+//! `corelog start`: everything that comes before the shards.
+//!
+//! In this order, so that a start that fails leaves nothing behind: the configuration is read and
+//! checked, the host, the ports; then the data folder is made, locked and identified.
+
+use std::fmt::{self, Write};
+use std::io;
+use std::path::PathBuf;
+
+use clap::Args;
+use corelog_shards::runtime;
+
+use super::addresses::{self, AddressError, BoundListener};
+use super::folder::{DataFolder, FolderError};
+use super::host::{self, HostError};
+use crate::config::{BrokerConfig, ConfigError, Endpoint, Layers, LoadError, Overrides, load};
+
+/// Run the broker
+#[derive(Debug, Default, Args)]
+pub struct StartArgs {
+    /// Configuration in Apache Kafka's format; without it, localhost:9092 and ./corelog-data
+    #[arg(value_name = "server.properties")]
+    pub file: Option<PathBuf>,
+
+    /// Set one property, before what the file says; may be repeated
+    #[arg(long = "override", value_name = "NAME=VALUE")]
+    pub overrides: Vec<String>,
+
+    /// Cores to run on [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub cores: Option<u16>,
+
+    /// Id of the cluster: given to an empty folder, checked against another [default: random]
+    #[arg(long, value_name = "ID")]
+    pub cluster_id: Option<String>,
+
+    /// What to log, for example `debug` or `warn,corelog::api=trace` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+/// A broker that is ready to be run.
+#[derive(Debug)]
+pub struct Prepared {
+    pub config: BrokerConfig,
+    /// The layer of `server.properties` and overrides, for whatever resolves again.
+    pub file: Overrides,
+    /// Locked until it is dropped.
+    pub folder: DataFolder,
+    /// One for each shard.
+    pub cores: Vec<usize>,
+    pub listeners: Vec<BoundListener>,
+    /// What clients are told.
+    pub advertised: Vec<Endpoint>,
+}
+
+/// Why the broker doesn't start.
+#[derive(Debug)]
+pub enum StartError {
+    File {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Load {
+        path: Option<PathBuf>,
+        error: LoadError,
+    },
+    Config(ConfigError),
+    Runtime(runtime::StartError),
+    Cores(io::Error),
+    Host(HostError),
+    Address(AddressError),
+    Folder(FolderError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::File { path, source } => {
+                write!(f, "can't read {}: {source}", path.display())
+            }
+            StartError::Load {
+                path: Some(path),
+                error,
+            } => write!(f, "{}: {error}", path.display()),
+            StartError::Load { path: None, error } => write!(f, "{error}"),
+            StartError::Config(error) => write!(f, "{error}"),
+            StartError::Runtime(error) => write!(f, "{error}"),
+            StartError::Cores(error) => write!(f, "can't tell the cores of this machine: {error}"),
+            StartError::Host(error) => write!(f, "{error}"),
+            StartError::Address(error) => write!(f, "{error}"),
+            StartError::Folder(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Does all that comes before the shards, and logs what should be known about it.
+pub fn prepare(args: &StartArgs) -> Result<Prepared, StartError> {
+    let (file, config) = configuration(args)?;
+    runtime::check_io_uring().map_err(StartError::Runtime)?;
+    if let Some(warning) = host::raise_limits() {
+        tracing::warn!("{warning}");
+    }
+    let cores = choose_cores(config.node.cores)?;
+    let bound = &config.listeners.bound;
+    let listeners = addresses::bind_addresses(bound).map_err(StartError::Address)?;
+    let advertised = addresses::advertise(&config.listeners.advertised, &listeners);
+
+    let storage = &config.storage;
+    let cluster_id = args.cluster_id.as_deref();
+    let folder = DataFolder::open(&storage.log_dir, config.node.node_id, cluster_id)
+        .map_err(StartError::Folder)?;
+    host::check_direct_io(&folder.path).map_err(StartError::Host)?;
+    host::check_room(&folder.path, cores.len(), storage.journal_bytes_per_shard)
+        .map_err(StartError::Host)?;
+    Ok(Prepared {
+        config,
+        file,
+        folder,
+        cores,
+        listeners,
+        advertised,
+    })
+}
+
+fn configuration(args: &StartArgs) -> Result<(Overrides, BrokerConfig), StartError> {
+    let bytes = match &args.file {
+        None => Vec::new(),
+        Some(path) => std::fs::read(path).map_err(|source| StartError::File {
+            path: path.clone(),
+            source,
+        })?,
+    };
+    let mut overrides = args.overrides.clone();
+    overrides.extend(args.cores.map(|cores| format!("corelog.cores={cores}")));
+    let loaded = load(&bytes, &overrides).map_err(|error| StartError::Load {
+        path: args.file.clone(),
+        error,
+    })?;
+    for warning in loaded.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let layers = Layers::of_file(&loaded.settings);
+    let config = BrokerConfig::resolve(layers).map_err(StartError::Config)?;
+    Ok((loaded.settings, config))
+}
+
+/// The first cores that this process may use. More shards than cores share them, which is only of
+/// use for tests.
+fn choose_cores(wanted: Option<usize>) -> Result<Vec<usize>, StartError> {
+    let allowed = runtime::cores().map_err(StartError::Cores)?;
+    let wanted = wanted.unwrap_or(allowed.len());
+    if wanted > allowed.len() {
+        let allowed = allowed.len();
+        tracing::warn!("{wanted} shards share {allowed} cores: start with --cores {allowed}");
+    }
+    Ok(allowed.into_iter().cycle().take(wanted).collect())
+}
+
+impl Prepared {
+    /// What a person should see once the broker is up.
+    pub fn banner(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String can't fail.
+        let _ = self.write_banner(&mut text);
+        text
+    }
+
+    fn write_banner(&self, out: &mut String) -> fmt::Result {
+        let node = self.config.node.node_id;
+        let shards = self.cores.len();
+        writeln!(
+            out,
+            "Corelog {}: node {node} of cluster {}, {shards} shard{}",
+            env!("CARGO_PKG_VERSION"),
+            self.folder.cluster_id,
+            if shards == 1 { "" } else { "s" }
+        )?;
+        let new = if self.folder.is_new { " (new)" } else { "" };
+        writeln!(out, "  data      {}{new}", self.folder.path.display())?;
+        for listener in &self.listeners {
+            let addresses = listener.addresses.iter().map(ToString::to_string);
+            let addresses: Vec<String> = addresses.collect();
+            writeln!(
+                out,
+                "  listening {} {}",
+                listener.name,
+                addresses.join(", ")
+            )?;
+        }
+        let told = self.advertised.iter().map(ToString::to_string);
+        let told: Vec<String> = told.collect();
+        writeln!(out, "  clients are told {}", told.join(", "))?;
+        let mut all = self.listeners.iter().flat_map(|l| &l.addresses);
+        if all.all(|address| address.ip().is_loopback()) {
+            let port = self.listeners[0].addresses[0].port();
+            writeln!(
+                out,
+                "  Only this machine can connect. To open it to the network:\n    corelog start \
+                 --override listeners=PLAINTEXT://:{port} --override \
+                 advertised.listeners=PLAINTEXT://THIS_HOST:{port}"
+            )?;
+        }
+        Ok(())
+    }
+}

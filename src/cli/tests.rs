@@ -1,0 +1,403 @@
+//! The start, up to where the shards would begin; in folders and on ports of its own.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, TcpListener};
+use std::path::Path;
+
+use clap::Parser;
+use corelog_shards::log::uuid_text;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use tempfile::TempDir;
+
+use super::config::{self, ConfigArgs, ConfigCommandError};
+use super::folder::{DataFolder, FolderError};
+use super::start::{Prepared, StartArgs, StartError, prepare};
+use super::{AddressError, Cli, Command, HostError, addresses, host};
+use crate::config::Endpoint;
+
+fn temp() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Arguments of a start in `folder`, on a free port, with small journals.
+fn args(folder: &Path, overrides: &[&str]) -> StartArgs {
+    let mut all = vec![
+        format!("log.dirs={}", folder.join("data").display()),
+        "listeners=PLAINTEXT://localhost:0".to_owned(),
+        "corelog.journal.bytes=67108864".to_owned(),
+    ];
+    all.extend(overrides.iter().map(|&text| text.to_owned()));
+    StartArgs {
+        overrides: all,
+        ..StartArgs::default()
+    }
+}
+
+fn start(folder: &Path, overrides: &[&str]) -> Result<Prepared, StartError> {
+    prepare(&args(folder, overrides))
+}
+
+fn meta(folder: &Path) -> String {
+    fs::read_to_string(folder.join("data/meta.properties")).unwrap()
+}
+
+#[test]
+fn a_first_start_makes_the_folder_and_says_where_it_listens() {
+    let folder = temp();
+    let prepared = start(folder.path(), &[]).unwrap();
+    assert!(prepared.folder.is_new);
+    assert!(!prepared.cores.is_empty());
+
+    let [listener] = prepared.listeners.as_slice() else {
+        panic!("{:?}", prepared.listeners);
+    };
+    let port = listener.addresses[0].port();
+    assert_ne!(port, 0);
+    assert!(
+        listener
+            .addresses
+            .iter()
+            .all(|a| a.ip().is_loopback() && a.port() == port)
+    );
+    assert_eq!(
+        prepared.advertised[0].to_string(),
+        format!("PLAINTEXT://localhost:{port}")
+    );
+
+    let text = meta(folder.path());
+    let directory = uuid_text::format(prepared.folder.directory_id);
+    let cluster = &prepared.folder.cluster_id;
+    assert_eq!(
+        text,
+        format!("#\nnode.id=1\ndirectory.id={directory}\nversion=1\ncluster.id={cluster}\n")
+    );
+    assert_eq!(cluster.len(), 22);
+
+    let banner = prepared.banner();
+    assert!(
+        banner.contains(&format!("node 1 of cluster {cluster}")),
+        "{banner}"
+    );
+    assert!(banner.contains(&format!("127.0.0.1:{port}")), "{banner}");
+    assert!(
+        banner.contains(&format!("--override listeners=PLAINTEXT://:{port}")),
+        "{banner}"
+    );
+}
+
+#[test]
+fn a_second_start_finds_the_same_identity() {
+    let folder = temp();
+    let first = start(folder.path(), &[]).unwrap();
+    let ids = (first.folder.cluster_id.clone(), first.folder.directory_id);
+    drop(first);
+    let second = start(folder.path(), &[]).unwrap();
+    assert!(!second.folder.is_new);
+    assert_eq!(
+        (second.folder.cluster_id.clone(), second.folder.directory_id),
+        ids
+    );
+}
+
+#[test]
+fn a_second_process_is_kept_off_the_folder() {
+    let folder = temp();
+    let first = start(folder.path(), &[]).unwrap();
+    let refused = start(folder.path(), &[]).unwrap_err();
+    assert!(
+        matches!(refused, StartError::Folder(FolderError::Locked(_))),
+        "{refused}"
+    );
+    assert!(
+        refused
+            .to_string()
+            .contains("another process uses the data folder"),
+        "{refused}"
+    );
+    drop(first);
+    start(folder.path(), &[]).unwrap();
+}
+
+#[test]
+fn the_lock_of_an_apache_kafka_counts_as_well() {
+    // Java's FileChannel.lock takes a POSIX lock, which excludes ours even within one process.
+    let folder = temp();
+    let file = File::create(folder.path().join(".lock")).unwrap();
+    let whole_file = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(&file, FcntlArg::F_SETLK(&whole_file)).unwrap();
+    let refused = DataFolder::open(folder.path(), 1, None).unwrap_err();
+    assert!(matches!(refused, FolderError::Locked(_)), "{refused}");
+    drop(file);
+    DataFolder::open(folder.path(), 1, None).unwrap();
+}
+
+#[test]
+fn a_folder_of_another_node_or_cluster_is_refused() {
+    let folder = temp();
+    let first = start(folder.path(), &["node.id=7"]).unwrap();
+    let cluster = first.folder.cluster_id.clone();
+    drop(first);
+    let refused = start(folder.path(), &["node.id=8"])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.starts_with("Stored node id 7 doesn't match node.id=8 in "),
+        "{refused}"
+    );
+
+    let mut other = args(folder.path(), &["node.id=7"]);
+    other.cluster_id = Some("AAAAvq5RoCT_tSx4LqFJgg".to_owned());
+    let refused = prepare(&other).unwrap_err().to_string();
+    let end = format!("Expected AAAAvq5RoCT_tSx4LqFJgg, but read {cluster}");
+    assert!(
+        refused.starts_with("Invalid cluster.id in: ") && refused.ends_with(&end),
+        "{refused}"
+    );
+    other.cluster_id = Some(cluster);
+    prepare(&other).unwrap();
+}
+
+#[test]
+fn an_empty_folder_may_be_given_a_cluster_id() {
+    let folder = temp();
+    let mut args = args(folder.path(), &[]);
+    args.cluster_id = Some("GAUsQvq5RoCT_tSx4LqFJg".to_owned());
+    assert_eq!(
+        prepare(&args).unwrap().folder.cluster_id,
+        "GAUsQvq5RoCT_tSx4LqFJg"
+    );
+    assert!(meta(folder.path()).contains("cluster.id=GAUsQvq5RoCT_tSx4LqFJg\n"));
+}
+
+#[test]
+fn meta_properties_of_apache_kafka_are_understood() {
+    let folder = temp();
+    let write = |text: &str| fs::write(folder.path().join("meta.properties"), text).unwrap();
+    let open = || DataFolder::open(folder.path(), 1, None);
+    write(
+        "#\n#Sat Nov 21 11:16:48 UTC 2026\nnode.id=1\ndirectory.id=kiuJ4c5ASnW-dblTQUC0zA\n\
+         version=1\ncluster.id=GAUsQvq5RoCT_tSx4LqFJg\n",
+    );
+    let opened = open().unwrap();
+    assert_eq!(opened.cluster_id, "GAUsQvq5RoCT_tSx4LqFJg");
+    assert_eq!(
+        uuid_text::format(opened.directory_id),
+        "kiuJ4c5ASnW-dblTQUC0zA"
+    );
+    assert!(!opened.is_new);
+    drop(opened);
+
+    // Before Apache Kafka 3.7 folders had no id: they get one.
+    write("version=1\nnode.id=1\ncluster.id=x\n");
+    let given = open().unwrap().directory_id;
+    assert_eq!(open().unwrap().directory_id, given);
+
+    let refused = [
+        (
+            "version=7\nnode.id=1\ncluster.id=x",
+            "Unknown meta.properties version number 7",
+        ),
+        ("node.id=1\ncluster.id=x", "Failed to find version"),
+        ("version=1\ncluster.id=x", "Failed to find node.id"),
+        ("version=1\nnode.id=1", "Failed to find cluster.id"),
+        (
+            "version=1\nnode.id=one\ncluster.id=x",
+            "node.id=one is not valid",
+        ),
+        (
+            "version=1\nnode.id=1\ncluster.id=x\ndirectory.id=y",
+            "directory.id=y is not valid",
+        ),
+    ];
+    for (text, why) in refused {
+        write(text);
+        let error = open().unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_with_data_and_no_meta_properties_is_refused() {
+    let folder = temp();
+    fs::create_dir(folder.path().join("lost+found")).unwrap();
+    fs::write(folder.path().join("meta.properties.tmp"), "half").unwrap();
+    drop(DataFolder::open(folder.path(), 1, None).unwrap());
+    fs::remove_file(folder.path().join("meta.properties")).unwrap();
+    fs::create_dir(folder.path().join("topic-0")).unwrap();
+    let refused = DataFolder::open(folder.path(), 1, None).unwrap_err();
+    assert!(matches!(refused, FolderError::NoMeta(_)), "{refused}");
+    // Nor was anything written.
+    assert!(!folder.path().join("meta.properties").exists());
+}
+
+#[test]
+fn a_port_in_use_is_refused_before_a_folder_is_made() {
+    let folder = temp();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let listeners = format!("listeners=PLAINTEXT://127.0.0.1:{port}");
+    let refused = start(folder.path(), &[&listeners]).unwrap_err();
+    assert!(
+        matches!(refused, StartError::Address(AddressError::InUse { .. })),
+        "{refused}"
+    );
+    assert!(
+        refused.to_string().contains("is in use by another process"),
+        "{refused}"
+    );
+    assert!(!folder.path().join("data").exists());
+    // Every interface is that one as well.
+    let listeners = format!("listeners=PLAINTEXT://:{port}");
+    let refused = start(folder.path(), &[&listeners]).unwrap_err();
+    assert!(
+        matches!(refused, StartError::Address(AddressError::InUse { .. })),
+        "{refused}"
+    );
+    drop(taken);
+    start(folder.path(), &[&listeners]).unwrap();
+}
+
+#[test]
+fn hosts_and_addresses() {
+    let endpoint = |host: &str, port| Endpoint {
+        listener: "PLAINTEXT".to_owned(),
+        host: host.to_owned(),
+        port,
+    };
+    let bind = |host: &str| addresses::bind_addresses(&[endpoint(host, 0)]);
+    let all = bind("").unwrap();
+    assert!(all[0].addresses[0].ip().is_unspecified());
+    let told = addresses::advertise(&[endpoint("", 0)], &all);
+    assert!(!told[0].host.is_empty());
+    assert_eq!(told[0].port, all[0].addresses[0].port());
+
+    let local = bind("localhost").unwrap();
+    let v4: IpAddr = "127.0.0.1".parse().unwrap();
+    assert!(local[0].addresses.iter().any(|address| address.ip() == v4));
+
+    let foreign = bind("192.0.2.1").unwrap_err();
+    assert!(matches!(foreign, AddressError::NotHere { .. }), "{foreign}");
+    let unknown = bind("no.such.host.invalid").unwrap_err();
+    assert!(
+        matches!(unknown, AddressError::Unresolved { .. }),
+        "{unknown}"
+    );
+
+    let two = [endpoint("127.0.0.1", 0), endpoint("127.0.0.1", 0)];
+    let two = addresses::bind_addresses(&two).unwrap();
+    assert_ne!(two[0].addresses, two[1].addresses);
+}
+
+#[test]
+fn too_little_room_for_the_journals_is_refused() {
+    let folder = temp();
+    host::check_room(folder.path(), 2, 1 << 20).unwrap();
+    let refused = host::check_room(folder.path(), 2, 1 << 60).unwrap_err();
+    assert!(
+        matches!(refused, HostError::TooLittleRoom { .. }),
+        "{refused}"
+    );
+    assert!(
+        refused
+            .to_string()
+            .contains("set a smaller corelog.journal.bytes"),
+        "{refused}"
+    );
+    // What the journals take already is theirs.
+    fs::create_dir(folder.path().join("journal")).unwrap();
+    let file = File::create(folder.path().join("journal/0000-0000.journal")).unwrap();
+    file.set_len(1 << 41).unwrap();
+    host::check_room(folder.path(), 2, 1 << 40).unwrap();
+}
+
+#[test]
+fn direct_io_is_probed_and_nothing_left_behind() {
+    let folder = temp();
+    host::check_direct_io(folder.path()).unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    // What a file system without it would answer; /proc has none.
+    let refused = host::check_direct_io(Path::new("/proc")).unwrap_err();
+    assert!(matches!(refused, HostError::NoDirectIo { .. }), "{refused}");
+}
+
+#[test]
+fn limits_are_raised_to_what_is_allowed() {
+    use nix::sys::resource::{Resource, getrlimit};
+    let hard = getrlimit(Resource::RLIMIT_NOFILE).unwrap().1;
+    let warning = host::raise_limits();
+    assert_eq!(warning.is_some(), hard < 1024);
+    assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap().0, hard);
+}
+
+#[test]
+fn a_file_that_is_wrong_is_named() {
+    let folder = temp();
+    let path = folder.path().join("server.properties");
+    let with_file = || {
+        let mut args = args(folder.path(), &[]);
+        args.file = Some(path.clone());
+        prepare(&args).map(drop).map_err(|error| error.to_string())
+    };
+    let missing = with_file().unwrap_err();
+    assert!(missing.starts_with("can't read ") && missing.contains("server.properties"));
+    fs::write(&path, "num.partitions=0\n").unwrap();
+    let refused = with_file().unwrap_err();
+    assert!(
+        refused.ends_with("Value must be at least 1 (valid: [1,...])"),
+        "{refused}"
+    );
+    assert!(refused.starts_with(path.to_str().unwrap()), "{refused}");
+    fs::write(&path, "num.partitions=5\n").unwrap();
+    with_file().unwrap();
+}
+
+#[test]
+fn the_command_line() {
+    let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+    let Command::Start(args) =
+        parse("corelog start my.properties --override a=1 --override b=2=3 --cores 2 --log debug")
+            .unwrap()
+            .command
+    else {
+        panic!("another command");
+    };
+    assert_eq!(args.file.as_deref(), Some(Path::new("my.properties")));
+    assert_eq!(args.overrides, ["a=1", "b=2=3"]);
+    assert_eq!((args.cores, args.log.as_deref()), (Some(2), Some("debug")));
+    assert!(parse("corelog start --cores 0").is_err());
+    assert!(parse("corelog").is_err());
+    let mut args = self::args(temp().path(), &[]);
+    args.cores = Some(1);
+    let folder = temp();
+    args.overrides[0] = format!("log.dirs={}", folder.path().display());
+    assert_eq!(prepare(&args).unwrap().cores.len(), 1);
+}
+
+#[test]
+fn the_reference_is_printed() {
+    let print = |names: &[&str]| {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        let mut out = Vec::new();
+        let outcome = config::run(&ConfigArgs { names }, &mut out);
+        outcome.map(|()| String::from_utf8(out).unwrap())
+    };
+    assert!(
+        print(&[])
+            .unwrap()
+            .starts_with("# Configuration of Corelog")
+    );
+    assert!(
+        print(&["retention.ms"])
+            .unwrap()
+            .contains("default `604800000`")
+    );
+    let refused = print(&["retention"]).unwrap_err();
+    assert!(matches!(refused, ConfigCommandError::Unknown(name) if name == "retention"));
+}

@@ -1,28 +1,247 @@
 //! The broker as a shard's request handlers see it: one instance on each shard, no locks.
+//!
+//! What others change arrives as a message and is swapped in whole: the image of the metadata and
+//! what is resolved from it. Handlers take a copy of the handle ([`Broker::image`]) and may hold it
+//! as long as they like.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
 
-use crate::api::api_versions::FeatureLevels;
+use corelog_shards::log::config::LogConfig;
+use corelog_shards::route::PartitionKey;
+use corelog_shards::shard::Shard;
+use rustc_hash::FxHashMap;
+use uuid::Uuid;
 
-/// What handlers may use. Lives on one shard; what others change arrives as a message and is
-/// swapped in whole.
+use crate::cluster::controller::{Context, Decision};
+use crate::cluster::driver::{ControlFailure, Driver};
+use crate::cluster::image::{ConfigResource, Delta, Image, Topic};
+use crate::config::{BrokerConfig, Endpoint, Layers, Overrides, TopicSettings};
+
+/// What does not change while the process lives. The same on all shards.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub cluster_id: String,
+    /// Of the data folder.
+    pub directory_id: Uuid,
+    /// `server.properties` and the command line.
+    pub file: Overrides,
+    /// What clients are told, by listener.
+    pub advertised: Vec<Endpoint>,
+}
+
+/// What handlers may use. Lives on one shard.
 pub struct Broker {
-    features: RefCell<FeatureLevels>,
+    pub shard: Shard,
+    pub node: Node,
+    image: RefCell<Rc<Image>>,
+    config: RefCell<Rc<BrokerConfig>>,
+    /// Resolved settings of topics, filled as they are asked for, emptied when settings change.
+    settings: RefCell<FxHashMap<Uuid, Rc<TopicSettings>>>,
+    /// On shard 0.
+    controller: OnceCell<Rc<Driver>>,
 }
 
 impl Broker {
-    pub fn new(features: FeatureLevels) -> Self {
-        Self {
-            features: RefCell::new(features),
+    pub fn new(shard: Shard, node: Node, config: BrokerConfig) -> Rc<Self> {
+        let image = Image::empty(node.cluster_id.as_str());
+        Rc::new(Self {
+            shard,
+            node,
+            image: RefCell::new(Rc::new(image)),
+            config: RefCell::new(Rc::new(config)),
+            settings: RefCell::default(),
+            controller: OnceCell::new(),
+        })
+    }
+
+    /// The broker of the shard that a job runs on.
+    pub fn of(shard: &Shard) -> Rc<Self> {
+        shard.resident()
+    }
+
+    pub fn node_id(&self) -> i32 {
+        self.config.borrow().node.node_id
+    }
+
+    /// The metadata as this shard knows it.
+    pub fn image(&self) -> Rc<Image> {
+        self.image.borrow().clone()
+    }
+
+    /// The broker's settings as they are now.
+    pub fn config(&self) -> Rc<BrokerConfig> {
+        self.config.borrow().clone()
+    }
+
+    /// Puts the controller on this shard.
+    pub fn set_controller(&self, driver: Rc<Driver>) {
+        let set = self.controller.set(driver);
+        assert!(set.is_ok(), "one controller");
+    }
+
+    pub(crate) fn controller(&self) -> Rc<Driver> {
+        self.controller.get().expect("the controller is on shard 0").clone()
+    }
+
+    /// Has the controller decide, wherever it is. Returns its reply once the records are committed
+    /// and every shard knows of them.
+    pub async fn control<R: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&mut Context<'_>) -> Decision<R> + Send + 'static,
+    ) -> Result<R, ControlFailure> {
+        self.shard
+            .run_on(0, |shard| async move { Broker::of(&shard).controller().submit(decide).await })
+            .await
+    }
+
+    /// The settings of a topic, resolved over all layers.
+    pub fn topic_settings(&self, topic: &Topic) -> Rc<TopicSettings> {
+        if let Some(known) = self.settings.borrow().get(&topic.id) {
+            return known.clone();
+        }
+        let image = self.image();
+        let resolved = Rc::new(self.resolve(&image, topic));
+        self.settings.borrow_mut().insert(topic.id, resolved.clone());
+        resolved
+    }
+
+    fn resolve(&self, image: &Image, topic: &Topic) -> TopicSettings {
+        let nothing = Overrides::new();
+        let own = image.properties(&ConfigResource::topic(&*topic.name)).unwrap_or(&nothing);
+        TopicSettings::resolve(self.layers(image, &nothing), own)
+    }
+
+    /// The layers of settings above topics.
+    pub fn layers<'a>(&'a self, image: &'a Image, nothing: &'a Overrides) -> Layers<'a> {
+        let of = |resource| image.properties(&resource).unwrap_or(nothing);
+        Layers {
+            broker: of(ConfigResource::broker(self.node_id())),
+            cluster: of(ConfigResource::cluster_default()),
+            file: &self.node.file,
         }
     }
 
-    pub fn features(&self) -> Ref<'_, FeatureLevels> {
-        self.features.borrow()
+    /// Takes over the whole metadata, at the start: opens this shard's partitions and drops those
+    /// that recovery found and nobody knows.
+    pub async fn install(&self, image: Image) {
+        *self.image.borrow_mut() = Rc::new(image);
+        self.resolve_config();
+        let image = self.image();
+        let mut slice = self.shard.io().slice();
+        for topic in image.topics.iter() {
+            self.open_partitions(topic, topic.partitions.keys().copied()).await;
+            if slice.is_over(self.shard.io()) {
+                self.shard.io().yield_now().await;
+                slice = self.shard.io().slice();
+            }
+        }
+        for key in self.shard.partitions() {
+            let is_known = image.topics.get(key.topic).is_some_and(|topic| topic.partition(key.partition).is_some());
+            if !is_known && key.topic != crate::cluster::METADATA_TOPIC {
+                self.shard.drop_partition(&key).await;
+            }
+        }
     }
 
-    /// The cluster has agreed on other levels.
-    pub fn set_features(&self, features: FeatureLevels) {
-        self.features.replace(features);
+    /// Takes over a change of the metadata, and has its partitions follow.
+    pub async fn apply(&self, delta: &Delta) {
+        Rc::make_mut(&mut self.image.borrow_mut()).apply(delta);
+        for topic in delta.deleted_topics() {
+            self.settings.borrow_mut().remove(&topic.id);
+            for partition in topic.partitions.keys() {
+                let key = PartitionKey {
+                    topic: topic.id,
+                    partition: *partition,
+                };
+                if self.shard.owner(&key) == self.shard.id() {
+                    self.shard.drop_partition(&key).await;
+                }
+            }
+        }
+        for change in delta.topics.values() {
+            if let Some(topic) = &change.after {
+                let changed = change.changed_partitions().map(|(id, _)| id);
+                self.open_partitions(topic, changed).await;
+            }
+        }
+        if !delta.configs.is_empty() {
+            self.resolve_config();
+            self.settings.borrow_mut().clear();
+            self.hand_out_settings(delta);
+        }
+    }
+
+    fn resolve_config(&self) {
+        let (image, nothing) = (self.image(), Overrides::new());
+        match BrokerConfig::resolve(self.layers(&image, &nothing)) {
+            Ok(config) => *self.config.borrow_mut() = Rc::new(config),
+            // The controller checks what it accepts; an older version may have accepted more.
+            Err(error) => tracing::warn!(%error, "stored settings cannot be used; the old ones stay"),
+        }
+    }
+
+    /// Gives partitions the settings that changed: those of their topic, or of all.
+    fn hand_out_settings(&self, delta: &Delta) {
+        let image = self.image();
+        let is_broad = delta.configs.keys().any(|resource| !matches!(resource.kind, crate::cluster::image::ResourceKind::Topic));
+        for topic in image.topics.iter() {
+            if !is_broad && !delta.configs.contains_key(&ConfigResource::topic(&*topic.name)) {
+                continue;
+            }
+            let config = log_config(&self.topic_settings(topic));
+            for partition in topic.partitions.keys() {
+                let key = PartitionKey {
+                    topic: topic.id,
+                    partition: *partition,
+                };
+                self.shard.set_config(&key, config.clone());
+            }
+        }
+    }
+
+    async fn open_partitions(&self, topic: &Topic, ids: impl Iterator<Item = i32>) {
+        let mut config = None;
+        for id in ids {
+            let key = PartitionKey {
+                topic: topic.id,
+                partition: id,
+            };
+            let Some(partition) = topic.partition(id) else { continue };
+            if self.shard.owner(&key) != self.shard.id() {
+                continue;
+            }
+            let config = config.get_or_insert_with(|| log_config(&self.topic_settings(topic))).clone();
+            let dir = corelog_shards::log::segment_name::partition_dir(&topic.name, id);
+            if let Err(error) = self.shard.open_partition(key, &dir, partition.leader_epoch, config).await {
+                tracing::error!(partition = dir, ?error, "cannot open a partition");
+            }
+        }
+    }
+}
+
+/// A topic's settings in the engine's terms.
+pub fn log_config(settings: &TopicSettings) -> LogConfig {
+    use corelog_shards::journal::Durability as Class;
+    use corelog_shards::log::batch::TimestampType as Time;
+
+    use crate::config::{Durability, TimestampType};
+    LogConfig {
+        segment_bytes: settings.segment_bytes,
+        segment_ms: settings.segment_ms,
+        segment_index_bytes: settings.segment_index_bytes,
+        index_interval_bytes: settings.index_interval_bytes,
+        retention_ms: settings.retention_ms,
+        retention_bytes: settings.retention_bytes,
+        cleanup_delete: settings.cleanup_delete,
+        timestamp_type: match settings.timestamp_type {
+            TimestampType::CreateTime => Time::CreateTime,
+            TimestampType::LogAppendTime => Time::LogAppendTime,
+        },
+        durability: match settings.durability {
+            Durability::Sync => Class::Sync,
+            Durability::Written => Class::Written,
+            Durability::Memory => Class::Memory,
+        },
     }
 }

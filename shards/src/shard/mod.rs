@@ -99,6 +99,8 @@ struct Inner {
     handed_over: Cell<usize>,
     all_handed_over: Notify,
     on_failure: OnceCell<Box<dyn Fn()>>,
+    /// What lives on this shard above the engine, for jobs that other shards send.
+    resident: OnceCell<Rc<dyn Any>>,
 }
 
 impl Shard {
@@ -131,6 +133,18 @@ impl Shard {
     pub fn on_failure(&self, then: impl Fn() + 'static) {
         let set = self.0.on_failure.set(Box::new(then));
         assert!(set.is_ok(), "one observer of failure");
+    }
+
+    /// Lets jobs that run on this shard find what lives here above the engine.
+    pub fn set_resident(&self, resident: Rc<dyn Any>) {
+        let set = self.0.resident.set(resident);
+        assert!(set.is_ok(), "one resident of a shard");
+    }
+
+    /// What [`Shard::set_resident`] was given.
+    pub fn resident<T: 'static>(&self) -> Rc<T> {
+        let resident = self.0.resident.get().expect("jobs come after the residents").clone();
+        resident.downcast().unwrap_or_else(|_| panic!("another resident than was asked for"))
     }
 
     fn partition(&self, key: &PartitionKey) -> Option<Rc<Partition>> {

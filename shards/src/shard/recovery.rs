@@ -162,6 +162,7 @@ pub async fn open(
         handed_over: Cell::new(0),
         all_handed_over: Notify::new(),
         on_failure: OnceCell::new(),
+        resident: OnceCell::new(),
     }));
     for (from, lane) in lanes {
         io.spawn("pump", shard.clone().pump(from, lane));

@@ -1,0 +1,202 @@
+//! The driver of the controller: appends what it decides, replays it, publishes it, releases replies.
+//!
+//! Lives on shard 0, beside the metadata log, an ordinary partition of the engine. One decision at a
+//! time: each is taken from the image that the one before has led to. A crash between append and
+//! reply loses only the reply. With one node, committed means synced; a quorum will put its agreement
+//! between append and replay.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use bytes::Bytes;
+use corelog_shards::partition::Turn;
+use corelog_shards::route::PartitionKey;
+use corelog_shards::shard::Shard;
+use corelog_shards::shard::message::{Append, ReadError, ReadSpec};
+
+use super::METADATA_TOPIC;
+use super::controller::{Context, Decision, NodeStart, Policy, start_node};
+use super::features::first_unsupported;
+use super::image::{Image, Replayer};
+use super::log_codec::{self, BatchPlace, LogError, encode_batch, encode_leader_change};
+use crate::broker::Broker;
+use crate::config::Overrides;
+
+/// Bytes of the metadata log read together at the start.
+const READ_BYTES: usize = 1 << 20;
+
+/// The metadata log.
+pub const METADATA_LOG: PartitionKey = PartitionKey {
+    topic: METADATA_TOPIC,
+    partition: 0,
+};
+
+/// Why the controller did not carry out a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlFailure {
+    /// The metadata log cannot be written.
+    Storage,
+}
+
+/// Why the controller does not start.
+#[derive(Debug)]
+pub enum DriverError {
+    Read(ReadError),
+    Log(LogError),
+    /// The log was written by a version that knows more.
+    Unsupported { feature: String, level: i16 },
+    Append(ControlFailure),
+}
+
+impl fmt::Display for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => write!(f, "the metadata log cannot be read: {error:?}"),
+            Self::Log(error) => write!(f, "the metadata log is damaged: {error:?}"),
+            Self::Unsupported { feature, level } => {
+                write!(f, "the folder needs {feature} at level {level}, which this version does not have")
+            }
+            Self::Append(_) => f.write_str("the metadata log cannot be written"),
+        }
+    }
+}
+
+impl std::error::Error for DriverError {}
+
+/// The one controller.
+pub struct Driver {
+    shard: Shard,
+    policy: Policy,
+    file: Overrides,
+    replayer: RefCell<Replayer>,
+    epoch: i32,
+    turn: Turn,
+}
+
+impl Driver {
+    /// Reads the metadata log, begins a new epoch of it, and puts this node into service.
+    pub async fn start(
+        shard: Shard,
+        cluster_id: &str,
+        policy: Policy,
+        file: Overrides,
+        start: NodeStart,
+    ) -> Result<Self, DriverError> {
+        let replayer = read_log(&shard, Image::empty(cluster_id)).await?;
+        if let Some((feature, level)) = first_unsupported(replayer.image()) {
+            let feature = feature.to_owned();
+            return Err(DriverError::Unsupported { feature, level });
+        }
+        let epoch = replayer.image().last_epoch + 1;
+        let driver = Self {
+            shard,
+            policy,
+            file,
+            replayer: RefCell::new(replayer),
+            epoch,
+            turn: Turn::default(),
+        };
+        let node_id = driver.policy.node_id;
+        let leads = |place| encode_leader_change(node_id, &[node_id], place);
+        driver.commit(leads).await.map_err(DriverError::Append)?;
+        let decision = {
+            let replayer = driver.replayer.borrow();
+            let next_offset = replayer.image().last_offset + 1;
+            let open_transaction = replayer.open_transaction().is_some();
+            let decide = |context: &mut Context<'_>| start_node(context, &start, next_offset, open_transaction);
+            driver.decide(replayer.image(), decide)
+        };
+        driver.append(decision).await.map_err(DriverError::Append)?;
+        driver.replayer.borrow_mut().take_delta();
+        Ok(driver)
+    }
+
+    /// A copy of the metadata as it is now.
+    pub fn image(&self) -> Image {
+        self.replayer.borrow().image().clone()
+    }
+
+    /// Decides, commits, publishes to all shards, and returns the reply.
+    pub async fn submit<R>(&self, decide: impl FnOnce(&mut Context<'_>) -> Decision<R>) -> Result<R, ControlFailure> {
+        let turn = self.turn.take().await;
+        let decision = self.decide(self.replayer.borrow().image(), decide);
+        let reply = self.append(decision).await?;
+        self.publish().await;
+        drop(turn);
+        Ok(reply)
+    }
+
+    fn decide<R>(&self, image: &Image, decide: impl FnOnce(&mut Context<'_>) -> R) -> R {
+        let mut random_u64 = || self.shard.io().random_u64();
+        decide(&mut Context {
+            image,
+            policy: &self.policy,
+            file: &self.file,
+            random_u64: &mut random_u64,
+        })
+    }
+
+    async fn append<R>(&self, decision: Decision<R>) -> Result<R, ControlFailure> {
+        if !decision.records.is_empty() {
+            let version = self.replayer.borrow().image().metadata_version();
+            self.commit(|place| encode_batch(&decision.records, version, place)).await?;
+        }
+        Ok(decision.reply)
+    }
+
+    /// Appends one batch, waits until it is durable, and replays it.
+    async fn commit(&self, batch: impl FnOnce(BatchPlace) -> Vec<u8>) -> Result<(), ControlFailure> {
+        let place = BatchPlace {
+            base_offset: self.replayer.borrow().image().last_offset + 1,
+            leader_epoch: self.epoch,
+            timestamp_ms: self.shard.io().wall_ms(),
+        };
+        let batch = Bytes::from(batch(place));
+        let append = Append {
+            key: METADATA_LOG,
+            batch: batch.clone(),
+        };
+        let appended = self.shard.append(vec![append]).await.wait().await.pop().expect("one result for one batch");
+        let appended = appended.map_err(|error| {
+            tracing::error!(?error, "the metadata log cannot be written");
+            ControlFailure::Storage
+        })?;
+        assert_eq!(appended.base_offset, place.base_offset, "the controller alone writes its log");
+        log_codec::replay(&batch, &mut self.replayer.borrow_mut()).expect("the controller can replay what it wrote");
+        Ok(())
+    }
+
+    async fn publish(&self) {
+        let delta = self.replayer.borrow_mut().take_delta();
+        if delta.is_empty() {
+            return;
+        }
+        self.shard
+            .run_on_all(move |shard| async move { Broker::of(&shard).apply(&delta).await })
+            .await;
+    }
+}
+
+/// Replays the whole log.
+async fn read_log(shard: &Shard, image: Image) -> Result<Replayer, DriverError> {
+    let mut replayer = Replayer::new(image);
+    loop {
+        let spec = ReadSpec {
+            key: METADATA_LOG,
+            offset: replayer.image().last_offset + 1,
+            bytes_max: READ_BYTES,
+            at_least_one: true,
+            current_leader_epoch: None,
+            last_fetched_epoch: None,
+            committed: false,
+        };
+        let read = shard.read(&[spec]).await.pop().expect("one answer for one question");
+        let batches = read.map_err(DriverError::Read)?.batches.concat();
+        if batches.is_empty() {
+            replayer.take_delta();
+            return Ok(replayer);
+        }
+        log_codec::replay(&batches, &mut replayer).map_err(DriverError::Log)?;
+        shard.io().yield_now().await;
+    }
+}

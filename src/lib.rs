@@ -2,6 +2,8 @@
 
 pub mod config;
 
+pub mod net;
+
 pub mod protocol;
 
 pub mod api;

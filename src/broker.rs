@@ -6,9 +6,10 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use corelog_shards::log::config::LogConfig;
-use corelog_shards::route::PartitionKey;
+use corelog_shards::route::{METADATA_TOPIC, PartitionKey};
 use corelog_shards::shard::Shard;
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
@@ -17,6 +18,7 @@ use crate::cluster::controller::{Context, Decision};
 use crate::cluster::driver::{ControlFailure, Driver};
 use crate::cluster::image::{ConfigResource, Delta, Image, Topic};
 use crate::config::{BrokerConfig, Endpoint, Layers, Overrides, TopicSettings};
+use crate::net::Network;
 
 /// What does not change while the process lives. The same on all shards.
 #[derive(Clone, Debug)]
@@ -40,6 +42,7 @@ pub struct Broker {
     settings: RefCell<FxHashMap<Uuid, Rc<TopicSettings>>>,
     /// On shard 0.
     controller: OnceCell<Rc<Driver>>,
+    network: OnceCell<Network>,
 }
 
 impl Broker {
@@ -52,6 +55,7 @@ impl Broker {
             config: RefCell::new(Rc::new(config)),
             settings: RefCell::default(),
             controller: OnceCell::new(),
+            network: OnceCell::new(),
         })
     }
 
@@ -80,8 +84,24 @@ impl Broker {
         assert!(set.is_ok(), "one controller");
     }
 
+    /// The connections of this shard, from now on.
+    pub fn set_network(&self, network: Network) {
+        let set = self.network.set(network);
+        assert!(set.is_ok(), "one network of a shard");
+    }
+
+    /// Finishes what has begun and closes all connections of this shard.
+    pub async fn drain(&self, patience: Duration) {
+        if let Some(network) = self.network.get() {
+            network.drain(patience).await;
+        }
+    }
+
     pub(crate) fn controller(&self) -> Rc<Driver> {
-        self.controller.get().expect("the controller is on shard 0").clone()
+        self.controller
+            .get()
+            .expect("the controller is on shard 0")
+            .clone()
     }
 
     /// Has the controller decide, wherever it is. Returns its reply once the records are committed
@@ -91,7 +111,9 @@ impl Broker {
         decide: impl FnOnce(&mut Context<'_>) -> Decision<R> + Send + 'static,
     ) -> Result<R, ControlFailure> {
         self.shard
-            .run_on(0, |shard| async move { Broker::of(&shard).controller().submit(decide).await })
+            .run_on(0, |shard| async move {
+                Broker::of(&shard).controller().submit(decide).await
+            })
             .await
     }
 
@@ -102,13 +124,17 @@ impl Broker {
         }
         let image = self.image();
         let resolved = Rc::new(self.resolve(&image, topic));
-        self.settings.borrow_mut().insert(topic.id, resolved.clone());
+        self.settings
+            .borrow_mut()
+            .insert(topic.id, resolved.clone());
         resolved
     }
 
     fn resolve(&self, image: &Image, topic: &Topic) -> TopicSettings {
         let nothing = Overrides::new();
-        let own = image.properties(&ConfigResource::topic(&*topic.name)).unwrap_or(&nothing);
+        let own = image
+            .properties(&ConfigResource::topic(&*topic.name))
+            .unwrap_or(&nothing);
         TopicSettings::resolve(self.layers(image, &nothing), own)
     }
 
@@ -130,15 +156,19 @@ impl Broker {
         let image = self.image();
         let mut slice = self.shard.io().slice();
         for topic in image.topics.iter() {
-            self.open_partitions(topic, topic.partitions.keys().copied()).await;
+            self.open_partitions(topic, topic.partitions.keys().copied())
+                .await;
             if slice.is_over(self.shard.io()) {
                 self.shard.io().yield_now().await;
                 slice = self.shard.io().slice();
             }
         }
         for key in self.shard.partitions() {
-            let is_known = image.topics.get(key.topic).is_some_and(|topic| topic.partition(key.partition).is_some());
-            if !is_known && key.topic != crate::cluster::METADATA_TOPIC {
+            let is_known = image
+                .topics
+                .get(key.topic)
+                .is_some_and(|topic| topic.partition(key.partition).is_some());
+            if !is_known && key.topic != METADATA_TOPIC {
                 self.shard.drop_partition(&key).await;
             }
         }
@@ -177,16 +207,25 @@ impl Broker {
         match BrokerConfig::resolve(self.layers(&image, &nothing)) {
             Ok(config) => *self.config.borrow_mut() = Rc::new(config),
             // The controller checks what it accepts; an older version may have accepted more.
-            Err(error) => tracing::warn!(%error, "stored settings cannot be used; the old ones stay"),
+            Err(error) => {
+                tracing::warn!(%error, "stored settings cannot be used; the old ones stay")
+            }
         }
     }
 
     /// Gives partitions the settings that changed: those of their topic, or of all.
     fn hand_out_settings(&self, delta: &Delta) {
         let image = self.image();
-        let is_broad = delta.configs.keys().any(|resource| !matches!(resource.kind, crate::cluster::image::ResourceKind::Topic));
+        let is_broad = delta
+            .configs
+            .keys()
+            .any(|resource| !matches!(resource.kind, crate::cluster::image::ResourceKind::Topic));
         for topic in image.topics.iter() {
-            if !is_broad && !delta.configs.contains_key(&ConfigResource::topic(&*topic.name)) {
+            if !is_broad
+                && !delta
+                    .configs
+                    .contains_key(&ConfigResource::topic(&*topic.name))
+            {
                 continue;
             }
             let config = log_config(&self.topic_settings(topic));
@@ -207,13 +246,21 @@ impl Broker {
                 topic: topic.id,
                 partition: id,
             };
-            let Some(partition) = topic.partition(id) else { continue };
+            let Some(partition) = topic.partition(id) else {
+                continue;
+            };
             if self.shard.owner(&key) != self.shard.id() {
                 continue;
             }
-            let config = config.get_or_insert_with(|| log_config(&self.topic_settings(topic))).clone();
+            let config = config
+                .get_or_insert_with(|| log_config(&self.topic_settings(topic)))
+                .clone();
             let dir = corelog_shards::log::segment_name::partition_dir(&topic.name, id);
-            if let Err(error) = self.shard.open_partition(key, &dir, partition.leader_epoch, config).await {
+            if let Err(error) = self
+                .shard
+                .open_partition(key, &dir, partition.leader_epoch, config)
+                .await
+            {
                 tracing::error!(partition = dir, ?error, "cannot open a partition");
             }
         }
@@ -245,3 +292,6 @@ pub fn log_config(settings: &TopicSettings) -> LogConfig {
         },
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing;

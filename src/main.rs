@@ -4,6 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use corelog::cli::{Cli, Command, config, logging, start};
+use corelog::serve::serve;
+
+/// Decoders reserve what a request claims to hold before they see that it does not: reservations
+/// that are never touched must cost nothing.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
@@ -24,6 +30,5 @@ fn main() -> ExitCode {
 fn run_broker(args: &start::StartArgs) -> Result<(), String> {
     let _log = logging::start(args.log.as_deref()).map_err(|error| error.to_string())?;
     let prepared = start::prepare(args).map_err(|error| error.to_string())?;
-    print!("{}", prepared.banner());
-    Ok(())
+    serve(prepared).map_err(|error| error.to_string())
 }

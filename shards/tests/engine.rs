@@ -123,10 +123,7 @@ async fn fill(shard: &Shard, until: i64, value_bytes: usize) {
             if count <= 0 {
                 continue;
             }
-            let append = Append {
-                key: key(partition),
-                batch: batch(first, count, value_bytes),
-            };
+            let append = Append::own(key(partition), batch(first, count, value_bytes));
             pending.push_back((first, shard.append(vec![append]).await));
             next[partition as usize] += count;
         }
@@ -295,10 +292,7 @@ fn large_batches_and_deleted_records() {
 }
 
 async fn fill_one(shard: &Shard, partition: i32, first: i64) {
-    let append = Append {
-        key: key(partition),
-        batch: batch(first, 1, 100),
-    };
+    let append = Append::own(key(partition), batch(first, 1, 100));
     let results = shard.append(vec![append]).await.wait().await;
     assert!(results[0].is_ok());
 }

@@ -15,6 +15,8 @@ use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::{Api, Context, Request, TABLE};
+use crate::cluster::features::FEATURES;
+use crate::cluster::image::Image;
 use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
@@ -40,7 +42,30 @@ pub struct SupportedFeature {
     pub level_max: i16,
 }
 
+impl FeatureLevels {
+    fn of(image: &Image) -> Self {
+        let supported = FEATURES.iter().map(|feature| SupportedFeature {
+            name: feature.name,
+            level_min: feature.min_level,
+            level_max: feature.max_level,
+        });
+        let finalized = FEATURES.iter().filter_map(|feature| {
+            let level = image.features.get(feature.name)?;
+            Some((feature.name, *level))
+        });
+        Self {
+            supported: supported.collect(),
+            finalized: finalized.collect(),
+            epoch: image.last_offset,
+        }
+    }
+}
+
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+    answer(&request, || FeatureLevels::of(&context.broker.image()))
+}
+
+fn answer(request: &Request, levels: impl FnOnce() -> FeatureLevels) -> Result<Reply, Malformed> {
     let version = request.header.api_version;
     let own = TABLE
         .iter()
@@ -57,7 +82,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
     {
         failed(ResponseError::InvalidRequest)
     } else {
-        response(version, &context.broker.features())
+        response(version, &levels())
     };
     Ok(Reply::encode(&request.header, &response))
 }

@@ -1,9 +1,14 @@
 //! THE mapping from what layers below report to Kafka's error codes. Exhaustive: a new variant
 //! below does not compile until it has a code here.
 
+use corelog_shards::log::batch::RejectionKind;
+use corelog_shards::log::batch::recompress::RecompressError;
+use corelog_shards::log::producer::ProducerError;
+use corelog_shards::shard::message::{AppendError, ReadError};
 use kafka_protocol::error::ResponseError;
 
 use crate::cluster::controller::ControlErrorKind;
+use crate::cluster::driver::ControlFailure;
 
 /// The code of an outcome on the wire; 0 is success.
 pub fn code(outcome: Option<ResponseError>) -> i16 {
@@ -29,6 +34,61 @@ pub fn of_control(kind: ControlErrorKind) -> ResponseError {
         ControlErrorKind::PreferredLeaderNotAvailable => ResponseError::PreferredLeaderNotAvailable,
         ControlErrorKind::EligibleLeadersNotAvailable => ResponseError::EligibleLeadersNotAvailable,
         ControlErrorKind::UnknownServerError => ResponseError::UnknownServerError,
+    }
+}
+
+/// Why a batch was not appended.
+pub fn of_append(error: &AppendError) -> ResponseError {
+    match error {
+        AppendError::UnknownPartition => ResponseError::UnknownTopicOrPartition,
+        AppendError::Producer(ProducerError::InvalidEpoch { .. }) => {
+            ResponseError::InvalidProducerEpoch
+        }
+        AppendError::Producer(ProducerError::OutOfOrderSequence { .. }) => {
+            ResponseError::OutOfOrderSequenceNumber
+        }
+        AppendError::Producer(ProducerError::NotInTransaction) => ResponseError::InvalidTxnState,
+        AppendError::TooLarge { .. } => ResponseError::MessageTooLarge,
+        AppendError::StorageFull | AppendError::StorageFailed => ResponseError::KafkaStorageError,
+    }
+}
+
+/// Why nothing could be read.
+pub fn of_read(error: ReadError) -> ResponseError {
+    match error {
+        ReadError::UnknownPartition => ResponseError::UnknownTopicOrPartition,
+        ReadError::OffsetOutOfRange => ResponseError::OffsetOutOfRange,
+        ReadError::FencedLeaderEpoch => ResponseError::FencedLeaderEpoch,
+        ReadError::UnknownLeaderEpoch => ResponseError::UnknownLeaderEpoch,
+        ReadError::Corrupt | ReadError::Storage => ResponseError::KafkaStorageError,
+    }
+}
+
+/// Why a batch of a client was refused.
+pub fn of_rejection(kind: RejectionKind) -> ResponseError {
+    match kind {
+        RejectionKind::Corrupt => ResponseError::CorruptMessage,
+        RejectionKind::TooLarge => ResponseError::MessageTooLarge,
+        RejectionKind::InvalidRecord => ResponseError::InvalidRecord,
+        RejectionKind::InvalidTimestamp => ResponseError::InvalidTimestamp,
+        RejectionKind::UnknownCompression => ResponseError::UnsupportedCompressionType,
+        RejectionKind::Undecodable => ResponseError::UnknownServerError,
+    }
+}
+
+/// Why a batch could not be stored with the topic's codec.
+pub fn of_recompress(error: &RecompressError) -> ResponseError {
+    match error {
+        RecompressError::Codec(_) => ResponseError::UnknownServerError,
+        RecompressError::UnknownCompression { .. } => ResponseError::UnsupportedCompressionType,
+        RecompressError::TooLarge { .. } => ResponseError::MessageTooLarge,
+    }
+}
+
+/// Why a decision of the controller was not carried out.
+pub fn of_control_failure(failure: ControlFailure) -> ResponseError {
+    match failure {
+        ControlFailure::Storage => ResponseError::KafkaStorageError,
     }
 }
 

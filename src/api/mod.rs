@@ -9,6 +9,7 @@
 
 pub mod api_versions;
 pub mod errors;
+pub mod produce;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -88,9 +89,20 @@ pub struct Context {
 const DECODED: usize = 32;
 
 /// The APIs in the order of their keys.
-pub static TABLE: &[Api] = &[sequential(ApiKey::ApiVersions, 0, 4, |context, request| {
-    Box::pin(api_versions::handle(context, request))
-})];
+pub static TABLE: &[Api] = &[
+    Api {
+        key: ApiKey::Produce,
+        version_min: 0,
+        version_max: crate::protocol::produce::VERSION_MAX,
+        memory_factor: 1,
+        handler: Handler::Overlapping(|context, request| {
+            Box::pin(produce::begin(context, request))
+        }),
+    },
+    sequential(ApiKey::ApiVersions, 0, 4, |context, request| {
+        Box::pin(api_versions::handle(context, request))
+    }),
+];
 
 const fn sequential(
     key: ApiKey,

@@ -2,7 +2,7 @@
 //!
 //! All of it is set-up code: it runs on the main thread before any executor, and may block.
 
-mod addresses;
+pub mod addresses;
 pub mod config;
 mod folder;
 mod host;

@@ -10,11 +10,10 @@ use std::fmt;
 
 use bytes::Bytes;
 use corelog_shards::partition::Turn;
-use corelog_shards::route::PartitionKey;
+use corelog_shards::route::{METADATA_TOPIC, PartitionKey};
 use corelog_shards::shard::Shard;
 use corelog_shards::shard::message::{Append, ReadError, ReadSpec};
 
-use super::METADATA_TOPIC;
 use super::controller::{Context, Decision, NodeStart, Policy, start_node};
 use super::features::first_unsupported;
 use super::image::{Image, Replayer};
@@ -44,7 +43,10 @@ pub enum DriverError {
     Read(ReadError),
     Log(LogError),
     /// The log was written by a version that knows more.
-    Unsupported { feature: String, level: i16 },
+    Unsupported {
+        feature: String,
+        level: i16,
+    },
     Append(ControlFailure),
 }
 
@@ -54,7 +56,10 @@ impl fmt::Display for DriverError {
             Self::Read(error) => write!(f, "the metadata log cannot be read: {error:?}"),
             Self::Log(error) => write!(f, "the metadata log is damaged: {error:?}"),
             Self::Unsupported { feature, level } => {
-                write!(f, "the folder needs {feature} at level {level}, which this version does not have")
+                write!(
+                    f,
+                    "the folder needs {feature} at level {level}, which this version does not have"
+                )
             }
             Self::Append(_) => f.write_str("the metadata log cannot be written"),
         }
@@ -103,7 +108,9 @@ impl Driver {
             let replayer = driver.replayer.borrow();
             let next_offset = replayer.image().last_offset + 1;
             let open_transaction = replayer.open_transaction().is_some();
-            let decide = |context: &mut Context<'_>| start_node(context, &start, next_offset, open_transaction);
+            let decide = |context: &mut Context<'_>| {
+                start_node(context, &start, next_offset, open_transaction)
+            };
             driver.decide(replayer.image(), decide)
         };
         driver.append(decision).await.map_err(DriverError::Append)?;
@@ -117,7 +124,10 @@ impl Driver {
     }
 
     /// Decides, commits, publishes to all shards, and returns the reply.
-    pub async fn submit<R>(&self, decide: impl FnOnce(&mut Context<'_>) -> Decision<R>) -> Result<R, ControlFailure> {
+    pub async fn submit<R>(
+        &self,
+        decide: impl FnOnce(&mut Context<'_>) -> Decision<R>,
+    ) -> Result<R, ControlFailure> {
         let turn = self.turn.take().await;
         let decision = self.decide(self.replayer.borrow().image(), decide);
         let reply = self.append(decision).await?;
@@ -139,30 +149,42 @@ impl Driver {
     async fn append<R>(&self, decision: Decision<R>) -> Result<R, ControlFailure> {
         if !decision.records.is_empty() {
             let version = self.replayer.borrow().image().metadata_version();
-            self.commit(|place| encode_batch(&decision.records, version, place)).await?;
+            self.commit(|place| encode_batch(&decision.records, version, place))
+                .await?;
         }
         Ok(decision.reply)
     }
 
     /// Appends one batch, waits until it is durable, and replays it.
-    async fn commit(&self, batch: impl FnOnce(BatchPlace) -> Vec<u8>) -> Result<(), ControlFailure> {
+    async fn commit(
+        &self,
+        batch: impl FnOnce(BatchPlace) -> Vec<u8>,
+    ) -> Result<(), ControlFailure> {
         let place = BatchPlace {
             base_offset: self.replayer.borrow().image().last_offset + 1,
             leader_epoch: self.epoch,
             timestamp_ms: self.shard.io().wall_ms(),
         };
         let batch = Bytes::from(batch(place));
-        let append = Append {
-            key: METADATA_LOG,
-            batch: batch.clone(),
-        };
-        let appended = self.shard.append(vec![append]).await.wait().await.pop().expect("one result for one batch");
+        let append = Append::own(METADATA_LOG, batch.clone());
+        let appended = self
+            .shard
+            .append(vec![append])
+            .await
+            .wait()
+            .await
+            .pop()
+            .expect("one result for one batch");
         let appended = appended.map_err(|error| {
             tracing::error!(?error, "the metadata log cannot be written");
             ControlFailure::Storage
         })?;
-        assert_eq!(appended.base_offset, place.base_offset, "the controller alone writes its log");
-        log_codec::replay(&batch, &mut self.replayer.borrow_mut()).expect("the controller can replay what it wrote");
+        assert_eq!(
+            appended.base_offset, place.base_offset,
+            "the controller alone writes its log"
+        );
+        log_codec::replay(&batch, &mut self.replayer.borrow_mut())
+            .expect("the controller can replay what it wrote");
         Ok(())
     }
 
@@ -190,7 +212,11 @@ async fn read_log(shard: &Shard, image: Image) -> Result<Replayer, DriverError> 
             last_fetched_epoch: None,
             committed: false,
         };
-        let read = shard.read(&[spec]).await.pop().expect("one answer for one question");
+        let read = shard
+            .read(&[spec])
+            .await
+            .pop()
+            .expect("one answer for one question");
         let batches = read.map_err(DriverError::Read)?.batches.concat();
         if batches.is_empty() {
             replayer.take_delta();

@@ -8,6 +8,7 @@
 
 pub mod bootstrap;
 pub mod controller;
+pub mod driver;
 pub mod features;
 pub mod ids;
 pub mod image;

@@ -20,7 +20,7 @@ use kafka_protocol::protocol::{Encodable, StrBytes};
 use super::admission::{Admission, ConnectionLimits};
 use super::{Limits, Network};
 use crate::api::{Answer, Api, Effects, Handler, Request, Unserved, api_versions};
-use crate::broker::Broker;
+use crate::broker;
 use crate::protocol::Malformed;
 use crate::protocol::frame::{FrameDecoder, Next};
 use crate::protocol::reply::{Reply, ReplyBuilder};
@@ -200,7 +200,9 @@ fn on_a_stage<F: Future<Output = ()> + 'static>(
 ) {
     let core = cores().expect("the affinity")[0];
     let (done, finished) = mpsc::channel();
+    let folder = std::sync::Arc::new(tempfile::tempdir().expect("a folder"));
     run_shards(&[core], move |io, _| {
+        let folder = folder.clone();
         let (limits, connection_limits) = (limits.clone(), connection_limits.clone());
         let (test, done) = (test.clone(), done.clone());
         async move {
@@ -215,7 +217,7 @@ fn on_a_stage<F: Future<Output = ()> + 'static>(
                 find,
                 io.clone(),
                 limits,
-                Rc::new(Broker::new(api_versions::FeatureLevels::default())),
+                broker::testing::broker(&io, folder.path()).await,
                 Admission::new(connection_limits),
             ));
             let address = network

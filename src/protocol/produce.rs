@@ -149,17 +149,26 @@ pub struct RecordError {
 }
 
 impl PartitionProduceResponse {
-    /// A partition whose records were not appended.
-    pub fn failed(index: i32, error: ResponseError) -> Self {
+    /// A partition whose records were taken; where they are follows.
+    pub fn taken(index: i32) -> Self {
         Self {
             index,
-            error: Some(error),
+            error: None,
             base_offset: -1,
             log_append_time_ms: -1,
             log_start_offset: -1,
             record_errors: Vec::new(),
             error_message: None,
             current_leader: None,
+        }
+    }
+
+    /// A partition whose records were not appended.
+    pub fn failed(index: i32, error: ResponseError) -> Self {
+        Self {
+            index,
+            error: Some(error),
+            ..Self::taken(index)
         }
     }
 }

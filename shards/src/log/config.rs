@@ -1,7 +1,7 @@
 //! What a log does differently from topic to topic: plain values, resolved by the broker from its
 //! table of properties.
 
-use super::batch::{Compression, TimestampType};
+use super::batch::TimestampType;
 use crate::journal::Durability;
 
 /// Settings of one partition's log. Every partition of a topic shares one.
@@ -21,18 +21,8 @@ pub struct LogConfig {
     pub retention_bytes: Option<u64>,
     /// Whether old segments are deleted.
     pub cleanup_delete: bool,
-    /// Whether only the newest record of each key need be kept.
-    pub cleanup_compact: bool,
-    /// Largest batch, as it is stored.
-    pub max_message_bytes: usize,
     /// Whose time the records carry.
     pub timestamp_type: TimestampType,
-    /// How far a record's time may lie behind the broker's.
-    pub timestamp_before_max_ms: i64,
-    /// How far it may lie ahead.
-    pub timestamp_after_max_ms: i64,
-    /// The codec batches are stored with; `None` leaves the producer's.
-    pub compression: Option<(Compression, Option<i32>)>,
     /// When records are acknowledged.
     pub durability: Durability,
 }
@@ -48,12 +38,7 @@ impl Default for LogConfig {
             retention_ms: Some(7 * 24 * 60 * 60 * 1000),
             retention_bytes: None,
             cleanup_delete: true,
-            cleanup_compact: false,
-            max_message_bytes: (1 << 20) + 12,
             timestamp_type: TimestampType::CreateTime,
-            timestamp_before_max_ms: i64::MAX,
-            timestamp_after_max_ms: 60 * 60 * 1000,
-            compression: None,
             durability: Durability::Sync,
         }
     }

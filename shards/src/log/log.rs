@@ -138,6 +138,7 @@ impl Log {
     pub fn append(
         &mut self,
         batch: &Bytes,
+        max_timestamp_ms: i64,
         leader_epoch: i32,
         now_ms: i64,
     ) -> Result<Outcome, ProducerError> {
@@ -151,7 +152,7 @@ impl Log {
             base_offset: self.end,
             leader_epoch,
             timestamp_type,
-            max_timestamp: log_append_time_ms.unwrap_or(header.max_timestamp()),
+            max_timestamp: log_append_time_ms.unwrap_or(max_timestamp_ms),
         };
         let bytes = stamp.header_for(batch);
         let header = BatchHeader::parse(&bytes).expect("a stamped header is a header");

@@ -115,7 +115,12 @@ impl Shard {
         let before = state.log.tail().backing_bytes();
         let outcome = state
             .log
-            .append(&append.batch, partition.leader_epoch.get(), now_ms)
+            .append(
+                &append.batch,
+                append.max_timestamp_ms,
+                partition.leader_epoch.get(),
+                now_ms,
+            )
             .map_err(AppendError::Producer)?;
         let log_start_offset = state.log.start_offset();
         let durability = state.log.config.durability;

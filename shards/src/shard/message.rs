@@ -11,6 +11,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 use super::Shard;
+use crate::log::batch::BatchHeader;
 use crate::log::epochs::EpochEnd;
 use crate::log::producer::ProducerError;
 use crate::route::{PartitionKey, ShardId};
@@ -59,6 +60,23 @@ pub struct Append {
     pub key: PartitionKey,
     /// Exactly one batch.
     pub batch: Bytes,
+    /// The largest timestamp of its records, as the check found it.
+    pub max_timestamp_ms: i64,
+}
+
+impl Append {
+    /// A batch that this process made.
+    ///
+    /// Panics if it is none.
+    pub fn own(key: PartitionKey, batch: Bytes) -> Self {
+        let header = BatchHeader::parse(&batch).expect("a batch of one's own making is one");
+        let max_timestamp_ms = header.max_timestamp();
+        Self {
+            key,
+            batch,
+            max_timestamp_ms,
+        }
+    }
 }
 
 /// A batch was appended.

@@ -95,9 +95,10 @@ struct Inner {
     /// The journal is poisoned.
     has_failed: Cell<bool>,
     stopping: Cell<bool>,
-    /// Shards that have handed over, at the start, what is not theirs any more.
-    handed_over: Cell<usize>,
-    all_handed_over: Notify,
+    /// Meetings of all shards that this one has come to, and arrivals of the others at those.
+    meetings: Cell<usize>,
+    arrivals: Cell<usize>,
+    arrival: Notify,
     on_failure: OnceCell<Box<dyn Fn()>>,
     /// What lives on this shard above the engine, for jobs that other shards send.
     resident: OnceCell<Rc<dyn Any>>,
@@ -143,8 +144,15 @@ impl Shard {
 
     /// What [`Shard::set_resident`] was given.
     pub fn resident<T: 'static>(&self) -> Rc<T> {
-        let resident = self.0.resident.get().expect("jobs come after the residents").clone();
-        resident.downcast().unwrap_or_else(|_| panic!("another resident than was asked for"))
+        let resident = self
+            .0
+            .resident
+            .get()
+            .expect("jobs come after the residents")
+            .clone();
+        resident
+            .downcast()
+            .unwrap_or_else(|_| panic!("another resident than was asked for"))
     }
 
     fn partition(&self, key: &PartitionKey) -> Option<Rc<Partition>> {

@@ -159,8 +159,9 @@ pub async fn open(
         is_disk_full: Cell::new(false),
         has_failed: Cell::new(false),
         stopping: Cell::new(false),
-        handed_over: Cell::new(0),
-        all_handed_over: Notify::new(),
+        meetings: Cell::new(0),
+        arrivals: Cell::new(0),
+        arrival: Notify::new(),
         on_failure: OnceCell::new(),
         resident: OnceCell::new(),
     }));
@@ -170,7 +171,8 @@ pub async fn open(
     shard.start_journal();
     let groups = recovered.groups;
     shard.take_recovered(recovered.partitions).await;
-    shard.wait_for_the_others().await;
+    // Until all have handed over, a partition that is not here may still come.
+    shard.meet().await;
     shard
         .remove_journals(&recovered.orphans)
         .await
@@ -352,18 +354,19 @@ impl Shard {
         }
     }
 
-    /// Waits until every shard has handed over what belongs to others: until then a partition that
-    /// is not here may still come.
-    async fn wait_for_the_others(&self) {
+    /// Waits until every shard has come this far.
+    pub async fn meet(&self) {
+        let meeting = self.0.meetings.get() + 1;
+        self.0.meetings.set(meeting);
         for other in (0..self.count()).filter(|other| *other != self.id()) {
             self.run_on(other, |shard| async move {
-                shard.0.handed_over.set(shard.0.handed_over.get() + 1);
-                shard.0.all_handed_over.notify_all();
+                shard.0.arrivals.set(shard.0.arrivals.get() + 1);
+                shard.0.arrival.notify_all();
             })
             .await;
         }
-        while self.0.handed_over.get() < self.count() - 1 {
-            self.0.all_handed_over.notified().await;
+        while self.0.arrivals.get() < meeting * (self.count() - 1) {
+            self.0.arrival.notified().await;
         }
     }
 

@@ -36,22 +36,11 @@ fn ask(version: i16, answer_version: i16, body: Bytes) -> ApiVersionsResponse {
         correlation_id: 5,
         client_id: StrBytes::new(),
     };
-    let context = Rc::new(Context {
-        broker: Rc::new(Broker::new(levels())),
-        listener: "PLAINTEXT".into(),
-        peer: ([127, 0, 0, 1], 50_000).into(),
-    });
     let request = Request {
         header: header.clone(),
         body,
     };
-    let mut handling = Box::pin(handle(context, request));
-    let Poll::Ready(reply) = handling
-        .as_mut()
-        .poll(&mut TaskContext::from_waker(Waker::noop()))
-    else {
-        panic!("nothing to wait for");
-    };
+    let reply = answer(&request, levels);
     let mut body = reply_body(&header, &reply.expect("decodes"));
     let response = ApiVersionsResponse::decode(&mut body, answer_version).expect("decodes");
     assert!(body.is_empty());

@@ -1,0 +1,319 @@
+//! A broker's life: shards open, the controller starts, clients are served, everything drains.
+//!
+//! Shard 0 leads: it starts the controller, has every shard take over the metadata and listen, and at
+//! the end has them drain before any engine stops, since connections of one shard use the others.
+
+use std::fmt;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use corelog_shards::io::{Io, Stop};
+use corelog_shards::mesh::{self, Ends};
+use corelog_shards::route::Route;
+use corelog_shards::runtime;
+use corelog_shards::shard::{self, RotPolicy, Shard, ShardConfig};
+use uuid::Uuid;
+
+use crate::broker::{Broker, Node};
+use crate::cli::addresses::BoundListener;
+use crate::cli::start::Prepared;
+use crate::cluster::controller::{NodeStart, Policy};
+use crate::cluster::driver::{Driver, METADATA_LOG};
+use crate::cluster::records;
+use crate::config::{BrokerConfig, OnRot, StorageConfig};
+use crate::net::admission::{Admission, ConnectionLimits};
+use crate::net::{Limits, Network};
+
+/// Kafka's mark of a clean stop.
+const CLEAN_STOP: &str = ".kafka_cleanshutdown";
+/// Folder of the metadata log, as Kafka names it.
+const METADATA_DIR: &str = "__cluster_metadata-0";
+/// How long requests that have begun may take when the broker stops.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why the broker ended other than by request.
+#[derive(Debug)]
+pub struct ServeError(String);
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+/// What every shard is started with.
+struct Plan {
+    config: BrokerConfig,
+    shard_config: ShardConfig,
+    node: Node,
+    listeners: Vec<BoundListener>,
+    banner: String,
+    admission: Arc<Admission>,
+    shards: usize,
+    ends: Mutex<Vec<Option<Ends>>>,
+    was_clean: bool,
+    stop: Stop,
+    /// All shards have drained and may end.
+    ended: Stop,
+    failure: Mutex<Option<String>>,
+}
+
+/// Runs a broker until it is told to stop.
+pub fn serve(prepared: Prepared) -> Result<(), ServeError> {
+    let stop = Stop::new();
+    runtime::stop_on_signals(stop.clone())
+        .map_err(|error| ServeError(format!("cannot wait for signals: {error}")))?;
+    let mark = prepared.folder.path.join(CLEAN_STOP);
+    let was_clean = prepared.folder.is_new || mark.exists();
+    // From here on a crash must not look like a clean stop.
+    if mark.exists() {
+        std::fs::remove_file(&mark)
+            .map_err(|error| ServeError(format!("{}: {error}", mark.display())))?;
+    }
+    let shards = prepared.cores.len();
+    let plan = Arc::new(Plan {
+        shard_config: shard_config(&prepared.config.storage, shards),
+        node: Node {
+            cluster_id: prepared.folder.cluster_id.clone(),
+            directory_id: prepared.folder.directory_id,
+            file: prepared.file.clone(),
+            advertised: prepared.advertised.clone(),
+        },
+        banner: prepared.banner(),
+        admission: Admission::new(connection_limits(&prepared.config)),
+        listeners: prepared.listeners.clone(),
+        config: prepared.config.clone(),
+        shards,
+        ends: Mutex::new(mesh::lanes(shards).into_iter().map(Some).collect()),
+        was_clean,
+        stop,
+        ended: Stop::new(),
+        failure: Mutex::new(None),
+    });
+    let of_shards = plan.clone();
+    runtime::run_shards(&prepared.cores, move |io, id| {
+        let plan = of_shards.clone();
+        async move {
+            if let Err(error) = run_shard(&plan, io, id).await {
+                plan.fail(error);
+            }
+        }
+    })
+    .map_err(|error| ServeError(error.to_string()))?;
+    let failure = plan
+        .failure
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .take();
+    match failure {
+        Some(failure) => Err(ServeError(failure)),
+        None => {
+            let marked = std::fs::write(&mark, "{\"version\":0,\"brokerEpoch\":-1}");
+            marked.map_err(|error| ServeError(format!("{}: {error}", mark.display())))
+        }
+    }
+}
+
+impl Plan {
+    fn fail(&self, why: String) {
+        let mut failure = self
+            .failure
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        failure.get_or_insert(why);
+        drop(failure);
+        self.stop.request();
+        self.ended.request();
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failure
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .is_some()
+    }
+}
+
+async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
+    let ends = plan
+        .ends
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())[id]
+        .take();
+    let ends = ends.expect("each shard starts once");
+    let opened = shard::open(
+        io,
+        id,
+        Route::new(plan.shards),
+        plan.shard_config.clone(),
+        ends,
+    )
+    .await
+    .map_err(|error| error.to_string())?;
+    let shard = opened.shard;
+    if opened.partitions > 0 {
+        tracing::info!(
+            shard = id,
+            partitions = opened.partitions,
+            groups = opened.groups,
+            "recovered"
+        );
+    }
+    let failing = plan.clone();
+    shard.on_failure(move || failing.fail("the journal cannot be written".to_owned()));
+    let broker = Broker::new(shard.clone(), plan.node.clone(), plan.config.clone());
+    shard.set_resident(broker.clone());
+    // Jobs for a shard's broker may be sent from here on.
+    shard.meet().await;
+    if id == 0 {
+        lead(plan, &shard, &broker).await?;
+    }
+    plan.ended.requested().await;
+    if !plan.has_failed() {
+        shard.stop().await;
+    }
+    Ok(())
+}
+
+/// Shard 0's part: from the controller's start to the end of all.
+async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<(), String> {
+    let config = crate::broker::log_config(&plan.config.topic_defaults);
+    let metadata_config = corelog_shards::log::config::LogConfig {
+        cleanup_delete: false,
+        ..config
+    };
+    let opened = shard
+        .open_partition(METADATA_LOG, METADATA_DIR, 0, metadata_config)
+        .await;
+    opened.map_err(|error| format!("the metadata log cannot be opened: {error:?}"))?;
+    let driver = Driver::start(
+        shard.clone(),
+        &plan.node.cluster_id,
+        Policy::from(&plan.config),
+        plan.node.file.clone(),
+        node_start(plan, shard),
+    )
+    .await
+    .map_err(|error| error.to_string())?;
+    let driver = Rc::new(driver);
+    broker.set_controller(driver.clone());
+    let image = driver.image();
+    let serving = plan.clone();
+    let networks = shard
+        .run_on_all(move |shard| async move {
+            let broker = Broker::of(&shard);
+            broker.install(image).await;
+            broker.set_network(listen(&serving, &shard, &broker)?);
+            Ok::<(), String>(())
+        })
+        .await;
+    for outcome in networks {
+        outcome?;
+    }
+    print!("{}", plan.banner);
+    tracing::info!("ready");
+    plan.stop.requested().await;
+    shard
+        .run_on_all(|shard| async move { Broker::of(&shard).drain(DRAIN_PATIENCE).await })
+        .await;
+    plan.ended.request();
+    Ok(())
+}
+
+fn listen(plan: &Plan, shard: &Shard, broker: &Rc<Broker>) -> Result<Network, String> {
+    let network = &plan.config.network;
+    let per_shard = network.request_memory_bytes_per_shard;
+    let limits = Limits {
+        request_bytes_max: network.request_bytes_max as usize,
+        request_memory_bytes: network
+            .queued_request_bytes_max
+            .map_or(per_shard, |bytes| bytes / plan.shards as u64)
+            as usize,
+        idle_max: network.idle_max,
+    };
+    let network = Network::new(
+        shard.io().clone(),
+        limits,
+        broker.clone(),
+        plan.admission.clone(),
+    );
+    for listener in &plan.listeners {
+        for address in &listener.addresses {
+            let bound = network.listen(&listener.name, *address);
+            bound.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        }
+    }
+    Ok(network)
+}
+
+fn node_start(plan: &Plan, shard: &Shard) -> NodeStart {
+    let endpoint = |endpoint: &crate::config::Endpoint| records::Endpoint {
+        name: endpoint.listener.clone(),
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        security_protocol: 0,
+    };
+    let io = shard.io();
+    NodeStart {
+        node_id: plan.config.node.node_id,
+        incarnation_id: Uuid::from_u64_pair(io.random_u64(), io.random_u64()),
+        endpoints: plan.node.advertised.iter().map(endpoint).collect(),
+        controller_endpoints: plan
+            .config
+            .listeners
+            .controllers
+            .iter()
+            .map(endpoint)
+            .collect(),
+        rack: plan.config.node.rack.clone(),
+        log_dirs: vec![plan.node.directory_id],
+        bump_leader_epochs: !plan.was_clean,
+    }
+}
+
+fn shard_config(storage: &StorageConfig, shards: usize) -> ShardConfig {
+    ShardConfig {
+        log_dir: storage.log_dir.clone(),
+        journal_bytes: storage.journal_bytes_per_shard,
+        tail_cache_bytes: storage.tail_cache_bytes_per_shard as usize,
+        open_files_max: open_files_max(shards),
+        memory_flush: storage.memory_flush,
+        retention_check: storage.retention_check_interval,
+        producer_expiration_ms: storage.producer_id_expiration.as_millis() as i64,
+        on_rot: match storage.on_rot {
+            OnRot::Refuse => RotPolicy::Refuse,
+            OnRot::Continue => RotPolicy::Continue,
+        },
+    }
+}
+
+/// A quarter of what the process may open is for segments; the rest for connections.
+fn open_files_max(shards: usize) -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    (limit as usize / 4 / shards).clamp(16, 4096)
+}
+
+fn connection_limits(config: &BrokerConfig) -> ConnectionLimits {
+    let network = &config.network;
+    let mut per_ip_overrides = std::collections::BTreeMap::new();
+    for (host, max) in &network.connections_per_ip_overrides {
+        match (host.as_str(), 0).to_socket_addrs() {
+            Ok(addresses) => per_ip_overrides.extend(addresses.map(|address| (address.ip(), *max))),
+            Err(error) => {
+                tracing::warn!(host, %error, "max.connections.per.ip.overrides: unknown host")
+            }
+        }
+    }
+    ConnectionLimits {
+        connections_max: network.connections_max as usize,
+        per_ip_max: network.connections_per_ip_max,
+        per_ip_overrides: per_ip_overrides
+            .into_iter()
+            .collect::<std::collections::BTreeMap<IpAddr, u32>>(),
+    }
+}

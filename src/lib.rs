@@ -3,6 +3,8 @@
 pub mod cli;
 pub mod config;
 
+pub mod net;
+
 pub mod protocol;
 
 pub mod api;

@@ -13,7 +13,7 @@ use super::header::RequestHeader;
 use super::produce::Entries;
 use super::reply::{Reply, ReplyBuilder};
 use super::wire::Reader;
-use super::{LeaderIdAndEpoch, Malformed, NodeEndpoint, TopicRef};
+use super::{LeaderIdAndEpoch, Malformed, NodeEndpoint, TopicRef, bounded};
 
 pub const VERSION_MIN: i16 = 4;
 pub const VERSION_MAX: i16 = 18;
@@ -68,6 +68,10 @@ pub struct ForgottenTopic {
 
 impl FetchRequest {
     pub fn decode(body: &Bytes, version: i16) -> Result<Self, Malformed> {
+        bounded::caught(|| Self::read(body, version))
+    }
+
+    fn read(body: &Bytes, version: i16) -> Result<Self, Malformed> {
         if !(VERSION_MIN..=VERSION_MAX).contains(&version) {
             return Err(Malformed::Version(version));
         }

@@ -4,16 +4,18 @@
 //! A large frame gets a buffer of exactly its size, so that its records lie in one piece and pin
 //! nothing else. Between frames nothing is held: an idle connection has no buffer.
 //!
-//! A claimed length is checked against the limit before anything is allocated. A large buffer is
-//! reserved at once but its pages are touched only as bytes arrive; whether a large frame may begin
-//! at all is the caller's decision (see [`FrameDecoder::next`]), who accounts for its memory.
+//! A claimed length is checked against the limit before anything is allocated. A frame whose bytes
+//! are not all there and that is more than a few of them waits for [`FrameDecoder::begin`], by which
+//! the caller says that it has accounted for its memory.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 const PREFIX_BYTES: usize = 4;
 /// Frames above this get a buffer of their own.
 const SMALL_FRAME_BYTES_MAX: usize = 64 * 1024;
-/// Room offered to the first read after a quiet time; doubled while reads fill it.
+/// Up to this a frame is just read: it fits what any read makes room for.
+const UNANNOUNCED_BYTES_MAX: usize = RECEIVE_BYTES_MIN;
+/// Room offered to the first read; doubled while reads fill it.
 const RECEIVE_BYTES_MIN: usize = 4 * 1024;
 const RECEIVE_BYTES_MAX: usize = 256 * 1024;
 
@@ -49,9 +51,9 @@ impl std::error::Error for FrameError {}
 pub enum Next {
     /// A whole request, without its length prefix.
     Frame(Bytes),
-    /// A frame of this many bytes has begun, and needs [`FrameDecoder::begin_large`] before its
-    /// body may be read.
-    Large(usize),
+    /// A frame of this many bytes is on its way. It needs [`FrameDecoder::begin`] before more of it
+    /// may be read.
+    Incoming(usize),
     /// More bytes are needed; at least this many until the frame in progress is whole.
     Missing(usize),
 }
@@ -60,6 +62,8 @@ pub struct FrameDecoder {
     frame_bytes_max: usize,
     receive: BytesMut,
     receive_bytes: usize,
+    /// The frame at the front of `receive` was allowed by `begin`.
+    has_begun: bool,
     large: Option<Large>,
 }
 
@@ -75,6 +79,7 @@ impl FrameDecoder {
             frame_bytes_max,
             receive: BytesMut::new(),
             receive_bytes: RECEIVE_BYTES_MIN,
+            has_begun: false,
             large: None,
         }
     }
@@ -103,30 +108,36 @@ impl FrameDecoder {
         };
         let arrived = self.receive.len() - PREFIX_BYTES;
         if arrived >= len {
+            self.has_begun = false;
             self.receive.advance(PREFIX_BYTES);
             return Ok(Next::Frame(self.receive.split_to(len).freeze()));
         }
-        if len > SMALL_FRAME_BYTES_MAX {
-            return Ok(Next::Large(len));
+        if len > UNANNOUNCED_BYTES_MAX && !self.has_begun {
+            return Ok(Next::Incoming(len));
         }
         Ok(Next::Missing(len - arrived))
     }
 
-    /// Allows the large frame at the front to be read, after [`Next::Large`].
-    pub fn begin_large(&mut self, len: usize) {
+    /// Allows the frame at the front to be read, after [`Next::Incoming`].
+    pub fn begin(&mut self, len: usize) {
         assert!(self.large.is_none() && self.receive.len() - PREFIX_BYTES < len);
-        self.receive.advance(PREFIX_BYTES);
-        let mut body = BytesMut::with_capacity(len);
-        body.extend_from_slice(&self.receive);
-        self.receive = BytesMut::new();
-        self.large = Some(Large { body, len });
+        self.has_begun = true;
+        if len > SMALL_FRAME_BYTES_MAX {
+            self.receive.advance(PREFIX_BYTES);
+            let mut body = BytesMut::with_capacity(len);
+            body.extend_from_slice(&self.receive);
+            self.receive = BytesMut::new();
+            self.has_begun = false;
+            self.large = Some(Large { body, len });
+        }
     }
 
-    /// Reserves room and hands out the buffer that the next read appends to. To be followed by
-    /// [`FrameDecoder::received`].
-    pub fn buffer(&mut self) -> &mut BytesMut {
+    /// The buffer that the next read appends to, and for how many bytes it shall have room. To be
+    /// followed by [`FrameDecoder::received`].
+    pub fn buffer(&mut self) -> (&mut BytesMut, usize) {
         if let Some(large) = &mut self.large {
-            return &mut large.body;
+            let missing = large.len - large.body.len();
+            return (&mut large.body, missing);
         }
         let wanted = match self.receive.first_chunk::<PREFIX_BYTES>() {
             // Room for the rest of a small frame in progress, wherever it has begun in the buffer.
@@ -136,11 +147,10 @@ impl FrameDecoder {
             }
             None => 0,
         };
-        let spare = wanted
+        let room = wanted
             .max(self.receive_bytes)
             .saturating_sub(self.receive.len());
-        self.receive.reserve(spare.max(1));
-        &mut self.receive
+        (&mut self.receive, room.max(1))
     }
 
     /// Tells how many bytes the read appended; learns from it how much room to offer next time.
@@ -161,14 +171,6 @@ impl FrameDecoder {
     pub fn is_between_frames(&self) -> bool {
         self.large.is_none() && self.receive.is_empty()
     }
-
-    /// Gives the buffer back while nothing is expected soon.
-    pub fn release(&mut self) {
-        if self.is_between_frames() {
-            self.receive = BytesMut::new();
-            self.receive_bytes = RECEIVE_BYTES_MIN;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -180,15 +182,16 @@ mod tests {
         loop {
             match decoder.next_frame().expect("lengths are valid") {
                 Next::Frame(frame) => frames.push(frame),
-                Next::Large(len) => decoder.begin_large(len),
+                Next::Incoming(len) => decoder.begin(len),
                 Next::Missing(missing) => {
                     assert!(missing > 0);
                     if bytes.is_empty() {
                         return frames;
                     }
-                    let buffer = decoder.buffer();
-                    let room = buffer.capacity() - buffer.len();
+                    let (buffer, room) = decoder.buffer();
                     assert!(room > 0);
+                    buffer.reserve(room);
+                    let room = buffer.capacity() - buffer.len();
                     let (now, later) = bytes.split_at(room.min(step).min(bytes.len()));
                     buffer.extend_from_slice(now);
                     decoder.received(now.len());
@@ -242,28 +245,36 @@ mod tests {
             ),
         ] {
             let mut decoder = FrameDecoder::new(100);
-            decoder
-                .buffer()
-                .extend_from_slice(&i32::to_be_bytes(claimed));
-            decoder.received(4);
+            feed_prefix(&mut decoder, claimed);
             assert_eq!(decoder.next_frame(), Err(expected));
         }
+    }
+
+    fn feed_prefix(decoder: &mut FrameDecoder, claimed: i32) {
+        decoder
+            .buffer()
+            .0
+            .extend_from_slice(&i32::to_be_bytes(claimed));
+        decoder.received(4);
     }
 
     #[test]
     fn a_claim_costs_nothing_before_it_is_allowed() {
         let mut decoder = FrameDecoder::new(usize::MAX);
-        decoder.buffer().extend_from_slice(&i32::MAX.to_be_bytes());
-        decoder.received(4);
-        assert_eq!(decoder.next_frame(), Ok(Next::Large(i32::MAX as usize)));
+        feed_prefix(&mut decoder, i32::MAX);
+        assert_eq!(decoder.next_frame(), Ok(Next::Incoming(i32::MAX as usize)));
         assert!(decoder.receive.capacity() <= RECEIVE_BYTES_MIN);
     }
 
     #[test]
-    fn nothing_is_held_between_frames() {
-        let mut decoder = FrameDecoder::new(1_000_000);
-        feed(&mut decoder, &[0, 0, 0, 1, 7], 5);
-        decoder.release();
-        assert_eq!(decoder.receive.capacity(), 0);
+    fn only_frames_of_some_size_ask_to_begin() {
+        let mut decoder = FrameDecoder::new(usize::MAX);
+        feed_prefix(&mut decoder, 4_096);
+        assert_eq!(decoder.next_frame(), Ok(Next::Missing(4_096)));
+        let mut decoder = FrameDecoder::new(usize::MAX);
+        feed_prefix(&mut decoder, 4_097);
+        assert_eq!(decoder.next_frame(), Ok(Next::Incoming(4_097)));
+        decoder.begin(4_097);
+        assert_eq!(decoder.next_frame(), Ok(Next::Missing(4_097)));
     }
 }

@@ -13,7 +13,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::header::RequestHeader;
 use super::reply::{Reply, ReplyBuilder};
 use super::wire::{Reader, Writer};
-use super::{LeaderIdAndEpoch, Malformed, NodeEndpoint, TopicRef};
+use super::{LeaderIdAndEpoch, Malformed, NodeEndpoint, TopicRef, bounded};
 
 pub const VERSION_MAX: i16 = 13;
 const FLEXIBLE: i16 = 9;
@@ -45,6 +45,10 @@ pub struct PartitionProduceData {
 
 impl ProduceRequest {
     pub fn decode(body: &Bytes, version: i16) -> Result<Self, Malformed> {
+        bounded::caught(|| Self::read(body, version))
+    }
+
+    fn read(body: &Bytes, version: i16) -> Result<Self, Malformed> {
         if !(0..=VERSION_MAX).contains(&version) {
             return Err(Malformed::Version(version));
         }

@@ -1,0 +1,257 @@
+//! One connection: requests in, replies out.
+//!
+//! The reader cuts requests out of what arrives and starts them one after the other:
+//! - An overlapping one (Produce) has its effects put in order, then the next may start.
+//! - Any other waits until the effects of all before it are complete, and is complete before the
+//!   next one starts.
+//!
+//! The writer answers in the order of the requests (see `replies`). Both are polled by one task: a
+//! connection that waits for its client costs one task and no buffer.
+//!
+//! How it ends: when the client closes, when the broker stops, or when a request can't be read or is
+//! not served. Then no further request is taken, those that have begun are answered, and the socket
+//! is closed. When the socket fails, or an error of a request without reply must be told, it closes
+//! at once; effects that have begun go on in the engine.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use corelog_shards::io::{Io, ReadHalf, WriteHalf};
+use kafka_protocol::messages::ApiKey;
+
+use super::Shared;
+use super::admission::Admitted;
+use super::budget::Reservation;
+use super::keeper::Watched;
+use super::replies::Replies;
+use crate::api::{Context, Handler, Request, Unserved};
+use crate::protocol::Malformed;
+use crate::protocol::frame::{FrameDecoder, FrameError, Next};
+use crate::protocol::header::{self, HeaderError};
+
+/// From this much missing of a request on, the kernel wakes us for larger parts of it only.
+const LOW_WATER_FROM: usize = 64 * 1024;
+const LOW_WATER_MAX: usize = 256 * 1024;
+
+/// What a request takes beside its bytes: its place in the queue, its future, its reply.
+const REQUEST_OVERHEAD_BYTES: usize = 1_024;
+
+/// Why no further request is read.
+enum End {
+    ByClient,
+    ByBroker,
+    Socket(std::io::Error),
+    Frame(FrameError),
+    Header(HeaderError),
+    Unserved(Unserved),
+    Malformed {
+        key: ApiKey,
+        version: i16,
+        why: Malformed,
+    },
+    /// An error of a request that the client wants no reply to.
+    Untold(String),
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(
+    shared: Rc<Shared>,
+    context: Rc<Context>,
+    read: ReadHalf,
+    mut write: WriteHalf,
+    watched: Watched,
+    admitted: Admitted,
+) {
+    let replies = Replies::default();
+    let reader = Reader {
+        io: &shared.io,
+        shared: &shared,
+        context: &context,
+        replies: &replies,
+        watched: &watched,
+        read,
+        low_water: 1,
+        decoder: FrameDecoder::new(shared.limits.request_bytes_max),
+    };
+    let mut reading = pin!(reader.run());
+    let mut writing = pin!(replies.write_all(&mut write, &watched));
+    let mut end = None;
+    let outcome = poll_fn(|cx| {
+        watched.watch().set_waker(cx.waker());
+        loop {
+            if end.is_none()
+                && let Poll::Ready(ended) = reading.as_mut().poll(cx)
+            {
+                end = Some(ended);
+                replies.finish();
+            }
+            match writing.as_mut().poll(cx) {
+                Poll::Ready(outcome) => return Poll::Ready(outcome),
+                Poll::Pending if end.is_none() && replies.take_moved() => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+    let end = match outcome {
+        Ok(Some(reason)) => End::Untold(reason),
+        Ok(None) => end.unwrap_or(End::ByClient),
+        Err(error) => End::Socket(error),
+    };
+    end.log(&context, watched.id());
+    drop(admitted);
+}
+
+impl End {
+    /// One line for each connection that was not closed in peace.
+    fn log(self, context: &Context, id: u64) {
+        let (peer, listener) = (context.peer, &*context.listener);
+        match self {
+            End::ByClient => tracing::debug!(%peer, listener, id, "the client has closed"),
+            End::ByBroker => tracing::debug!(%peer, listener, id, "closed: the broker stops"),
+            End::Socket(error) => tracing::debug!(%peer, listener, id, "lost: {error}"),
+            End::Frame(why) => tracing::warn!(%peer, listener, id, "closed: {why}"),
+            End::Header(why) => tracing::warn!(%peer, listener, id, "closed: {why}"),
+            End::Unserved(why) => tracing::warn!(%peer, listener, id, "closed: {why}"),
+            End::Malformed { key, version, why } => tracing::warn!(
+                %peer, listener, id,
+                "closed: a {key:?} request of version {version} cannot be read: {why}"
+            ),
+            End::Untold(why) => tracing::info!(%peer, listener, id, "closed: {why}"),
+        }
+    }
+}
+
+struct Reader<'a> {
+    io: &'a Io,
+    shared: &'a Shared,
+    context: &'a Rc<Context>,
+    replies: &'a Replies,
+    watched: &'a Watched,
+    read: ReadHalf,
+    low_water: usize,
+    decoder: FrameDecoder,
+}
+
+impl Reader<'_> {
+    async fn run(mut self) -> End {
+        match self.read_requests().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn read_requests(&mut self) -> Result<std::convert::Infallible, End> {
+        // Of the request on its way.
+        let mut memory = None;
+        let mut slice = self.io.slice();
+        loop {
+            match self.decoder.next_frame().map_err(End::Frame)? {
+                Next::Frame(frame) => {
+                    self.watched.set_incoming(false);
+                    self.start(frame, memory.take()).await?;
+                    if slice.is_over(self.io) {
+                        // Others have requests, too.
+                        self.io.yield_now().await;
+                        slice = self.io.slice();
+                    }
+                    if self.watched.watch().is_closing() {
+                        return Err(End::ByBroker);
+                    }
+                }
+                Next::Incoming(len) => {
+                    memory = Some(self.reserve(len + REQUEST_OVERHEAD_BYTES).await);
+                    self.watched.set_incoming(true);
+                    self.decoder.begin(len);
+                }
+                Next::Missing(bytes) => {
+                    self.set_low_water(bytes);
+                    self.receive().await?;
+                    slice = self.io.slice();
+                }
+            }
+        }
+    }
+
+    async fn reserve(&self, bytes: usize) -> Reservation {
+        let reserving = self.shared.budget.reserve(bytes);
+        self.watched.watch().working(reserving).await
+    }
+
+    /// Waits for bytes, or for the wish that the connection end.
+    async fn receive(&mut self) -> Result<(), End> {
+        let watch = self.watched.watch();
+        let read = {
+            let (buffer, room) = self.decoder.buffer();
+            let mut reading = pin!(self.read.read(buffer, room));
+            poll_fn(|cx| {
+                if watch.is_closing() {
+                    return Poll::Ready(None);
+                }
+                reading.as_mut().poll(cx).map(Some)
+            })
+            .await
+        };
+        match read {
+            None => Err(End::ByBroker),
+            Some(Ok(0)) => Err(End::ByClient),
+            Some(Ok(bytes)) => {
+                self.watched.is_active();
+                self.decoder.received(bytes);
+                Ok(())
+            }
+            Some(Err(error)) => Err(End::Socket(error)),
+        }
+    }
+
+    /// While a large request comes in, fewer and larger reads do.
+    fn set_low_water(&mut self, missing: usize) {
+        let wanted = if missing >= LOW_WATER_FROM {
+            missing.min(LOW_WATER_MAX)
+        } else {
+            1
+        };
+        if wanted != self.low_water && self.read.set_low_water(wanted).is_ok() {
+            self.low_water = wanted;
+        }
+    }
+
+    /// Starts a request, in its turn.
+    async fn start(&mut self, frame: Bytes, memory: Option<Reservation>) -> Result<(), End> {
+        let frame_bytes = frame.len();
+        let (header, body) = header::decode(frame).map_err(End::Header)?;
+        let (key, version) = (header.api_key, header.api_version);
+        let api = (self.shared.find)(key, version).map_err(End::Unserved)?;
+        let bytes = frame_bytes * api.memory_factor + REQUEST_OVERHEAD_BYTES;
+        let memory = match memory {
+            Some(mut memory) => {
+                memory.resize(bytes);
+                memory
+            }
+            None => self.reserve(bytes).await,
+        };
+        let context = Rc::clone(self.context);
+        let request = Request { header, body };
+        let watch = self.watched.watch();
+        let started = match api.handler {
+            Handler::Sequential(handle) => {
+                self.replies.settled().await;
+                let handling = handle(context, request);
+                watch.working(handling).await.map(|reply| {
+                    self.replies.push(reply);
+                })
+            }
+            Handler::Overlapping(begin) => {
+                self.replies.room_for(bytes).await;
+                let beginning = begin(context, request);
+                watch.working(beginning).await.map(|effects| {
+                    self.replies.push_overlapping(effects, memory);
+                })
+            }
+        };
+        started.map_err(|why| End::Malformed { key, version, why })
+    }
+}

@@ -1,0 +1,74 @@
+//! Accepts connections: one task for each listener, which does nothing else and never gives up.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use corelog_shards::io::{Listener, TaskHandle};
+
+use super::admission::{Admitted, Refused};
+use super::{Shared, connection};
+use crate::api::Context;
+
+/// How long a connection over `max.connections` waits before it tries again.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves whoever connects, until the returned task is cancelled.
+pub(super) fn accept_all(shared: Rc<Shared>, listener: Listener, name: Rc<str>) -> TaskHandle {
+    let io = shared.io.clone();
+    io.spawn("accept", async move {
+        loop {
+            let (read, write, peer) = match listener.accept().await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    tracing::warn!(listener = &*name, "can't accept a connection: {error}");
+                    continue;
+                }
+            };
+            let Some(admitted) = admit(&shared, peer, &name).await else {
+                continue;
+            };
+            let context = Rc::new(Context {
+                broker: Rc::clone(&shared.broker),
+                listener: Rc::clone(&name),
+                peer,
+            });
+            shared.keeper.keep(|watched| {
+                let shared = Rc::clone(&shared);
+                let io = shared.io.clone();
+                let serving = connection::serve(shared, context, read, write, watched, admitted);
+                io.spawn_guarded("connection", serving)
+            });
+        }
+    })
+}
+
+/// None if the connection shall be closed. Waits while the broker is full: the kernel then keeps
+/// the next ones waiting, too.
+async fn admit(shared: &Shared, peer: std::net::SocketAddr, name: &str) -> Option<Admitted> {
+    let mut is_waiting = false;
+    loop {
+        match shared.admission.admit(peer.ip()) {
+            Ok(admitted) => return Some(admitted),
+            Err(Refused::PerIp { max }) => {
+                tracing::info!(
+                    %peer,
+                    listener = name,
+                    "closed: too many connections from {} (maximum = {max})",
+                    peer.ip()
+                );
+                return None;
+            }
+            Err(Refused::Full) => {
+                if !is_waiting {
+                    is_waiting = true;
+                    tracing::warn!(
+                        %peer,
+                        listener = name,
+                        "a connection waits: max.connections are open"
+                    );
+                }
+                shared.io.sleep(FULL_PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Connections of one shard: from sockets to requests, from replies to sockets.
+//!
+//! Every shard listens on the same addresses and owns the connections that the kernel gives it. In
+//! the order of the data: [`listener`] accepts, [`connection`] cuts requests out of the bytes and has
+//! them handled in order, [`replies`] holds what is to be answered, in the order of the requests.
+//! Around them: [`budget`] stops reading when requests hold too much memory, [`admission`] counts
+//! connections over all shards, [`keeper`] closes the silent and the slow, and ends all of them.
+//!
+//! Bytes from a client are never trusted; what is wrong with them closes that client's connection,
+//! with one line in the log. Nothing here survives a crash, and nothing has to.
+
+pub mod admission;
+mod budget;
+mod connection;
+mod keeper;
+mod listener;
+mod replies;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use corelog_shards::io::{Io, TaskHandle};
+use kafka_protocol::messages::ApiKey;
+
+use crate::api::{self, Api, Unserved};
+use crate::broker::Broker;
+use admission::Admission;
+use budget::Budget;
+use keeper::Keeper;
+
+/// What limits the connections of one shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Of one request: `socket.request.max.bytes`.
+    pub request_bytes_max: usize,
+    /// That requests may hold on this shard: its part of `queued.max.request.bytes`.
+    pub request_memory_bytes: usize,
+    /// `connections.max.idle.ms`; None keeps silent connections open.
+    pub idle_max: Option<Duration>,
+}
+
+/// Finds who answers a request.
+type Find = fn(ApiKey, i16) -> Result<&'static Api, Unserved>;
+
+/// The network side of one shard. Lives as long as it serves; [`Network::drain`] ends it.
+pub struct Network {
+    shared: Rc<Shared>,
+    /// Tasks that accept, one for each listener.
+    accepting: RefCell<Vec<TaskHandle>>,
+}
+
+/// What all connections of the shard use.
+struct Shared {
+    find: Find,
+    io: Io,
+    limits: Limits,
+    broker: Rc<Broker>,
+    admission: Arc<Admission>,
+    budget: Budget,
+    keeper: Rc<Keeper>,
+}
+
+impl Network {
+    /// Ready to listen. `admission` is shared by all shards.
+    pub fn new(io: Io, limits: Limits, broker: Rc<Broker>, admission: Arc<Admission>) -> Self {
+        Self::serving(api::find, io, limits, broker, admission)
+    }
+
+    /// With another table than THE table, for tests.
+    fn serving(
+        find: Find,
+        io: Io,
+        limits: Limits,
+        broker: Rc<Broker>,
+        admission: Arc<Admission>,
+    ) -> Self {
+        let budget = Budget::new(limits.request_memory_bytes);
+        let keeper = Keeper::start(&io, limits.idle_max, budget.clone());
+        Self {
+            shared: Rc::new(Shared {
+                budget,
+                find,
+                io,
+                limits,
+                broker,
+                admission,
+                keeper,
+            }),
+            accepting: RefCell::default(),
+        }
+    }
+
+    /// Begins to serve clients on an address, as the listener of that name. Returns the address
+    /// with its port, should it have been left to the system.
+    pub fn listen(&self, name: &str, address: SocketAddr) -> std::io::Result<SocketAddr> {
+        let listener = self.shared.io.listen(address)?;
+        let address = listener.local_addr();
+        let task = listener::accept_all(Rc::clone(&self.shared), listener, name.into());
+        self.accepting.borrow_mut().push(task);
+        Ok(address)
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> usize {
+        self.shared.keeper.connections()
+    }
+
+    /// Stops: takes no more connections and no more requests, answers those that have begun, and
+    /// closes. What has not come to its end by then is cut off.
+    pub async fn drain(&self, patience: Duration) {
+        for task in self.accepting.take() {
+            task.cancel();
+            task.await;
+        }
+        self.shared.keeper.drain(&self.shared.io, patience).await;
+    }
+}

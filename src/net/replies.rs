@@ -1,0 +1,207 @@
+//! What a connection has to answer, in the order of its requests.
+//!
+//! The reader appends an entry for each request: a reply, or the second stage of an overlapping
+//! request. The writer takes them from the front, so that replies leave in order whatever completes
+//! first, and gives the socket everything that is ready with one call.
+//!
+//! Reader and writer are polled together by one task (see `connection`), the writer after the reader
+//! and the reader again after the writer has made progress. So they tell each other of changes by
+//! plain values, without wakers.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::Poll;
+
+use corelog_shards::io::WriteHalf;
+
+use super::budget::Reservation;
+use super::keeper::Watched;
+use crate::api::{Answer, Effects};
+use crate::protocol::reply::Reply;
+
+/// Overlapping requests of one connection that may be under way: their memory and their number.
+const OVERLAP_BYTES_MAX: usize = 16 << 20;
+const OVERLAP_REQUESTS_MAX: usize = 1_024;
+/// Replies that may wait for the client to take them before its next request is worked on.
+const UNSENT_BYTES_MAX: usize = 1 << 20;
+/// Bytes given to the socket in one go; between them the client's progress is noted.
+const WRITE_BYTES_MAX: usize = 1 << 20;
+
+#[derive(Default)]
+pub(super) struct Replies {
+    queue: RefCell<VecDeque<Entry>>,
+    /// No request will follow.
+    is_finished: Cell<bool>,
+    /// Overlapping requests whose effects are not known to be complete, and what they reserved.
+    overlapping: Cell<usize>,
+    overlapping_bytes: Cell<usize>,
+    unsent_bytes: Cell<usize>,
+    /// The writer has made progress that the reader may wait for.
+    has_moved: Cell<bool>,
+}
+
+enum Entry {
+    Ready(Reply),
+    Pending(Effects, Reservation),
+}
+
+/// What the writer does next.
+enum Step {
+    Add(Reply),
+    Skip,
+    Flush,
+    Close(String),
+    End,
+}
+
+/// For the reader.
+impl Replies {
+    pub fn push(&self, reply: Reply) {
+        self.unsent_bytes.set(self.unsent_bytes.get() + reply.len());
+        self.queue.borrow_mut().push_back(Entry::Ready(reply));
+    }
+
+    pub fn push_overlapping(&self, effects: Effects, memory: Reservation) {
+        self.overlapping.set(self.overlapping.get() + 1);
+        self.overlapping_bytes
+            .set(self.overlapping_bytes.get() + memory.bytes());
+        let entry = Entry::Pending(effects, memory);
+        self.queue.borrow_mut().push_back(entry);
+    }
+
+    /// Nothing will be pushed any more.
+    pub fn finish(&self) {
+        self.is_finished.set(true);
+    }
+
+    /// Waits until the effects of all requests so far are complete, and the client has taken most of
+    /// their replies.
+    pub async fn settled(&self) {
+        self.until(|| self.overlapping.get() == 0 && self.unsent_bytes.get() <= UNSENT_BYTES_MAX)
+            .await;
+    }
+
+    /// Waits until another overlapping request of that size may begin.
+    pub async fn room_for(&self, bytes: usize) {
+        self.until(|| {
+            let count = self.overlapping.get();
+            let is_small_enough = self.overlapping_bytes.get() + bytes <= OVERLAP_BYTES_MAX;
+            count == 0 || (count < OVERLAP_REQUESTS_MAX && is_small_enough)
+        })
+        .await;
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool) {
+        poll_fn(|_| match is_so() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+    }
+}
+
+/// For the writer, and the task that runs both.
+impl Replies {
+    /// Whether the reader should look again.
+    pub fn take_moved(&self) -> bool {
+        self.has_moved.take()
+    }
+
+    /// Answers until the reader has finished and everything is sent. Returns the reason if a request
+    /// is answered by closing the connection.
+    pub async fn write_all(
+        &self,
+        write: &mut WriteHalf,
+        watched: &Watched,
+    ) -> std::io::Result<Option<String>> {
+        let mut oldest = None;
+        let mut ready = VecDeque::new();
+        let mut ready_bytes = 0;
+        let mut now = VecDeque::new();
+        loop {
+            let closing = match self.next(&mut oldest, ready.is_empty(), watched).await {
+                Step::Add(reply) => {
+                    ready_bytes += reply.len();
+                    reply.drain_into(&mut ready);
+                    if ready_bytes < WRITE_BYTES_MAX {
+                        continue;
+                    }
+                    None
+                }
+                Step::Skip => continue,
+                Step::Flush => None,
+                Step::End if ready.is_empty() => return Ok(None),
+                Step::End => None,
+                Step::Close(reason) => Some(reason),
+            };
+            ready_bytes = 0;
+            while !ready.is_empty() {
+                let mut now_bytes = 0;
+                while now_bytes < WRITE_BYTES_MAX
+                    && let Some(slice) = ready.pop_front()
+                {
+                    now_bytes += slice.len();
+                    now.push_back(slice);
+                }
+                write.write(&mut now).await?;
+                watched.is_active();
+                self.unsent_bytes.set(self.unsent_bytes.get() - now_bytes);
+                self.has_moved.set(true);
+            }
+            if closing.is_some() {
+                return Ok(closing);
+            }
+        }
+    }
+
+    /// Waits for something to do. `oldest` keeps the request at the front while it is waited for.
+    async fn next(
+        &self,
+        oldest: &mut Option<(Effects, Reservation)>,
+        may_wait: bool,
+        watched: &Watched,
+    ) -> Step {
+        if oldest.is_none() {
+            let step = poll_fn(|_| match self.queue.borrow_mut().pop_front() {
+                Some(Entry::Ready(reply)) => Poll::Ready(Some(Step::Add(reply))),
+                Some(Entry::Pending(effects, memory)) => {
+                    *oldest = Some((effects, memory));
+                    Poll::Ready(None)
+                }
+                None if self.is_finished.get() => Poll::Ready(Some(Step::End)),
+                None if may_wait => Poll::Pending,
+                None => Poll::Ready(Some(Step::Flush)),
+            })
+            .await;
+            if let Some(step) = step {
+                return step;
+            }
+        }
+        let Some((effects, memory)) = oldest else {
+            unreachable!("just looked")
+        };
+        let memory_bytes = memory.bytes();
+        let answering = poll_fn(|cx| match effects.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if may_wait => Poll::Pending,
+            Poll::Pending => Poll::Ready(None),
+        });
+        let Some(answer) = watched.watch().working(answering).await else {
+            return Step::Flush;
+        };
+        *oldest = None;
+        self.overlapping.set(self.overlapping.get() - 1);
+        self.overlapping_bytes
+            .set(self.overlapping_bytes.get() - memory_bytes);
+        self.has_moved.set(true);
+        match answer {
+            Answer::Reply(reply) => {
+                self.unsent_bytes.set(self.unsent_bytes.get() + reply.len());
+                Step::Add(reply)
+            }
+            Answer::Nothing => Step::Skip,
+            Answer::Close(reason) => Step::Close(reason),
+        }
+    }
+}

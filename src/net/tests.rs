@@ -1,0 +1,324 @@
+//! Over real sockets on loopback, with a small table of test APIs beside ApiVersions.
+
+mod ends;
+mod limits;
+mod order;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use corelog_shards::io::{Io, ReadHalf, WriteHalf, slot};
+use corelog_shards::runtime::{cores, run_shards};
+use kafka_protocol::messages::{ApiKey, RequestHeader as WireHeader};
+use kafka_protocol::protocol::{Encodable, StrBytes};
+
+use super::admission::{Admission, ConnectionLimits};
+use super::{Limits, Network};
+use crate::api::{Answer, Api, Effects, Handler, Request, Unserved, api_versions};
+use crate::broker::Broker;
+use crate::protocol::Malformed;
+use crate::protocol::frame::{FrameDecoder, Next};
+use crate::protocol::reply::{Reply, ReplyBuilder};
+
+/// Does nothing but answer after the time its body says, and note what happens.
+const TIMED: ApiKey = ApiKey::ListOffsets;
+/// Panics in its handler.
+const PANICS: ApiKey = ApiKey::Heartbeat;
+/// Says it cannot read its body.
+const UNREADABLE: ApiKey = ApiKey::DescribeGroups;
+/// Answers with as many bytes as its body says.
+const LARGE: ApiKey = ApiKey::DescribeCluster;
+
+static TABLE: [Api; 6] = [
+    api(
+        ApiKey::Produce,
+        Handler::Overlapping(|_, request| Box::pin(produce(request))),
+    ),
+    api(
+        TIMED,
+        Handler::Sequential(|_, request| Box::pin(timed(request))),
+    ),
+    api(
+        PANICS,
+        Handler::Sequential(|_, request| Box::pin(panics(request))),
+    ),
+    api(
+        UNREADABLE,
+        Handler::Sequential(|_, _| Box::pin(async { Err(Malformed::Truncated) })),
+    ),
+    api(
+        ApiKey::ApiVersions,
+        Handler::Sequential(|context, request| Box::pin(api_versions::handle(context, request))),
+    ),
+    api(
+        LARGE,
+        Handler::Sequential(|_, request| Box::pin(large(request))),
+    ),
+];
+
+const fn api(key: ApiKey, handler: Handler) -> Api {
+    Api {
+        key,
+        version_min: 0,
+        version_max: 4,
+        memory_factor: 1,
+        handler,
+    }
+}
+
+fn find(key: ApiKey, version: i16) -> Result<&'static Api, Unserved> {
+    let api = TABLE.iter().find(|api| api.key == key);
+    let api = api.ok_or(Unserved::Api(key))?;
+    if (0..=4).contains(&version) || key == ApiKey::ApiVersions {
+        Ok(api)
+    } else {
+        Err(Unserved::Version { key, version })
+    }
+}
+
+thread_local! {
+    /// What the handlers of the test that runs on this thread see.
+    static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
+}
+
+struct World {
+    io: Io,
+    events: RefCell<Vec<(Event, i32)>>,
+    /// Requests in the hands of a handler, and the most there ever were.
+    under_way: Cell<usize>,
+    under_way_max: Cell<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Begin,
+    Complete,
+}
+
+impl World {
+    fn current() -> Rc<World> {
+        WORLD.with_borrow(|world| Rc::clone(world.as_ref().expect("a test has set it")))
+    }
+
+    fn note(&self, event: Event, id: i32) {
+        self.events.borrow_mut().push((event, id));
+        let now = match event {
+            Event::Begin => self.under_way.get() + 1,
+            Event::Complete => self.under_way.get() - 1,
+        };
+        self.under_way.set(now);
+        self.under_way_max.set(now.max(self.under_way_max.get()));
+    }
+}
+
+fn echo(request: &Request, body: &[u8]) -> Reply {
+    let mut reply = ReplyBuilder::new(&request.header, body.len());
+    reply.records(Bytes::copy_from_slice(body));
+    reply.finish()
+}
+
+/// The body says: milliseconds (2 bytes), and how it is answered (1 byte).
+async fn produce(request: Request) -> Result<Effects, Malformed> {
+    let world = World::current();
+    let mut body = request.body.clone();
+    let delay = Duration::from_millis(body.get_u16().into());
+    let how = body.get_u8();
+    let id = request.header.correlation_id;
+    world.note(Event::Begin, id);
+    let (done, effects) = slot();
+    let engine = Rc::clone(&world);
+    world.io.spawn("engine", async move {
+        engine.io.sleep(delay).await;
+        engine.note(Event::Complete, id);
+        done.complete(());
+    });
+    Ok(Box::pin(async move {
+        effects.await.expect("the engine completes it");
+        match how {
+            0 => Answer::Reply(echo(&request, b"done")),
+            1 => Answer::Nothing,
+            _ => Answer::Close("the engine said no".to_owned()),
+        }
+    }))
+}
+
+async fn timed(request: Request) -> Result<Reply, Malformed> {
+    let world = World::current();
+    let delay = Duration::from_millis(request.body.clone().get_u16().into());
+    let id = request.header.correlation_id;
+    world.note(Event::Begin, id);
+    world.io.sleep(delay).await;
+    world.note(Event::Complete, id);
+    Ok(echo(&request, b"timed"))
+}
+
+async fn panics(_: Request) -> Result<Reply, Malformed> {
+    panic!("a handler panics on purpose")
+}
+
+async fn large(request: Request) -> Result<Reply, Malformed> {
+    World::current().note(Event::Begin, request.header.correlation_id);
+    World::current().note(Event::Complete, request.header.correlation_id);
+    let len = request.body.clone().get_u32() as usize;
+    Ok(echo(&request, &vec![7; len]))
+}
+
+/// One broker's network on one shard, and the io to make clients with.
+struct Stage {
+    io: Io,
+    world: Rc<World>,
+    network: Rc<Network>,
+    address: SocketAddr,
+}
+
+fn roomy() -> Limits {
+    Limits {
+        request_bytes_max: 10 << 20,
+        request_memory_bytes: 64 << 20,
+        idle_max: None,
+    }
+}
+
+fn open_to_all() -> ConnectionLimits {
+    ConnectionLimits {
+        connections_max: 1_000,
+        per_ip_max: i32::MAX as u32,
+        per_ip_overrides: BTreeMap::new(),
+    }
+}
+
+/// Runs a test on a shard, beside a network with these limits.
+fn on_a_stage<F: Future<Output = ()> + 'static>(
+    limits: Limits,
+    connection_limits: ConnectionLimits,
+    test: impl Fn(Stage) -> F + Clone + Send + 'static,
+) {
+    let core = cores().expect("the affinity")[0];
+    let (done, finished) = mpsc::channel();
+    run_shards(&[core], move |io, _| {
+        let (limits, connection_limits) = (limits.clone(), connection_limits.clone());
+        let (test, done) = (test.clone(), done.clone());
+        async move {
+            let world = Rc::new(World {
+                io: io.clone(),
+                events: RefCell::default(),
+                under_way: Cell::new(0),
+                under_way_max: Cell::new(0),
+            });
+            WORLD.set(Some(Rc::clone(&world)));
+            let network = Rc::new(Network::serving(
+                find,
+                io.clone(),
+                limits,
+                Rc::new(Broker::new(api_versions::FeatureLevels::default())),
+                Admission::new(connection_limits),
+            ));
+            let address = network
+                .listen("PLAINTEXT", ([127, 0, 0, 1], 0).into())
+                .expect("a free port");
+            test(Stage {
+                io,
+                world,
+                network: Rc::clone(&network),
+                address,
+            })
+            .await;
+            network.drain(Duration::from_millis(100)).await;
+            WORLD.set(None);
+            done.send(()).expect("somebody waits");
+        }
+    })
+    .expect("a shard");
+    finished.recv().expect("the test came to its end");
+}
+
+impl Stage {
+    async fn client(&self) -> Client {
+        let (read, write) = self.io.connect(self.address).await.expect("it listens");
+        Client {
+            read,
+            write,
+            decoder: FrameDecoder::new(usize::MAX),
+        }
+    }
+
+    /// Waits a while for something to become so.
+    async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        for _ in 0..2_000 {
+            if is_so() {
+                return;
+            }
+            self.io.sleep(Duration::from_millis(5)).await;
+        }
+        panic!("never came true: {what}");
+    }
+
+    /// A client of its own is served as ever.
+    async fn is_well(&self) {
+        let mut client = self.client().await;
+        client.send(request(TIMED, 1, 99, &[0, 0])).await;
+        assert_eq!(client.answer().await, Some((99, Bytes::from("timed"))));
+    }
+}
+
+struct Client {
+    read: ReadHalf,
+    write: WriteHalf,
+    decoder: FrameDecoder,
+}
+
+impl Client {
+    async fn send(&mut self, bytes: impl Into<Bytes>) {
+        let mut slices = VecDeque::from([bytes.into()]);
+        // A server that has closed is a part of some tests.
+        let _ = self.write.write(&mut slices).await;
+    }
+
+    /// The next reply's correlation id and body; None at the end.
+    async fn answer(&mut self) -> Option<(i32, Bytes)> {
+        loop {
+            match self.decoder.next_frame().expect("a valid reply") {
+                Next::Frame(mut frame) => return Some((frame.get_i32(), frame)),
+                Next::Incoming(len) => self.decoder.begin(len),
+                Next::Missing(_) => {
+                    let (buffer, room) = self.decoder.buffer();
+                    match self.read.read(buffer, room).await {
+                        Ok(0) | Err(_) => return None,
+                        Ok(bytes) => self.decoder.received(bytes),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A frame on the wire.
+fn request(key: ApiKey, version: i16, id: i32, body: &[u8]) -> Bytes {
+    let mut frame = BytesMut::new();
+    frame.put_i32(0);
+    WireHeader::default()
+        .with_request_api_key(key as i16)
+        .with_request_api_version(version)
+        .with_correlation_id(id)
+        .with_client_id(Some(StrBytes::from_static_str("test")))
+        .encode(&mut frame, key.request_header_version(version))
+        .expect("encodes");
+    frame.put_slice(body);
+    let len = frame.len() as i32 - 4;
+    frame[..4].copy_from_slice(&len.to_be_bytes());
+    frame.freeze()
+}
+
+fn produce_request(id: i32, delay_ms: u16, how: u8) -> Bytes {
+    let [high, low] = delay_ms.to_be_bytes();
+    request(ApiKey::Produce, 3, id, &[high, low, how])
+}
+
+fn timed_request(id: i32, delay_ms: u16) -> Bytes {
+    request(TIMED, 1, id, &delay_ms.to_be_bytes())
+}

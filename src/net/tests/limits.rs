@@ -1,0 +1,128 @@
+//! Limits: connections, silence, memory, clients that don't read.
+
+use std::net::IpAddr;
+
+use super::*;
+
+#[test]
+fn an_address_over_its_limit_is_closed_at_once() {
+    let limits = ConnectionLimits {
+        per_ip_overrides: BTreeMap::from([(IpAddr::from([127, 0, 0, 1]), 2)]),
+        ..open_to_all()
+    };
+    on_a_stage(roomy(), limits, |stage| async move {
+        let mut first = stage.client().await;
+        let _second = stage.client().await;
+        first.send(timed_request(1, 0)).await;
+        assert!(first.answer().await.is_some());
+        let mut third = stage.client().await;
+        third.send(timed_request(1, 0)).await;
+        assert_eq!(third.answer().await, None);
+        drop(first);
+        stage
+            .until("one is gone", || stage.network.connections() == 1)
+            .await;
+        stage.is_well().await;
+    });
+}
+
+#[test]
+fn over_the_total_a_connection_waits() {
+    let limits = ConnectionLimits {
+        connections_max: 1,
+        ..open_to_all()
+    };
+    on_a_stage(roomy(), limits, |stage| async move {
+        let mut first = stage.client().await;
+        first.send(timed_request(1, 0)).await;
+        assert!(first.answer().await.is_some());
+        let mut second = stage.client().await;
+        second.send(timed_request(2, 0)).await;
+        stage.io.sleep(Duration::from_millis(150)).await;
+        assert_eq!(stage.network.connections(), 1);
+        drop(first);
+        assert_eq!(second.answer().await.expect("an answer").0, 2);
+    });
+}
+
+#[test]
+fn silent_connections_are_closed_and_working_ones_are_not() {
+    let limits = Limits {
+        idle_max: Some(Duration::from_secs(1)),
+        ..roomy()
+    };
+    on_a_stage(limits, open_to_all(), |stage| async move {
+        let mut silent = stage.client().await;
+        let mut half = stage.client().await;
+        half.send(vec![0, 0]).await;
+        let mut waiting = stage.client().await;
+        waiting.send(timed_request(3, 3_500)).await;
+        let begun = stage.io.now();
+        assert_eq!(silent.answer().await, None);
+        assert_eq!(half.answer().await, None);
+        assert!(stage.io.now() - begun >= Duration::from_secs(1));
+        assert_eq!(waiting.answer().await.expect("an answer").0, 3);
+    });
+}
+
+#[test]
+fn memory_over_the_budget_is_not_read() {
+    let limits = Limits {
+        request_memory_bytes: 1 << 20,
+        ..roomy()
+    };
+    on_a_stage(limits, open_to_all(), |stage| async move {
+        // Holds more than half of the budget until it is answered.
+        let mut body = 100_u16.to_be_bytes().to_vec();
+        body.resize(700_000, 0);
+        let mut clients = Vec::new();
+        for id in 0..4 {
+            let mut client = stage.client().await;
+            client.send(request(TIMED, 1, id, &body)).await;
+            clients.push(client);
+        }
+        for (id, client) in clients.iter_mut().enumerate() {
+            assert_eq!(client.answer().await.expect("an answer").0, id as i32);
+        }
+        assert_eq!(stage.world.under_way_max.get(), 1);
+        // Larger than the whole budget, alone.
+        body.resize(3 << 20, 0);
+        clients[0].send(request(TIMED, 1, 9, &body)).await;
+        assert_eq!(clients[0].answer().await.expect("an answer").0, 9);
+        assert_eq!(stage.network.shared.budget.used(), 0);
+    });
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_not_served_without_end() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        let body = (400_000_u32).to_be_bytes();
+        for id in 0..200 {
+            client.send(request(LARGE, 0, id, &body)).await;
+        }
+        stage.io.sleep(Duration::from_millis(300)).await;
+        let begun = stage.world.events.borrow().len() / 2;
+        // What the sockets' buffers hold, and a few more.
+        assert!(begun < 100, "{begun} were worked on");
+        for id in 0..200 {
+            assert_eq!(client.answer().await.expect("an answer").0, id);
+        }
+    });
+}
+
+#[test]
+fn produces_under_way_are_bounded() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        let mut body = vec![0, 20, 0];
+        body.resize(2 << 20, 0);
+        for id in 0..20 {
+            client.send(request(ApiKey::Produce, 3, id, &body)).await;
+        }
+        for id in 0..20 {
+            assert_eq!(client.answer().await.expect("an answer").0, id);
+        }
+        assert!(stage.world.under_way_max.get() <= 8);
+    });
+}

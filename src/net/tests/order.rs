@@ -1,0 +1,150 @@
+//! Requests in, replies out: cut anyhow, in order always.
+
+use super::*;
+
+#[test]
+fn api_versions_is_answered_in_any_version() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        client.send(request(ApiKey::ApiVersions, 0, 1, &[])).await;
+        let (id, body) = client.answer().await.expect("an answer");
+        assert_eq!(id, 1);
+        assert_eq!(body[..2], [0, 0]);
+        client
+            .send(request(ApiKey::ApiVersions, 77, 2, b"from the future"))
+            .await;
+        let (id, body) = client.answer().await.expect("an answer");
+        assert_eq!((id, &body[..2]), (2, &[0, 35][..]));
+        // The connection goes on.
+        client.send(request(ApiKey::ApiVersions, 2, 3, &[])).await;
+        assert_eq!(client.answer().await.expect("an answer").0, 3);
+    });
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        let mut all = BytesMut::new();
+        for id in 0..2_000 {
+            all.extend_from_slice(&match id % 3 {
+                0 => produce_request(id, (id % 7) as u16, 0),
+                1 => timed_request(id, 0),
+                _ => produce_request(id, 0, 0),
+            });
+        }
+        client.send(all).await;
+        for id in 0..2_000 {
+            assert_eq!(client.answer().await.expect("an answer").0, id);
+        }
+    });
+}
+
+#[test]
+fn a_request_may_come_byte_by_byte() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        for byte in timed_request(5, 0) {
+            client.send(Bytes::from(vec![byte])).await;
+            stage.io.sleep(Duration::from_micros(300)).await;
+        }
+        assert_eq!(client.answer().await.expect("an answer").0, 5);
+    });
+}
+
+#[test]
+fn large_requests_and_replies_pass_whole() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        for (id, len) in [(1, 3_000_000_usize), (2, 70_000), (3, 9_000_000), (4, 1)] {
+            let mut body = (len as u32).to_be_bytes().to_vec();
+            body.resize(len + 4, 1);
+            client.send(request(LARGE, 0, id, &body)).await;
+            client.send(timed_request(-id, 0)).await;
+            let (answered, reply) = client.answer().await.expect("an answer");
+            assert_eq!(answered, id);
+            // The header of this version has no tagged fields to follow.
+            assert_eq!(
+                reply.len() - reply.iter().take_while(|b| **b != 7).count(),
+                len
+            );
+            assert_eq!(client.answer().await.expect("an answer").0, -id);
+        }
+    });
+}
+
+#[test]
+fn produces_overlap_and_are_answered_in_order() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        client
+            .send([produce_request(1, 40, 0), produce_request(2, 1, 0)].concat())
+            .await;
+        assert_eq!(client.answer().await.expect("an answer").0, 1);
+        assert_eq!(client.answer().await.expect("an answer").0, 2);
+        assert_eq!(
+            *stage.world.events.borrow(),
+            [
+                (Event::Begin, 1),
+                (Event::Begin, 2),
+                (Event::Complete, 2),
+                (Event::Complete, 1)
+            ]
+        );
+    });
+}
+
+#[test]
+fn other_requests_wait_for_the_effects_of_earlier_ones() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        client
+            .send(
+                [
+                    produce_request(1, 20, 0),
+                    produce_request(2, 1, 0),
+                    timed_request(3, 5),
+                    produce_request(4, 0, 0),
+                ]
+                .concat(),
+            )
+            .await;
+        for id in 1..=4 {
+            assert_eq!(client.answer().await.expect("an answer").0, id);
+        }
+        let order: Vec<i32> = stage
+            .world
+            .events
+            .borrow()
+            .iter()
+            .filter(|(event, _)| *event == Event::Begin)
+            .map(|(_, id)| *id)
+            .collect();
+        assert_eq!(order, [1, 2, 3, 4]);
+        let events = stage.world.events.borrow();
+        let at = |wanted| events.iter().position(|event| *event == wanted);
+        assert!(at((Event::Begin, 3)) > at((Event::Complete, 1)));
+        assert!(at((Event::Begin, 4)) > at((Event::Complete, 3)));
+    });
+}
+
+#[test]
+fn requests_without_reply_leave_no_gap() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        client
+            .send(
+                [
+                    produce_request(1, 5, 1),
+                    produce_request(2, 0, 0),
+                    produce_request(3, 0, 1),
+                    timed_request(4, 0),
+                ]
+                .concat(),
+            )
+            .await;
+        assert_eq!(client.answer().await.expect("an answer").0, 2);
+        assert_eq!(client.answer().await.expect("an answer").0, 4);
+        assert_eq!(stage.world.events.borrow().len(), 8);
+    });
+}

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use corelog_bench::batch::{self, Producer};
+use corelog_shards::log::batch::compress::DecoderPool;
 use corelog_shards::log::batch::{Budget, Progress, Rules, TimestampType, Validator};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -15,8 +16,8 @@ const RULES: Rules = Rules {
     compacted: false,
 };
 
-fn check(batch: &[u8]) -> i32 {
-    let mut validator = Validator::new(batch, RULES, NOW_MS).expect("the header is in order");
+fn check(batch: &[u8], pool: &DecoderPool) -> i32 {
+    let mut validator = Validator::new(batch, RULES, NOW_MS, pool).expect("the header is in order");
     loop {
         if let Progress::Done(verdict) = validator.step(Budget::SLICE) {
             return verdict.expect("the batch is in order").record_count;
@@ -26,6 +27,7 @@ fn check(batch: &[u8]) -> i32 {
 
 fn batch_check(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("batch check");
+    let pool = DecoderPool::default();
     for (name, records, record_bytes) in [
         ("1 record of 1 KiB", 1, 1_024),
         ("64 records of 1 KiB", 64, 1_024),
@@ -38,7 +40,9 @@ fn batch_check(criterion: &mut Criterion) {
             (0..records).map(|_| value.as_slice()),
         );
         group.throughput(Throughput::Bytes(batch.len() as u64));
-        group.bench_function(name, |bencher| bencher.iter(|| check(black_box(&batch))));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| check(black_box(&batch), &pool))
+        });
     }
     group.finish();
 }

@@ -8,30 +8,21 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
-use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
-use crate::io::{Io, Stop};
+use crate::io::{Io, Prepared, Stop, probe_io_uring};
 
-/// Turns glommio's preemption off, see `io`'s rules.
-const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
+/// What each executor insists on being allowed to lock.
+const MEMLOCK_MIN: u64 = 512 << 10;
 
-/// Entries of each of an executor's three rings.
-const RING_DEPTH: usize = 128;
-
-/// What is registered with the kernel for direct I/O, once for each ring. Buffers
-/// beyond it come from the allocator and work as well.
-const REGISTERED_BYTES: usize = 64 << 10;
-
-/// Threads of a shard for what would block: operations on paths.
-const BLOCKING_THREADS: usize = 2;
+/// What must be lockable where rings count as locked memory.
+const MEMLOCK_WANTED: u64 = 64 << 20;
 
 /// Why the shards could not be started, with the remedy.
 #[derive(Debug)]
@@ -148,7 +139,7 @@ where
         let thread = thread::Builder::new()
             .name(format!("shard-{shard}"))
             .spawn(move || {
-                let executor = match new_executor(core) {
+                let executor = match prepare(core) {
                     Ok(executor) => executor,
                     Err(error) => {
                         // Nobody listens any more if another shard failed before.
@@ -161,14 +152,7 @@ where
                 if may_run.recv().is_err() {
                     return Ok(());
                 }
-                executor.run(async move {
-                    let io = Io::of_this_executor()?;
-                    let handle = io.spawn("main", main(io.clone(), shard));
-                    handle.await;
-                    // Files that were dropped close at the reactor's next pass.
-                    io.yield_now().await;
-                    Ok(())
-                })
+                executor.run(move |io| main(io, shard))
             })?;
         shards.push((thread, go));
     }
@@ -200,22 +184,11 @@ where
 }
 
 /// An executor for this thread, which from then on runs on `core` alone.
-fn new_executor(core: usize) -> Result<LocalExecutor, StartError> {
-    // Made before this thread is pinned: the pool's threads inherit where they may
-    // run, and beside a busy shard they would wait for it.
-    let made = catch_unwind(AssertUnwindSafe(|| {
-        LocalExecutorBuilder::new(Placement::Unbound)
-            .preempt_timer(PREEMPT_TIMER)
-            .ring_depth(RING_DEPTH)
-            .io_memory(REGISTERED_BYTES)
-            .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
-            .make()
-    }));
-    let executor = match made {
-        Ok(Ok(executor)) => executor,
-        Ok(Err(error)) => return Err(start_error(error)),
-        Err(_) => return Err(StartError::IoUringTooOld),
-    };
+fn prepare(core: usize) -> Result<Prepared, StartError> {
+    let executor = Prepared::new().map_err(|error| match error.kind() {
+        io::ErrorKind::Unsupported => StartError::IoUringTooOld,
+        _ => StartError::Other(error),
+    })?;
     pin_to(core).map_err(|source| StartError::Core { core, source })?;
     Ok(executor)
 }
@@ -226,38 +199,59 @@ fn pin_to(core: usize) -> io::Result<()> {
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
-fn start_error(error: GlommioError<()>) -> StartError {
-    use glommio::ReactorErrorKind::MemLockLimit;
-    match error {
-        GlommioError::ReactorError(MemLockLimit(bytes, wanted)) => {
-            StartError::MemlockLimit { bytes, wanted }
-        }
-        GlommioError::IoError(source) | GlommioError::EnhancedIoError { source, .. } => {
-            StartError::Other(source)
-        }
-        other => StartError::Other(io::Error::other(other.to_string())),
-    }
+/// Whether io_uring can be used here. Executors find out as well, but end the process,
+/// panic, or say what is wrong and not what to do.
+pub fn check_io_uring() -> Result<(), StartError> {
+    check_memlock(memlock_limit())?;
+    probe_io_uring().map_err(no_ring)
 }
 
-/// Sets up a small ring and closes it again: glommio's own check ends the process,
-/// or panics, without saying what to do.
-pub fn check_io_uring() -> Result<(), StartError> {
-    match crate::io::probe_io_uring() {
-        Ok(()) => Ok(()),
-        Err(error) => Err(match error.raw_os_error() {
-            Some(libc::ENOSYS) => StartError::NoIoUring,
-            Some(libc::EPERM | libc::EACCES) => StartError::IoUringForbidden,
-            // Kernels before 5.12 count rings as locked memory.
-            Some(libc::ENOMEM) => StartError::MemlockLimit {
-                bytes: memlock_limit(),
-                wanted: 64 << 20,
-            },
-            _ => StartError::Other(error),
-        }),
+fn check_memlock(bytes: u64) -> Result<(), StartError> {
+    if bytes < MEMLOCK_MIN {
+        return Err(StartError::MemlockLimit {
+            bytes,
+            wanted: MEMLOCK_MIN,
+        });
     }
+    Ok(())
 }
 
 fn memlock_limit() -> u64 {
-    use nix::sys::resource::{Resource, getrlimit};
-    getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft)
+    // The call fails only for a resource that does not exist.
+    getrlimit(Resource::RLIMIT_MEMLOCK).map_or(u64::MAX, |(soft, _)| soft)
+}
+
+fn no_ring(error: io::Error) -> StartError {
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => StartError::NoIoUring,
+        Some(libc::EPERM | libc::EACCES) => StartError::IoUringForbidden,
+        // Kernels before 5.12 count rings as locked memory.
+        Some(libc::ENOMEM) => StartError::MemlockLimit {
+            bytes: memlock_limit(),
+            wanted: MEMLOCK_WANTED,
+        },
+        _ => StartError::Other(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn io_uring_is_there_or_the_reason_is_known() {
+        check_io_uring().expect("this machine has io_uring");
+        let told = |errno| no_ring(io::Error::from_raw_os_error(errno)).to_string();
+        assert!(told(libc::ENOSYS).contains("no io_uring"));
+        assert!(told(libc::EPERM).contains("seccomp"));
+        assert!(told(libc::ENOMEM).contains("ulimit -l"));
+        assert!(told(libc::EMFILE).contains("can't start"));
+    }
+
+    #[test]
+    fn a_low_memlock_limit_is_told_with_its_remedy() {
+        assert!(check_memlock(u64::MAX).is_ok());
+        let told = check_memlock(64 << 10).unwrap_err().to_string();
+        assert!(told.contains("only 65536 bytes") && told.contains("LimitMEMLOCK"));
+    }
 }

@@ -52,7 +52,7 @@ pub use stop::{Stop, StopRequested};
 pub use task::TaskHandle;
 pub use time::{Instant, SLICE, Slice};
 
-pub(crate) use glommio::probe_io_uring;
+pub(crate) use glommio::{Prepared, probe_io_uring};
 
 use task::{OnPanic, supervise};
 
@@ -80,13 +80,6 @@ macro_rules! either {
 
 /// Clocks and randomness.
 impl Io {
-    /// Of the glommio executor that runs on this thread.
-    pub(crate) fn of_this_executor() -> Result<Io> {
-        Ok(Io {
-            backend: Backend::Glommio(Rc::new(glommio::Executor::new()?)),
-        })
-    }
-
     /// Monotonic time.
     pub fn now(&self) -> Instant {
         either!(self, io => io.now())

@@ -1,7 +1,7 @@
 //! The real world: one glommio executor on one core.
 //!
 //! The rules that keep glommio well, each of them a trap met before:
-//! - The preempt timer is off (the runtime sets it to an hour), so a task yields
+//! - The preempt timer is off (`launch` sets it to an hour), so a task yields
 //!   *through the reactor* or the reactor never runs: see [`Executor::yield_now`].
 //! - A new task never runs inside the call that spawns it, unlike glommio's own
 //!   `spawn_local`: the caller may hold borrows that the task wants.
@@ -10,13 +10,13 @@
 //! - Closures for the blocking pool catch their panics, or their caller hangs.
 
 mod disk;
+mod launch;
 mod net;
 mod paths;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::Poll;
@@ -31,6 +31,7 @@ use super::random::Random;
 use super::time::Instant;
 
 pub(super) use disk::File;
+pub(crate) use launch::{Prepared, probe_io_uring};
 pub(super) use net::{Listener, ReadHalf, WriteHalf};
 
 /// What one executor's handle to the outside world remembers.
@@ -127,22 +128,6 @@ fn os_error<T>(error: GlommioError<T>) -> io::Error {
         GlommioError::IoError(source) | GlommioError::EnhancedIoError { source, .. } => source,
         other => io::Error::other(other.to_string()),
     }
-}
-
-/// Sets up a ring of the smallest size and closes it: tells why there can be none.
-#[allow(unsafe_code)]
-pub(crate) fn probe_io_uring() -> io::Result<()> {
-    // The kernel's struct io_uring_params: 120 bytes, all zero for the defaults.
-    let mut parameters = [0u64; 15];
-    // SAFETY: the pointer is to a live struct of the size that the kernel reads and
-    // fills in.
-    let outcome = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1u32, parameters.as_mut_ptr()) };
-    if outcome < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a descriptor that was just made and that nobody else knows of.
-    drop(unsafe { OwnedFd::from_raw_fd(outcome as RawFd) });
-    Ok(())
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ mod faults;
 mod kernel;
 pub(super) mod lane;
 mod net;
+mod seeds;
 mod shard;
 
 use std::cell::RefCell;
@@ -44,6 +45,7 @@ use std::time::Duration;
 pub use disk::{File, Operation};
 pub use faults::{Crash, Faults};
 pub use net::{Listener, ReadHalf, WriteHalf};
+pub use seeds::seeds;
 pub use shard::Shard;
 
 use super::task::{OnPanic, supervise};
@@ -279,7 +281,7 @@ impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "simulated world failed: seed {}, {} steps, {:?} after its start",
+                "simulated world failed: CORELOG_SEED={}, {} steps, {:?} after its start",
                 self.seed,
                 self.steps(),
                 self.now() - Instant::default(),

@@ -1,10 +1,12 @@
 //! Which record of a batch a ListOffsets request asks for. For the batch that holds an offset see
 //! [`super::iter::find_offset`].
 
+use super::compress::DecoderPool;
 use super::header::TimestampType;
 use super::iter::Batch;
 use super::slice::{Budget, Progress};
-use super::walk::{Step, Walk, WalkError};
+use super::walk::{Walk, WalkError, Walked};
+use std::ops::ControlFlow;
 
 /// A record, found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl<'a> RecordSearch<'a> {
 
     fn new(batch: &Batch<'a>, wanted: Wanted) -> Result<Self, WalkError> {
         Ok(Self {
-            walk: Walk::new(batch)?,
+            walk: Walk::new(batch, &DecoderPool::default())?,
             wanted,
             base_offset: batch.base_offset(),
             base_timestamp: batch.base_timestamp(),
@@ -70,22 +72,23 @@ impl<'a> RecordSearch<'a> {
         &mut self,
         mut budget: Budget,
     ) -> Progress<Result<Option<TimestampOffset>, WalkError>> {
-        loop {
-            match self.walk.next(&mut budget) {
-                Ok(Step::Pending) => return Progress::Pending,
-                Ok(Step::End) => return Progress::Done(Ok(None)),
-                Err(error) => return Progress::Done(Err(error)),
-                Ok(Step::Record(meta)) => {
-                    let own = self.base_timestamp.wrapping_add(meta.timestamp_delta);
-                    let record = TimestampOffset {
-                        timestamp: self.log_append_time.unwrap_or(own),
-                        offset: self.base_offset.saturating_add(meta.offset_delta.into()),
-                    };
-                    if self.wanted.is(record) {
-                        return Progress::Done(Ok(Some(record)));
-                    }
-                }
+        let mut found = None;
+        let walked = self.walk.drive(&mut budget, |_, meta| {
+            let own = self.base_timestamp.wrapping_add(meta.timestamp_delta);
+            let record = TimestampOffset {
+                timestamp: self.log_append_time.unwrap_or(own),
+                offset: self.base_offset.saturating_add(meta.offset_delta.into()),
+            };
+            if self.wanted.is(record) {
+                found = Some(record);
+                return Ok(ControlFlow::Break(()));
             }
+            Ok(ControlFlow::Continue(()))
+        });
+        match walked {
+            Ok(Walked::Pending) => Progress::Pending,
+            Ok(Walked::Stopped | Walked::End) => Progress::Done(Ok(found)),
+            Err(error) => Progress::Done(Err(error)),
         }
     }
 }

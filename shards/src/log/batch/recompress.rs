@@ -4,7 +4,7 @@
 //! chunk by chunk, so that neither side of it is ever whole in memory but the result, which is refused as
 //! soon as it outgrows what the topic allows.
 
-use super::compress::{Codec, CodecError, Decoder, Encoder};
+use super::compress::{Codec, CodecError, Decoder, DecoderPool, Encoder};
 use super::header::HEADER_BYTES;
 use super::iter::Batch;
 use super::slice::{Budget, Progress};
@@ -56,12 +56,17 @@ pub struct Recompressor<'a> {
 }
 
 impl<'a> Recompressor<'a> {
-    pub fn new(batch: Batch<'a>, codec: Codec, bytes_max: usize) -> Result<Self, RecompressError> {
+    pub fn new(
+        batch: Batch<'a>,
+        codec: Codec,
+        bytes_max: usize,
+        pool: &DecoderPool,
+    ) -> Result<Self, RecompressError> {
         let id = batch.attributes().compression_id();
         let compression = batch
             .compression()
             .ok_or(RecompressError::UnknownCompression { id })?;
-        let decoder = Decoder::new(compression, batch.payload())?;
+        let decoder = Decoder::new(compression, batch.payload(), pool)?;
         let encoder = Encoder::new(codec, vec![0; HEADER_BYTES])?;
         let chunk = vec![0; encoder.chunk_bytes()].into_boxed_slice();
         Ok(Self {

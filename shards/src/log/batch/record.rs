@@ -9,6 +9,7 @@
 
 use super::varint;
 use std::fmt;
+use std::ops::Range;
 
 /// What is wrong with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,8 @@ pub struct RecordMeta {
 /// A record with its parts.
 #[derive(Clone, Copy, Debug)]
 pub struct RawRecord<'a> {
-    pub meta: RecordMeta,
+    pub offset_delta: i32,
+    pub timestamp_delta: i64,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub headers: Headers<'a>,
@@ -72,99 +74,121 @@ impl<'a> Iterator for Headers<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut at = 0;
-        let key = take_field(self.bytes, &mut at).ok()??;
-        let value = take_field(self.bytes, &mut at).ok()?;
-        self.bytes = &self.bytes[at..];
-        Some((key, value))
+        let bytes = self.bytes;
+        let key = take_field(bytes, &mut at).ok()??;
+        let value = take_field(bytes, &mut at).ok()?;
+        self.bytes = &bytes[at..];
+        Some((&bytes[key], value.map(|value| &bytes[value])))
     }
 }
 
 /// Checks the record at `*at` and moves `*at` behind it.
 #[inline]
 pub fn check(bytes: &[u8], at: &mut usize) -> Result<RecordMeta, RecordFault> {
-    parse(bytes, at).map(|record| record.meta)
-}
-
-/// Checks the record at `*at`, lends its parts and moves `*at` behind it.
-#[inline]
-pub fn parse<'a>(bytes: &'a [u8], at: &mut usize) -> Result<RawRecord<'a>, RecordFault> {
-    if *at == bytes.len() {
-        return Err(RecordFault::Missing);
-    }
-    let length = varint::read_i32(bytes, at).ok_or(RecordFault::Field)?;
-    let end = usize::try_from(length)
-        .ok()
-        .and_then(|length| at.checked_add(length))
-        .filter(|end| *end <= bytes.len())
-        .ok_or(RecordFault::Length(length))?;
-    let body = &bytes[..end];
-
-    if *at == end {
-        return Err(RecordFault::Field);
-    }
-    // No attribute of a record means anything yet.
-    *at += 1;
-    let timestamp_delta = varint::read_i64(body, at).ok_or(RecordFault::Field)?;
-    let offset_delta = varint::read_i32(body, at).ok_or(RecordFault::Field)?;
-    let key = take_field(body, at)?;
-    let value = take_field(body, at)?;
-    let headers = take_headers(body, at)?;
-    Ok(RawRecord {
-        meta: RecordMeta {
-            offset_delta,
-            timestamp_delta,
-            has_key: key.is_some(),
-        },
-        key,
-        value,
-        headers,
+    let layout = Layout::of(bytes, *at)?;
+    *at = layout.end;
+    Ok(RecordMeta {
+        offset_delta: layout.offset_delta,
+        timestamp_delta: layout.timestamp_delta,
+        has_key: layout.key.is_some(),
     })
 }
 
-#[inline]
-fn take_headers<'a>(body: &'a [u8], at: &mut usize) -> Result<Headers<'a>, RecordFault> {
-    let count = varint::read_i32(body, at).ok_or(RecordFault::Field)?;
-    let bytes = &body[*at..];
-    if count != 0 {
-        check_headers(bytes, count)?;
-    } else if !bytes.is_empty() {
-        return Err(RecordFault::Slack);
+/// Checks the record at `*at`, lends its parts and moves `*at` behind it.
+pub fn parse<'a>(bytes: &'a [u8], at: &mut usize) -> Result<RawRecord<'a>, RecordFault> {
+    let layout = Layout::of(bytes, *at)?;
+    *at = layout.end;
+    Ok(RawRecord {
+        offset_delta: layout.offset_delta,
+        timestamp_delta: layout.timestamp_delta,
+        key: layout.key.map(|key| &bytes[key]),
+        value: layout.value.map(|value| &bytes[value]),
+        headers: Headers {
+            bytes: &bytes[layout.headers_at..layout.end],
+        },
+    })
+}
+
+/// Where the parts of a record are; all of them are in bounds.
+struct Layout {
+    timestamp_delta: i64,
+    offset_delta: i32,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    headers_at: usize,
+    end: usize,
+}
+
+impl Layout {
+    /// The hottest code of a produce: a few nanoseconds a record, if none of it is a call.
+    #[inline(always)]
+    fn of(bytes: &[u8], mut at: usize) -> Result<Self, RecordFault> {
+        if at == bytes.len() {
+            return Err(RecordFault::Missing);
+        }
+        let length = varint::read_i32(bytes, &mut at).ok_or(RecordFault::Field)?;
+        let end = usize::try_from(length)
+            .ok()
+            .map(|length| at + length)
+            .filter(|end| *end <= bytes.len())
+            .ok_or(RecordFault::Length(length))?;
+        let body = &bytes[..end];
+        // No attribute of a record means anything yet.
+        at += 1;
+        let timestamp_delta = varint::read_i64(body, &mut at).ok_or(RecordFault::Field)?;
+        let offset_delta = varint::read_i32(body, &mut at).ok_or(RecordFault::Field)?;
+        let key = take_field(body, &mut at)?;
+        let value = take_field(body, &mut at)?;
+        let header_count = varint::read_i32(body, &mut at).ok_or(RecordFault::Field)?;
+        if header_count != 0 {
+            check_headers(&body[at..], header_count)?;
+        } else if at != end {
+            return Err(RecordFault::Slack);
+        }
+        Ok(Self {
+            timestamp_delta,
+            offset_delta,
+            key,
+            value,
+            headers_at: at,
+            end,
+        })
     }
-    *at = body.len();
-    Ok(Headers { bytes })
 }
 
 /// That `bytes` are `count` headers and nothing else.
 fn check_headers(bytes: &[u8], count: i32) -> Result<(), RecordFault> {
-    if usize::try_from(count).is_ok_and(|count| count <= bytes.len()) {
-        let mut at = 0;
-        for _ in 0..count {
-            let mut ahead = at;
-            if take_field(bytes, &mut at)?.is_none() {
-                let length = varint::read_i32(bytes, &mut ahead).ok_or(RecordFault::Field)?;
-                return Err(RecordFault::HeaderKey(length));
-            }
-            take_field(bytes, &mut at)?;
+    if usize::try_from(count).map_or(true, |count| count > bytes.len()) {
+        return Err(RecordFault::HeaderCount(count));
+    }
+    let mut at = 0;
+    for _ in 0..count {
+        let mut length_at = at;
+        let length = varint::read_i32(bytes, &mut length_at).ok_or(RecordFault::Field)?;
+        if take_field(bytes, &mut at)?.is_none() {
+            return Err(RecordFault::HeaderKey(length));
         }
-        if at == bytes.len() {
-            Ok(())
-        } else {
-            Err(RecordFault::Slack)
-        }
+        take_field(bytes, &mut at)?;
+    }
+    if at == bytes.len() {
+        Ok(())
     } else {
-        Err(RecordFault::HeaderCount(count))
+        Err(RecordFault::Slack)
     }
 }
 
 /// A field behind its length; None when the length is negative.
-#[inline]
-fn take_field<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Option<&'a [u8]>, RecordFault> {
+#[inline(always)]
+fn take_field(bytes: &[u8], at: &mut usize) -> Result<Option<Range<usize>>, RecordFault> {
     let length = varint::read_i32(bytes, at).ok_or(RecordFault::Field)?;
     let Ok(length) = usize::try_from(length) else {
         return Ok(None);
     };
-    let field = bytes[*at..].get(..length).ok_or(RecordFault::Field)?;
-    *at += length;
+    let field = *at..*at + length;
+    if field.end > bytes.len() {
+        return Err(RecordFault::Field);
+    }
+    *at = field.end;
     Ok(Some(field))
 }
 

@@ -1,7 +1,7 @@
 //! The records of a batch with keys, values and headers: for the metadata log, coordinators, tools and
 //! tests. The way of the data needs none of this.
 
-use super::compress::Decoder;
+use super::compress::{Decoder, DecoderPool};
 use super::header::{Compression, TimestampType};
 use super::iter::Batch;
 use super::record::{self, Headers, RawRecord, RecordFault};
@@ -43,8 +43,8 @@ impl<'a> Records<'a> {
                 at: 0,
             },
             Some(compression) => {
-                let decoder =
-                    Decoder::new(compression, batch.payload()).map_err(WalkError::Codec)?;
+                let decoder = Decoder::new(compression, batch.payload(), &DecoderPool::default())
+                    .map_err(WalkError::Codec)?;
                 Source::Compressed(Box::new(Unpacked {
                     decoder,
                     buffer: Vec::new(),
@@ -84,13 +84,9 @@ impl<'a> Records<'a> {
 
 fn in_batch<'a>(batch: &Batch<'_>, raw: RawRecord<'a>) -> Record<'a> {
     Record {
-        offset: batch
-            .base_offset()
-            .saturating_add(raw.meta.offset_delta.into()),
+        offset: batch.base_offset().saturating_add(raw.offset_delta.into()),
         timestamp: match batch.timestamp_type() {
-            TimestampType::CreateTime => batch
-                .base_timestamp()
-                .wrapping_add(raw.meta.timestamp_delta),
+            TimestampType::CreateTime => batch.base_timestamp().wrapping_add(raw.timestamp_delta),
             TimestampType::LogAppendTime => batch.max_timestamp(),
         },
         key: raw.key,

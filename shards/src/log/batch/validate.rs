@@ -12,6 +12,7 @@
 //! Not checked here: the producer's state, which belongs to the partition, and the epoch and size of the
 //! segment.
 
+use super::compress::DecoderPool;
 use super::header::{
     BatchError, CRC_FROM, Compression, MAGIC_V2, NO_TIMESTAMP, Stamp, TimestampType,
 };
@@ -19,7 +20,8 @@ use super::iter::Batch;
 use super::record::RecordMeta;
 use super::rejection::{RecordError, RecordProblem, RejectedRecords, Rejection};
 use super::slice::{Budget, Progress};
-use super::walk::{Step, Walk};
+use super::walk::{Walk, Walked};
+use std::ops::ControlFlow;
 
 /// Estimate of what a byte of a CRC takes.
 const PS_PER_CRC_BYTE: u32 = 60;
@@ -68,6 +70,7 @@ pub struct Validator<'a> {
     batch: Batch<'a>,
     rules: Rules,
     now_ms: i64,
+    pool: DecoderPool,
     /// The CRC of the batch's bytes before `crc_at`.
     crc: u32,
     crc_at: usize,
@@ -79,7 +82,12 @@ pub struct Validator<'a> {
 
 impl<'a> Validator<'a> {
     /// Checks what the header tells of `records`, the records of one partition in a produce request.
-    pub fn new(records: &'a [u8], rules: Rules, now_ms: i64) -> Result<Self, Rejection> {
+    pub fn new(
+        records: &'a [u8],
+        rules: Rules,
+        now_ms: i64,
+        pool: &DecoderPool,
+    ) -> Result<Self, Rejection> {
         let batch = only_batch(records)?;
         if batch.base_offset() != 0 {
             return Err(Rejection::BaseOffset {
@@ -97,6 +105,7 @@ impl<'a> Validator<'a> {
             batch,
             rules,
             now_ms,
+            pool: pool.clone(),
             crc: 0,
             crc_at: CRC_FROM,
             walk: None,
@@ -121,29 +130,29 @@ impl<'a> Validator<'a> {
                     return Ok(None);
                 }
                 self.check_header()?;
-                self.walk.insert(Walk::new(&self.batch)?)
+                self.walk.insert(Walk::new(&self.batch, &self.pool)?)
             }
         };
         let check = RecordCheck::new(&self.batch, &self.rules, self.now_ms);
-        loop {
-            let index = walk.index();
-            match walk.next(budget)? {
-                Step::Pending => return Ok(None),
-                Step::End => return self.conclude().map(Some),
-                Step::Record(meta) => {
-                    if meta.offset_delta != index {
-                        return Err(Rejection::OffsetDelta {
-                            index,
-                            delta: meta.offset_delta,
-                        });
-                    }
-                    let timestamp = check.timestamp(&meta);
-                    self.max_timestamp = self.max_timestamp.max(timestamp);
-                    if let Some(problem) = check.problem(&meta, timestamp) {
-                        self.rejected.push(RecordError { index, problem });
-                    }
-                }
+        let mut max_timestamp = self.max_timestamp;
+        let walked = walk.drive(budget, |index, record| {
+            if record.offset_delta != index {
+                return Err(Rejection::OffsetDelta {
+                    index,
+                    delta: record.offset_delta,
+                });
             }
+            let timestamp = check.timestamp(record);
+            max_timestamp = max_timestamp.max(timestamp);
+            if let Some(problem) = check.problem(record, timestamp) {
+                self.rejected.push(RecordError { index, problem });
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        self.max_timestamp = max_timestamp;
+        match walked {
+            Walked::Pending | Walked::Stopped => Ok(None),
+            Walked::End => self.conclude().map(Some),
         }
     }
 

@@ -7,28 +7,34 @@ pub const MAX_BYTES_32: usize = 5;
 pub const MAX_BYTES_64: usize = 10;
 
 /// Reads at `*at` and moves it on. None: the bytes end, or the number does not.
-#[inline]
+#[inline(always)]
 pub fn read_i32(bytes: &[u8], at: &mut usize) -> Option<i32> {
-    let first = *bytes.get(*at)?;
-    if first < 0x80 {
-        *at += 1;
-        return Some(unzigzag(first.into()) as i32);
-    }
-    Some(read_long::<MAX_BYTES_32>(bytes, at)? as u32).map(|raw| unzigzag(raw.into()) as i32)
+    read::<MAX_BYTES_32>(bytes, at).map(|raw| unzigzag((raw as u32).into()) as i32)
 }
 
 /// As [`read_i32`], for 64 bits.
-#[inline]
+#[inline(always)]
 pub fn read_i64(bytes: &[u8], at: &mut usize) -> Option<i64> {
+    read::<MAX_BYTES_64>(bytes, at).map(unzigzag)
+}
+
+/// Nearly all varints of a record have one byte or two.
+#[inline(always)]
+fn read<const MAX: usize>(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let first = *bytes.get(*at)?;
     if first < 0x80 {
         *at += 1;
-        return Some(unzigzag(first.into()));
+        return Some(first.into());
     }
-    read_long::<MAX_BYTES_64>(bytes, at).map(unzigzag)
+    let second = *bytes.get(*at + 1)?;
+    if second < 0x80 {
+        *at += 2;
+        return Some(u64::from(first & 0x7f) | u64::from(second) << 7);
+    }
+    read_long::<MAX>(bytes, at)
 }
 
-#[inline]
+#[cold]
 fn read_long<const MAX: usize>(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let mut raw = 0;
     for (index, byte) in bytes[*at..].iter().take(MAX).enumerate() {

@@ -4,13 +4,14 @@
 //! than the decoder holds and a chunk of its output: a record may be larger than that, so the fields of
 //! a record are skipped across chunks, by a machine that can stop between any two of them.
 
-use super::compress::{CodecError, Decoder};
+use super::compress::{CodecError, Decoder, DecoderPool};
 use super::header::Compression;
 use super::iter::Batch;
 use super::record::{self, RecordFault, RecordMeta};
 use super::slice::Budget;
 use super::varint;
 use std::fmt;
+use std::ops::ControlFlow;
 
 /// Estimate of what it takes to step over a record.
 const PS_PER_RECORD: u32 = 8_000;
@@ -45,11 +46,13 @@ impl fmt::Display for WalkError {
 
 impl std::error::Error for WalkError {}
 
+/// Where a walk stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    Record(RecordMeta),
+pub enum Walked {
     /// The budget is spent; go on with a new one.
     Pending,
+    /// The visitor had seen enough.
+    Stopped,
     /// All records were there, and nothing behind them.
     End,
 }
@@ -68,7 +71,7 @@ enum Inner<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(batch: &Batch<'a>) -> Result<Self, WalkError> {
+    pub fn new(batch: &Batch<'a>, pool: &DecoderPool) -> Result<Self, WalkError> {
         let id = batch.attributes().compression_id();
         let inner = match batch.compression() {
             None => return Err(WalkError::UnknownCompression { id }),
@@ -78,7 +81,7 @@ impl<'a> Walk<'a> {
             },
             Some(compression) => {
                 let decoder =
-                    Decoder::new(compression, batch.payload()).map_err(WalkError::Codec)?;
+                    Decoder::new(compression, batch.payload(), pool).map_err(WalkError::Codec)?;
                 Inner::Compressed(Box::new(CompressedWalk::new(decoder)))
             }
         };
@@ -89,33 +92,82 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Records seen so far: the place of the one that comes next, counted from 0.
-    pub fn index(&self) -> i32 {
-        self.index
+    /// Goes on from record to record, showing each with its place counted from 0, until the visitor
+    /// breaks off or fails, the budget is spent, or the batch ends.
+    #[inline]
+    pub fn drive<E: From<WalkError>>(
+        &mut self,
+        budget: &mut Budget,
+        mut visit: impl FnMut(i32, &RecordMeta) -> Result<ControlFlow<()>, E>,
+    ) -> Result<Walked, E> {
+        if budget.is_spent() {
+            return Ok(Walked::Pending);
+        }
+        let affordable = i32::try_from(budget.affordable(PS_PER_RECORD)).unwrap_or(i32::MAX);
+        let first = self.index;
+        let until = first.saturating_add(affordable).min(self.count);
+        let walked = match &mut self.inner {
+            // Apart from the other, since this loop is the hottest of a produce.
+            Inner::Plain { records, at } => loop {
+                if self.index >= until {
+                    break Ok(None);
+                }
+                match record::check(records, at) {
+                    Err(fault) => break Err(Trouble::Fault(fault)),
+                    Ok(meta) => {
+                        self.index += 1;
+                        if visit(self.index - 1, &meta)?.is_break() {
+                            break Ok(Some(Walked::Stopped));
+                        }
+                    }
+                }
+            },
+            Inner::Compressed(walk) => loop {
+                if self.index >= until {
+                    break Ok(None);
+                }
+                match walk.next(budget) {
+                    Err(trouble) => break Err(trouble),
+                    Ok(None) => break Ok(Some(Walked::Pending)),
+                    Ok(Some(meta)) => {
+                        self.index += 1;
+                        if visit(self.index - 1, &meta)?.is_break() {
+                            break Ok(Some(Walked::Stopped));
+                        }
+                    }
+                }
+            },
+        };
+        budget.spend((self.index - first).unsigned_abs() as usize, PS_PER_RECORD);
+        match walked {
+            Ok(Some(walked)) => Ok(walked),
+            Ok(None) if self.index < self.count => Ok(Walked::Pending),
+            Ok(None) => self
+                .end(budget)
+                .map_err(|trouble| self.failed(trouble).into()),
+            Err(trouble) => Err(self.failed(trouble).into()),
+        }
     }
 
-    #[inline]
-    pub fn next(&mut self, budget: &mut Budget) -> Result<Step, WalkError> {
-        if budget.is_spent() {
-            return Ok(Step::Pending);
-        }
-        budget.spend(1, PS_PER_RECORD);
-        let step = match &mut self.inner {
-            _ if self.count <= 0 => Ok(Step::End),
-            Inner::Plain { records, at } => next_plain(records, at, self.index < self.count),
-            Inner::Compressed(walk) if self.index < self.count => walk.next(budget),
-            Inner::Compressed(walk) => walk.end(budget),
-        };
-        match step {
-            Ok(step) => {
-                self.index += i32::from(matches!(step, Step::Record(_)));
-                Ok(step)
+    fn end(&mut self, budget: &mut Budget) -> Result<Walked, Trouble> {
+        match &mut self.inner {
+            _ if self.count <= 0 => Ok(Walked::End),
+            Inner::Plain { records, at } if *at < records.len() => {
+                Err(RecordFault::TrailingBytes.into())
             }
-            Err(Trouble::Codec(error)) => Err(WalkError::Codec(error)),
-            Err(Trouble::Fault(fault)) => Err(WalkError::Record {
+            Inner::Plain { .. } => Ok(Walked::End),
+            Inner::Compressed(walk) => walk.end(budget),
+        }
+    }
+
+    #[cold]
+    fn failed(&self, trouble: Trouble) -> WalkError {
+        match trouble {
+            Trouble::Codec(error) => WalkError::Codec(error),
+            Trouble::Fault(fault) => WalkError::Record {
                 index: self.index,
                 fault,
-            }),
+            },
         }
     }
 }
@@ -128,17 +180,6 @@ enum Trouble {
 impl From<RecordFault> for Trouble {
     fn from(fault: RecordFault) -> Self {
         Self::Fault(fault)
-    }
-}
-
-#[inline]
-fn next_plain(records: &[u8], at: &mut usize, more: bool) -> Result<Step, Trouble> {
-    if more {
-        Ok(Step::Record(record::check(records, at)?))
-    } else if *at == records.len() {
-        Ok(Step::End)
-    } else {
-        Err(RecordFault::TrailingBytes.into())
     }
 }
 
@@ -190,27 +231,39 @@ impl<'a> CompressedWalk<'a> {
         }
     }
 
-    fn next(&mut self, budget: &mut Budget) -> Result<Step, Trouble> {
+    /// The next record; None when the budget is spent before it is read.
+    fn next(&mut self, budget: &mut Budget) -> Result<Option<RecordMeta>, Trouble> {
         loop {
             let here = self.skip.min(self.end - self.start);
             self.start += here;
             self.skip -= here;
             if self.skip == 0 && self.field == Field::End {
                 self.field = Field::Head;
-                return Ok(Step::Record(self.meta));
+                return Ok(Some(self.meta));
             }
             if self.skip > 0 && self.exhausted {
                 return Err(RecordFault::Field.into());
             }
             if !self.exhausted && (self.skip > 0 || self.end - self.start < RECORD_HEAD_BYTES_MAX) {
                 if budget.is_spent() {
-                    return Ok(Step::Pending);
+                    return Ok(None);
                 }
                 self.fill(budget).map_err(Trouble::Codec)?;
+            } else if let Some(meta) = self.read_whole() {
+                return Ok(Some(meta));
             } else {
                 self.field = self.read_field()?;
             }
         }
+    }
+
+    /// The next record, when all of it is in the chunk, as most are.
+    fn read_whole(&mut self) -> Option<RecordMeta> {
+        if self.field != Field::Head {
+            return None;
+        }
+        // A fault may be but the end of the chunk: the slow way tells.
+        record::check(&self.chunk[..self.end], &mut self.start).ok()
     }
 
     /// Reads what stands in front of a field's bytes, leaves those to be skipped, and says what follows.
@@ -298,15 +351,15 @@ impl<'a> CompressedWalk<'a> {
         Ok(())
     }
 
-    fn end(&mut self, budget: &mut Budget) -> Result<Step, Trouble> {
+    fn end(&mut self, budget: &mut Budget) -> Result<Walked, Trouble> {
         while self.start == self.end && !self.exhausted {
             if budget.is_spent() {
-                return Ok(Step::Pending);
+                return Ok(Walked::Pending);
             }
             self.fill(budget).map_err(Trouble::Codec)?;
         }
         if self.start == self.end {
-            Ok(Step::End)
+            Ok(Walked::End)
         } else {
             Err(RecordFault::TrailingBytes.into())
         }

@@ -1,6 +1,7 @@
 //! Decoding in chunks.
 
 use super::snappy::SnappyReader;
+use super::zstd::{DecoderPool, ZstdReader};
 use super::{CodecError, Compression};
 use flate2::bufread::MultiGzDecoder;
 use std::io::{self, Read};
@@ -16,11 +17,15 @@ enum Inner<'a> {
     Gzip(Box<MultiGzDecoder<&'a [u8]>>),
     Snappy(SnappyReader<'a>),
     Lz4(lz4::Decoder<&'a [u8]>),
-    Zstd(zstd::Decoder<'static, &'a [u8]>),
+    Zstd(ZstdReader<'a>),
 }
 
 impl<'a> Decoder<'a> {
-    pub fn new(compression: Compression, input: &'a [u8]) -> Result<Self, CodecError> {
+    pub fn new(
+        compression: Compression,
+        input: &'a [u8],
+        pool: &DecoderPool,
+    ) -> Result<Self, CodecError> {
         let failed = |error: io::Error| CodecError::new(compression, error);
         let inner = match compression {
             Compression::None => Inner::None(input),
@@ -30,7 +35,7 @@ impl<'a> Decoder<'a> {
                 check_lz4_frame(input).map_err(|reason| CodecError::new(compression, reason))?;
                 Inner::Lz4(lz4::Decoder::new(input).map_err(failed)?)
             }
-            Compression::Zstd => Inner::Zstd(zstd::Decoder::with_buffer(input).map_err(failed)?),
+            Compression::Zstd => Inner::Zstd(ZstdReader::new(input, pool).map_err(failed)?),
         };
         Ok(Self { inner, compression })
     }
@@ -51,7 +56,7 @@ impl<'a> Decoder<'a> {
                 Ok(0) if !out.is_empty() => self.end_lz4_frame(),
                 read => read.map_err(failed),
             },
-            Inner::Zstd(decoder) => decoder.read(out).map_err(failed),
+            Inner::Zstd(reader) => reader.read(out).map_err(failed),
         }
     }
 

@@ -18,7 +18,7 @@ enum Inner {
     Gzip(GzEncoder<Vec<u8>>),
     Snappy(Box<SnappyWriter>),
     Lz4(lz4::Encoder<Vec<u8>>),
-    Zstd(zstd::Encoder<'static, Vec<u8>>),
+    Zstd(::zstd::Encoder<'static, Vec<u8>>),
 }
 
 impl Encoder {
@@ -35,7 +35,7 @@ impl Encoder {
             }
             Codec::Snappy => Inner::Snappy(Box::new(SnappyWriter::new(out))),
             Codec::Lz4 { level } => Inner::Lz4(lz4_encoder(level, out).map_err(failed)?),
-            Codec::Zstd { level } => Inner::Zstd(zstd::Encoder::new(out, level).map_err(failed)?),
+            Codec::Zstd { level } => Inner::Zstd(::zstd::Encoder::new(out, level).map_err(failed)?),
         };
         Ok(Self { inner, codec })
     }

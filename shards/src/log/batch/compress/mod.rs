@@ -15,9 +15,11 @@
 mod decode;
 mod encode;
 mod snappy;
+mod zstd;
 
 pub use decode::Decoder;
 pub use encode::Encoder;
+pub use zstd::DecoderPool;
 
 use super::header::Compression;
 use std::fmt;

@@ -11,10 +11,10 @@ const XERIAL_MAGIC_BYTES: usize = 8;
 
 /// No element of the format says more: three bytes that copy 64.
 const EXPANSION_MAX: usize = 22;
-/// Room kept behind the output, so that short pieces are copied as one machine word pair.
-const SLACK: usize = 16;
-/// The output grows by at least this much, as bytes are really decoded.
-const GROWTH_BYTES: usize = 64 * 1024;
+/// Short pieces are copied as one word, whatever their length, so there is always room for one.
+const WORD: usize = 16;
+/// No element copies more.
+const COPY_BYTES_MAX: usize = 64;
 
 pub struct SnappyReader<'a> {
     /// Blocks not yet begun.
@@ -97,37 +97,25 @@ struct Block<'a> {
     buffer: Vec<u8>,
     produced: usize,
     expected: usize,
+    /// What is still missing of a literal that was begun.
+    literal_left: usize,
 }
 
 impl<'a> Block<'a> {
     fn restart(&mut self, block: &'a [u8]) -> Result<(), &'static str> {
-        let mut expected = 0usize;
-        let mut at = 0;
-        loop {
-            let byte = *block.get(at).ok_or("snappy length cut short")?;
-            if at == 5 {
-                return Err("endless snappy length");
-            }
-            expected |= usize::from(byte & 0x7f) << (7 * at);
-            at += 1;
-            if byte < 0x80 {
-                break;
-            }
-        }
+        let (expected, input) = read_length(block)?;
         if expected > block.len() * EXPANSION_MAX {
             return Err("snappy block cannot hold what it claims");
         }
-        self.input = &block[at..];
+        self.input = input;
         self.produced = 0;
         self.expected = expected;
-        if self.input.is_empty() && expected > 0 {
-            return Err("snappy block cut short");
-        }
+        self.literal_left = 0;
         Ok(())
     }
 
     fn is_finished(&self) -> bool {
-        self.input.is_empty()
+        self.input.is_empty() && self.produced == self.expected
     }
 
     fn output(&self, from: usize) -> &[u8] {
@@ -136,89 +124,122 @@ impl<'a> Block<'a> {
 
     /// Decodes until at least `enough` bytes are there, or the block ends.
     fn decode(&mut self, enough: usize) -> Result<(), &'static str> {
-        const CUT_SHORT: &str = "snappy element cut short";
-        while self.produced < enough && !self.input.is_empty() {
-            let tag = self.input[0];
-            let rest = &self.input[1..];
+        const CUT_SHORT: &str = "snappy block cut short";
+        const TOO_LONG: &str = "snappy block is longer than it claims";
+        let enough = enough.min(self.expected);
+        self.make_room(enough);
+        let (buffer, mut input, mut at) = (&mut self.buffer[..], self.input, self.produced);
+        if at == self.expected {
+            return Err(TOO_LONG);
+        }
+        while at < enough {
+            if self.literal_left > 0 {
+                let count = self.literal_left.min(enough - at);
+                let (literal, rest) = input.split_at_checked(count).ok_or(CUT_SHORT)?;
+                buffer[at..at + count].copy_from_slice(literal);
+                self.literal_left -= count;
+                input = rest;
+                at += count;
+                continue;
+            }
+            let (tag, rest) = input.split_first().ok_or(CUT_SHORT)?;
             let high = usize::from(tag >> 2);
-            self.input = match tag & 3 {
-                0 if high < 60 => self.literal(high + 1, rest)?,
+            let (length, distance) = match tag & 3 {
                 0 => {
-                    let extra = high - 59;
+                    let extra = high.saturating_sub(59);
                     let (bytes, rest) = rest.split_at_checked(extra).ok_or(CUT_SHORT)?;
-                    self.literal(little_endian(bytes) + 1, rest)?
+                    let length = if extra == 0 {
+                        high
+                    } else {
+                        little_endian(bytes)
+                    } + 1;
+                    if length > self.expected - at {
+                        return Err(TOO_LONG);
+                    }
+                    match rest.first_chunk::<WORD>() {
+                        Some(word) if length <= WORD => {
+                            buffer[at..at + WORD].copy_from_slice(word);
+                            input = &rest[length..];
+                            at += length;
+                        }
+                        _ => {
+                            self.literal_left = length;
+                            input = rest;
+                        }
+                    }
+                    continue;
                 }
                 1 => {
                     let (low, rest) = rest.split_first().ok_or(CUT_SHORT)?;
-                    self.copy(
-                        usize::from(tag >> 5) << 8 | usize::from(*low),
+                    input = rest;
+                    (
                         (high & 7) + 4,
-                    )?;
-                    rest
+                        usize::from(tag >> 5) << 8 | usize::from(*low),
+                    )
                 }
-                kind => {
-                    let (bytes, rest) = rest
-                        .split_at_checked(if kind == 2 { 2 } else { 4 })
-                        .ok_or(CUT_SHORT)?;
-                    self.copy(little_endian(bytes), high + 1)?;
-                    rest
+                2 => {
+                    let (bytes, rest) = rest.split_first_chunk().ok_or(CUT_SHORT)?;
+                    input = rest;
+                    (high + 1, u16::from_le_bytes(*bytes).into())
+                }
+                _ => {
+                    let (bytes, rest) = rest.split_first_chunk().ok_or(CUT_SHORT)?;
+                    input = rest;
+                    (high + 1, u32::from_le_bytes(*bytes) as usize)
                 }
             };
+            if distance == 0 || distance > at {
+                return Err("snappy copy from before the start");
+            }
+            if length > self.expected - at {
+                return Err(TOO_LONG);
+            }
+            copy(buffer, at, distance, length);
+            at += length;
         }
-        if self.input.is_empty() && self.produced != self.expected {
-            return Err("snappy block is shorter than it claims");
-        }
+        (self.input, self.produced) = (input, at);
         Ok(())
     }
 
-    #[inline]
-    fn literal(&mut self, length: usize, rest: &'a [u8]) -> Result<&'a [u8], &'static str> {
-        let at = self.grow(length)?;
-        match rest.first_chunk::<SLACK>() {
-            Some(word) if length <= SLACK => self.buffer[at..at + SLACK].copy_from_slice(word),
-            _ => {
-                let literal = rest.get(..length).ok_or("snappy literal cut short")?;
-                self.buffer[at..at + length].copy_from_slice(literal);
-            }
-        }
-        Ok(&rest[length..])
-    }
-
-    #[inline]
-    fn copy(&mut self, distance: usize, length: usize) -> Result<(), &'static str> {
-        if distance == 0 || distance > self.produced {
-            return Err("snappy copy from before the start");
-        }
-        let at = self.grow(length)?;
-        let from = at - distance;
-        if distance >= SLACK && length <= SLACK {
-            self.buffer.copy_within(from..from + SLACK, at);
-        } else if distance >= length {
-            self.buffer.copy_within(from..from + length, at);
-        } else {
-            // The copy feeds on itself: a pattern of `distance` bytes, repeated.
-            for index in 0..length {
-                self.buffer[at + index] = self.buffer[from + index];
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes room for `length` more bytes, which the caller writes, and returns where they go.
-    #[inline]
-    fn grow(&mut self, length: usize) -> Result<usize, &'static str> {
-        let at = self.produced;
-        if length > self.expected - at {
-            return Err("snappy block is longer than it claims");
-        }
-        self.produced += length;
-        let needed = self.produced + SLACK;
+    /// For as many bytes as are about to be decoded, never for as many as are claimed.
+    fn make_room(&mut self, enough: usize) {
+        let needed = enough + COPY_BYTES_MAX + WORD;
         if needed > self.buffer.len() {
-            let doubled = (self.buffer.len() * 2).max(needed + GROWTH_BYTES);
-            self.buffer.resize(doubled.min(self.expected + SLACK), 0);
+            let doubled = needed.max(self.buffer.len() * 2);
+            let all = self.expected + COPY_BYTES_MAX + WORD;
+            self.buffer.resize(doubled.min(all), 0);
         }
-        Ok(at)
     }
+}
+
+/// Repeats the `length` bytes that begin `distance` before `at`; there is room for a word more.
+#[inline]
+fn copy(buffer: &mut [u8], at: usize, distance: usize, length: usize) {
+    let from = at - distance;
+    if distance >= WORD {
+        let buffer = &mut buffer[from..at + length + WORD];
+        for done in (0..length).step_by(WORD) {
+            buffer.copy_within(done..done + WORD, distance + done);
+        }
+    } else {
+        // The copy feeds on itself: a pattern of `distance` bytes, repeated.
+        let buffer = &mut buffer[from..at + length];
+        for index in distance..distance + length {
+            buffer[index] = buffer[index - distance];
+        }
+    }
+}
+
+/// A block begins with the length it has when decompressed.
+fn read_length(block: &[u8]) -> Result<(usize, &[u8]), &'static str> {
+    let mut length = 0;
+    for (index, byte) in block.iter().take(5).enumerate() {
+        length |= usize::from(byte & 0x7f) << (7 * index);
+        if *byte < 0x80 {
+            return Ok((length, &block[index + 1..]));
+        }
+    }
+    Err("endless snappy length")
 }
 
 fn little_endian(bytes: &[u8]) -> usize {

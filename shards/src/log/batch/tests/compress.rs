@@ -1,6 +1,6 @@
 use super::CODECS;
 use crate::log::batch::Compression;
-use crate::log::batch::compress::{Codec, CodecError, Decoder, Encoder};
+use crate::log::batch::compress::{Codec, CodecError, Decoder, DecoderPool, Encoder};
 use crate::log::test_random::Random;
 
 fn decode(
@@ -8,7 +8,7 @@ fn decode(
     input: &[u8],
     chunk_bytes: usize,
 ) -> Result<Vec<u8>, CodecError> {
-    let mut decoder = Decoder::new(compression, input)?;
+    let mut decoder = Decoder::new(compression, input, &DecoderPool::default())?;
     let mut out = Vec::new();
     let mut chunk = vec![0; chunk_bytes];
     loop {
@@ -221,7 +221,7 @@ fn lies_are_found_out() {
             &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
             "endless snappy length",
         ),
-        (&[4, 0, 1], "shorter than it claims"),
+        (&[4, 0, 1], "cut short"),
         (&[2, 8, 1, 2, 3], "longer than it claims"),
         (&[9, 0, 1, 0b0001_0001, 2], "from before the start"),
         (&[9, 0, 1, 0b0001_0001, 0], "from before the start"),

@@ -1,6 +1,7 @@
 //! Whatever comes in, nothing panics, loops or grows: mutated batches through everything that reads them.
 
 use super::{CODECS, build, random_records, run};
+use crate::log::batch::compress::DecoderPool;
 use crate::log::batch::header::crc_of;
 use crate::log::batch::iter::{Batch, BatchIter, find_offset};
 use crate::log::batch::lookup::RecordSearch;
@@ -48,7 +49,7 @@ fn read_everything(bytes: &[u8], rules: Rules) {
     // A decoded byte takes at least 0.05 ns of estimate: this bounds the work as well as the steps.
     let ends =
         |mut step: Box<dyn FnMut(Budget) -> Progress<()> + '_>| run(Budget::SLICE, &mut step).0;
-    if let Ok(mut validator) = Validator::new(bytes, rules, 1_000) {
+    if let Ok(mut validator) = Validator::new(bytes, rules, 1_000, &DecoderPool::default()) {
         ends(Box::new(|budget| match validator.step(budget) {
             Progress::Pending => Progress::Pending,
             Progress::Done(result) => {
@@ -69,7 +70,9 @@ fn read_everything(bytes: &[u8], rules: Rules) {
                 Progress::Done(_) => Progress::Done(()),
             }));
         }
-        if let Ok(mut machine) = Recompressor::new(batch, Codec::LZ4, BYTES_MAX) {
+        if let Ok(mut machine) =
+            Recompressor::new(batch, Codec::LZ4, BYTES_MAX, &DecoderPool::default())
+        {
             ends(Box::new(|budget| match machine.step(budget) {
                 Progress::Pending => Progress::Pending,
                 Progress::Done(result) => {

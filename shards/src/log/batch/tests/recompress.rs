@@ -1,4 +1,5 @@
 use super::{CODECS, build, random_records, run};
+use crate::log::batch::compress::DecoderPool;
 use crate::log::batch::iter::Batch;
 use crate::log::batch::recompress::{RecompressError, Recompressor};
 use crate::log::batch::{BatchBuilder, Budget, Codec, TimestampType};
@@ -10,7 +11,13 @@ fn recompress(
     bytes_max: usize,
     budget: Budget,
 ) -> (Result<Vec<u8>, RecompressError>, usize) {
-    let mut machine = Recompressor::new(Batch::first(batch).unwrap(), codec, bytes_max).unwrap();
+    let mut machine = Recompressor::new(
+        Batch::first(batch).unwrap(),
+        codec,
+        bytes_max,
+        &DecoderPool::default(),
+    )
+    .unwrap();
     run(budget, |budget| machine.step(budget))
 }
 

@@ -1,4 +1,5 @@
 use super::{CODECS, GOLDEN, build, edit, forge, random_records, run};
+use crate::log::batch::compress::DecoderPool;
 use crate::log::batch::header::NO_TIMESTAMP;
 use crate::log::batch::record::{NewRecord, RecordFault};
 use crate::log::batch::rejection::RejectedRecords;
@@ -19,7 +20,7 @@ const RULES: Rules = Rules {
 };
 
 fn validate(records: &[u8], rules: Rules) -> Result<Validated, Rejection> {
-    let mut validator = Validator::new(records, rules, NOW_MS)?;
+    let mut validator = Validator::new(records, rules, NOW_MS, &DecoderPool::default())?;
     let (result, _) = run(Budget::SLICE, |budget| validator.step(budget));
     result
 }
@@ -480,7 +481,8 @@ fn long_work_is_cut_into_slices_with_the_same_verdict() {
         };
         let whole = validate(&batch, rules).unwrap();
         for us in [1, 10, 100] {
-            let mut validator = Validator::new(&batch, rules, NOW_MS).unwrap();
+            let mut validator =
+                Validator::new(&batch, rules, NOW_MS, &DecoderPool::default()).unwrap();
             let (sliced, steps) = run(Budget::of_us(us), |budget| validator.step(budget));
             assert_eq!(sliced, Ok(whole));
             assert!(us == 100 || steps > 1, "{codec:?} {us} us: {steps}");

@@ -1,22 +1,26 @@
 use super::{CODECS, build, edit, forge, random_records};
+use crate::log::batch::compress::DecoderPool;
 use crate::log::batch::iter::Batch;
 use crate::log::batch::record::{NewRecord, RecordFault, RecordMeta, check};
-use crate::log::batch::walk::{Step, Walk, WalkError};
+use crate::log::batch::walk::{Walk, WalkError, Walked};
 use crate::log::batch::{Attributes, Budget, Codec};
 use crate::log::test_random::Random;
+use std::ops::ControlFlow;
 
 fn walk(batch: &[u8], budget: Budget) -> Result<(Vec<RecordMeta>, usize), WalkError> {
-    let mut walk = Walk::new(&Batch::first(batch).unwrap())?;
+    let mut walk = Walk::new(&Batch::first(batch).unwrap(), &DecoderPool::default())?;
     let (mut records, mut pauses) = (vec![], 0);
-    let mut left = budget;
     loop {
-        match walk.next(&mut left)? {
-            Step::Record(meta) => records.push(meta),
-            Step::End => return Ok((records, pauses)),
-            Step::Pending => {
-                pauses += 1;
-                left = budget;
-            }
+        let mut left = budget;
+        let walked = walk.drive(&mut left, |index, meta| {
+            assert_eq!(index as usize, records.len());
+            records.push(*meta);
+            Ok::<_, WalkError>(ControlFlow::Continue(()))
+        })?;
+        match walked {
+            Walked::End => return Ok((records, pauses)),
+            Walked::Pending => pauses += 1,
+            Walked::Stopped => panic!("nobody stopped it"),
         }
     }
 }
@@ -143,7 +147,7 @@ fn unknown_codecs_are_refused() {
         let batch = edit(&forge(Codec::None, 1, &[]), |fields| {
             fields.attributes = Attributes::from_bits(id)
         });
-        let error = Walk::new(&Batch::first(&batch).unwrap()).err();
+        let error = Walk::new(&Batch::first(&batch).unwrap(), &DecoderPool::default()).err();
         assert_eq!(error, Some(WalkError::UnknownCompression { id: id as u8 }));
     }
 }

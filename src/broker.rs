@@ -8,6 +8,7 @@ use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use corelog_shards::log::batch::compress::DecoderPool;
 use corelog_shards::log::config::LogConfig;
 use corelog_shards::route::{METADATA_TOPIC, PartitionKey};
 use corelog_shards::shard::Shard;
@@ -36,6 +37,8 @@ pub struct Node {
 pub struct Broker {
     pub shard: Shard,
     pub node: Node,
+    /// Decompressors that are used again and again.
+    pub decoders: DecoderPool,
     image: RefCell<Rc<Image>>,
     config: RefCell<Rc<BrokerConfig>>,
     /// Resolved settings of topics, filled as they are asked for, emptied when settings change.
@@ -51,6 +54,7 @@ impl Broker {
         Rc::new(Self {
             shard,
             node,
+            decoders: DecoderPool::default(),
             image: RefCell::new(Rc::new(image)),
             config: RefCell::new(Rc::new(config)),
             settings: RefCell::default(),

@@ -192,7 +192,7 @@ fn rules(settings: &TopicSettings) -> Rules {
 /// Checks every record, in slices that let others have the core.
 async fn validate(broker: &Broker, records: &Bytes, rules: Rules) -> Result<Validated, Rejection> {
     let io = broker.shard.io();
-    let mut validator = Validator::new(records, rules, io.wall_ms())?;
+    let mut validator = Validator::new(records, rules, io.wall_ms(), &broker.decoders)?;
     loop {
         match validator.step(Budget::SLICE) {
             Progress::Pending => io.yield_now().await,
@@ -222,7 +222,7 @@ async fn recompress(
     bytes_max: usize,
 ) -> Result<Bytes, RecompressError> {
     let batch = Batch::first(records).expect("it was checked just now");
-    let mut recompressor = Recompressor::new(batch, codec, bytes_max)?;
+    let mut recompressor = Recompressor::new(batch, codec, bytes_max, &broker.decoders)?;
     loop {
         match recompressor.step(Budget::SLICE) {
             Progress::Pending => broker.shard.io().yield_now().await,

@@ -23,6 +23,8 @@ mod toolchains;
 use std::path::Path;
 use std::process::Command;
 
+use apache_kafka::ApacheKafka;
+use harness::{Broker, Launch};
 use subject::Subject;
 use tally::{Missing, suite};
 
@@ -144,5 +146,73 @@ fn segments() {
         broker.stop();
         stopped.arg("stopped").arg(broker.folder());
         Ok(counts + run::checks("segments-stopped", stopped))
+    });
+}
+
+/// A folder that Apache Kafka wrote, opened by Corelog: same topics, records, offsets, configs, and room for more.
+#[test]
+fn apache_kafkas_folder() {
+    suite("apache-kafkas-folder", || {
+        let interpreter = toolchains::python()?;
+        let mut kafka = ApacheKafka::start()?;
+        let record = toolchains::cache().join("apache-kafkas-folder.json");
+        let run = |bootstrap: String, phase: &str| {
+            let mut command = python(&interpreter, "recorded_suite.py");
+            command.arg(bootstrap).arg(phase).arg(&record);
+            run::checks(&format!("apache-kafkas-folder-{phase}"), command)
+        };
+        let written = run(kafka.bootstrap(), "write");
+        kafka.stop();
+        let read = if subject::against_apache_kafka() {
+            kafka.start_again();
+            run(kafka.bootstrap(), "read")
+        } else {
+            let broker = Broker::launch(Launch {
+                folder: Some(kafka.folder()),
+                ..Launch::default()
+            });
+            run(broker.bootstrap(), "read")
+        };
+        Ok(written + read)
+    });
+}
+
+/// A whole book, line by line with keys, through one client in and another out, with an end of the broker without
+/// warning in between.
+#[test]
+fn a_whole_text() {
+    suite("whole-text", || {
+        let interpreter = toolchains::python()?;
+        toolchains::debian("kcat", "kcat")?;
+        let text = toolchains::public_domain_text()?;
+        let mut broker = Subject::start()?;
+        let run = |broker: &Subject, phase: &str| {
+            let mut command = python(&interpreter, "text_suite.py");
+            command.arg(broker.bootstrap()).arg(phase).arg(&text);
+            run::checks(&format!("whole-text-{phase}"), command)
+        };
+        let written = run(&broker, "write");
+        broker.kill9();
+        broker.restart();
+        Ok(written + run(&broker, "read"))
+    });
+}
+
+/// Every API at every version, in kafka-python's encoding.
+#[test]
+fn every_version() {
+    python_client("every-version", "versions_suite.py");
+}
+
+/// Broken and hostile clients; none of them may cost memory by what it claims, or the broker's life.
+#[test]
+fn hostile() {
+    suite("hostile", || {
+        let mut broker = Subject::start()?;
+        let mut command = python(&toolchains::any_python()?, "hostile.py");
+        command.arg(broker.bootstrap());
+        let counts = run::checks("hostile", command);
+        broker.assert_modest();
+        Ok(counts)
     });
 }

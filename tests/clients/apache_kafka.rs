@@ -79,7 +79,7 @@ impl ApacheKafka {
             "Apache Kafka's folder could not be formatted:\n{}",
             kafka.log()
         );
-        kafka.launch();
+        kafka.start_again();
         Ok(kafka)
     }
 
@@ -91,14 +91,16 @@ impl ApacheKafka {
         &self.folder
     }
 
-    fn launch(&mut self) {
+    /// On the same port and folder as before.
+    pub fn start_again(&mut self) {
+        let said_before = self.log().len();
         self.child = Some(
             self.java("kafka.Kafka", &["server.properties"])
                 .spawn()
                 .expect("java"),
         );
         let begin = Instant::now();
-        while !self.log().contains("Kafka Server started") {
+        while !self.log()[said_before..].contains("Kafka Server started") {
             let ended = self
                 .child
                 .as_mut()
@@ -121,9 +123,17 @@ impl ApacheKafka {
 
     /// A clean stop.
     pub fn stop(&mut self) {
+        self.end(Signal::SIGTERM);
+    }
+
+    pub fn kill9(&mut self) {
+        self.end(Signal::SIGKILL);
+    }
+
+    fn end(&mut self, how: Signal) {
         let mut child = self.child.take().expect("a running Apache Kafka");
         let pid = i32::try_from(child.id()).expect("a process id");
-        signal::kill(Pid::from_raw(pid), Signal::SIGTERM).expect("a signal to Apache Kafka");
+        signal::kill(Pid::from_raw(pid), how).expect("a signal to Apache Kafka");
         let begin = Instant::now();
         while child.try_wait().expect("its status").is_none() {
             assert!(

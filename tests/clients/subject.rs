@@ -7,6 +7,9 @@ use crate::apache_kafka::ApacheKafka;
 use crate::harness::Broker;
 use crate::tally::Missing;
 
+/// Far above what a broker with a few clients needs, far below what one hostile length asks for.
+const MEMORY_MAX_BYTES: u64 = 768 << 20;
+
 /// Old segments are looked for often, so that a suite can wait for them to go.
 pub const PROPERTIES: [&str; 2] = [
     "log.retention.check.interval.ms=500",
@@ -20,10 +23,10 @@ pub enum Subject {
 
 impl Subject {
     pub fn start() -> Result<Subject, Missing> {
-        match std::env::var("CORELOG_CLIENTS_AGAINST").as_deref() {
-            Ok("apache-kafka") => Ok(Subject::ApacheKafka(ApacheKafka::start()?)),
-            Ok(other) => panic!("CORELOG_CLIENTS_AGAINST={other}: only apache-kafka is known"),
-            Err(_) => Ok(Subject::Corelog(Broker::start(&PROPERTIES))),
+        if against_apache_kafka() {
+            Ok(Subject::ApacheKafka(ApacheKafka::start()?))
+        } else {
+            Ok(Subject::Corelog(Broker::start(&PROPERTIES)))
         }
     }
 
@@ -48,5 +51,45 @@ impl Subject {
             Subject::Corelog(broker) => broker.stop(),
             Subject::ApacheKafka(kafka) => kafka.stop(),
         }
+    }
+
+    /// An end without warning; whatever was acknowledged must be there after `restart`.
+    pub fn kill9(&mut self) {
+        match self {
+            Subject::Corelog(broker) => broker.kill9(),
+            Subject::ApacheKafka(kafka) => kafka.kill9(),
+        }
+    }
+
+    pub fn restart(&mut self) {
+        match self {
+            Subject::Corelog(broker) => broker.restart(),
+            Subject::ApacheKafka(kafka) => kafka.start_again(),
+        }
+    }
+
+    /// The broker lives, and never needed more memory than its budgets allow. What a Java heap takes says nothing.
+    pub fn assert_modest(&mut self) {
+        if let Subject::Corelog(broker) = self {
+            assert!(
+                broker.is_running(),
+                "the broker has ended:\n{}",
+                broker.log()
+            );
+            let peak = broker.memory_peak_bytes();
+            assert!(
+                peak < MEMORY_MAX_BYTES,
+                "the broker took {} MiB at its peak",
+                peak >> 20
+            );
+        }
+    }
+}
+
+pub fn against_apache_kafka() -> bool {
+    match std::env::var("CORELOG_CLIENTS_AGAINST").as_deref() {
+        Ok("apache-kafka") => true,
+        Ok(other) => panic!("CORELOG_CLIENTS_AGAINST={other}: only apache-kafka is known"),
+        Err(_) => false,
     }
 }

@@ -39,7 +39,7 @@ pub struct Missing {
 }
 
 /// Every suite of `tests/clients.rs`; when the last has ended, the closing line is printed.
-const SUITES: [&str; 9] = [
+const SUITES: [&str; 13] = [
     "kcat",
     "confluent-kafka",
     "kafka-python",
@@ -49,6 +49,10 @@ const SUITES: [&str; 9] = [
     "java-tools",
     "franz-go",
     "segments",
+    "apache-kafkas-folder",
+    "whole-text",
+    "every-version",
+    "hostile",
 ];
 
 struct Tally {

@@ -216,6 +216,30 @@ fn because(toolchain: &'static str) -> impl Fn(String) -> Missing {
     }
 }
 
+/// The King James Bible, whose copyright has expired (it was made in 1611): 31,102 verses, a line each, beginning with its
+/// reference. Debian ships it with a program that prints it.
+pub fn public_domain_text() -> Result<PathBuf, Missing> {
+    debian("bible", "bible-kjv")?;
+    let missing = |reason| Missing {
+        toolchain: "bible-kjv",
+        reason,
+        installed_by_ci: true,
+    };
+    let path = cache().join("king-james-bible.txt");
+    let printed = Command::new("bible")
+        .args(["-f", "-l9999", "Gen1:1-Rev22:21"])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| missing(e.to_string()))?;
+    if printed.stdout.iter().filter(|b| **b == b'\n').count() != 31_102 {
+        return Err(missing(
+            String::from_utf8_lossy(&printed.stderr).into_owned(),
+        ));
+    }
+    fs::write(&path, printed.stdout).map_err(|e| missing(e.to_string()))?;
+    Ok(path)
+}
+
 /// Where clients, their data and the suites' output are kept between runs.
 pub fn cache() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");

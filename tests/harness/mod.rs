@@ -192,6 +192,22 @@ impl Broker {
         self.child.is_some() && self.exited().is_none()
     }
 
+    /// The most memory that the process has held since it was started.
+    pub fn memory_peak_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("the process's status");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("VmHWM");
+        let kib: u64 = line
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .expect("a number of kB");
+        kib << 10
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).expect("a process id");
         signal::kill(Pid::from_raw(pid), signal).expect("a signal to the broker");

@@ -25,10 +25,15 @@ class Suite:
         self.host, _, port = self.bootstrap.rpartition(":")
         self.port = int(port)
         self.checks = []
+        self.skipped = 0
 
     def __call__(self, check):
         self.checks.append(check)
         return check
+
+    def skip(self, check):
+        self.skipped += 1
+        print(f"skip {check.__name__}", flush=True)
 
     def topic(self, label):
         return f"{self.name}-{label}-{uuid.uuid4().hex[:8]}"
@@ -55,7 +60,7 @@ class Suite:
                 signal.alarm(0)
                 failed += 1
                 print(f"FAIL {name}\n{traceback.format_exc()}", flush=True)
-        print(f"{self.name}: {passed} passed, {failed} failed, 0 skipped", flush=True)
+        print(f"{self.name}: {passed} passed, {failed} failed, {self.skipped} skipped", flush=True)
         sys.exit(1 if failed else 0)
 
 

@@ -258,8 +258,12 @@ impl Scan<'_> {
                 slice = self.io.slice();
             }
         }
-        reader.close().await?;
-        Ok(())
+        if next_file_begins.is_none() {
+            // The last run may have ended between a write and its sync: the groups that were found
+            // must not go again once others follow them.
+            reader.sync().await?;
+        }
+        reader.close().await
     }
 
     fn continues(&self, header: &GroupHeader, file: &FoundFile) -> bool {
@@ -348,6 +352,11 @@ impl Reader {
             window: Vec::new(),
             window_at: 0,
         })
+    }
+
+    async fn sync(&self) -> Result<(), RecoveryError> {
+        let synced = self.file.sync().await;
+        synced.map_err(|error| RecoveryError::Io(self.path.clone(), error))
     }
 
     async fn close(self) -> Result<(), RecoveryError> {

@@ -133,10 +133,11 @@ impl Journal {
                     self.room.notify_one();
                 }
                 Err(error) => {
-                    let was_full = std::mem::replace(&mut self.files.borrow_mut().full, true);
-                    if !was_full {
+                    let is_full = error.raw_os_error() == Some(libc::ENOSPC);
+                    let was_full = std::mem::replace(&mut self.files.borrow_mut().full, is_full);
+                    if is_full != was_full || !is_full {
                         tracing::warn!(journal = self.config.id, %error, "cannot make a journal file");
-                        events.disk_full(true);
+                        events.disk_full(is_full);
                     }
                     let retry = pin!(self.io.sleep(FULL_DISK_RETRY));
                     first_of(retry, pin!(self.prepare.notified())).await;

@@ -112,8 +112,7 @@ fn timed(shards: usize, durability: Durability, work: Work) -> Duration {
         }
     })
     .expect("the shards ran");
-    let taken = *taken.lock().expect("the result");
-    taken
+    *taken.lock().expect("the result")
 }
 
 fn one_batch(value_bytes: usize) -> Bytes {

@@ -190,7 +190,10 @@ impl Journal {
                     batch.push(entry);
                 }
                 let due = pending.urgent || pending.closing || flush_due || batch.has_carried;
-                if due || pending.appends.bytes >= GROUP_BYTES_TARGET {
+                // An append must not overtake a checkpoint that was taken before it: recovery would put
+                // the partition back to the state without it.
+                let may_follow = pending.carried.entries.is_empty();
+                if may_follow && (due || pending.appends.bytes >= GROUP_BYTES_TARGET) {
                     while batch.payload_len < GROUP_BYTES_TARGET
                         && self.has_room(&batch, pending.appends.entries.front(), pending.closing)
                     {
@@ -212,7 +215,7 @@ impl Journal {
                         return None;
                     }
                 }
-                lazy = !pending.appends.entries.is_empty() && !due;
+                lazy = may_follow && !pending.appends.entries.is_empty() && !due;
             }
             if !batch.entries.is_empty() {
                 return Some(batch);

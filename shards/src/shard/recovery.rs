@@ -427,7 +427,9 @@ impl Shard {
         };
         self.place_recovered(key, found);
         let partition = self.partition(&key).expect("it was placed just now");
-        self.checkpoint_synced(&partition).await;
+        // Its tail may be larger than a journal file.
+        self.anchor_anew(&partition).await;
+        self.anchor_synced(&partition).await;
     }
 
     /// Removes the files of journals that no shard has any more; their partitions were adopted.

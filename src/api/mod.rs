@@ -9,6 +9,7 @@
 
 pub mod api_versions;
 pub mod errors;
+pub mod fetch;
 pub mod produce;
 
 use std::future::Future;
@@ -99,6 +100,12 @@ pub static TABLE: &[Api] = &[
             Box::pin(produce::begin(context, request))
         }),
     },
+    sequential(
+        ApiKey::Fetch,
+        crate::protocol::fetch::VERSION_MIN,
+        crate::protocol::fetch::VERSION_MAX,
+        |context, request| Box::pin(fetch::handle(context, request)),
+    ),
     sequential(ApiKey::ApiVersions, 0, 4, |context, request| {
         Box::pin(api_versions::handle(context, request))
     }),

@@ -11,5 +11,7 @@ pub mod protocol;
 
 pub mod api;
 
+pub mod fetch;
+
 pub mod broker;
 pub mod cluster;

@@ -1,6 +1,6 @@
 //! From received bytes to the records of a Produce request: cutting the frame, its header, its body.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use corelog::protocol::frame::{FrameDecoder, Next};
 use corelog::protocol::header;
 use corelog::protocol::produce::ProduceRequest;
@@ -40,10 +40,11 @@ fn decode_all(decoder: &mut FrameDecoder, mut stream: &[u8]) -> usize {
                     .map(Bytes::len)
                     .sum::<usize>();
             }
-            Next::Large(len) => decoder.begin_large(len),
+            Next::Incoming(len) => decoder.begin(len),
             Next::Missing(_) if stream.is_empty() => return record_bytes,
             Next::Missing(_) => {
-                let buffer: &mut BytesMut = decoder.buffer();
+                let (buffer, room) = decoder.buffer();
+                buffer.reserve(room);
                 let room = (buffer.capacity() - buffer.len()).min(READ_BYTES_MAX);
                 let (now, later) = stream.split_at(room.min(stream.len()));
                 buffer.extend_from_slice(now);

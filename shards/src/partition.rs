@@ -150,9 +150,12 @@ impl State {
             let end = self
                 .log
                 .epochs()
-                .end_offset_for(epoch, self.log.end_offset());
-            let parts = end.filter(|end| end.epoch < epoch || end.end_offset < spec.offset);
-            if let Some(end) = parts {
+                .end_offset_for(epoch, self.log.end_offset())
+                .ok_or(ReadError::OffsetOutOfRange)?;
+            if spec.offset < self.log.start_offset() {
+                return Err(ReadError::OffsetOutOfRange);
+            }
+            if end.epoch < epoch || end.end_offset < spec.offset {
                 probe.diverging = Some(end);
                 return Ok(probe);
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corelog_shards::io::{Io, Stop};
+use corelog_shards::journal::Durability;
 use corelog_shards::log::batch::{BatchBuilder, BatchIter};
 use corelog_shards::log::config::LogConfig;
 use corelog_shards::mesh;
@@ -287,6 +288,27 @@ fn large_batches_and_deleted_records() {
             fill_one(&shard, 2, 60).await;
             waiter.news().await;
         })
+    });
+    std::fs::remove_dir_all(dir).expect("removed");
+}
+
+#[test]
+fn a_stop_right_after_the_start_keeps_what_is_only_in_memory() {
+    let dir = folder("stop-early");
+    run(&dir, 1, true, |shard| {
+        Box::pin(async move {
+            let lazy = LogConfig {
+                durability: Durability::Memory,
+                ..LogConfig::default()
+            };
+            (0..PARTITIONS).for_each(|partition| shard.set_config(&key(partition), lazy.clone()));
+            // Acknowledged at once: no other task has run when this returns, not even the one that makes the journal's
+            // first file.
+            fill(&shard, 50, 1000).await;
+        })
+    });
+    run(&dir, 1, true, |shard| {
+        Box::pin(async move { verify(&shard, 50, 1000).await })
     });
     std::fs::remove_dir_all(dir).expect("removed");
 }

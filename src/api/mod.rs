@@ -11,6 +11,7 @@ pub mod api_versions;
 pub mod create_topics;
 pub mod delete_topics;
 pub mod errors;
+pub mod fetch;
 pub mod metadata;
 pub mod produce;
 mod view;
@@ -103,6 +104,12 @@ pub static TABLE: &[Api] = &[
             Box::pin(produce::begin(context, request))
         }),
     },
+    sequential(
+        ApiKey::Fetch,
+        crate::protocol::fetch::VERSION_MIN,
+        crate::protocol::fetch::VERSION_MAX,
+        |context, request| Box::pin(fetch::handle(context, request)),
+    ),
     sequential(ApiKey::Metadata, 0, 13, |context, request| {
         Box::pin(metadata::handle(context, request))
     }),

@@ -37,14 +37,18 @@ impl fmt::Display for ConfigCommandError {
 }
 
 pub fn run(args: &ConfigArgs, out: &mut impl Write) -> Result<(), ConfigCommandError> {
-    let mut text = String::new();
-    for name in &args.names {
+    let describe = |name: &String| {
         let property = reference::of_property(name);
-        text += &property.ok_or_else(|| ConfigCommandError::Unknown(name.clone()))?;
-    }
-    if args.names.is_empty() {
-        text = reference::markdown();
-    }
+        property.ok_or_else(|| ConfigCommandError::Unknown(name.clone()))
+    };
+    let text = match args.names.as_slice() {
+        [] => reference::markdown(),
+        names => names
+            .iter()
+            .map(describe)
+            .collect::<Result<Vec<_>, _>>()?
+            .join("\n"),
+    };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // The reader, `head` perhaps, has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -124,6 +124,7 @@ impl DataFolder {
             let path = path.to_owned();
             move |source| FolderError::Io { path, source }
         };
+        let path = &std::path::absolute(path).map_err(at(path))?;
         fs::create_dir_all(path).map_err(at(path))?;
         let lock = lock(path)?;
         let file = path.join(META);

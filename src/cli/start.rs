@@ -22,7 +22,7 @@ pub struct StartArgs {
     #[arg(value_name = "server.properties")]
     pub file: Option<PathBuf>,
 
-    /// Set one property, before what the file says; may be repeated
+    /// Set one property, whatever the file says; may be repeated
     #[arg(long = "override", value_name = "NAME=VALUE")]
     pub overrides: Vec<String>,
 

@@ -2,7 +2,7 @@
 //! nobody waits are one.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,18 +15,27 @@ use std::task::{Context, Poll, Waker};
 pub struct Notify {
     /// A notification that nobody was there to take.
     pending: Cell<bool>,
-    waiters: RefCell<VecDeque<Rc<Waiter>>>,
+    /// By when they began to wait: one of thousands leaves without a search.
+    waiters: RefCell<BTreeMap<u64, Rc<Waiter>>>,
+    arrivals: Cell<u64>,
+}
+
+/// Whom a notification was meant for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    One,
+    All,
 }
 
 #[derive(Default)]
 struct Waiter {
-    notified: Cell<bool>,
+    notified: Cell<Option<Reach>>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Waiter {
-    fn notify(&self) {
-        self.notified.set(true);
+    fn notify(&self, reach: Reach) {
+        self.notified.set(Some(reach));
         let waker = self.waker.borrow_mut().take();
         if let Some(waker) = waker {
             waker.wake();
@@ -41,9 +50,9 @@ impl Notify {
 
     /// Wakes the one that has waited longest, or the next one that comes.
     pub fn notify_one(&self) {
-        let waiter = self.waiters.borrow_mut().pop_front();
+        let waiter = self.waiters.borrow_mut().pop_first();
         match waiter {
-            Some(waiter) => waiter.notify(),
+            Some((_, waiter)) => waiter.notify(Reach::One),
             None => self.pending.set(true),
         }
     }
@@ -51,8 +60,8 @@ impl Notify {
     /// Wakes all that wait now. Leaves nothing behind for those that come later.
     pub fn notify_all(&self) {
         let waiters = self.waiters.take();
-        for waiter in waiters {
-            waiter.notify();
+        for waiter in waiters.into_values() {
+            waiter.notify(Reach::All);
         }
     }
 
@@ -68,7 +77,7 @@ impl Notify {
 #[must_use = "waits only when awaited"]
 pub struct Notified<'a> {
     notify: &'a Notify,
-    waiter: Option<Rc<Waiter>>,
+    waiter: Option<(u64, Rc<Waiter>)>,
 }
 
 impl Future for Notified<'_> {
@@ -79,36 +88,38 @@ impl Future for Notified<'_> {
         match &self.waiter {
             None if notify.pending.take() => return Poll::Ready(()),
             None => {}
-            Some(waiter) if waiter.notified.get() => {
+            Some((_, waiter)) if waiter.notified.get().is_some() => {
                 self.waiter = None;
                 return Poll::Ready(());
             }
-            Some(waiter) => {
+            Some((_, waiter)) => {
                 *waiter.waker.borrow_mut() = Some(cx.waker().clone());
                 return Poll::Pending;
             }
         }
         let waiter = Rc::new(Waiter::default());
         *waiter.waker.borrow_mut() = Some(cx.waker().clone());
-        notify.waiters.borrow_mut().push_back(Rc::clone(&waiter));
-        self.waiter = Some(waiter);
+        let arrival = notify.arrivals.get() + 1;
+        notify.arrivals.set(arrival);
+        let mut waiters = notify.waiters.borrow_mut();
+        waiters.insert(arrival, Rc::clone(&waiter));
+        self.waiter = Some((arrival, waiter));
         Poll::Pending
     }
 }
 
 impl Drop for Notified<'_> {
-    /// A notification that this waiter got and never used goes to the next one.
+    /// A notification that this waiter alone got and never used goes to the next one.
     fn drop(&mut self) {
-        let Some(waiter) = self.waiter.take() else {
+        let Some((arrival, waiter)) = self.waiter.take() else {
             return;
         };
-        if waiter.notified.get() {
-            self.notify.notify_one();
-        } else {
-            self.notify
-                .waiters
-                .borrow_mut()
-                .retain(|other| !Rc::ptr_eq(other, &waiter));
+        match waiter.notified.get() {
+            Some(Reach::One) => self.notify.notify_one(),
+            Some(Reach::All) => {}
+            None => {
+                self.notify.waiters.borrow_mut().remove(&arrival);
+            }
         }
     }
 }

@@ -114,6 +114,12 @@ fn a_notification_nobody_used_goes_on() {
     notify.notify_one();
     drop(given_up);
     assert!(poll_once(patient.as_mut()).is_ready());
+
+    let mut given_up = Box::pin(notify.notified());
+    assert!(poll_once(given_up.as_mut()).is_pending());
+    notify.notify_all();
+    drop(given_up);
+    assert!(poll_once(pin!(notify.notified())).is_pending());
 }
 
 #[test]

@@ -67,6 +67,7 @@ impl Journal {
         self.write_groups(&*events).await;
         self.has_ended.set(true);
         self.end.notify_all();
+        self.prepare.notify_one();
     }
 
     /// Waits until [`Journal::run`] has finished.
@@ -158,7 +159,9 @@ impl Journal {
 
     fn is_ending(&self) -> bool {
         let pending = self.pending.borrow();
-        pending.closing || pending.poisoned
+        // What is queued may still need a file, even the first of all.
+        let has_work = !pending.appends.entries.is_empty() || !pending.carried.entries.is_empty();
+        pending.poisoned || self.has_ended.get() || (pending.closing && !has_work)
     }
 
     /// Waits until there is something to write and room for it; `None` ends the journal.

@@ -121,7 +121,7 @@ pub async fn open(
         let path = path.to_owned();
         move |error| StartError::Io(path, error)
     };
-    io.create_dir_all(&journal_dir)
+    make_dirs(&io, &journal_dir)
         .await
         .map_err(at(&journal_dir))?;
     let recovered = read_journals(&io, id, route, &journal_dir, config.on_rot).await?;
@@ -184,6 +184,15 @@ pub async fn open(
         partitions,
         groups,
     })
+}
+
+/// Makes the journal's folder and those above it, durably: files in it must not go with it.
+async fn make_dirs(io: &Io, journal_dir: &Path) -> io::Result<()> {
+    io.create_dir_all(journal_dir).await?;
+    for dir in journal_dir.ancestors().skip(1).take(2) {
+        io.sync_dir(dir).await?;
+    }
+    Ok(())
 }
 
 async fn read_journals(

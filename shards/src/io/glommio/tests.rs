@@ -225,6 +225,47 @@ fn try_write_stops_when_the_peer_does_not_read() {
 }
 
 #[test]
+fn dropped_halves_close_the_connection() {
+    on_a_shard(|io, _| async move {
+        let listener = io.listen(loopback()).unwrap();
+        let address = listener.local_addr();
+        let client = std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            let mut client = std::net::TcpStream::connect(address).unwrap();
+            client.write_all(b"hello").unwrap();
+            client
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
+            client.read(&mut [0; 10]).unwrap()
+        });
+        let (mut read, write, _) = listener.accept().await.unwrap();
+        let mut buffer = BytesMut::new();
+        // Brings less than there is room for, so that glommio polls on in advance.
+        assert_eq!(read.read(&mut buffer, 4096).await.unwrap(), 5);
+        drop((read, write));
+        io.sleep(Duration::from_millis(20)).await;
+        assert_eq!(client.join().unwrap(), 0);
+    });
+}
+
+#[test]
+fn dropped_files_are_closed() {
+    on_a_shard(|io, directory| async move {
+        let open_descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let path = directory.join("file");
+        drop(io.open(&path, OpenMode::CREATE).await.unwrap());
+        io.yield_now().await;
+        let before = open_descriptors();
+        for _ in 0..500 {
+            drop(io.open(&path, OpenMode::READ).await.unwrap());
+        }
+        io.sleep(Duration::from_millis(5)).await;
+        // Other tests of this process open some meanwhile.
+        assert!(open_descriptors() < before + 250);
+    });
+}
+
+#[test]
 fn tasks_run_after_their_spawner_and_can_be_cancelled() {
     on_a_shard(|io, _| async move {
         let ran = Rc::new(Cell::new(0));

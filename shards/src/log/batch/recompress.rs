@@ -5,7 +5,7 @@
 //! soon as it outgrows what the topic allows.
 
 use super::compress::{Codec, CodecError, Decoder, DecoderPool, Encoder};
-use super::header::HEADER_BYTES;
+use super::header::{Compression, HEADER_BYTES};
 use super::iter::Batch;
 use super::slice::{Budget, Progress};
 use std::fmt;
@@ -67,7 +67,11 @@ impl<'a> Recompressor<'a> {
             .compression()
             .ok_or(RecompressError::UnknownCompression { id })?;
         let decoder = Decoder::new(compression, batch.payload(), pool)?;
-        let encoder = Encoder::new(codec, vec![0; HEADER_BYTES])?;
+        let header = vec![0; HEADER_BYTES];
+        let encoder = match compression {
+            Compression::None => Encoder::sized(codec, header, batch.payload().len())?,
+            _ => Encoder::new(codec, header)?,
+        };
         let chunk = vec![0; encoder.chunk_bytes()].into_boxed_slice();
         Ok(Self {
             batch,

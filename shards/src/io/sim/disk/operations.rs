@@ -129,18 +129,28 @@ impl Shard {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".tmp");
         let temporary = PathBuf::from(temporary);
+        let mut written = self.write_and_sync(&temporary, bytes).await;
+        if written.is_ok() {
+            written = self.rename(&temporary, path).await;
+        }
+        if let Err(error) = written {
+            // As on a real disk: what is left of it would only be in the way.
+            let _ = self.remove_file(&temporary).await;
+            return Err(error);
+        }
+        self.sync_dir(parent).await
+    }
+
+    async fn write_and_sync(self: &Rc<Self>, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mode = OpenMode {
             write: true,
             create: true,
             truncate: true,
             ..OpenMode::default()
         };
-        let file = self.open(&temporary, mode).await?;
+        let file = self.open(path, mode).await?;
         file.write_bytes(bytes, 0).await?;
-        file.sync().await?;
-        drop(file);
-        self.rename(&temporary, path).await?;
-        self.sync_dir(parent).await
+        file.sync().await
     }
 
     pub(in crate::io) async fn free_space(&self, path: &Path) -> io::Result<FsSpace> {

@@ -40,13 +40,25 @@ impl Encoder {
         Ok(Self { inner, codec })
     }
 
-    /// How much to write at a time, so that a call does not take much longer than a slice. Out of our
-    /// hands are lz4's thorough levels, which work on 64 KiB at a time, and zstd's highest.
+    /// As [`Self::new`], for input of exactly this length: zstd then takes tables to match, where its
+    /// high levels would otherwise clear tens of megabytes first.
+    pub fn sized(codec: Codec, out: Vec<u8>, input_bytes: usize) -> Result<Self, CodecError> {
+        let mut encoder = Self::new(codec, out)?;
+        if let Inner::Zstd(zstd) = &mut encoder.inner {
+            zstd.set_pledged_src_size(Some(input_bytes as u64))
+                .map_err(|error| CodecError::new(Compression::Zstd, error))?;
+        }
+        Ok(encoder)
+    }
+
+    /// How much to write at a time, so that a call does not take much longer than a slice. It does with
+    /// lz4's thorough levels, which work on 64 KiB at a time, and with zstd's levels above 3, which would
+    /// compress badly in smaller pieces.
     pub fn chunk_bytes(&self) -> usize {
         match self.codec {
-            Codec::Gzip { .. } => 4 * 1024,
-            Codec::Zstd { level } if level > 3 => 8 * 1024,
-            Codec::None | Codec::Snappy | Codec::Lz4 { .. } | Codec::Zstd { .. } => 32 * 1024,
+            Codec::Gzip { .. } => 2 * 1024,
+            Codec::Zstd { .. } => 16 * 1024,
+            Codec::None | Codec::Snappy | Codec::Lz4 { .. } => 32 * 1024,
         }
     }
 
@@ -100,20 +112,21 @@ impl Encoder {
         finished.map_err(|error| CodecError::new(self.codec.compression(), error))
     }
 
-    /// Estimate of the time a byte takes at its level.
+    /// Estimate of the time a byte takes at its level, from text of few words.
     pub fn ps_per_byte(&self) -> u32 {
         match self.codec {
             Codec::None => 100,
-            Codec::Gzip { level } if level > 6 => 40_000,
-            Codec::Gzip { .. } => 15_000,
-            Codec::Snappy => 2_000,
-            Codec::Lz4 {
+            Codec::Gzip { level: ..=6 } => 30_000,
+            Codec::Gzip { .. } => 60_000,
+            Codec::Snappy
+            | Codec::Lz4 {
                 level: LZ4_FAST_LEVEL,
             } => 2_000,
-            Codec::Lz4 { .. } => 30_000,
-            Codec::Zstd { level } if level > 12 => 200_000,
-            Codec::Zstd { level } if level > 3 => 20_000,
-            Codec::Zstd { .. } => 4_000,
+            Codec::Lz4 { level: ..=8 } => 15_000,
+            Codec::Lz4 { .. } => 160_000,
+            Codec::Zstd { level: ..=3 } => 5_000,
+            Codec::Zstd { level: ..=9 } => 30_000,
+            Codec::Zstd { .. } => 500_000,
         }
     }
 }

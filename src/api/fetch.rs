@@ -1,0 +1,322 @@
+//! Fetch: sizes first, then, if there is enough or the time is up, records.
+//!
+//! All partitions are probed wherever they live, and with the sizes it is decided here who may send
+//! how much ([`crate::fetch::shares`]). A fetch that has not enough waits for news of its partitions
+//! or for its time to be up; nothing is polled meanwhile. An error of a partition that was read, or a
+//! log that has parted from the reader's, ends the wait at once; a topic that is not known does not,
+//! as in Kafka.
+//!
+//! Records are the slices the engine read; they are not copied here.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use corelog_shards::route::PartitionKey;
+use corelog_shards::shard::Shard;
+use corelog_shards::shard::message::{Probe, ReadData, ReadError, ReadSpec};
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::protocol::StrBytes;
+
+use super::{Context, Request, errors};
+use crate::broker::Broker;
+use crate::cluster::image::Image;
+use crate::fetch::shares::{Claim, Share, give_out};
+use crate::protocol::fetch::{
+    EpochEndOffset, FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse,
+    FetchTopicResponse,
+};
+use crate::protocol::reply::Reply;
+use crate::protocol::{LeaderIdAndEpoch, Malformed, NodeEndpoint, TopicRef};
+
+/// From this version on a client with an old leader epoch is told who leads.
+const CURRENT_LEADER: i16 = 16;
+
+const READ_COMMITTED: i8 = 1;
+
+type Results<T> = Vec<Result<T, ReadError>>;
+
+/// One partition that a fetch is about.
+struct Wanted {
+    topic: TopicRef,
+    params: FetchPartition,
+}
+
+/// What holds for all partitions of a fetch.
+struct Terms {
+    bytes_min: usize,
+    bytes_max: usize,
+    wait_max: Duration,
+    committed: bool,
+    is_follower: bool,
+}
+
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+    let version = request.header.api_version;
+    let fetch = FetchRequest::decode(&request.body, version)?;
+    let terms = Terms::of(&fetch, &context.broker);
+    let wanted: Vec<Wanted> = fetch
+        .topics
+        .into_iter()
+        .flat_map(|topic| {
+            let name = topic.topic;
+            topic.partitions.into_iter().map(move |params| Wanted {
+                topic: name.clone(),
+                params,
+            })
+        })
+        .collect();
+    let mut partitions = fetch_all(&context.broker, &wanted, &terms).await;
+    let mut response = FetchResponse::default();
+    if version >= CURRENT_LEADER {
+        response.node_endpoints = tell_leaders(&context, &wanted, &mut partitions);
+    }
+    response.topics = by_topic(wanted.into_iter().map(|wanted| wanted.topic), partitions);
+    Ok(response.encode(&request.header))
+}
+
+impl Terms {
+    fn of(fetch: &FetchRequest, broker: &Broker) -> Self {
+        let count = |number: i32| usize::try_from(number).unwrap_or(0);
+        let limit = broker.config().fetch.response_bytes_max as usize;
+        let bytes_max = count(fetch.max_bytes).min(limit);
+        Self {
+            bytes_min: count(fetch.min_bytes).min(bytes_max),
+            bytes_max,
+            wait_max: Duration::from_millis(count(fetch.max_wait_ms) as u64),
+            committed: fetch.isolation_level == READ_COMMITTED,
+            is_follower: fetch.replica_id >= 0,
+        }
+    }
+
+    fn spec(&self, key: PartitionKey, params: &FetchPartition) -> ReadSpec {
+        let known = |epoch: i32| (epoch >= 0).then_some(epoch);
+        ReadSpec {
+            key,
+            offset: params.fetch_offset,
+            bytes_max: self.bytes_max_of(params),
+            at_least_one: false,
+            current_leader_epoch: known(params.current_leader_epoch),
+            last_fetched_epoch: known(params.last_fetched_epoch),
+            committed: self.committed,
+        }
+    }
+
+    fn bytes_max_of(&self, params: &FetchPartition) -> usize {
+        let bytes_max = usize::try_from(params.partition_max_bytes).unwrap_or(0);
+        bytes_max.min(self.bytes_max)
+    }
+
+    fn response(&self, index: i32, probe: &Probe, records: Vec<Bytes>) -> FetchPartitionResponse {
+        FetchPartitionResponse {
+            partition: index,
+            error: None,
+            high_watermark: probe.high_watermark,
+            last_stable_offset: probe.last_stable_offset,
+            log_start_offset: probe.log_start_offset,
+            // No transaction was ever aborted here.
+            aborted_transactions: self.committed.then(Vec::new),
+            preferred_read_replica: -1,
+            diverging_epoch: probe.diverging.map(|end| EpochEndOffset {
+                epoch: end.epoch,
+                end_offset: end.end_offset,
+            }),
+            current_leader: None,
+            records,
+        }
+    }
+}
+
+/// Fetches each partition; results in their order.
+async fn fetch_all(
+    broker: &Broker,
+    wanted: &[Wanted],
+    terms: &Terms,
+) -> Vec<FetchPartitionResponse> {
+    let image = broker.image();
+    let mut responses = Vec::with_capacity(wanted.len());
+    let (mut places, mut specs) = (Vec::new(), Vec::new());
+    for (place, wanted) in wanted.iter().enumerate() {
+        let error = match resolve(&image, wanted, terms) {
+            Ok(key) => {
+                places.push(place);
+                specs.push(terms.spec(key, &wanted.params));
+                // Until its result is there.
+                ResponseError::UnknownServerError
+            }
+            Err(error) => error,
+        };
+        let failed = FetchPartitionResponse::failed(wanted.params.partition, error);
+        responses.push(failed);
+    }
+    if specs.is_empty() {
+        return responses;
+    }
+    let probes = wait_for_enough(&broker.shard, &specs, terms).await;
+    let results = read(&broker.shard, specs, probes, terms).await;
+    for (place, result) in places.into_iter().zip(results) {
+        let index = wanted[place].params.partition;
+        responses[place] = match result {
+            Ok(data) => terms.response(index, &data.probe, data.batches),
+            Err(error) => FetchPartitionResponse::failed(index, errors::of_read(error)),
+        };
+    }
+    responses
+}
+
+/// Which partition a client means, if it can be fetched.
+fn resolve(image: &Image, wanted: &Wanted, terms: &Terms) -> Result<PartitionKey, ResponseError> {
+    let topic = match &wanted.topic {
+        TopicRef::Name(name) => image.topics.by_name(name),
+        TopicRef::Id(id) => {
+            let topic = image.topics.get(*id);
+            Some(topic.ok_or(ResponseError::UnknownTopicId)?)
+        }
+    };
+    let key = topic
+        .filter(|topic| topic.partition(wanted.params.partition).is_some())
+        .map(|topic| PartitionKey {
+            topic: topic.id,
+            partition: wanted.params.partition,
+        });
+    let key = key.ok_or(ResponseError::UnknownTopicOrPartition)?;
+    match (terms.is_follower, wanted.params.current_leader_epoch) {
+        (false, _) => Ok(key),
+        // Partitions have one replica, so nobody follows.
+        (true, ..=-1) => Err(ResponseError::NotLeaderOrFollower),
+        (true, _) => Err(ResponseError::UnknownLeaderEpoch),
+    }
+}
+
+/// Probes until there is enough, something is wrong, or the time is up.
+async fn wait_for_enough(shard: &Shard, specs: &[ReadSpec], terms: &Terms) -> Results<Probe> {
+    let probes = shard.probe(specs, None).await;
+    if terms.wait_max.is_zero() || is_enough(&probes, terms.bytes_min) {
+        return probes;
+    }
+    let waiter = shard.waiter();
+    let mut time_is_up = pin!(shard.io().sleep(terms.wait_max));
+    loop {
+        let probes = shard.probe(specs, Some(waiter.id())).await;
+        if is_enough(&probes, terms.bytes_min) {
+            return probes;
+        }
+        let mut news = pin!(waiter.news());
+        let has_news = poll_fn(|cx| match news.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending => time_is_up.as_mut().poll(cx).map(|()| false),
+        })
+        .await;
+        if !has_news {
+            return probes;
+        }
+    }
+}
+
+fn is_enough(probes: &Results<Probe>, bytes_min: usize) -> bool {
+    let mut bytes: usize = 0;
+    for probe in probes {
+        match probe {
+            Ok(probe) if probe.diverging.is_none() => bytes = bytes.saturating_add(probe.available),
+            Ok(_) | Err(_) => return true,
+        }
+    }
+    bytes >= bytes_min
+}
+
+/// Reads what was probed, within the limits.
+async fn read(
+    shard: &Shard,
+    mut specs: Vec<ReadSpec>,
+    probes: Results<Probe>,
+    terms: &Terms,
+) -> Results<ReadData> {
+    let claims = specs.iter().zip(&probes).map(|(spec, probe)| Claim {
+        bytes_max: spec.bytes_max,
+        available: probe.as_ref().map_or(0, |probe| probe.available),
+    });
+    let shares: Vec<_> = give_out(terms.bytes_max, claims).collect();
+    for (spec, share) in specs.iter_mut().zip(&shares) {
+        spec.bytes_max = share.bytes_max;
+        spec.at_least_one = share.at_least_one;
+    }
+    let mut is_read = shares.iter().map(|share| !share.is_nothing());
+    specs.retain(|_| is_read.next().expect("a share for each"));
+    let mut read = shard.read(&specs).await.into_iter();
+    let result = |(probe, share): (Result<Probe, _>, _)| {
+        if Share::is_nothing(share) {
+            let batches = Vec::new();
+            return probe.map(|probe| ReadData { probe, batches });
+        }
+        read.next().expect("a result for each that was read")
+    };
+    probes.into_iter().zip(&shares).map(result).collect()
+}
+
+/// Adds the leader to where a client has an old epoch; returns where these leaders live.
+fn tell_leaders(
+    context: &Context,
+    wanted: &[Wanted],
+    partitions: &mut [FetchPartitionResponse],
+) -> Vec<NodeEndpoint> {
+    let image = context.broker.image();
+    let mut nodes = BTreeMap::new();
+    for (wanted, response) in wanted.iter().zip(partitions) {
+        if !matches!(
+            response.error,
+            Some(ResponseError::NotLeaderOrFollower | ResponseError::FencedLeaderEpoch)
+        ) {
+            continue;
+        }
+        let topic = match &wanted.topic {
+            TopicRef::Name(name) => image.topics.by_name(name),
+            TopicRef::Id(id) => image.topics.get(*id),
+        };
+        let Some(partition) = topic.and_then(|topic| topic.partition(response.partition)) else {
+            continue;
+        };
+        response.current_leader = Some(LeaderIdAndEpoch {
+            leader_id: partition.leader,
+            leader_epoch: partition.leader_epoch,
+        });
+        if let Some(endpoint) = endpoint(&image, partition.leader, &context.listener) {
+            nodes.insert(partition.leader, endpoint);
+        }
+    }
+    nodes.into_values().collect()
+}
+
+fn endpoint(image: &Image, node_id: i32, listener: &str) -> Option<NodeEndpoint> {
+    let broker = image.brokers.get(&node_id)?;
+    let mut endpoints = broker.endpoints.iter();
+    let endpoint = endpoints.find(|endpoint| endpoint.name == listener)?;
+    Some(NodeEndpoint {
+        node_id,
+        host: StrBytes::from_string(endpoint.host.clone()),
+        port: endpoint.port.into(),
+        rack: broker.rack.clone().map(StrBytes::from_string),
+    })
+}
+
+/// Puts together what follows each other and is of one topic, as Kafka does: in a session that has
+/// gone round, a topic may come more than once.
+fn by_topic(
+    topics: impl Iterator<Item = TopicRef>,
+    partitions: Vec<FetchPartitionResponse>,
+) -> Vec<FetchTopicResponse> {
+    let mut grouped: Vec<FetchTopicResponse> = Vec::new();
+    for (topic, partition) in topics.zip(partitions) {
+        match grouped.last_mut() {
+            Some(last) if last.topic == topic => last.partitions.push(partition),
+            _ => grouped.push(FetchTopicResponse {
+                topic,
+                partitions: vec![partition],
+            }),
+        }
+    }
+    grouped
+}

@@ -1,0 +1,3 @@
+//! What a fetch decides, apart from how it waits and reads: plain functions of state and input.
+
+pub mod shares;

@@ -8,9 +8,13 @@
 //! Kafka error code in one place, [`errors`].
 
 pub mod api_versions;
+pub mod create_topics;
+pub mod delete_topics;
 pub mod errors;
 pub mod fetch;
+pub mod metadata;
 pub mod produce;
+mod view;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -106,8 +110,17 @@ pub static TABLE: &[Api] = &[
         crate::protocol::fetch::VERSION_MAX,
         |context, request| Box::pin(fetch::handle(context, request)),
     ),
+    sequential(ApiKey::Metadata, 0, 13, |context, request| {
+        Box::pin(metadata::handle(context, request))
+    }),
     sequential(ApiKey::ApiVersions, 0, 4, |context, request| {
         Box::pin(api_versions::handle(context, request))
+    }),
+    sequential(ApiKey::CreateTopics, 2, 7, |context, request| {
+        Box::pin(create_topics::handle(context, request))
+    }),
+    sequential(ApiKey::DeleteTopics, 1, 6, |context, request| {
+        Box::pin(delete_topics::handle(context, request))
     }),
 ];
 

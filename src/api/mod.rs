@@ -8,8 +8,12 @@
 //! Kafka error code in one place, [`errors`].
 
 pub mod api_versions;
+pub mod delete_records;
 pub mod errors;
 pub mod fetch;
+pub mod list_offsets;
+pub mod offset_for_leader_epoch;
+pub mod owners;
 pub mod produce;
 
 use std::future::Future;
@@ -106,6 +110,9 @@ pub static TABLE: &[Api] = &[
         crate::protocol::fetch::VERSION_MAX,
         |context, request| Box::pin(fetch::handle(context, request)),
     ),
+    sequential(ApiKey::ListOffsets, 1, 10, |context, request| {
+        Box::pin(list_offsets::handle(context, request))
+    }),
     sequential(ApiKey::ApiVersions, 0, 4, |context, request| {
         Box::pin(api_versions::handle(context, request))
     }),

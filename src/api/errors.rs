@@ -6,13 +6,45 @@ use corelog_shards::log::batch::recompress::RecompressError;
 use corelog_shards::log::producer::ProducerError;
 use corelog_shards::shard::message::{AppendError, ReadError};
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::protocol::StrBytes;
 
-use crate::cluster::controller::ControlErrorKind;
+use crate::cluster::controller::{ControlError, ControlErrorKind};
 use crate::cluster::driver::ControlFailure;
 
 /// The code of an outcome on the wire; 0 is success.
 pub fn code(outcome: Option<ResponseError>) -> i16 {
     outcome.map_or(0, |error| error.code())
+}
+
+/// Longest message sent along with a code. Clients' own words may come back in it, and a text of
+/// older versions has at most 32 KiB.
+const MESSAGE_BYTES_MAX: usize = 8 << 10;
+
+/// A message for the wire.
+pub fn message(mut text: String) -> StrBytes {
+    text.truncate(text.floor_char_boundary(MESSAGE_BYTES_MAX));
+    StrBytes::from_string(text)
+}
+
+/// Code and message of a refusal of the controller.
+pub fn refusal(error: ControlError) -> (i16, Option<StrBytes>) {
+    (of_control(error.kind).code(), error.message.map(message))
+}
+
+/// Code and message of what became of one item of a request; success has no message.
+pub fn outcome(result: Result<(), ControlError>) -> (i16, Option<StrBytes>) {
+    result.map_or_else(refusal, |()| (code(None), None))
+}
+
+/// Codes and messages of the `count` items of a request; a failure is the failure of each.
+pub fn each(
+    results: Result<Vec<Result<(), ControlError>>, ControlFailure>,
+    count: usize,
+) -> Vec<(i16, Option<StrBytes>)> {
+    match results {
+        Ok(results) => results.into_iter().map(outcome).collect(),
+        Err(failure) => vec![(of_control_failure(failure).code(), None); count],
+    }
 }
 
 /// What a refusal of the controller is called.

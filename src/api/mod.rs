@@ -8,13 +8,17 @@
 //! Kafka error code in one place, [`errors`].
 
 pub mod api_versions;
+pub mod create_topics;
 pub mod delete_records;
+pub mod delete_topics;
 pub mod errors;
 pub mod fetch;
 pub mod list_offsets;
+pub mod metadata;
 pub mod offset_for_leader_epoch;
-pub mod owners;
+mod owners;
 pub mod produce;
+mod view;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -113,8 +117,23 @@ pub static TABLE: &[Api] = &[
     sequential(ApiKey::ListOffsets, 1, 10, |context, request| {
         Box::pin(list_offsets::handle(context, request))
     }),
+    sequential(ApiKey::Metadata, 0, 13, |context, request| {
+        Box::pin(metadata::handle(context, request))
+    }),
     sequential(ApiKey::ApiVersions, 0, 4, |context, request| {
         Box::pin(api_versions::handle(context, request))
+    }),
+    sequential(ApiKey::CreateTopics, 2, 7, |context, request| {
+        Box::pin(create_topics::handle(context, request))
+    }),
+    sequential(ApiKey::DeleteTopics, 1, 6, |context, request| {
+        Box::pin(delete_topics::handle(context, request))
+    }),
+    sequential(ApiKey::DeleteRecords, 0, 2, |context, request| {
+        Box::pin(delete_records::handle(context, request))
+    }),
+    sequential(ApiKey::OffsetForLeaderEpoch, 2, 4, |context, request| {
+        Box::pin(offset_for_leader_epoch::handle(context, request))
     }),
 ];
 

@@ -9,7 +9,11 @@ use kafka_protocol::error::ResponseError;
 use crate::cluster::image::Image;
 
 /// The partition of a topic that a client names.
-pub fn partition_key(image: &Image, topic: &str, index: i32) -> Result<PartitionKey, ResponseError> {
+pub fn partition_key(
+    image: &Image,
+    topic: &str,
+    index: i32,
+) -> Result<PartitionKey, ResponseError> {
     let topic = image.topics.by_name(topic);
     let topic = topic.filter(|topic| topic.partition(index).is_some());
     Ok(PartitionKey {

@@ -63,6 +63,18 @@ impl ResourceKind {
     pub fn id(self) -> i8 {
         self as i8
     }
+
+    /// Kafka's name of the kind.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "UNKNOWN",
+            Self::Topic => "TOPIC",
+            Self::Broker => "BROKER",
+            Self::BrokerLogger => "BROKER_LOGGER",
+            Self::ClientMetrics => "CLIENT_METRICS",
+            Self::Group => "GROUP",
+        }
+    }
 }
 
 /// One thing that has a configuration. The broker with the empty name is the default of all.

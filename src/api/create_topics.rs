@@ -1,0 +1,114 @@
+//! CreateTopics: a thin way to the controller, which decides.
+//!
+//! The reply leaves when every shard knows the topics, so `timeout_ms` never runs out.
+
+use std::rc::Rc;
+
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_response::{
+    CreatableTopicConfigs, CreatableTopicResult,
+};
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
+
+use super::view::{text, topic_name};
+use super::{Context, Request, errors};
+use crate::broker::Broker;
+use crate::cluster::controller::{CreateTopics, CreatedTopic, NewTopic, create_topics};
+use crate::cluster::image::Properties;
+use crate::config::{Overrides, describe_topic};
+use crate::protocol::Malformed;
+use crate::protocol::reply::Reply;
+
+/// From here on the reply tells what the topic came out as.
+const TELLS_CONFIGS: i16 = 5;
+
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+    let version = request.header.api_version;
+    let asked: CreateTopicsRequest = request.decode()?;
+    let names: Vec<String> = asked
+        .topics
+        .iter()
+        .map(|topic| topic.name.to_string())
+        .collect();
+    let wanted = CreateTopics {
+        topics: asked.topics.into_iter().map(new_topic).collect(),
+        validate_only: asked.validate_only,
+    };
+    let broker = &context.broker;
+    let topics = match broker
+        .control(move |context| create_topics(context, &wanted))
+        .await
+    {
+        Ok(results) => results
+            .into_iter()
+            .map(|(name, result)| {
+                let topic = CreatableTopicResult::default().with_name(topic_name(&name));
+                match result {
+                    Ok(created) if version >= TELLS_CONFIGS => tell(broker, topic, &created),
+                    Ok(created) => topic.with_topic_id(created.id),
+                    Err(error) => {
+                        let (code, message) = errors::refusal(error);
+                        topic.with_error_code(code).with_error_message(message)
+                    }
+                }
+            })
+            .collect(),
+        Err(failure) => {
+            let code = errors::of_control_failure(failure).code();
+            let failed = names.iter().map(|name| {
+                CreatableTopicResult::default()
+                    .with_name(topic_name(name))
+                    .with_error_code(code)
+            });
+            failed.collect()
+        }
+    };
+    let response = CreateTopicsResponse::default().with_topics(topics);
+    Ok(Reply::encode(&request.header, &response))
+}
+
+fn new_topic(asked: CreatableTopic) -> NewTopic {
+    let assignments = asked.assignments.iter().map(|assignment| {
+        let replicas = assignment.broker_ids.iter().map(|id| id.0);
+        (assignment.partition_index, replicas.collect())
+    });
+    let configs = asked.configs.iter().map(|config| {
+        let value = config.value.as_ref().map(ToString::to_string);
+        (config.name.to_string(), value)
+    });
+    NewTopic {
+        name: asked.name.to_string(),
+        partitions: asked.num_partitions,
+        replication_factor: asked.replication_factor,
+        assignments: assignments.collect(),
+        configs: configs.collect(),
+    }
+}
+
+fn tell(
+    broker: &Broker,
+    topic: CreatableTopicResult,
+    created: &CreatedTopic,
+) -> CreatableTopicResult {
+    topic
+        .with_topic_id(created.id)
+        .with_num_partitions(created.partitions)
+        .with_replication_factor(created.replication_factor)
+        .with_configs(Some(configs(broker, &created.configs)))
+}
+
+/// Everything in effect for a topic that sets `own`, by name.
+fn configs(broker: &Broker, own: &Properties) -> Vec<CreatableTopicConfigs> {
+    let (image, nothing) = (broker.image(), Overrides::new());
+    let mut described = describe_topic(broker.layers(&image, &nothing), own);
+    described.sort_by(|a, b| a.name.cmp(&b.name));
+    let configs = described.into_iter().map(|described| {
+        CreatableTopicConfigs::default()
+            .with_name(text(&described.name))
+            .with_value(described.value.as_deref().map(text))
+            .with_read_only(described.read_only)
+            .with_config_source(described.source.wire_id())
+            .with_is_sensitive(described.sensitive)
+    });
+    configs.collect()
+}

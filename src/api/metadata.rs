@@ -1,0 +1,338 @@
+//! Metadata: brokers, topics and leaders, and topics that come to be because a client names them.
+//!
+//! A topic that is missing and may be created is complete on every shard before the reply leaves, so
+//! that the reply can name it; Kafka answers UNKNOWN_TOPIC_OR_PARTITION first and has the client ask
+//! again. Topics that the broker keeps for itself are not made this way.
+
+use std::rc::Rc;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
+use uuid::Uuid;
+
+use super::view::{
+    CLUSTER_OPERATIONS, NOBODY, TOPIC_OPERATIONS, View, broker_ids, is_internal, text, topic_name,
+};
+use super::{Context, Request, errors};
+use crate::broker::Broker;
+use crate::cluster::controller::{CreateTopics, NewTopic, create_topics, validate_topic_name};
+use crate::cluster::image::{Image, Partition, Topic};
+use crate::protocol::Malformed;
+use crate::protocol::reply::Reply;
+
+/// In the first version, an empty list of topics stands for all.
+const EMPTY_IS_ALL: i16 = 0;
+/// In the first version, replicas that can't be reached are left out, and that is an error.
+const HIDES_UNREACHABLE: i16 = 0;
+/// From here on a leader without the client's listener has an error of its own.
+const KNOWS_MISSING_LISTENERS: i16 = 6;
+const TELLS_TOPIC_OPERATIONS: i16 = 8;
+/// Later on DescribeCluster does this.
+const TELLS_CLUSTER_OPERATIONS: std::ops::RangeInclusive<i16> = 8..=10;
+/// From here on topics may be named by their ids.
+const TAKES_TOPIC_IDS: i16 = 12;
+
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+    let version = request.header.api_version;
+    let asked: MetadataRequest = request.decode()?;
+    let response = match wanted(version, &asked) {
+        Ok(wanted) => answer(&context, version, &asked, wanted).await,
+        Err(error) => refuse(&asked, error),
+    };
+    Ok(Reply::encode(&request.header, &response))
+}
+
+/// Which topics are asked for, each once.
+enum Wanted {
+    All,
+    Names(Vec<TopicName>),
+    Ids(Vec<Uuid>),
+}
+
+fn wanted(version: i16, asked: &MetadataRequest) -> Result<Wanted, ResponseError> {
+    let Some(topics) = &asked.topics else {
+        return Ok(Wanted::All);
+    };
+    if topics.is_empty() && version <= EMPTY_IS_ALL {
+        return Ok(Wanted::All);
+    }
+    let ids = topics.iter().map(|topic| topic.topic_id);
+    let ids: Vec<Uuid> = unique(ids.filter(|id| !id.is_nil()));
+    if !ids.is_empty() {
+        // Ids go before names: those are passed over.
+        return match version >= TAKES_TOPIC_IDS {
+            true => Ok(Wanted::Ids(ids)),
+            false => Err(ResponseError::InvalidRequest),
+        };
+    }
+    let names: Option<Vec<TopicName>> = topics.iter().map(|topic| topic.name.clone()).collect();
+    names
+        .map(|names| Wanted::Names(unique(names.into_iter())))
+        .ok_or(ResponseError::InvalidRequest)
+}
+
+/// The first of each, in their order.
+fn unique<T: Clone + Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut seen = std::collections::BTreeSet::new();
+    items.filter(|item| seen.insert(item.clone())).collect()
+}
+
+fn refuse(asked: &MetadataRequest, error: ResponseError) -> MetadataResponse {
+    let topics = asked.topics.iter().flatten();
+    let refused = |topic: &kafka_protocol::messages::metadata_request::MetadataRequestTopic| {
+        MetadataResponseTopic::default()
+            .with_error_code(error.code())
+            .with_name(Some(topic.name.clone().unwrap_or_default()))
+            .with_topic_id(topic.topic_id)
+    };
+    MetadataResponse::default()
+        .with_error_code(error.code())
+        .with_topics(topics.map(refused).collect())
+}
+
+async fn answer(
+    context: &Context,
+    version: i16,
+    asked: &MetadataRequest,
+    wanted: Wanted,
+) -> MetadataResponse {
+    let broker = &context.broker;
+    if let Wanted::Names(names) = &wanted
+        && asked.allow_auto_topic_creation
+        && broker.config().topics.auto_create
+    {
+        create_missing(broker, names).await;
+    }
+    let image = broker.image();
+    let view = View {
+        image: &image,
+        listener: &context.listener,
+    };
+    let mut topics = describe_all(broker, view, version, look_up(&image, &wanted)).await;
+    if asked.include_topic_authorized_operations && version >= TELLS_TOPIC_OPERATIONS {
+        // Who names an unknown id learns nothing more of it.
+        for topic in topics.iter_mut().filter(|topic| topic.name.is_some()) {
+            topic.topic_authorized_operations = TOPIC_OPERATIONS;
+        }
+    }
+    let brokers = view.brokers().filter(|(broker, _)| !broker.fenced);
+    let brokers = brokers.map(|(broker, endpoint)| {
+        MetadataResponseBroker::default()
+            .with_node_id(BrokerId(broker.id))
+            .with_host(text(&endpoint.host))
+            .with_port(endpoint.port.into())
+            .with_rack(broker.rack.as_deref().map(text))
+    });
+    let response = MetadataResponse::default()
+        .with_brokers(brokers.collect())
+        .with_cluster_id(Some(text(&image.cluster_id)))
+        .with_controller_id(view.controller())
+        .with_topics(topics);
+    if asked.include_cluster_authorized_operations && TELLS_CLUSTER_OPERATIONS.contains(&version) {
+        response.with_cluster_authorized_operations(CLUSTER_OPERATIONS)
+    } else {
+        response
+    }
+}
+
+/// What is known of a topic that was asked for.
+enum Found<'a> {
+    Topic(&'a Topic),
+    UnknownName(&'a TopicName),
+    UnknownId(Uuid),
+}
+
+fn look_up<'a>(image: &'a Image, wanted: &'a Wanted) -> Vec<Found<'a>> {
+    match wanted {
+        Wanted::All => image
+            .topics
+            .iter()
+            .map(|topic| Found::Topic(topic))
+            .collect(),
+        Wanted::Names(names) => {
+            let one = |name: &'a TopicName| match image.topics.by_name(name) {
+                Some(topic) => Found::Topic(topic),
+                None => Found::UnknownName(name),
+            };
+            names.iter().map(one).collect()
+        }
+        Wanted::Ids(ids) => {
+            let one = |id: &Uuid| match image.topics.get(*id) {
+                Some(topic) => Found::Topic(topic),
+                None => Found::UnknownId(*id),
+            };
+            ids.iter().map(one).collect()
+        }
+    }
+}
+
+/// Describes topics, in slices that let others have the core.
+async fn describe_all(
+    broker: &Broker,
+    view: View<'_>,
+    version: i16,
+    found: Vec<Found<'_>>,
+) -> Vec<MetadataResponseTopic> {
+    let io = broker.shard.io();
+    let mut slice = io.slice();
+    let mut topics = Vec::with_capacity(found.len());
+    for found in found {
+        topics.push(match found {
+            Found::Topic(topic) => describe(view, version, topic),
+            Found::UnknownName(name) => unknown_name(name),
+            Found::UnknownId(id) => MetadataResponseTopic::default()
+                .with_error_code(ResponseError::UnknownTopicId.code())
+                .with_name(None)
+                .with_topic_id(id),
+        });
+        if slice.is_over(io) {
+            io.yield_now().await;
+            slice = io.slice();
+        }
+    }
+    topics
+}
+
+/// Creates the topics that are not there, as far as they can be.
+async fn create_missing(broker: &Broker, names: &[TopicName]) {
+    let image = broker.image();
+    let is_creatable = |name: &&TopicName| {
+        image.topics.id_of(name).is_none()
+            && !is_internal(name)
+            && validate_topic_name(name).is_ok()
+    };
+    let creatable = names.iter().filter(is_creatable);
+    let topics: Vec<NewTopic> = creatable
+        .map(|name| NewTopic::automatic(name.as_str()))
+        .collect();
+    if topics.is_empty() {
+        return;
+    }
+    let request = CreateTopics {
+        topics,
+        validate_only: false,
+    };
+    match broker
+        .control(move |context| create_topics(context, &request))
+        .await
+    {
+        Ok(results) => {
+            for (topic, result) in results {
+                match result {
+                    Ok(_) => tracing::info!(topic, "created automatically"),
+                    Err(why) => tracing::warn!(topic, %why, "cannot be created automatically"),
+                }
+            }
+        }
+        Err(why) => tracing::warn!(?why, "topics cannot be created automatically"),
+    }
+}
+
+fn unknown_name(name: &TopicName) -> MetadataResponseTopic {
+    let error = match validate_topic_name(name) {
+        Ok(()) => ResponseError::UnknownTopicOrPartition,
+        Err(invalid) => errors::of_control(invalid.kind),
+    };
+    MetadataResponseTopic::default()
+        .with_error_code(error.code())
+        .with_name(Some(name.clone()))
+        .with_is_internal(is_internal(name))
+}
+
+fn describe(view: View<'_>, version: i16, topic: &Topic) -> MetadataResponseTopic {
+    let partitions = topic.partitions.iter();
+    let partitions = partitions.map(|(id, partition)| partition_of(view, version, *id, partition));
+    MetadataResponseTopic::default()
+        .with_name(Some(topic_name(&topic.name)))
+        .with_topic_id(topic.id)
+        .with_is_internal(is_internal(&topic.name))
+        .with_partitions(partitions.collect())
+}
+
+fn partition_of(
+    view: View<'_>,
+    version: i16,
+    id: i32,
+    partition: &Partition,
+) -> MetadataResponsePartition {
+    let shown = |ids: &[i32]| match version <= HIDES_UNREACHABLE {
+        true => view.reachable(ids),
+        false => broker_ids(ids.iter().copied()),
+    };
+    let (replicas, isr) = (shown(&partition.replicas), shown(&partition.isr));
+    let leader = view.leader(partition);
+    let is_registered = view.image.brokers.contains_key(&partition.leader);
+    let error = match leader {
+        None if is_registered && version >= KNOWS_MISSING_LISTENERS => {
+            Some(ResponseError::ListenerNotFound)
+        }
+        None => Some(ResponseError::LeaderNotAvailable),
+        Some(_) if replicas.len() < partition.replicas.len() || isr.len() < partition.isr.len() => {
+            Some(ResponseError::ReplicaNotAvailable)
+        }
+        Some(_) => None,
+    };
+    MetadataResponsePartition::default()
+        .with_error_code(errors::code(error))
+        .with_partition_index(id)
+        .with_leader_id(leader.unwrap_or(NOBODY))
+        .with_leader_epoch(partition.leader_epoch)
+        .with_replica_nodes(replicas)
+        .with_isr_nodes(isr)
+        .with_offline_replicas(view.offline_replicas(partition))
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+
+    use super::*;
+
+    fn asked(topics: Option<Vec<(Option<&str>, u128)>>) -> MetadataRequest {
+        let topic = |(name, id): (Option<&str>, u128)| {
+            MetadataRequestTopic::default()
+                .with_name(name.map(topic_name))
+                .with_topic_id(Uuid::from_u128(id))
+        };
+        let topics = topics.map(|topics| topics.into_iter().map(topic).collect());
+        MetadataRequest::default().with_topics(topics)
+    }
+
+    #[test]
+    fn no_list_is_all_topics_and_an_empty_one_only_in_version_0() {
+        assert!(matches!(wanted(1, &asked(None)), Ok(Wanted::All)));
+        assert!(matches!(wanted(0, &asked(Some(vec![]))), Ok(Wanted::All)));
+        let none = wanted(1, &asked(Some(vec![])));
+        assert!(matches!(none, Ok(Wanted::Names(names)) if names.is_empty()));
+    }
+
+    #[test]
+    fn each_topic_is_answered_once_and_ids_go_before_names() {
+        let twice = asked(Some(vec![(Some("b"), 0), (Some("a"), 0), (Some("b"), 0)]));
+        let names = [topic_name("b"), topic_name("a")];
+        assert!(matches!(wanted(9, &twice), Ok(Wanted::Names(got)) if got == names));
+        let both = asked(Some(vec![(Some("a"), 0), (None, 7), (None, 7)]));
+        let ids = [Uuid::from_u128(7)];
+        assert!(matches!(wanted(12, &both), Ok(Wanted::Ids(got)) if got == ids));
+    }
+
+    #[test]
+    fn ids_and_missing_names_are_refused_before_they_were_served() {
+        let by_id = asked(Some(vec![(None, 7)]));
+        assert_eq!(
+            wanted(11, &by_id).err(),
+            Some(ResponseError::InvalidRequest)
+        );
+        let nameless = asked(Some(vec![(None, 0)]));
+        for version in [10, 13] {
+            let error = wanted(version, &nameless).err();
+            assert_eq!(error, Some(ResponseError::InvalidRequest));
+        }
+        let response = refuse(&nameless, ResponseError::InvalidRequest);
+        assert_eq!(response.topics[0].error_code, 42);
+        assert_eq!(response.topics[0].name, Some(topic_name("")));
+    }
+}

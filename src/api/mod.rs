@@ -9,10 +9,14 @@
 
 pub mod api_versions;
 pub mod create_topics;
+pub mod delete_records;
 pub mod delete_topics;
 pub mod errors;
 pub mod fetch;
+pub mod list_offsets;
 pub mod metadata;
+pub mod offset_for_leader_epoch;
+mod owners;
 pub mod produce;
 mod view;
 
@@ -110,6 +114,9 @@ pub static TABLE: &[Api] = &[
         crate::protocol::fetch::VERSION_MAX,
         |context, request| Box::pin(fetch::handle(context, request)),
     ),
+    sequential(ApiKey::ListOffsets, 1, 10, |context, request| {
+        Box::pin(list_offsets::handle(context, request))
+    }),
     sequential(ApiKey::Metadata, 0, 13, |context, request| {
         Box::pin(metadata::handle(context, request))
     }),
@@ -121,6 +128,12 @@ pub static TABLE: &[Api] = &[
     }),
     sequential(ApiKey::DeleteTopics, 1, 6, |context, request| {
         Box::pin(delete_topics::handle(context, request))
+    }),
+    sequential(ApiKey::DeleteRecords, 0, 2, |context, request| {
+        Box::pin(delete_records::handle(context, request))
+    }),
+    sequential(ApiKey::OffsetForLeaderEpoch, 2, 4, |context, request| {
+        Box::pin(offset_for_leader_epoch::handle(context, request))
     }),
 ];
 

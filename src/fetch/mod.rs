@@ -23,7 +23,7 @@ impl Wanted {
     /// The partitions of a request in its order, each once: what it says last of one holds.
     pub fn of_request(topics: Vec<FetchTopic>) -> Vec<Self> {
         let mut all: Vec<Wanted> = Vec::new();
-        let mut places = FxHashMap::default();
+        let mut places: FxHashMap<(TopicRef, i32), usize> = FxHashMap::default();
         for topic in topics {
             let name = topic.topic;
             for params in topic.partitions {
@@ -68,3 +68,6 @@ pub struct Outcome {
     pub is_error: bool,
     pub is_diverging: bool,
 }
+
+#[cfg(test)]
+pub(crate) mod testing;

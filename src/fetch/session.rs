@@ -180,3 +180,6 @@ impl Cached {
         is_told
     }
 }
+
+#[cfg(test)]
+mod tests;

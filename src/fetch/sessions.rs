@@ -167,3 +167,6 @@ impl Sessions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,8 +66,12 @@ fn result(
             result.with_configs(wanted.map(|one| tell(asked, one)).collect())
         }
         Err(error) => {
+            // An error that says it all comes with an empty message here, not with none.
             let (code, message) = errors::refusal(error);
-            result.with_error_code(code).with_error_message(message)
+            let message = message.unwrap_or_default();
+            result
+                .with_error_code(code)
+                .with_error_message(Some(message))
         }
     }
 }

@@ -76,7 +76,6 @@ fn describe(broker: &Broker, version: i16) -> DescribeQuorumResponse {
     };
     let partition = PartitionData::default()
         .with_partition_index(METADATA_PARTITION)
-        .with_error_message(None)
         .with_leader_id(node_id)
         .with_leader_epoch(image.last_epoch)
         .with_high_watermark(log_end_offset)
@@ -85,7 +84,6 @@ fn describe(broker: &Broker, version: i16) -> DescribeQuorumResponse {
         .with_topic_name(topic_name(METADATA_TOPIC))
         .with_partitions(vec![partition]);
     DescribeQuorumResponse::default()
-        .with_error_message(None)
         .with_topics(vec![topic])
         .with_nodes(nodes)
 }

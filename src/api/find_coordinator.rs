@@ -46,6 +46,11 @@ fn answer(version: i16, asked: FindCoordinatorRequest) -> FindCoordinatorRespons
             .with_node_id(NOBODY)
             .with_port(NO_PORT);
     }
+    // Here the message of an ordinary answer stays empty.
+    let message = match error {
+        ResponseError::CoordinatorNotAvailable => "",
+        _ => message,
+    };
     let coordinators = asked.coordinator_keys.into_iter().map(|key| {
         Coordinator::default()
             .with_key(key)

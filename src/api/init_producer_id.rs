@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn only_plain_idempotent_producers_get_ids() {
-        let plain = InitProducerIdRequest::default();
+        let plain = InitProducerIdRequest::default().with_transactional_id(None);
         assert_eq!(check(&plain), Ok(()));
         let again = plain.clone().with_producer_id(ProducerId(7));
         assert_eq!(check(&again), Err(ResponseError::InvalidRequest));

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use corelog::cli::{Cli, Command, config, logging, start};
 use corelog::serve::serve;
+use corelog_shards::io::Stop;
+use corelog_shards::runtime::stop_on_signals;
 
 /// Decoders reserve what a request claims to hold before they see that it does not: reservations
 /// that are never touched must cost nothing.
@@ -28,7 +30,10 @@ fn main() -> ExitCode {
 }
 
 fn run_broker(args: &start::StartArgs) -> Result<(), String> {
+    // Before there is any other thread, so that none of them takes the signals.
+    let stop = Stop::new();
+    stop_on_signals(stop.clone()).map_err(|error| format!("cannot wait for signals: {error}"))?;
     let _log = logging::start(args.log.as_deref()).map_err(|error| error.to_string())?;
     let prepared = start::prepare(args).map_err(|error| error.to_string())?;
-    serve(prepared).map_err(|error| error.to_string())
+    serve(prepared, stop).map_err(|error| error.to_string())
 }

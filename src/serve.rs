@@ -62,11 +62,8 @@ struct Plan {
     failure: Mutex<Option<String>>,
 }
 
-/// Runs a broker until it is told to stop.
-pub fn serve(prepared: Prepared) -> Result<(), ServeError> {
-    let stop = Stop::new();
-    runtime::stop_on_signals(stop.clone())
-        .map_err(|error| ServeError(format!("cannot wait for signals: {error}")))?;
+/// Runs a broker until `stop` is requested.
+pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
     let mark = prepared.folder.path.join(CLEAN_STOP);
     let was_clean = prepared.folder.is_new || mark.exists();
     // From here on a crash must not look like a clean stop.

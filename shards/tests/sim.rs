@@ -398,7 +398,22 @@ async fn read_along(shard: Shard, partition: usize, run: Rc<Run>) {
     }
 }
 
+/// What was done to a node, told when the test fails.
+#[derive(Default)]
+struct Story(Vec<String>);
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for line in &self.0 {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
 fn simulate(seed: u64) -> u64 {
+    let mut story = Story::default();
     let mut world = World::new(seed, Faults::none());
     let node = world.add_node();
     let models: Models = Rc::new(RefCell::new(
@@ -434,12 +449,26 @@ fn simulate(seed: u64) -> u64 {
             0 => world.random_below(300),
             _ => world.random_below(12_000),
         };
+        story
+            .0
+            .push(format!("{shards} shards, harsh: {harsh}, {steps} steps"));
         world.run_steps(steps);
         let crash = if world.random_below(2) == 0 {
             Crash::Kill
         } else {
             Crash::PowerLoss
         };
+        story.0.push(format!(
+            "{crash:?} at {:?}, compared: {}",
+            world.now(),
+            run.is_compared.get()
+        ));
+        for (partition, model) in models.borrow().iter().enumerate() {
+            let (sent, acked) = (model.end(), model.acked_end);
+            story.0.push(format!(
+                "  partition {partition}: {sent} sent, {acked} acknowledged or read"
+            ));
+        }
         world.crash(node, crash);
         after = match after {
             Some(Crash::PowerLoss) if !run.is_compared.get() => after,

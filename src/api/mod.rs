@@ -11,6 +11,7 @@ pub mod alter_configs;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
@@ -24,7 +25,10 @@ pub mod find_coordinator;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod list_config_resources;
+pub mod list_offsets;
 pub mod metadata;
+pub mod offset_for_leader_epoch;
+mod owners;
 pub mod produce;
 mod view;
 
@@ -122,6 +126,9 @@ pub static TABLE: &[Api] = &[
         crate::protocol::fetch::VERSION_MAX,
         |context, request| Box::pin(fetch::handle(context, request)),
     ),
+    sequential(ApiKey::ListOffsets, 1, 10, |context, request| {
+        Box::pin(list_offsets::handle(context, request))
+    }),
     sequential(ApiKey::Metadata, 0, 13, |context, request| {
         Box::pin(metadata::handle(context, request))
     }),
@@ -137,8 +144,14 @@ pub static TABLE: &[Api] = &[
     sequential(ApiKey::DeleteTopics, 1, 6, |context, request| {
         Box::pin(delete_topics::handle(context, request))
     }),
+    sequential(ApiKey::DeleteRecords, 0, 2, |context, request| {
+        Box::pin(delete_records::handle(context, request))
+    }),
     sequential(ApiKey::InitProducerId, 0, 5, |context, request| {
         Box::pin(init_producer_id::handle(context, request))
+    }),
+    sequential(ApiKey::OffsetForLeaderEpoch, 2, 4, |context, request| {
+        Box::pin(offset_for_leader_epoch::handle(context, request))
     }),
     sequential(ApiKey::DescribeConfigs, 1, 4, |context, request| {
         Box::pin(describe_configs::handle(context, request))

@@ -54,6 +54,9 @@ pub struct Files {
     pub made: u32,
     /// Slots that may be written anew.
     pub ready: VecDeque<u32>,
+    /// Slots that hold nothing needed any more, which no group on stable storage says yet. Were one
+    /// written anew before, recovery could take what is left of it for a damaged part of the log.
+    pub released: VecDeque<u32>,
     /// Full files, oldest first.
     pub closed: VecDeque<Closed>,
     /// The file in use.
@@ -74,20 +77,26 @@ impl Files {
         } else {
             files_max.saturating_sub(self.made as usize)
         };
-        self.ready.len() + unmade
+        self.ready.len() + self.released.len() + unmade
     }
 
     /// Frees the files that no anchor after `anchors_through` needs; whether there were any.
     pub fn release(&mut self, anchors_through: Ticket) -> bool {
-        let before = self.ready.len();
+        let before = self.released.len();
         while let Some(oldest) = self.closed.front() {
             if oldest.carried_through > anchors_through {
                 break;
             }
-            self.ready.push_back(oldest.slot);
+            self.released.push_back(oldest.slot);
             self.closed.pop_front();
         }
-        self.ready.len() > before
+        self.released.len() > before
+    }
+
+    /// A synced group says that the first `count` released slots are not needed.
+    pub fn reuse(&mut self, count: usize) {
+        let slots = self.released.drain(..count);
+        self.ready.extend(slots);
     }
 
     /// Puts the active file away and takes the next free one; the caller opens it.

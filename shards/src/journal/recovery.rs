@@ -10,9 +10,10 @@
 //!   later number: the block has rotted. Recovery reports what is missing; the caller decides
 //!   whether to go on.
 //!
-//! Nothing is written here. Time and memory are bounded by the journal's size; what a group claims
+//! Nothing is written here but the newest groups, again, where they are. Time and memory are bounded by the journal's size; what a group claims
 //! is never allocated before it is bounded by its file.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -118,6 +119,7 @@ pub async fn scan(
         previous: None,
         groups: 0,
         rot: Vec::new(),
+        unvouched: VecDeque::new(),
     };
     let mut files = Files {
         made,
@@ -134,6 +136,7 @@ pub async fn scan(
             carried_through: scan.carried,
         });
     }
+    scan.secure_unvouched().await?;
     files.next_group = scan.expected.unwrap_or(1);
     Ok(Scanned {
         files,
@@ -195,6 +198,15 @@ struct Scan<'a> {
     previous: Option<(u64, u32)>,
     groups: u64,
     rot: Vec<Rot>,
+    /// The newest groups, as far as none vouches for them.
+    unvouched: VecDeque<Unvouched>,
+}
+
+struct Unvouched {
+    number: u64,
+    path: PathBuf,
+    position: u64,
+    len: u64,
 }
 
 impl Scan<'_> {
@@ -249,6 +261,7 @@ impl Scan<'_> {
                 })
                 .map_err(|()| malformed())?;
             }
+            self.note_unvouched(&header, &file.path, position);
             self.groups += 1;
             self.previous = Some((header.run_id, crc));
             self.expected = Some(header.number + 1);
@@ -258,7 +271,46 @@ impl Scan<'_> {
                 slice = self.io.slice();
             }
         }
-        reader.close().await?;
+        reader.close().await
+    }
+
+    /// Remembers groups of which no later one says that they are on stable storage.
+    fn note_unvouched(&mut self, header: &GroupHeader, path: &Path, position: u64) {
+        while self
+            .unvouched
+            .front()
+            .is_some_and(|oldest| oldest.number <= header.synced_through)
+        {
+            self.unvouched.pop_front();
+        }
+        self.unvouched.push_back(Unvouched {
+            number: header.number,
+            path: path.to_owned(),
+            position,
+            len: header.padded_len(),
+        });
+    }
+
+    /// Makes the newest groups durable: the last run may have ended between a write and its sync, or
+    /// because that sync failed. They are written again, since after a failed sync another one says
+    /// nothing of what was written before.
+    async fn secure_unvouched(&mut self) -> Result<(), RecoveryError> {
+        for group in std::mem::take(&mut self.unvouched) {
+            let again = async {
+                let how = OpenMode {
+                    sync_on_write: true,
+                    ..OpenMode::READ_WRITE
+                };
+                let file = self.io.open(&group.path, how).await?;
+                let bytes = file.read_at(group.position, group.len as usize).await?;
+                let len = bytes.len();
+                file.write_at(bytes, len, group.position).await.0?;
+                file.close().await
+            };
+            again
+                .await
+                .map_err(|error| RecoveryError::Io(group.path.clone(), error))?;
+        }
         Ok(())
     }
 

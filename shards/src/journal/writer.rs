@@ -59,7 +59,13 @@ struct Chain {
 impl Journal {
     /// The largest append that fits: a group must fit into a file.
     pub fn append_bytes_max(&self) -> usize {
-        self.config.file_bytes as usize - 2 * BLOCK
+        self.usable_bytes() as usize - 2 * BLOCK
+    }
+
+    /// Bytes of a file for entries. The last block is kept for a group without any, which only says
+    /// which files are needed: writing that must always be possible.
+    fn usable_bytes(&self) -> u64 {
+        self.config.file_bytes - BLOCK as u64
     }
 
     /// Writes groups until [`Journal::close`] or a failure. One call for a journal.
@@ -110,8 +116,10 @@ impl Journal {
         loop {
             let (slot, is_first) = {
                 let files = self.files.borrow();
-                let wanted =
-                    files.ready.is_empty() && (files.made as usize) < self.config.files_max;
+                // After a crash all files may be needed: one more is made then, to go on in.
+                let may_make =
+                    (files.made as usize) < self.config.files_max || files.active.is_none();
+                let wanted = files.ready.is_empty() && may_make;
                 (wanted.then_some(files.made), files.active.is_none())
             };
             if self.is_ending() {
@@ -134,10 +142,11 @@ impl Journal {
                     self.room.notify_one();
                 }
                 Err(error) => {
-                    let was_full = std::mem::replace(&mut self.files.borrow_mut().full, true);
-                    if !was_full {
+                    let is_full = error.raw_os_error() == Some(libc::ENOSPC);
+                    let was_full = std::mem::replace(&mut self.files.borrow_mut().full, is_full);
+                    if is_full != was_full || !is_full {
                         tracing::warn!(journal = self.config.id, %error, "cannot make a journal file");
-                        events.disk_full(true);
+                        events.disk_full(is_full);
                     }
                     let retry = pin!(self.io.sleep(FULL_DISK_RETRY));
                     first_of(retry, pin!(self.prepare.notified())).await;
@@ -189,7 +198,10 @@ impl Journal {
                     batch.push(entry);
                 }
                 let due = pending.urgent || pending.closing || flush_due || batch.has_carried;
-                if due || pending.appends.bytes >= GROUP_BYTES_TARGET {
+                // An append must not overtake a checkpoint that was taken before it: recovery would put
+                // the partition back to the state without it.
+                let may_follow = pending.carried.entries.is_empty();
+                if may_follow && (due || pending.appends.bytes >= GROUP_BYTES_TARGET) {
                     while batch.payload_len < GROUP_BYTES_TARGET
                         && self.has_room(&batch, pending.appends.entries.front(), pending.closing)
                     {
@@ -211,9 +223,11 @@ impl Journal {
                         return None;
                     }
                 }
-                lazy = !pending.appends.entries.is_empty() && !due;
+                lazy = may_follow && !pending.appends.entries.is_empty() && !due;
             }
-            if !batch.entries.is_empty() {
+            let publishes =
+                !self.files.borrow().released.is_empty() && self.files.borrow().active.is_some();
+            if !batch.entries.is_empty() || publishes {
                 return Some(batch);
             }
             if lazy {
@@ -229,10 +243,9 @@ impl Journal {
     fn has_room(&self, batch: &Batch, entry: Option<&Entry>, closing: bool) -> bool {
         let Some(entry) = entry else { return false };
         let files = self.files.borrow();
-        let here = files
-            .active
-            .as_ref()
-            .map_or(0, |active| self.config.file_bytes - active.position);
+        let here = files.active.as_ref().map_or(0, |active| {
+            self.usable_bytes().saturating_sub(active.position)
+        });
         let elsewhere = files.free_or_unmade(self.config.files_max) as u64 * self.config.file_bytes;
         let wanted = (batch.padded_len() + entry.encoded_len() + BLOCK) as u64;
         drop(files);
@@ -246,11 +259,10 @@ impl Journal {
         let len =
             (HEADER_LEN + batch.payload_len + entry.encoded_len()).next_multiple_of(BLOCK) as u64;
         let files = self.files.borrow();
-        let here = files
-            .active
-            .as_ref()
-            .map_or(0, |active| self.config.file_bytes - active.position);
-        len <= here || (!files.ready.is_empty() && len <= self.config.file_bytes)
+        let here = files.active.as_ref().map_or(0, |active| {
+            self.usable_bytes().saturating_sub(active.position)
+        });
+        len <= here || (!files.ready.is_empty() && len <= self.usable_bytes())
     }
 
     /// When half of the files are in use, the oldest should become free.
@@ -277,12 +289,19 @@ impl Journal {
         events: &dyn GroupEvents,
     ) -> io::Result<()> {
         let padded = batch.padded_len();
-        self.rotate_if_full(padded as u64, chain, events).await?;
-        let (header, handles, position) = {
+        let limit = if batch.entries.is_empty() {
+            self.config.file_bytes
+        } else {
+            self.usable_bytes()
+        };
+        self.rotate_if_full(padded as u64, limit, chain, events)
+            .await?;
+        let (header, handles, position, publishes) = {
             let mut files = self.files.borrow_mut();
             let number = files.next_group;
             files.next_group += 1;
             let oldest = files.closed.front().map(|oldest| oldest.seq);
+            let published = files.released.len();
             let active = files
                 .active
                 .as_mut()
@@ -300,13 +319,13 @@ impl Journal {
                 payload_len: batch.payload_len as u32,
                 payload_crc: 0,
             };
-            (header, active.handles.clone(), position)
+            (header, active.handles.clone(), position, published)
         };
         let (buffer, crc) = self.encode(header, &batch, padded);
         let all_before_synced = chain.synced == chain.written;
         // The first group of a file tells recovery which files are needed, so it is always synced
         // before another one follows.
-        let sync = batch.durability != Durability::Written || position == 0;
+        let sync = batch.durability != Durability::Written || position == 0 || publishes > 0;
         let durable_write = sync
             && padded <= DURABLE_WRITE_BYTES_MAX
             // A write that is durable by itself says nothing of unsynced ones before it.
@@ -332,6 +351,10 @@ impl Journal {
         } else if sync {
             handles.plain.sync().await?;
             self.completed(chain, events);
+        }
+        if publishes > 0 {
+            self.files.borrow_mut().reuse(publishes);
+            self.room.notify_one();
         }
         Ok(())
     }
@@ -359,6 +382,7 @@ impl Journal {
     async fn rotate_if_full(
         &self,
         padded: u64,
+        limit: u64,
         chain: &mut Chain,
         events: &dyn GroupEvents,
     ) -> io::Result<()> {
@@ -367,7 +391,7 @@ impl Journal {
             .borrow()
             .active
             .as_ref()
-            .is_some_and(|active| active.position + padded <= self.config.file_bytes);
+            .is_some_and(|active| active.position + padded <= limit);
         if fits {
             return Ok(());
         }

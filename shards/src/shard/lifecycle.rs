@@ -49,7 +49,8 @@ impl Shard {
             .insert(key, partition.clone());
         if is_imported {
             partition.has_dir.set(true);
-            self.checkpoint_synced(&partition).await;
+            self.checkpoint(&partition);
+            self.anchor_synced(&partition).await;
         }
         partition.state.borrow_mut().log.begin_epoch(leader_epoch);
         Ok(())

@@ -115,7 +115,8 @@ impl Shard {
         (!oldest.is_empty()).then_some(oldest)
     }
 
-    async fn anchor_anew(&self, partition: &Rc<Partition>) {
+    /// Settles what is too much to carry, then queues a checkpoint.
+    pub(super) async fn anchor_anew(&self, partition: &Rc<Partition>) {
         let turn = partition.settling.take().await;
         while let Err(error) = self.settle_for_checkpoint(partition).await {
             if error.raw_os_error() == Some(libc::ENOSPC) {
@@ -196,10 +197,8 @@ impl Shard {
             .push_back((ticket, Rc::downgrade(partition)));
     }
 
-    /// Queues the partition's state as its new anchor and waits until it is on stable storage, or
-    /// never will be.
-    pub(super) async fn checkpoint_synced(&self, partition: &Rc<Partition>) {
-        self.checkpoint(partition);
+    /// Waits until the partition's newest checkpoint is on stable storage, or never will be.
+    pub(super) async fn anchor_synced(&self, partition: &Rc<Partition>) {
         let ticket = partition.state.borrow().anchor;
         while self.0.journal.carried_synced() < ticket && !self.has_failed() {
             self.0.reclaim.carried.notified().await;

@@ -202,6 +202,9 @@ async fn read_journals(
     dir: &Path,
     on_rot: RotPolicy,
 ) -> Result<Recovered, StartError> {
+    let is_mine = |journal_id: u32| journal_id as usize % route.shards() == id;
+    let at_dir = |error| StartError::Io(dir.to_owned(), error);
+    remove_adopted(io, dir, is_mine).await.map_err(at_dir)?;
     let ids = journals_in(io, dir)
         .await
         .map_err(|error| StartError::Io(dir.to_owned(), error))?;
@@ -215,7 +218,7 @@ async fn read_journals(
     recovered.files.next_group = 1;
     let mut rot = Vec::new();
     for journal_id in ids {
-        if journal_id as usize % route.shards() != id {
+        if !is_mine(journal_id) {
             continue;
         }
         let is_own = journal_id as usize == id;
@@ -427,20 +430,50 @@ impl Shard {
         };
         self.place_recovered(key, found);
         let partition = self.partition(&key).expect("it was placed just now");
-        self.checkpoint_synced(&partition).await;
+        // Its tail may be larger than a journal file.
+        self.anchor_anew(&partition).await;
+        self.anchor_synced(&partition).await;
     }
 
-    /// Removes the files of journals that no shard has any more; their partitions were adopted.
+    /// Removes the journals that no shard has any more; their partitions were adopted.
     async fn remove_journals(&self, orphans: &[u32]) -> io::Result<()> {
-        if orphans.is_empty() {
-            return Ok(());
-        }
         let dir = self.0.config.log_dir.join("journal");
-        for entry in self.io().list_dir(&dir).await? {
-            if parse_slot_name(&entry.name).is_some_and(|(id, _)| orphans.contains(&id)) {
-                self.io().remove_file(&dir.join(&entry.name)).await?;
-            }
+        for id in orphans {
+            // Half a journal is worse than none: first it is said that all of it is to go.
+            self.io().write_small(&adopted_mark(&dir, *id), b"").await?;
+            remove_journal(self.io(), &dir, *id).await?;
         }
-        self.io().sync_dir(&dir).await
+        Ok(())
     }
+}
+
+/// The file that says that a journal's partitions are in other journals, durably.
+fn adopted_mark(dir: &Path, journal_id: u32) -> PathBuf {
+    dir.join(format!("{journal_id:04}.adopted"))
+}
+
+/// Removes a journal that is marked as adopted, then the mark.
+async fn remove_journal(io: &Io, dir: &Path, journal_id: u32) -> io::Result<()> {
+    for entry in io.list_dir(dir).await? {
+        if parse_slot_name(&entry.name).is_some_and(|(id, _)| id == journal_id) {
+            io.remove_file(&dir.join(&entry.name)).await?;
+        }
+    }
+    io.sync_dir(dir).await?;
+    io.remove_file(&adopted_mark(dir, journal_id)).await?;
+    io.sync_dir(dir).await
+}
+
+/// Finishes what a crash has interrupted: journals that were being removed.
+async fn remove_adopted(io: &Io, dir: &Path, is_mine: impl Fn(u32) -> bool) -> io::Result<()> {
+    for entry in io.list_dir(dir).await? {
+        let id = entry
+            .name
+            .strip_suffix(".adopted")
+            .and_then(|id| id.parse().ok());
+        if let Some(id) = id.filter(|id| is_mine(*id)) {
+            remove_journal(io, dir, id).await?;
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,76 @@
+//! DeleteRecords: moves the start of logs, and answers once that is durable.
+
+use std::rc::Rc;
+
+use corelog_shards::route::PartitionKey;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
+};
+use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+
+use super::owners::{ask_owners, partition_key};
+use super::{Context, Request, errors};
+use crate::broker::Broker;
+use crate::protocol::Malformed;
+use crate::protocol::reply::Reply;
+
+/// Stands for the high watermark.
+const HIGH_WATERMARK: i64 = -1;
+
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+    let asked: DeleteRecordsRequest = request.decode()?;
+    let mut questions = Vec::new();
+    let mut topics = Vec::with_capacity(asked.topics.len());
+    for topic in &asked.topics {
+        let mut responses = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            let index = partition.partition_index;
+            let untouched = DeleteRecordsPartitionResult::default()
+                .with_partition_index(index)
+                .with_low_watermark(-1);
+            responses.push(match deletable(&context.broker, &topic.name, index) {
+                Ok(key) => {
+                    let offset = partition.offset;
+                    questions.push((key, (offset != HIGH_WATERMARK).then_some(offset)));
+                    untouched
+                }
+                Err(error) => untouched.with_error_code(error.code()),
+            });
+        }
+        topics.push(
+            DeleteRecordsTopicResult::default()
+                .with_name(topic.name.clone())
+                .with_partitions(responses),
+        );
+    }
+    let shard = &context.broker.shard;
+    let answers = ask_owners(shard, questions, |shard, key, offset| async move {
+        shard.delete_records(&key, offset).await
+    })
+    .await;
+    let open = topics
+        .iter_mut()
+        .flat_map(|topic| &mut topic.partitions)
+        .filter(|response| response.error_code == 0);
+    for (response, answer) in open.zip(answers) {
+        match answer {
+            Ok(start_offset) => response.low_watermark = start_offset,
+            Err(error) => response.error_code = errors::of_read(error).code(),
+        }
+    }
+    let response = DeleteRecordsResponse::default().with_topics(topics);
+    Ok(Reply::encode(&request.header, &response))
+}
+
+/// The partition, unless its topic keeps the newest record of every key.
+fn deletable(broker: &Broker, topic: &str, index: i32) -> Result<PartitionKey, ResponseError> {
+    let image = broker.image();
+    let key = partition_key(&image, topic, index)?;
+    let topic = image.topics.get(key.topic).expect("it was found just now");
+    let settings = broker.topic_settings(topic);
+    match settings.cleanup_compact && !settings.cleanup_delete {
+        true => Err(ResponseError::PolicyViolation),
+        false => Ok(key),
+    }
+}

@@ -1,0 +1,183 @@
+//! ListOffsets: the offset at an end of a log, by time, or of the newest record.
+//!
+//! There is no tiered storage: what is earliest locally is earliest, and nothing is in a tier.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use corelog_shards::route::PartitionKey;
+use corelog_shards::shard::message::ReadError;
+use corelog_shards::shard::{ListedOffset, OffsetQuery};
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
+use kafka_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+
+use super::owners::{ask_owners, partition_key};
+use super::{Context, Request, errors};
+use crate::protocol::Malformed;
+use crate::protocol::reply::Reply;
+
+const READ_COMMITTED: i8 = 1;
+/// From this version on the reply has the leader epoch of the record.
+const LEADER_EPOCH: i16 = 4;
+
+/// What a timestamp in a request stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Offset(OffsetQuery),
+    /// The last offset in a tier, of which there are none.
+    LatestTiered,
+}
+
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+    let version = request.header.api_version;
+    let asked: ListOffsetsRequest = request.decode()?;
+    let committed = asked.isolation_level == READ_COMMITTED;
+    let image = context.broker.image();
+    let mut seen = BTreeSet::new();
+    let mut twice = BTreeSet::new();
+    for topic in &asked.topics {
+        for partition in &topic.partitions {
+            if !seen.insert((&topic.name, partition.partition_index)) {
+                twice.insert((&topic.name, partition.partition_index));
+            }
+        }
+    }
+    let mut questions = Vec::new();
+    let mut topics = Vec::with_capacity(asked.topics.len());
+    for topic in &asked.topics {
+        let mut responses = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            let index = partition.partition_index;
+            let question = match twice.contains(&(&topic.name, index)) {
+                true => Err(ResponseError::InvalidRequest),
+                false => wanted(partition.timestamp, version, committed).and_then(|wanted| {
+                    let key = partition_key(&image, &topic.name, index)?;
+                    Ok((key, question(partition, wanted)))
+                }),
+            };
+            responses.push(match question {
+                Ok(question) => {
+                    questions.push(question);
+                    unanswered(index)
+                }
+                Err(error) => unanswered(index).with_error_code(error.code()),
+            });
+        }
+        topics.push(
+            ListOffsetsTopicResponse::default()
+                .with_name(topic.name.clone())
+                .with_partitions(responses),
+        );
+    }
+    let answers = ask_owners(&context.broker.shard, questions, answer).await;
+    let open = topics
+        .iter_mut()
+        .flat_map(|topic| &mut topic.partitions)
+        .filter(|response| response.error_code == 0);
+    for (response, answer) in open.zip(answers) {
+        tell(response, answer, version);
+    }
+    let response = ListOffsetsResponse::default().with_topics(topics);
+    Ok(Reply::encode(&request.header, &response))
+}
+
+/// Kafka's numbers for what is not a time, and the versions that have them.
+fn wanted(timestamp: i64, version: i16, committed: bool) -> Result<Wanted, ResponseError> {
+    let (wanted, since) = match timestamp {
+        0.. => (Wanted::Offset(OffsetQuery::AtTime(timestamp)), 1),
+        -1 => (Wanted::Offset(OffsetQuery::Latest { committed }), 1),
+        -2 => (Wanted::Offset(OffsetQuery::Earliest), 1),
+        -3 => (Wanted::Offset(OffsetQuery::MaxTimestamp), 7),
+        -4 => (Wanted::Offset(OffsetQuery::Earliest), 8),
+        -5 => (Wanted::LatestTiered, 9),
+        _ => return Err(ResponseError::UnsupportedVersion),
+    };
+    match version >= since {
+        true => Ok(wanted),
+        false => Err(ResponseError::UnsupportedVersion),
+    }
+}
+
+type Question = (Option<i32>, Wanted);
+
+fn question(partition: &ListOffsetsPartition, wanted: Wanted) -> Question {
+    let epoch = partition.current_leader_epoch;
+    ((epoch >= 0).then_some(epoch), wanted)
+}
+
+async fn answer(
+    shard: corelog_shards::shard::Shard,
+    key: PartitionKey,
+    (leader_epoch, wanted): Question,
+) -> Result<ListedOffset, ReadError> {
+    let (query, is_tiered) = match wanted {
+        Wanted::Offset(query) => (query, false),
+        Wanted::LatestTiered => (OffsetQuery::Earliest, true),
+    };
+    let found = shard.offset_for(&key, leader_epoch, query).await?;
+    Ok(match is_tiered {
+        false => found,
+        true => ListedOffset {
+            offset: -1,
+            timestamp_ms: -1,
+            leader_epoch: None,
+        },
+    })
+}
+
+fn unanswered(index: i32) -> ListOffsetsPartitionResponse {
+    ListOffsetsPartitionResponse::default()
+        .with_partition_index(index)
+        .with_offset(-1)
+        .with_timestamp(-1)
+        .with_leader_epoch(-1)
+}
+
+fn tell(
+    response: &mut ListOffsetsPartitionResponse,
+    answer: Result<ListedOffset, ReadError>,
+    version: i16,
+) {
+    match answer {
+        Ok(found) => {
+            response.offset = found.offset;
+            response.timestamp = found.timestamp_ms;
+            if version >= LEADER_EPOCH {
+                response.leader_epoch = found.leader_epoch.unwrap_or(-1);
+            }
+        }
+        Err(error) => response.error_code = errors::of_read(error).code(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_is_known_from_its_version_on() {
+        let table = [(-1, 1), (-2, 1), (-3, 7), (-4, 8), (-5, 9), (0, 1), (77, 1)];
+        for (timestamp, since) in table {
+            assert!(wanted(timestamp, since, false).is_ok(), "{timestamp}");
+            assert_eq!(
+                wanted(timestamp, since - 1, false),
+                Err(ResponseError::UnsupportedVersion)
+            );
+        }
+        assert!(wanted(-6, 10, false).is_err());
+    }
+
+    #[test]
+    fn the_latest_is_that_of_the_isolation_level() {
+        for committed in [false, true] {
+            assert_eq!(
+                wanted(-1, 10, committed),
+                Ok(Wanted::Offset(OffsetQuery::Latest { committed }))
+            );
+        }
+    }
+}

@@ -15,6 +15,7 @@ use corelog_shards::shard::Shard;
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
+use crate::api::init_producer_id::ProducerIds;
 use crate::cluster::controller::{Context, Decision};
 use crate::cluster::driver::{ControlFailure, Driver};
 use crate::cluster::image::{ConfigResource, Delta, Image, Topic};
@@ -42,6 +43,8 @@ pub struct Broker {
     pub decoders: DecoderPool,
     /// Incremental fetch sessions that this shard holds.
     pub fetch_sessions: RefCell<Sessions>,
+    /// What this shard may give to idempotent producers.
+    pub producer_ids: ProducerIds,
     image: RefCell<Rc<Image>>,
     config: RefCell<Rc<BrokerConfig>>,
     /// Resolved settings of topics, filled as they are asked for, emptied when settings change.
@@ -61,6 +64,7 @@ impl Broker {
             fetch_sessions: RefCell::new(fetch_sessions),
             node,
             decoders: DecoderPool::default(),
+            producer_ids: ProducerIds::default(),
             image: RefCell::new(Rc::new(image)),
             config: RefCell::new(Rc::new(config)),
             settings: RefCell::default(),

@@ -10,9 +10,12 @@
 //!
 //! How it ends: when the client closes, when the broker stops, or when a request can't be read or is
 //! not served. Then no further request is taken, those that have begun are answered, and the socket
-//! is closed. When the socket fails, or an error of a request without reply must be told, it closes
-//! at once; effects that have begun go on in the engine.
+//! is closed. When the socket fails, or an error of a request without reply must be told, nothing is
+//! answered any more. But a handler that has begun is never dropped in the middle, whoever may have
+//! gone: only the end of the shard does that. (The second stage of an overlapping request may be
+//! dropped at any time: it waits for the engine and does nothing itself.)
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -66,12 +69,14 @@ pub(super) async fn serve(
     admitted: Admitted,
 ) {
     let replies = Replies::default();
+    let is_handling = Cell::new(false);
     let reader = Reader {
         io: &shared.io,
         shared: &shared,
         context: &context,
         replies: &replies,
         watched: &watched,
+        is_handling: &is_handling,
         read,
         low_water: 1,
         decoder: FrameDecoder::new(shared.limits.request_bytes_max),
@@ -95,6 +100,15 @@ pub(super) async fn serve(
             }
         }
     })
+    .await;
+    // Without a writer only a handler that has begun goes on.
+    watched.watch().close();
+    poll_fn(
+        |cx| match is_handling.get() && reading.as_mut().poll(cx).is_pending() {
+            true if is_handling.get() => Poll::Pending,
+            _ => Poll::Ready(()),
+        },
+    )
     .await;
     let end = match outcome {
         Ok(Some(reason)) => End::Untold(reason),
@@ -131,6 +145,7 @@ struct Reader<'a> {
     context: &'a Rc<Context>,
     replies: &'a Replies,
     watched: &'a Watched,
+    is_handling: &'a Cell<bool>,
     read: ReadHalf,
     low_water: usize,
     decoder: FrameDecoder,
@@ -153,13 +168,13 @@ impl Reader<'_> {
                 Next::Frame(frame) => {
                     self.watched.set_incoming(false);
                     self.start(frame, memory.take()).await?;
+                    if self.watched.watch().is_closing() {
+                        return Err(End::ByBroker);
+                    }
                     if slice.is_over(self.io) {
                         // Others have requests, too.
                         self.io.yield_now().await;
                         slice = self.io.slice();
-                    }
-                    if self.watched.watch().is_closing() {
-                        return Err(End::ByBroker);
                     }
                 }
                 Next::Incoming(len) => {
@@ -235,23 +250,25 @@ impl Reader<'_> {
         };
         let context = Rc::clone(self.context);
         let request = Request { header, body };
-        let watch = self.watched.watch();
         let started = match api.handler {
             Handler::Sequential(handle) => {
                 self.replies.settled().await;
-                let handling = handle(context, request);
-                watch.working(handling).await.map(|reply| {
-                    self.replies.push(reply);
-                })
+                let handled = self.handling(handle(context, request)).await;
+                handled.map(|reply| self.replies.push(reply))
             }
             Handler::Overlapping(begin) => {
                 self.replies.room_for(bytes).await;
-                let beginning = begin(context, request);
-                watch.working(beginning).await.map(|effects| {
-                    self.replies.push_overlapping(effects, memory);
-                })
+                let begun = self.handling(begin(context, request)).await;
+                begun.map(|effects| self.replies.push_overlapping(effects, memory))
             }
         };
         started.map_err(|why| End::Malformed { key, version, why })
+    }
+
+    async fn handling<T>(&self, handler: impl Future<Output = T>) -> T {
+        self.is_handling.set(true);
+        let outcome = self.watched.watch().working(handler).await;
+        self.is_handling.set(false);
+        outcome
     }
 }

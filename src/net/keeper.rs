@@ -152,7 +152,8 @@ impl Watch {
         self.is_closing.get()
     }
 
-    fn close(&self) {
+    /// Lets no further request be taken.
+    pub fn close(&self) {
         self.is_closing.set(true);
         let waker = self.waker.borrow_mut().take();
         if let Some(waker) = waker {

@@ -2,13 +2,16 @@
 
 mod ends;
 mod limits;
+mod memory;
 mod order;
+mod sim;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -83,10 +86,10 @@ fn find(key: ApiKey, version: i16) -> Result<&'static Api, Unserved> {
 
 thread_local! {
     /// What the handlers of the test that runs on this thread see.
-    static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
+    static ENGINE: RefCell<Option<Rc<Engine>>> = const { RefCell::new(None) };
 }
 
-struct World {
+struct Engine {
     io: Io,
     events: RefCell<Vec<(Event, i32)>>,
     /// Requests in the hands of a handler, and the most there ever were.
@@ -100,9 +103,21 @@ enum Event {
     Complete,
 }
 
-impl World {
-    fn current() -> Rc<World> {
-        WORLD.with_borrow(|world| Rc::clone(world.as_ref().expect("a test has set it")))
+impl Engine {
+    /// From now on handlers on this thread work with a new one.
+    fn begin(io: Io) -> Rc<Engine> {
+        let engine = Rc::new(Engine {
+            io,
+            events: RefCell::default(),
+            under_way: Cell::new(0),
+            under_way_max: Cell::new(0),
+        });
+        ENGINE.set(Some(Rc::clone(&engine)));
+        engine
+    }
+
+    fn current() -> Rc<Engine> {
+        ENGINE.with_borrow(|engine| Rc::clone(engine.as_ref().expect("a test has set it")))
     }
 
     fn note(&self, event: Event, id: i32) {
@@ -124,15 +139,15 @@ fn echo(request: &Request, body: &[u8]) -> Reply {
 
 /// The body says: milliseconds (2 bytes), and how it is answered (1 byte).
 async fn produce(request: Request) -> Result<Effects, Malformed> {
-    let world = World::current();
+    let engine = Engine::current();
     let mut body = request.body.clone();
     let delay = Duration::from_millis(body.get_u16().into());
     let how = body.get_u8();
     let id = request.header.correlation_id;
-    world.note(Event::Begin, id);
+    engine.note(Event::Begin, id);
     let (done, effects) = slot();
-    let engine = Rc::clone(&world);
-    world.io.spawn("engine", async move {
+    let io = engine.io.clone();
+    io.spawn("engine", async move {
         engine.io.sleep(delay).await;
         engine.note(Event::Complete, id);
         done.complete(());
@@ -148,12 +163,12 @@ async fn produce(request: Request) -> Result<Effects, Malformed> {
 }
 
 async fn timed(request: Request) -> Result<Reply, Malformed> {
-    let world = World::current();
+    let engine = Engine::current();
     let delay = Duration::from_millis(request.body.clone().get_u16().into());
     let id = request.header.correlation_id;
-    world.note(Event::Begin, id);
-    world.io.sleep(delay).await;
-    world.note(Event::Complete, id);
+    engine.note(Event::Begin, id);
+    engine.io.sleep(delay).await;
+    engine.note(Event::Complete, id);
     Ok(echo(&request, b"timed"))
 }
 
@@ -162,8 +177,8 @@ async fn panics(_: Request) -> Result<Reply, Malformed> {
 }
 
 async fn large(request: Request) -> Result<Reply, Malformed> {
-    World::current().note(Event::Begin, request.header.correlation_id);
-    World::current().note(Event::Complete, request.header.correlation_id);
+    Engine::current().note(Event::Begin, request.header.correlation_id);
+    Engine::current().note(Event::Complete, request.header.correlation_id);
     let len = request.body.clone().get_u32() as usize;
     Ok(echo(&request, &vec![7; len]))
 }
@@ -171,7 +186,7 @@ async fn large(request: Request) -> Result<Reply, Malformed> {
 /// One broker's network on one shard, and the io to make clients with.
 struct Stage {
     io: Io,
-    world: Rc<World>,
+    engine: Rc<Engine>,
     network: Rc<Network>,
     address: SocketAddr,
 }
@@ -192,6 +207,22 @@ fn open_to_all() -> ConnectionLimits {
     }
 }
 
+/// With the test table, over a broker whose data is in `folder`.
+async fn network(
+    io: &Io,
+    folder: &Path,
+    limits: Limits,
+    connection_limits: ConnectionLimits,
+) -> Rc<Network> {
+    Rc::new(Network::serving(
+        find,
+        io.clone(),
+        limits,
+        broker::testing::broker(io, folder).await,
+        Admission::new(connection_limits),
+    ))
+}
+
 /// Runs a test on a shard, beside a network with these limits.
 fn on_a_stage<F: Future<Output = ()> + 'static>(
     limits: Limits,
@@ -200,38 +231,26 @@ fn on_a_stage<F: Future<Output = ()> + 'static>(
 ) {
     let core = cores().expect("the affinity")[0];
     let (done, finished) = mpsc::channel();
-    let folder = std::sync::Arc::new(tempfile::tempdir().expect("a folder"));
+    let folder = Arc::new(tempfile::tempdir().expect("a folder"));
     run_shards(&[core], move |io, _| {
-        let folder = folder.clone();
+        let folder = Arc::clone(&folder);
         let (limits, connection_limits) = (limits.clone(), connection_limits.clone());
         let (test, done) = (test.clone(), done.clone());
         async move {
-            let world = Rc::new(World {
-                io: io.clone(),
-                events: RefCell::default(),
-                under_way: Cell::new(0),
-                under_way_max: Cell::new(0),
-            });
-            WORLD.set(Some(Rc::clone(&world)));
-            let network = Rc::new(Network::serving(
-                find,
-                io.clone(),
-                limits,
-                broker::testing::broker(&io, folder.path()).await,
-                Admission::new(connection_limits),
-            ));
+            let engine = Engine::begin(io.clone());
+            let network = network(&io, folder.path(), limits, connection_limits).await;
             let address = network
                 .listen("PLAINTEXT", ([127, 0, 0, 1], 0).into())
                 .expect("a free port");
             test(Stage {
                 io,
-                world,
+                engine,
                 network: Rc::clone(&network),
                 address,
             })
             .await;
             network.drain(Duration::from_millis(100)).await;
-            WORLD.set(None);
+            ENGINE.set(None);
             done.send(()).expect("somebody waits");
         }
     })
@@ -241,12 +260,8 @@ fn on_a_stage<F: Future<Output = ()> + 'static>(
 
 impl Stage {
     async fn client(&self) -> Client {
-        let (read, write) = self.io.connect(self.address).await.expect("it listens");
-        Client {
-            read,
-            write,
-            decoder: FrameDecoder::new(usize::MAX),
-        }
+        let client = Client::connect(&self.io, self.address).await;
+        client.expect("it listens")
     }
 
     /// Waits a while for something to become so.
@@ -275,24 +290,37 @@ struct Client {
 }
 
 impl Client {
+    async fn connect(io: &Io, address: SocketAddr) -> std::io::Result<Client> {
+        let (read, write) = io.connect(address).await?;
+        Ok(Client {
+            read,
+            write,
+            decoder: FrameDecoder::new(usize::MAX),
+        })
+    }
+
     async fn send(&mut self, bytes: impl Into<Bytes>) {
         let mut slices = VecDeque::from([bytes.into()]);
         // A server that has closed is a part of some tests.
         let _ = self.write.write(&mut slices).await;
     }
 
-    /// The next reply's correlation id and body; None at the end.
     async fn answer(&mut self) -> Option<(i32, Bytes)> {
-        loop {
-            match self.decoder.next_frame().expect("a valid reply") {
-                Next::Frame(mut frame) => return Some((frame.get_i32(), frame)),
-                Next::Incoming(len) => self.decoder.begin(len),
-                Next::Missing(_) => {
-                    let (buffer, room) = self.decoder.buffer();
-                    match self.read.read(buffer, room).await {
-                        Ok(0) | Err(_) => return None,
-                        Ok(bytes) => self.decoder.received(bytes),
-                    }
+        next_answer(&mut self.read, &mut self.decoder).await
+    }
+}
+
+/// The next reply's correlation id and body; None at the end.
+async fn next_answer(read: &mut ReadHalf, decoder: &mut FrameDecoder) -> Option<(i32, Bytes)> {
+    loop {
+        match decoder.next_frame().expect("a valid reply") {
+            Next::Frame(mut frame) => return Some((frame.get_i32(), frame)),
+            Next::Incoming(len) => decoder.begin(len),
+            Next::Missing(_) => {
+                let (buffer, room) = decoder.buffer();
+                match read.read(buffer, room).await {
+                    Ok(0) | Err(_) => return None,
+                    Ok(bytes) => decoder.received(bytes),
                 }
             }
         }

@@ -1,11 +1,7 @@
-use std::future::Future;
-use std::task::{Context as TaskContext, Poll, Waker};
-
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::{Decodable, Encodable};
 
 use super::*;
-use crate::broker::Broker;
 use crate::protocol::header::RequestHeader;
 use crate::protocol::testing::reply_body;
 

@@ -99,7 +99,7 @@ fn a_client_that_vanishes_leaves_nothing_behind() {
             .until("all are gone", || stage.network.connections() == 0)
             .await;
         stage
-            .until("effects go on", || stage.world.under_way.get() == 0)
+            .until("effects go on", || stage.engine.under_way.get() == 0)
             .await;
         assert_eq!(stage.network.shared.budget.used(), 0);
     });
@@ -117,7 +117,7 @@ fn draining_answers_what_has_begun_and_takes_no_more() {
         stuck.send(timed_request(8, 60_000)).await;
         assert_eq!(silent.answer().await.expect("an answer").0, 7);
         stage
-            .until("all have begun", || stage.world.under_way.get() == 3)
+            .until("all have begun", || stage.engine.under_way.get() == 3)
             .await;
         let network = Rc::clone(&stage.network);
         let draining = stage.io.clone();

@@ -84,7 +84,7 @@ fn memory_over_the_budget_is_not_read() {
         for (id, client) in clients.iter_mut().enumerate() {
             assert_eq!(client.answer().await.expect("an answer").0, id as i32);
         }
-        assert_eq!(stage.world.under_way_max.get(), 1);
+        assert_eq!(stage.engine.under_way_max.get(), 1);
         // Larger than the whole budget, alone.
         body.resize(3 << 20, 0);
         clients[0].send(request(TIMED, 1, 9, &body)).await;
@@ -102,7 +102,7 @@ fn a_client_that_reads_nothing_is_not_served_without_end() {
             client.send(request(LARGE, 0, id, &body)).await;
         }
         stage.io.sleep(Duration::from_millis(300)).await;
-        let begun = stage.world.events.borrow().len() / 2;
+        let begun = stage.engine.events.borrow().len() / 2;
         // What the sockets' buffers hold, and a few more.
         assert!(begun < 100, "{begun} were worked on");
         for id in 0..200 {
@@ -123,6 +123,6 @@ fn produces_under_way_are_bounded() {
         for id in 0..20 {
             assert_eq!(client.answer().await.expect("an answer").0, id);
         }
-        assert!(stage.world.under_way_max.get() <= 8);
+        assert!(stage.engine.under_way_max.get() <= 8);
     });
 }

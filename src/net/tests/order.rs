@@ -83,7 +83,7 @@ fn produces_overlap_and_are_answered_in_order() {
         assert_eq!(client.answer().await.expect("an answer").0, 1);
         assert_eq!(client.answer().await.expect("an answer").0, 2);
         assert_eq!(
-            *stage.world.events.borrow(),
+            *stage.engine.events.borrow(),
             [
                 (Event::Begin, 1),
                 (Event::Begin, 2),
@@ -113,7 +113,7 @@ fn other_requests_wait_for_the_effects_of_earlier_ones() {
             assert_eq!(client.answer().await.expect("an answer").0, id);
         }
         let order: Vec<i32> = stage
-            .world
+            .engine
             .events
             .borrow()
             .iter()
@@ -121,7 +121,7 @@ fn other_requests_wait_for_the_effects_of_earlier_ones() {
             .map(|(_, id)| *id)
             .collect();
         assert_eq!(order, [1, 2, 3, 4]);
-        let events = stage.world.events.borrow();
+        let events = stage.engine.events.borrow();
         let at = |wanted| events.iter().position(|event| *event == wanted);
         assert!(at((Event::Begin, 3)) > at((Event::Complete, 1)));
         assert!(at((Event::Begin, 4)) > at((Event::Complete, 3)));
@@ -145,6 +145,6 @@ fn requests_without_reply_leave_no_gap() {
             .await;
         assert_eq!(client.answer().await.expect("an answer").0, 2);
         assert_eq!(client.answer().await.expect("an answer").0, 4);
-        assert_eq!(stage.world.events.borrow().len(), 8);
+        assert_eq!(stage.engine.events.borrow().len(), 8);
     });
 }

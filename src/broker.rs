@@ -15,10 +15,12 @@ use corelog_shards::shard::Shard;
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
+use crate::api::init_producer_id::ProducerIds;
 use crate::cluster::controller::{Context, Decision};
 use crate::cluster::driver::{ControlFailure, Driver};
 use crate::cluster::image::{ConfigResource, Delta, Image, Topic};
 use crate::config::{BrokerConfig, Endpoint, Layers, Overrides, TopicSettings};
+use crate::fetch::sessions::Sessions;
 use crate::net::Network;
 
 /// What does not change while the process lives. The same on all shards.
@@ -39,6 +41,10 @@ pub struct Broker {
     pub node: Node,
     /// Decompressors that are used again and again.
     pub decoders: DecoderPool,
+    /// Incremental fetch sessions that this shard holds.
+    pub fetch_sessions: RefCell<Sessions>,
+    /// What this shard may give to idempotent producers.
+    pub producer_ids: ProducerIds,
     image: RefCell<Rc<Image>>,
     config: RefCell<Rc<BrokerConfig>>,
     /// Resolved settings of topics, filled as they are asked for, emptied when settings change.
@@ -51,10 +57,14 @@ pub struct Broker {
 impl Broker {
     pub fn new(shard: Shard, node: Node, config: BrokerConfig) -> Rc<Self> {
         let image = Image::empty(node.cluster_id.as_str());
+        let slots = config.fetch.session_slots as usize;
+        let fetch_sessions = Sessions::new(slots, shard.id(), shard.count());
         Rc::new(Self {
             shard,
+            fetch_sessions: RefCell::new(fetch_sessions),
             node,
             decoders: DecoderPool::default(),
+            producer_ids: ProducerIds::default(),
             image: RefCell::new(Rc::new(image)),
             config: RefCell::new(Rc::new(config)),
             settings: RefCell::default(),

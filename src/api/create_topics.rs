@@ -42,7 +42,9 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         Ok(results) => results
             .into_iter()
             .map(|(name, result)| {
-                let topic = CreatableTopicResult::default().with_name(topic_name(&name));
+                let topic = CreatableTopicResult::default()
+                    .with_name(topic_name(&name))
+                    .with_error_message(None);
                 match result {
                     Ok(created) if version >= TELLS_CONFIGS => tell(broker, topic, &created),
                     Ok(created) => topic.with_topic_id(created.id),

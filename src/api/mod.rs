@@ -7,12 +7,24 @@
 //! handler is one of two kinds, see [`Handler`]. What the engine and the controller answer becomes a
 //! Kafka error code in one place, [`errors`].
 
+pub mod alter_configs;
 pub mod api_versions;
+pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_records;
 pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_log_dirs;
+pub mod describe_quorum;
+pub mod describe_topic_partitions;
+pub mod elect_leaders;
 pub mod errors;
 pub mod fetch;
+pub mod find_coordinator;
+pub mod incremental_alter_configs;
+pub mod init_producer_id;
+pub mod list_config_resources;
 pub mod list_offsets;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
@@ -108,17 +120,22 @@ pub static TABLE: &[Api] = &[
             Box::pin(produce::begin(context, request))
         }),
     },
-    sequential(
-        ApiKey::Fetch,
-        crate::protocol::fetch::VERSION_MIN,
-        crate::protocol::fetch::VERSION_MAX,
-        |context, request| Box::pin(fetch::handle(context, request)),
-    ),
+    Api {
+        key: ApiKey::Fetch,
+        version_min: crate::protocol::fetch::VERSION_MIN,
+        version_max: crate::protocol::fetch::VERSION_MAX,
+        // Of the decoded lists. Held while the fetch waits, so it must not be guessed high.
+        memory_factor: 4,
+        handler: Handler::Sequential(|context, request| Box::pin(fetch::handle(context, request))),
+    },
     sequential(ApiKey::ListOffsets, 1, 10, |context, request| {
         Box::pin(list_offsets::handle(context, request))
     }),
     sequential(ApiKey::Metadata, 0, 13, |context, request| {
         Box::pin(metadata::handle(context, request))
+    }),
+    sequential(ApiKey::FindCoordinator, 0, 6, |context, request| {
+        Box::pin(find_coordinator::handle(context, request))
     }),
     sequential(ApiKey::ApiVersions, 0, 4, |context, request| {
         Box::pin(api_versions::handle(context, request))
@@ -132,8 +149,41 @@ pub static TABLE: &[Api] = &[
     sequential(ApiKey::DeleteRecords, 0, 2, |context, request| {
         Box::pin(delete_records::handle(context, request))
     }),
+    sequential(ApiKey::InitProducerId, 0, 5, |context, request| {
+        Box::pin(init_producer_id::handle(context, request))
+    }),
     sequential(ApiKey::OffsetForLeaderEpoch, 2, 4, |context, request| {
         Box::pin(offset_for_leader_epoch::handle(context, request))
+    }),
+    sequential(ApiKey::DescribeConfigs, 1, 4, |context, request| {
+        Box::pin(describe_configs::handle(context, request))
+    }),
+    sequential(ApiKey::AlterConfigs, 0, 2, |context, request| {
+        Box::pin(alter_configs::handle(context, request))
+    }),
+    sequential(ApiKey::DescribeLogDirs, 1, 4, |context, request| {
+        Box::pin(describe_log_dirs::handle(context, request))
+    }),
+    sequential(ApiKey::CreatePartitions, 0, 3, |context, request| {
+        Box::pin(create_partitions::handle(context, request))
+    }),
+    sequential(ApiKey::ElectLeaders, 0, 2, |context, request| {
+        Box::pin(elect_leaders::handle(context, request))
+    }),
+    sequential(ApiKey::IncrementalAlterConfigs, 0, 1, |context, request| {
+        Box::pin(incremental_alter_configs::handle(context, request))
+    }),
+    sequential(ApiKey::DescribeQuorum, 0, 2, |context, request| {
+        Box::pin(describe_quorum::handle(context, request))
+    }),
+    sequential(ApiKey::DescribeCluster, 0, 2, |context, request| {
+        Box::pin(describe_cluster::handle(context, request))
+    }),
+    sequential(ApiKey::ListConfigResources, 0, 1, |context, request| {
+        Box::pin(list_config_resources::handle(context, request))
+    }),
+    sequential(ApiKey::DescribeTopicPartitions, 0, 0, |context, request| {
+        Box::pin(describe_topic_partitions::handle(context, request))
     }),
 ];
 

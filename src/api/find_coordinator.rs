@@ -1,0 +1,89 @@
+//! FindCoordinator: nobody coordinates yet, which clients are told in the words of a Kafka whose
+//! coordinators are still starting.
+
+use std::rc::Rc;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
+
+use super::view::{NOBODY, text};
+use super::{Context, Request};
+use crate::protocol::Malformed;
+use crate::protocol::reply::Reply;
+
+/// From here on many keys are asked for together.
+const BATCHED: i16 = 4;
+/// From here on there are coordinators of share groups.
+const KNOWS_SHARE: i16 = 6;
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
+/// Port of nobody.
+const NO_PORT: i32 = -1;
+
+pub async fn handle(_: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+    let asked: FindCoordinatorRequest = request.decode()?;
+    let response = answer(request.header.api_version, asked);
+    Ok(Reply::encode(&request.header, &response))
+}
+
+fn answer(version: i16, asked: FindCoordinatorRequest) -> FindCoordinatorResponse {
+    let (error, message) = match asked.key_type {
+        GROUP | TRANSACTION => unavailable(),
+        SHARE if version >= KNOWS_SHARE => unavailable(),
+        _ => (
+            ResponseError::InvalidRequest,
+            "This most likely occurs because of a request being malformed by the client library \
+             or the message was sent to an incompatible broker. See the broker logs for more \
+             details.",
+        ),
+    };
+    if version < BATCHED {
+        return FindCoordinatorResponse::default()
+            .with_error_code(error.code())
+            .with_error_message(Some(text(message)))
+            .with_node_id(NOBODY)
+            .with_port(NO_PORT);
+    }
+    // Here the message of an ordinary answer stays empty.
+    let message = match error {
+        ResponseError::CoordinatorNotAvailable => "",
+        _ => message,
+    };
+    let coordinators = asked.coordinator_keys.into_iter().map(|key| {
+        Coordinator::default()
+            .with_key(key)
+            .with_error_code(error.code())
+            .with_error_message(Some(text(message)))
+            .with_node_id(NOBODY)
+            .with_port(NO_PORT)
+    });
+    FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
+}
+
+fn unavailable() -> (ResponseError, &'static str) {
+    (
+        ResponseError::CoordinatorNotAvailable,
+        "The coordinator is not available.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_answered() {
+        let asked = FindCoordinatorRequest::default().with_key(text("group"));
+        assert_eq!(answer(3, asked).error_code, 15);
+        let keys = vec![text("a"), text("b")];
+        let asked = FindCoordinatorRequest::default().with_coordinator_keys(keys);
+        let response = answer(4, asked.clone().with_key_type(TRANSACTION));
+        let codes: Vec<i16> = response.coordinators.iter().map(|c| c.error_code).collect();
+        assert_eq!((response.error_code, codes), (0, vec![15, 15]));
+        let share = asked.with_key_type(SHARE);
+        assert_eq!(answer(5, share.clone()).coordinators[0].error_code, 42);
+        assert_eq!(answer(6, share).coordinators[0].error_code, 15);
+    }
+}

@@ -199,19 +199,20 @@ struct Source {
 }
 
 impl Source {
-    /// Lines with something on them, without comments and without a module of tests at the end.
+    /// Lines with something on them, without comments and without modules of tests.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let lines: Vec<&str> = self.text.lines().collect();
-        let tests = lines
-            .windows(2)
-            .position(|pair| pair[0] == "#[cfg(test)]" && pair[1].ends_with('{'));
-        let end = tests.unwrap_or(lines.len());
-        lines
-            .into_iter()
-            .take(end)
-            .enumerate()
-            .map(|(at, line)| (at + 1, without_comment(line)))
-            .filter(|(_, line)| !line.trim().is_empty())
+        let mut is_next_test = false;
+        let mut is_in_tests = false;
+        self.text.lines().enumerate().filter_map(move |(at, line)| {
+            if is_in_tests {
+                is_in_tests = line != "}";
+                return None;
+            }
+            is_in_tests = is_next_test && line.starts_with("mod ") && line.ends_with('{');
+            is_next_test = line == "#[cfg(test)]";
+            let code = without_comment(line);
+            (!is_in_tests && !code.trim().is_empty()).then_some((at + 1, code))
+        })
     }
 }
 

@@ -23,6 +23,7 @@ use crate::cluster::controller::{Context, Decision};
 use crate::cluster::driver::{ControlFailure, Driver};
 use crate::cluster::image::{ConfigResource, Delta, Image, Topic};
 use crate::config::{BrokerConfig, Endpoint, Layers, Overrides, TopicSettings};
+use crate::fetch::sessions::Sessions;
 use crate::net::Network;
 
 /// What does not change while the process lives. The same on all shards.
@@ -43,6 +44,8 @@ pub struct Broker {
     pub node: Node,
     /// Decompressors that are used again and again.
     pub decoders: DecoderPool,
+    /// Incremental fetch sessions that this shard holds.
+    pub fetch_sessions: RefCell<Sessions>,
     producer_ids: ProducerIds,
     image: RefCell<Rc<Image>>,
     config: RefCell<Rc<BrokerConfig>>,
@@ -56,8 +59,11 @@ pub struct Broker {
 impl Broker {
     pub fn new(shard: Shard, node: Node, config: BrokerConfig) -> Rc<Self> {
         let image = Image::empty(node.cluster_id.as_str());
+        let slots = config.fetch.session_slots as usize;
+        let fetch_sessions = Sessions::new(slots, shard.id(), shard.count());
         Rc::new(Self {
             shard,
+            fetch_sessions: RefCell::new(fetch_sessions),
             node,
             decoders: DecoderPool::default(),
             producer_ids: ProducerIds::default(),

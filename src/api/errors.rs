@@ -11,6 +11,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::broker::NoProducerId;
 use crate::cluster::controller::{ControlError, ControlErrorKind};
 use crate::cluster::driver::ControlFailure;
+use crate::fetch::session::SessionError;
 
 /// The code of an outcome on the wire; 0 is success.
 pub fn code(outcome: Option<ResponseError>) -> i16 {
@@ -94,6 +95,15 @@ pub fn of_read(error: ReadError) -> ResponseError {
         ReadError::FencedLeaderEpoch => ResponseError::FencedLeaderEpoch,
         ReadError::UnknownLeaderEpoch => ResponseError::UnknownLeaderEpoch,
         ReadError::Corrupt | ReadError::Storage => ResponseError::KafkaStorageError,
+    }
+}
+
+/// Why a fetch was refused as a whole.
+pub fn of_session(error: SessionError) -> ResponseError {
+    match error {
+        SessionError::UnknownId => ResponseError::FetchSessionIdNotFound,
+        SessionError::WrongEpoch => ResponseError::InvalidFetchSessionEpoch,
+        SessionError::TopicIds => ResponseError::FetchSessionTopicIdError,
     }
 }
 

@@ -6,6 +6,10 @@
 //! log that has parted from the reader's, ends the wait at once; a topic that is not known does not,
 //! as in Kafka.
 //!
+//! The state of an incremental session lives on the shard that its id names. A fetch that came in
+//! elsewhere asks there which partitions it is about, and in the end which of them are news; it waits
+//! and reads where its connection is.
+//!
 //! Records are the slices the engine read; they are not copied here.
 
 use std::collections::BTreeMap;
@@ -25,7 +29,10 @@ use kafka_protocol::protocol::StrBytes;
 use super::{Context, Request, errors};
 use crate::broker::Broker;
 use crate::cluster::image::Image;
+use crate::fetch::session::{self as fetch_session, SessionError};
+use crate::fetch::sessions::{FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION, home};
 use crate::fetch::shares::{Claim, Share, give_out};
+use crate::fetch::{Outcome, Wanted};
 use crate::protocol::fetch::{
     EpochEndOffset, FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse,
     FetchTopicResponse,
@@ -36,15 +43,11 @@ use crate::protocol::{LeaderIdAndEpoch, Malformed, NodeEndpoint, TopicRef};
 /// From this version on a client with an old leader epoch is told who leads.
 const CURRENT_LEADER: i16 = 16;
 
+/// From this version on topics have ids instead of names.
+const TOPIC_IDS: i16 = 13;
 const READ_COMMITTED: i8 = 1;
 
 type Results<T> = Vec<Result<T, ReadError>>;
-
-/// One partition that a fetch is about.
-struct Wanted {
-    topic: TopicRef,
-    params: FetchPartition,
-}
 
 /// What holds for all partitions of a fetch.
 struct Terms {
@@ -55,28 +58,144 @@ struct Terms {
     is_follower: bool,
 }
 
+/// What becomes of the session once the fetch is answered.
+enum Session {
+    None,
+    /// One begins if there is room.
+    New,
+    Known(i32, i32),
+}
+
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
     let version = request.header.api_version;
     let fetch = FetchRequest::decode(&request.body, version)?;
-    let terms = Terms::of(&fetch, &context.broker);
-    let wanted: Vec<Wanted> = fetch
-        .topics
-        .into_iter()
-        .flat_map(|topic| {
-            let name = topic.topic;
-            topic.partitions.into_iter().map(move |params| Wanted {
-                topic: name.clone(),
-                params,
-            })
-        })
-        .collect();
-    let mut partitions = fetch_all(&context.broker, &wanted, &terms).await;
+    let broker = &context.broker;
+    let terms = Terms::of(&fetch, broker);
+    let (session, wanted) = match enter_session(broker, fetch, version).await {
+        Ok(entered) => entered,
+        Err(error) => {
+            let response = FetchResponse {
+                error: Some(errors::of_session(error)),
+                ..FetchResponse::default()
+            };
+            return Ok(response.encode(&request.header));
+        }
+    };
+    let mut partitions = fetch_all(broker, &wanted, &terms).await;
     let mut response = FetchResponse::default();
+    let mut told = vec![true; partitions.len()];
+    match session {
+        Session::None => {}
+        Session::New => {
+            response.session_id = begin_session(broker, version, &wanted, &partitions);
+        }
+        Session::Known(id, epoch) => {
+            response.session_id = id;
+            match leave_session(broker, (id, epoch), &wanted, &partitions).await {
+                Ok(changed) => told = changed,
+                Err(error) => {
+                    response.error = Some(errors::of_session(error));
+                    return Ok(response.encode(&request.header));
+                }
+            }
+        }
+    }
     if version >= CURRENT_LEADER {
         response.node_endpoints = tell_leaders(&context, &wanted, &mut partitions);
     }
-    response.topics = by_topic(wanted.into_iter().map(|wanted| wanted.topic), partitions);
+    let topics = wanted.into_iter().map(|wanted| wanted.topic);
+    let all = topics.zip(partitions).zip(told);
+    response.topics = by_topic(all.filter_map(|(partition, is_told)| is_told.then_some(partition)));
     Ok(response.encode(&request.header))
+}
+
+/// Finds the session that a request belongs to, on whichever shard it is; the partitions to fetch.
+async fn enter_session(
+    broker: &Broker,
+    fetch: FetchRequest,
+    version: i16,
+) -> Result<(Session, Vec<Wanted>), SessionError> {
+    let (id, epoch) = (fetch.session_id, fetch.session_epoch);
+    let has_topic_ids = version >= TOPIC_IDS;
+    let mut wanted = Wanted::of_request(fetch.topics);
+    let shard = &broker.shard;
+    let home = home(id, shard.count());
+    if epoch == INITIAL_EPOCH || epoch == FINAL_EPOCH {
+        if id != NO_SESSION {
+            let end = move |shard: Shard| async move {
+                Broker::of(&shard).fetch_sessions.borrow_mut().end(id);
+            };
+            shard.run_on(home, end).await;
+        }
+        let session = match epoch == INITIAL_EPOCH {
+            true => Session::New,
+            false => Session::None,
+        };
+        return Ok((session, wanted));
+    }
+    Wanted::detach(&mut wanted);
+    let forgotten = fetch.forgotten;
+    let update = move |shard: Shard| async move {
+        let broker = Broker::of(&shard);
+        let mut sessions = broker.fetch_sessions.borrow_mut();
+        let now = shard.io().now();
+        sessions.update(now, (id, epoch), has_topic_ids, wanted, &forgotten)
+    };
+    let wanted = shard.run_on(home, update).await?;
+    let session = match wanted.is_empty() {
+        true => Session::None,
+        false => Session::Known(id, epoch),
+    };
+    Ok((session, wanted))
+}
+
+/// Begins a session on this shard, of what was just answered.
+fn begin_session(
+    broker: &Broker,
+    version: i16,
+    wanted: &[Wanted],
+    partitions: &[FetchPartitionResponse],
+) -> i32 {
+    let session = || {
+        let mut wanted = wanted.to_vec();
+        Wanted::detach(&mut wanted);
+        let outcomes = partitions.iter().map(outcome);
+        fetch_session::Session::new(version >= TOPIC_IDS, wanted.into_iter().zip(outcomes))
+    };
+    let io = broker.shard.io();
+    let mut sessions = broker.fetch_sessions.borrow_mut();
+    sessions.begin(io.now(), || io.random_u64(), wanted.len(), session)
+}
+
+/// Which of the partitions are told to a client that knows the others to be as they were.
+async fn leave_session(
+    broker: &Broker,
+    (id, epoch): (i32, i32),
+    wanted: &[Wanted],
+    partitions: &[FetchPartitionResponse],
+) -> Result<Vec<bool>, SessionError> {
+    let outcomes: Vec<_> = wanted
+        .iter()
+        .zip(partitions)
+        .map(|(wanted, response)| (wanted.topic.clone(), response.partition, outcome(response)))
+        .collect();
+    let shard = &broker.shard;
+    let answered = move |shard: Shard| async move {
+        let broker = Broker::of(&shard);
+        let mut sessions = broker.fetch_sessions.borrow_mut();
+        sessions.answered((id, epoch), &outcomes)
+    };
+    shard.run_on(home(id, shard.count()), answered).await
+}
+
+fn outcome(response: &FetchPartitionResponse) -> Outcome {
+    Outcome {
+        high_watermark: response.high_watermark,
+        log_start_offset: response.log_start_offset,
+        has_records: !response.records.is_empty(),
+        is_error: response.error.is_some(),
+        is_diverging: response.diverging_epoch.is_some(),
+    }
 }
 
 impl Terms {
@@ -305,11 +424,10 @@ fn endpoint(image: &Image, node_id: i32, listener: &str) -> Option<NodeEndpoint>
 /// Puts together what follows each other and is of one topic, as Kafka does: in a session that has
 /// gone round, a topic may come more than once.
 fn by_topic(
-    topics: impl Iterator<Item = TopicRef>,
-    partitions: Vec<FetchPartitionResponse>,
+    partitions: impl Iterator<Item = (TopicRef, FetchPartitionResponse)>,
 ) -> Vec<FetchTopicResponse> {
     let mut grouped: Vec<FetchTopicResponse> = Vec::new();
-    for (topic, partition) in topics.zip(partitions) {
+    for (topic, partition) in partitions {
         match grouped.last_mut() {
             Some(last) if last.topic == topic => last.partitions.push(partition),
             _ => grouped.push(FetchTopicResponse {

@@ -120,12 +120,14 @@ pub static TABLE: &[Api] = &[
             Box::pin(produce::begin(context, request))
         }),
     },
-    sequential(
-        ApiKey::Fetch,
-        crate::protocol::fetch::VERSION_MIN,
-        crate::protocol::fetch::VERSION_MAX,
-        |context, request| Box::pin(fetch::handle(context, request)),
-    ),
+    Api {
+        key: ApiKey::Fetch,
+        version_min: crate::protocol::fetch::VERSION_MIN,
+        version_max: crate::protocol::fetch::VERSION_MAX,
+        // Of the decoded lists. Held while the fetch waits, so it must not be guessed high.
+        memory_factor: 4,
+        handler: Handler::Sequential(|context, request| Box::pin(fetch::handle(context, request))),
+    },
     sequential(ApiKey::ListOffsets, 1, 10, |context, request| {
         Box::pin(list_offsets::handle(context, request))
     }),

@@ -1,3 +1,73 @@
 //! What a fetch decides, apart from how it waits and reads: plain functions of state and input.
 
+pub mod session;
+pub mod sessions;
 pub mod shares;
+
+use std::collections::hash_map::Entry;
+
+use kafka_protocol::protocol::StrBytes;
+use rustc_hash::FxHashMap;
+
+use crate::protocol::TopicRef;
+use crate::protocol::fetch::{FetchPartition, FetchTopic};
+
+/// One partition that a fetch is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub topic: TopicRef,
+    pub params: FetchPartition,
+}
+
+impl Wanted {
+    /// The partitions of a request in its order, each once: what it says last of one holds.
+    pub fn of_request(topics: Vec<FetchTopic>) -> Vec<Self> {
+        let mut all: Vec<Wanted> = Vec::new();
+        let mut places: FxHashMap<(TopicRef, i32), usize> = FxHashMap::default();
+        for topic in topics {
+            let name = topic.topic;
+            for params in topic.partitions {
+                match places.entry((name.clone(), params.partition)) {
+                    Entry::Occupied(place) => all[*place.get()].params = params,
+                    Entry::Vacant(place) => {
+                        place.insert(all.len());
+                        all.push(Wanted {
+                            topic: name.clone(),
+                            params,
+                        });
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Copies of the topics' names, so that what is kept of a request does not keep all of it.
+    pub fn detach(all: &mut [Self]) {
+        let mut last: Option<(TopicRef, TopicRef)> = None;
+        for wanted in all {
+            let copy = match (&last, &wanted.topic) {
+                (Some((name, copy)), topic) if name == topic => copy.clone(),
+                (_, TopicRef::Name(name)) => {
+                    TopicRef::Name(StrBytes::from_string(name.to_string()))
+                }
+                (_, TopicRef::Id(id)) => TopicRef::Id(*id),
+            };
+            let name = std::mem::replace(&mut wanted.topic, copy.clone());
+            last = Some((name, copy));
+        }
+    }
+}
+
+/// What a fetch has found out about one of its partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub high_watermark: i64,
+    pub log_start_offset: i64,
+    pub has_records: bool,
+    pub is_error: bool,
+    pub is_diverging: bool,
+}
+
+#[cfg(test)]
+pub(crate) mod testing;

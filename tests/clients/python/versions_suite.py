@@ -327,6 +327,16 @@ def configs():
 
 
 @suite
+def config_resources():
+    name, _ = make()
+    for v in versions(ListConfigResourcesRequest):
+        reply = wire.call(ListConfigResourcesRequest(resource_types=[2] if v >= 1 else []), v)
+        equal(reply.error_code, 0, f"v{v}")
+        # The first version knows nothing but client metrics.
+        equal(name in [r.resource_name for r in reply.config_resources], v >= 1, f"v{v}")
+
+
+@suite
 def producer_ids():
     seen = set()
     for v in versions(InitProducerIdRequest):

@@ -1,0 +1,172 @@
+//! The fetch sessions of one shard, bounded. A session's id names its shard, so that any connection
+//! can find it.
+//!
+//! When all slots are taken, a new session takes the place of one that was not used for two minutes,
+//! or else of the smallest one that is older than two minutes and smaller than the new one. If there
+//! is none, the client goes on without a session. As Kafka does, except that there are no followers
+//! whose sessions go first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use corelog_shards::io::Instant;
+use corelog_shards::route::ShardId;
+
+use super::session::{Session, SessionError};
+use super::{Outcome, Wanted};
+use crate::protocol::TopicRef;
+use crate::protocol::fetch::ForgottenTopic;
+
+const EVICTION_AGE: Duration = Duration::from_secs(120);
+
+/// Stands for no session.
+pub const NO_SESSION: i32 = 0;
+/// Of a full fetch that wants a session.
+pub const INITIAL_EPOCH: i32 = 0;
+/// Of a full fetch that wants none.
+pub const FINAL_EPOCH: i32 = -1;
+
+/// Lives on one shard.
+#[derive(Debug)]
+pub struct Sessions {
+    slots: usize,
+    shard: ShardId,
+    shards: usize,
+    by_id: BTreeMap<i32, Slot>,
+    by_use: BTreeSet<(Instant, i32)>,
+    /// By size: those that may give way to a larger one.
+    evictable: BTreeSet<(usize, i32)>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    session: Session,
+    created: Instant,
+    used: Instant,
+    /// Its size as `evictable` has it.
+    size: usize,
+}
+
+/// The shard that holds a session.
+pub fn home(id: i32, shards: usize) -> ShardId {
+    id as u32 as usize % shards
+}
+
+impl Sessions {
+    /// The sessions of `shard`, whose part of the slots of all this is.
+    pub fn new(slots_of_all: usize, shard: ShardId, shards: usize) -> Self {
+        let extra = usize::from(shard < slots_of_all % shards);
+        Self {
+            slots: slots_of_all / shards + extra,
+            shard,
+            shards,
+            by_id: BTreeMap::new(),
+            by_use: BTreeSet::new(),
+            evictable: BTreeSet::new(),
+        }
+    }
+
+    /// Begins a session if there is room for it or room can be made.
+    pub fn begin(
+        &mut self,
+        now: Instant,
+        random: impl FnMut() -> u64,
+        size: usize,
+        session: impl FnOnce() -> Session,
+    ) -> i32 {
+        if self.by_id.len() >= self.slots && !self.evict(size, now) {
+            return NO_SESSION;
+        }
+        let id = self.new_id(random);
+        let slot = Slot {
+            session: session(),
+            created: now,
+            used: now,
+            size,
+        };
+        self.by_id.insert(id, slot);
+        self.by_use.insert((now, id));
+        id
+    }
+
+    fn new_id(&self, mut random: impl FnMut() -> u64) -> i32 {
+        loop {
+            let some = (random() % i32::MAX as u64) as usize;
+            let id = i32::try_from(some - some % self.shards + self.shard);
+            if let Ok(id) = id
+                && id != NO_SESSION
+                && !self.by_id.contains_key(&id)
+            {
+                return id;
+            }
+        }
+    }
+
+    fn evict(&mut self, size: usize, now: Instant) -> bool {
+        let Some((used, stale)) = self.by_use.first().copied() else {
+            return false;
+        };
+        if now - used > EVICTION_AGE {
+            self.end(stale);
+            return true;
+        }
+        match self.evictable.first().copied() {
+            Some((smallest, id)) if smallest < size => {
+                self.end(id);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends a session if there is one of this id.
+    pub fn end(&mut self, id: i32) {
+        if let Some(slot) = self.by_id.remove(&id) {
+            self.by_use.remove(&(slot.used, id));
+            self.evictable.remove(&(slot.size, id));
+        }
+    }
+
+    /// Takes in an incremental fetch; the partitions it is about.
+    pub fn update(
+        &mut self,
+        now: Instant,
+        (id, epoch): (i32, i32),
+        has_topic_ids: bool,
+        changed: Vec<Wanted>,
+        forgotten: &[ForgottenTopic],
+    ) -> Result<Vec<Wanted>, SessionError> {
+        let slot = self.by_id.get_mut(&id).ok_or(SessionError::UnknownId)?;
+        slot.session
+            .update(epoch, has_topic_ids, changed, forgotten)?;
+        if slot.session.is_empty() {
+            self.end(id);
+            return Ok(Vec::new());
+        }
+        self.by_use.remove(&(slot.used, id));
+        self.evictable.remove(&(slot.size, id));
+        slot.used = now;
+        slot.size = slot.session.len();
+        self.by_use.insert((slot.used, id));
+        if now - slot.created > EVICTION_AGE {
+            self.evictable.insert((slot.size, id));
+        }
+        Ok(slot.session.wanted())
+    }
+
+    /// Takes in the answer to an incremental fetch; which partitions are told. All are, if the
+    /// session has ended meanwhile.
+    pub fn answered(
+        &mut self,
+        (id, epoch): (i32, i32),
+        outcomes: &[(TopicRef, i32, Outcome)],
+    ) -> Result<Vec<bool>, SessionError> {
+        match self.by_id.get_mut(&id) {
+            Some(slot) => slot.session.answered(epoch, outcomes.iter()),
+            None => Ok(vec![true; outcomes.len()]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -28,8 +28,11 @@ MODULES = [kafka.protocol.admin, kafka.protocol.consumer, kafka.protocol.metadat
 
 class Wire:
     def __init__(self):
-        self.socket = socket.create_connection((suite.host, suite.port), 30)
         self.correlation = 0
+        self.connect()
+
+    def connect(self):
+        self.socket = socket.create_connection((suite.host, suite.port), 30)
 
     def call(self, request, version):
         kind = type(request).__name__.replace("Request", "Response")
@@ -52,7 +55,9 @@ class Wire:
         data = b""
         while len(data) < count:
             part = self.socket.recv(count - len(data))
-            assert part, "the broker closed the connection"
+            if not part:
+                self.connect()
+                raise AssertionError("the broker closed the connection")
             data += part
         return data
 

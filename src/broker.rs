@@ -4,6 +4,8 @@
 //! what is resolved from it. Handlers take a copy of the handle ([`Broker::image`]) and may hold it
 //! as long as they like.
 
+mod producer_ids;
+
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,7 +17,8 @@ use corelog_shards::shard::Shard;
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
-use crate::api::init_producer_id::ProducerIds;
+pub use self::producer_ids::NoProducerId;
+use self::producer_ids::ProducerIds;
 use crate::cluster::controller::{Context, Decision};
 use crate::cluster::driver::{ControlFailure, Driver};
 use crate::cluster::image::{ConfigResource, Delta, Image, Topic};
@@ -43,8 +46,7 @@ pub struct Broker {
     pub decoders: DecoderPool,
     /// Incremental fetch sessions that this shard holds.
     pub fetch_sessions: RefCell<Sessions>,
-    /// What this shard may give to idempotent producers.
-    pub producer_ids: ProducerIds,
+    producer_ids: ProducerIds,
     image: RefCell<Rc<Image>>,
     config: RefCell<Rc<BrokerConfig>>,
     /// Resolved settings of topics, filled as they are asked for, emptied when settings change.
@@ -129,6 +131,11 @@ impl Broker {
                 Broker::of(&shard).controller().submit(decide).await
             })
             .await
+    }
+
+    /// An id for an idempotent producer, that nobody was ever given.
+    pub async fn new_producer_id(&self) -> Result<i64, NoProducerId> {
+        self.producer_ids.draw(self).await
     }
 
     /// The settings of a topic, resolved over all layers.

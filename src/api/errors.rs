@@ -8,6 +8,7 @@ use corelog_shards::shard::message::{AppendError, ReadError};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
 
+use crate::broker::NoProducerId;
 use crate::cluster::controller::{ControlError, ControlErrorKind};
 use crate::cluster::driver::ControlFailure;
 use crate::fetch::session::SessionError;
@@ -131,6 +132,14 @@ pub fn of_recompress(error: &RecompressError) -> ResponseError {
 pub fn of_control_failure(failure: ControlFailure) -> ResponseError {
     match failure {
         ControlFailure::Storage => ResponseError::KafkaStorageError,
+    }
+}
+
+/// Why an idempotent producer gets no id.
+pub fn of_no_producer_id(why: NoProducerId) -> ResponseError {
+    match why {
+        NoProducerId::Refused(error) => of_control(error.kind),
+        NoProducerId::Failed(failure) => of_control_failure(failure),
     }
 }
 

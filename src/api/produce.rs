@@ -9,7 +9,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use corelog_shards::log::batch::recompress::{RecompressError, Recompressor};
 use corelog_shards::log::batch::{
-    Batch, Budget, Codec, Progress, Rejection, Rules, TimestampType as Time, Validated, Validator,
+    Batch, BatchHeader, Budget, Codec, Progress, Rejection, Rules, TimestampType as Time,
+    Validated, Validator,
 };
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::message::{Append, AppendError, Appended};
@@ -137,9 +138,18 @@ fn refusal_of_all(produce: &ProduceRequest, version: i16) -> Option<ResponseErro
     } else if produce.transactional_id.is_some() {
         // No transactional id was ever given out.
         Some(ResponseError::InvalidProducerIdMapping)
+    } else if has_transactional_batch(produce) {
+        Some(ResponseError::TransactionalIdAuthorizationFailed)
     } else {
         None
     }
+}
+
+/// Whether a batch claims to belong to a transaction. What isn't a batch is judged later.
+fn has_transactional_batch(produce: &ProduceRequest) -> bool {
+    let partitions = produce.topics.iter().flat_map(|topic| &topic.partitions);
+    let mut batches = partitions.filter_map(|partition| partition.records.as_deref());
+    batches.any(|records| BatchHeader::parse(records).is_ok_and(|header| header.is_transactional()))
 }
 
 async fn check_partition(

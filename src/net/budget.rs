@@ -3,6 +3,9 @@
 //! A request reserves what it will take before its bytes are read or it is decoded; when that is
 //! more than is left, its connection is not read until others have given back theirs, first come,
 //! first served. One request alone may be larger than the whole budget, or it could never be served.
+//!
+//! Small requests have a quarter to themselves: whoever claims many large ones and never sends them
+//! keeps others from sending large ones, until the keeper closes him, but not from being served.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,6 +15,14 @@ use corelog_shards::io::{Completer, slot};
 
 #[derive(Clone)]
 pub(super) struct Budget {
+    small_max: usize,
+    small: Lane,
+    large: Lane,
+}
+
+/// A part of the budget, with a queue of its own.
+#[derive(Clone)]
+struct Lane {
     state: Rc<State>,
 }
 
@@ -28,12 +39,44 @@ struct Waiting {
 
 /// Memory that counts as held until this is dropped.
 pub(super) struct Reservation {
-    budget: Rc<State>,
+    lane: Rc<State>,
     bytes: usize,
 }
 
 impl Budget {
     pub fn new(limit: usize) -> Self {
+        let for_small = limit / 4;
+        Self {
+            // Dozens of them fit into their part.
+            small_max: for_small / 64,
+            small: Lane::new(for_small),
+            large: Lane::new(limit - for_small),
+        }
+    }
+
+    /// Waits until that much is left. Whoever stops waiting loses nothing.
+    pub async fn reserve(&self, bytes: usize) -> Reservation {
+        let lane = if bytes <= self.small_max {
+            &self.small
+        } else {
+            &self.large
+        };
+        lane.reserve(bytes).await
+    }
+
+    /// Whether someone waits for memory to be given back.
+    pub fn is_short(&self) -> bool {
+        self.small.is_short() || self.large.is_short()
+    }
+
+    #[cfg(test)]
+    pub fn used(&self) -> usize {
+        self.small.used() + self.large.used()
+    }
+}
+
+impl Lane {
+    fn new(limit: usize) -> Self {
         Self {
             state: Rc::new(State {
                 limit,
@@ -43,8 +86,7 @@ impl Budget {
         }
     }
 
-    /// Waits until that much is left. Whoever stops waiting loses nothing.
-    pub async fn reserve(&self, bytes: usize) -> Reservation {
+    async fn reserve(&self, bytes: usize) -> Reservation {
         if self.state.waiting.borrow().is_empty() && self.state.fits(bytes) {
             return Reservation::new(&self.state, bytes);
         }
@@ -55,14 +97,13 @@ impl Budget {
             .expect("the queue is emptied in order, never thrown away")
     }
 
-    /// Whether someone waits for memory to be given back.
-    pub fn is_short(&self) -> bool {
+    fn is_short(&self) -> bool {
         let waiting = self.state.waiting.borrow();
         waiting.iter().any(|waiting| !waiting.go.is_abandoned())
     }
 
     #[cfg(test)]
-    pub fn used(&self) -> usize {
+    fn used(&self) -> usize {
         self.state.used.get()
     }
 }
@@ -95,10 +136,10 @@ impl State {
 }
 
 impl Reservation {
-    fn new(budget: &Rc<State>, bytes: usize) -> Self {
-        budget.used.set(budget.used.get() + bytes);
+    fn new(lane: &Rc<State>, bytes: usize) -> Self {
+        lane.used.set(lane.used.get() + bytes);
         Self {
-            budget: Rc::clone(budget),
+            lane: Rc::clone(lane),
             bytes,
         }
     }
@@ -106,12 +147,12 @@ impl Reservation {
     /// Counts it as `bytes` from now on. More is taken without waiting: whoever holds memory must
     /// never wait for more of it, lest all wait for each other.
     pub fn resize(&mut self, bytes: usize) {
-        let others = self.budget.used.get() - self.bytes;
-        self.budget.used.set(others + bytes);
+        let others = self.lane.used.get() - self.bytes;
+        self.lane.used.set(others + bytes);
         let gives_back = bytes < self.bytes;
         self.bytes = bytes;
         if gives_back {
-            self.budget.serve();
+            self.lane.serve();
         }
     }
 
@@ -122,8 +163,8 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.used.set(self.budget.used.get() - self.bytes);
-        self.budget.serve();
+        self.lane.used.set(self.lane.used.get() - self.bytes);
+        self.lane.serve();
     }
 }
 
@@ -137,7 +178,7 @@ mod tests {
 
     type Reserving = Pin<Box<dyn Future<Output = Reservation>>>;
 
-    fn begin(budget: &Budget, bytes: usize) -> Reserving {
+    fn begin(budget: &Lane, bytes: usize) -> Reserving {
         let budget = budget.clone();
         let mut reserving: Reserving = Box::pin(async move { budget.reserve(bytes).await });
         // The first poll queues it, unless it is served at once.
@@ -161,8 +202,26 @@ mod tests {
     }
 
     #[test]
+    fn large_claims_leave_room_for_small_requests() {
+        let budget = Budget::new(64 << 20);
+        let reserve = |bytes| {
+            let budget = budget.clone();
+            let reserving: Reserving = Box::pin(async move { budget.reserve(bytes).await });
+            reserving
+        };
+        let _all = taken(&mut reserve(100 << 20));
+        let mut next = reserve(100 << 20);
+        assert!(poll(&mut next).is_pending());
+        let small: Vec<_> = (0..64).map(|_| taken(&mut reserve(256 << 10))).collect();
+        assert!(poll(&mut reserve(1)).is_pending());
+        drop(small);
+        drop(taken(&mut reserve(1)));
+        assert_eq!(budget.used(), 100 << 20);
+    }
+
+    #[test]
     fn the_first_that_came_is_served_first() {
-        let budget = Budget::new(100);
+        let budget = Lane::new(100);
         let first = taken(&mut begin(&budget, 80));
         let mut large = begin(&budget, 90);
         let mut small = begin(&budget, 10);
@@ -177,7 +236,7 @@ mod tests {
 
     #[test]
     fn one_alone_may_be_larger_than_all() {
-        let budget = Budget::new(100);
+        let budget = Lane::new(100);
         let huge = taken(&mut begin(&budget, 1_000));
         let mut next = begin(&budget, 1);
         assert!(poll(&mut next).is_pending());
@@ -188,7 +247,7 @@ mod tests {
 
     #[test]
     fn who_gave_up_does_not_block_the_others() {
-        let budget = Budget::new(100);
+        let budget = Lane::new(100);
         let mut held = taken(&mut begin(&budget, 80));
         let gone = begin(&budget, 90);
         let mut next = begin(&budget, 50);

@@ -63,6 +63,12 @@ class Bystander:
                    "the topic with keys")
         self.next = self.write(3, topic)[1] + 1
 
+    def starts_anew(self):
+        """After a failed check, so that the next ones are judged by themselves."""
+        self.connection.socket.close()
+        self.connection = connect()
+        self.next = self.write(3, topic)[1] + 1
+
     def write(self, partition, name):
         return produced(self.connection.call(PRODUCE, 8, produce(name, batch([b"x"], now_ms=now_ms), -1, partition)))
 
@@ -77,8 +83,12 @@ class Bystander:
 
 def hostile(check):
     def with_bystander():
-        check()
-        bystander.is_undisturbed()
+        try:
+            check()
+            bystander.is_undisturbed()
+        except Exception:
+            bystander.starts_anew()
+            raise
 
     with_bystander.__name__ = check.__name__
     return suite(with_bystander)
@@ -171,7 +181,15 @@ def unknown_apis_and_versions_are_closed():
     for key, version in [(9999, 0), (-5, 0), (4, 0), (62, 0), (METADATA, 99), (METADATA, -1), (FETCH, 3), (PRODUCE, 99)]:
         closes(frame(header(key, version, 1) + bytes(20)))
     for version in [0, 1, 2]:
-        closes(frame(header(PRODUCE, version, 1) + struct.pack(">hi", -1, 1000) + array([])))
+        # Advertised for librdkafka's sake only: refused in a reply or by closing, but not served.
+        part = int32(0) + int32(14) + bytes(14)
+        with connect() as c:
+            try:
+                reply = c.call(PRODUCE, version, struct.pack(">hi", -1, 1000) + array([string(topic) + array([part])]))
+            except Closed:
+                continue
+            reply.take("i"), reply.string(), reply.take("i"), reply.take("i")
+            equal(reply.take("h"), UNSUPPORTED_VERSION, f"Produce v{version}")
 
 
 @hostile
@@ -192,7 +210,6 @@ def impossible_counts_are_closed():
     closes(frame(header(METADATA, 12, 1) + b"\0" + b"\xff\xff\xff\xff\x0f"))
     closes(frame(header(METADATA, 12, 1) + b"\0" + b"\xff" * 10))
     closes(frame(header(METADATA, 1, 1) + int32(1) + struct.pack(">h", 30000) + b"ab"))
-    closes(frame(header(METADATA, 1, 1) + int32(1) + struct.pack(">h", -1)))
     closes(frame(header(METADATA, 1, 1) + b"\0\0"))
     closes(frame(struct.pack(">hhih", METADATA, 1, 1, 32767) + b"a"))
     closes(frame(header(PRODUCE, 8, 1) + string(None) + struct.pack(">hi", -1, 1000) + int32(2**31 - 1)))

@@ -28,8 +28,11 @@ MODULES = [kafka.protocol.admin, kafka.protocol.consumer, kafka.protocol.metadat
 
 class Wire:
     def __init__(self):
-        self.socket = socket.create_connection((suite.host, suite.port), 30)
         self.correlation = 0
+        self.connect()
+
+    def connect(self):
+        self.socket = socket.create_connection((suite.host, suite.port), 30)
 
     def call(self, request, version):
         kind = type(request).__name__.replace("Request", "Response")
@@ -52,7 +55,9 @@ class Wire:
         data = b""
         while len(data) < count:
             part = self.socket.recv(count - len(data))
-            assert part, "the broker closed the connection"
+            if not part:
+                self.connect()
+                raise AssertionError("the broker closed the connection")
             data += part
         return data
 
@@ -324,6 +329,16 @@ def configs():
         reply = wire.call(IncrementalAlterConfigsRequest(resources=[resource], validate_only=False), v)
         equal(reply.responses[0].error_code, 0, "altered")
         eventually(lambda: described(4, "retention.ms").value == f"80000{v}", f"altered by v{v}")
+
+
+@suite
+def config_resources():
+    name, _ = make()
+    for v in versions(ListConfigResourcesRequest):
+        reply = wire.call(ListConfigResourcesRequest(resource_types=[2] if v >= 1 else []), v)
+        equal(reply.error_code, 0, f"v{v}")
+        # The first version knows nothing but client metrics.
+        equal(name in [r.resource_name for r in reply.config_resources], v >= 1, f"v{v}")
 
 
 @suite

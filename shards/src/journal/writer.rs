@@ -29,13 +29,14 @@ struct Batch {
     carried_through: Ticket,
     has_appends: bool,
     has_carried: bool,
-    durability: Durability,
+    /// Whether an entry asks for more than to be written.
+    needs_sync: bool,
 }
 
 impl Batch {
     fn push(&mut self, entry: Entry) {
         self.payload_len += entry.encoded_len();
-        self.durability = self.durability.max(entry.durability);
+        self.needs_sync |= entry.durability != Durability::Written;
         self.entries.push(entry);
     }
 
@@ -178,10 +179,7 @@ impl Journal {
         let mut flush_due = false;
         loop {
             self.ask_for_reclaim(events);
-            let mut batch = Batch {
-                durability: Durability::Memory,
-                ..Batch::default()
-            };
+            let mut batch = Batch::default();
             let lazy;
             {
                 let mut pending = self.pending.borrow_mut();
@@ -325,7 +323,7 @@ impl Journal {
         let all_before_synced = chain.synced == chain.written;
         // The first group of a file tells recovery which files are needed, so it is always synced
         // before another one follows.
-        let sync = batch.durability != Durability::Written || position == 0 || publishes > 0;
+        let sync = batch.needs_sync || position == 0 || publishes > 0;
         let durable_write = sync
             && padded <= DURABLE_WRITE_BYTES_MAX
             // A write that is durable by itself says nothing of unsynced ones before it.

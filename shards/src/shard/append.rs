@@ -16,6 +16,9 @@ use crate::log::{Outcome, Placed};
 use crate::partition::Partition;
 use crate::route::ShardId;
 
+/// Bytes that wait for the journal, past which nothing is acknowledged from memory.
+const MEMORY_CLASS_BYTES_MAX: usize = 16 << 20;
+
 type Results = Vec<Result<Appended, AppendError>>;
 
 /// Batches under way. Awaiting it gives the results in the order of the batches.
@@ -129,6 +132,7 @@ impl Shard {
                 let grown = state.log.tail().backing_bytes() - before;
                 drop(state);
                 self.0.settling.grew(append.batch.len(), grown);
+                let durability = self.class_now(durability);
                 let ticket = self.journal_append(&partition, &placed, &append, durability);
                 waits.add(ticket, durability);
                 self.0.acks.borrow_mut().mark(
@@ -162,6 +166,16 @@ impl Shard {
                     log_start_offset,
                 })
             }
+        }
+    }
+
+    /// The class of an append: what is acknowledged from memory has to be bounded, so that a slow disk
+    /// makes its producers wait as well.
+    fn class_now(&self, durability: Durability) -> Durability {
+        let is_behind = self.0.journal.waiting_bytes() > MEMORY_CLASS_BYTES_MAX;
+        match durability {
+            Durability::Memory if is_behind => Durability::Written,
+            other => other,
         }
     }
 

@@ -8,7 +8,7 @@ use corelog_shards::io::sim::{Faults, NodeId, World, seeds};
 
 use super::*;
 
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 150;
 const CLIENTS: i32 = 6;
 const BURSTS: usize = 4;
 const BURST_MAX: usize = 12;

@@ -77,12 +77,28 @@ impl Store {
         for (base, len) in bases {
             self.import_segment(&mut log, &path, base, len).await?;
         }
+        let start = self.kafkas_log_start(dir).await.unwrap_or(0);
+        log.set_start(start.min(log.end_offset()));
         tracing::info!(
             dir,
             end_offset = log.end_offset(),
             "took over segments from the folder"
         );
         Ok(Some(log))
+    }
+
+    /// Where Apache Kafka says that a partition's log starts, if records were deleted from its front.
+    async fn kafkas_log_start(&self, dir: &str) -> Option<i64> {
+        let path = self.log_dir().join("log-start-offset-checkpoint");
+        let bytes = self.io().read_small(&path).await.ok()?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        // A version and a count, then topic, partition and offset a line.
+        let mut lines = text.lines().skip(2);
+        lines.find_map(|line| {
+            let mut words = line.split(' ');
+            let (topic, partition, offset) = (words.next()?, words.next()?, words.next()?);
+            (format!("{topic}-{partition}") == dir).then(|| offset.parse().ok())?
+        })
     }
 
     /// Reads one segment and notes its batches; what is behind the last sound one is cut off.

@@ -133,7 +133,23 @@ impl Shard {
 
     async fn finish_partition(&self, partition: &Rc<Partition>) -> io::Result<()> {
         let turn = partition.settling.take().await;
-        let finished = self.settle(partition, Reach::Cut).await;
+        let finished = async {
+            self.settle(partition, Reach::Cut).await?;
+            let active = {
+                let state = partition.state.borrow();
+                let active = state
+                    .log
+                    .segments()
+                    .last()
+                    .filter(|active| active.bytes > 0);
+                active.map(|active| active.base_offset)
+            };
+            match active {
+                Some(base) => self.0.store.write_indexes(partition, base).await,
+                None => Ok(()),
+            }
+        };
+        let finished = finished.await;
         drop(turn);
         finished
     }

@@ -146,8 +146,7 @@ impl Store {
     ) -> io::Result<()> {
         let (offsets, times) = {
             let state = partition.state.borrow();
-            let segment = state.log.segment(segment_base);
-            let Some(index) = segment.and_then(|segment| segment.sealed_index.as_deref()) else {
+            let Some(index) = state.log.index_in_memory(segment_base) else {
                 return Ok(());
             };
             (

@@ -7,6 +7,8 @@ use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::thread;
+use std::time::Duration;
 
 use nix::libc;
 
@@ -14,6 +16,11 @@ use crate::config::Endpoint;
 
 /// How often another free port is tried, when the first address has one that the second has not.
 const FREE_PORT_ATTEMPTS: usize = 32;
+
+/// A broker that was killed keeps its port for a moment after its process is gone: the kernel takes
+/// down an io_uring, and the sockets in it, in the background. A restart at once waits for that.
+const LINGERING_ATTEMPTS: usize = 100;
+const LINGERING_PAUSE: Duration = Duration::from_millis(20);
 
 /// A listener with the addresses that every shard binds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +99,12 @@ pub fn bind_addresses(endpoints: &[Endpoint]) -> Result<Vec<BoundListener>, Addr
                     if endpoint.port == 0 && attempts < FREE_PORT_ATTEMPTS =>
                 {
                     attempts += 1;
+                }
+                Err(AddressError::InUse { .. })
+                    if endpoint.port != 0 && attempts < LINGERING_ATTEMPTS =>
+                {
+                    attempts += 1;
+                    thread::sleep(LINGERING_PAUSE);
                 }
                 outcome => break outcome?,
             }

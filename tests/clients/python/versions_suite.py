@@ -342,6 +342,16 @@ def config_resources():
 
 
 @suite
+def config_resources():
+    name, _ = make()
+    for v in versions(ListConfigResourcesRequest):
+        key = {"resource_types": [2]} if v >= 1 else {}
+        reply = wire.call(ListConfigResourcesRequest(**key), v)
+        equal(reply.error_code, 0, f"v{v}")
+        assert v == 0 or name in [r.resource_name for r in reply.config_resources]
+
+
+@suite
 def producer_ids():
     seen = set()
     for v in versions(InitProducerIdRequest):

@@ -214,7 +214,8 @@ impl Shard {
             .partition(&spec.key)
             .ok_or(ReadError::UnknownPartition)?;
         let probe = partition.probe(spec, None)?;
-        let batches = self.0.store.read(&partition, spec).await?;
+        let upper = partition.state.borrow().readable_end(spec.committed);
+        let batches = self.0.store.read(&partition, spec, upper).await?;
         Ok(ReadData { probe, batches })
     }
 }

@@ -162,7 +162,8 @@ impl Store {
                 committed: false,
             };
             // In memory a large batch lies in two slices, its header and its records.
-            let batches = self.read(partition, &spec).await?.concat();
+            let upper = partition.state.borrow().high_watermark;
+            let batches = self.read(partition, &spec, upper).await?.concat();
             let mut next = offset;
             for batch in BatchIter::new(&batches) {
                 let batch = batch.map_err(|_| ReadError::Corrupt)?;

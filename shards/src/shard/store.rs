@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -15,11 +16,11 @@ use rustc_hash::FxHashMap;
 use super::message::{ReadError, ReadSpec};
 use crate::io::{File, Io, OpenMode};
 use crate::journal::group::BLOCK;
-use crate::log::Found;
 use crate::log::batch::Batch;
 use crate::log::batch::header::LENGTH_PREFIX_BYTES;
 use crate::log::index::SegmentIndex;
 use crate::log::segment_name::{FileKind, SegmentFile, format_partition_metadata};
+use crate::log::{DiskPlace, Found};
 use crate::partition::Partition;
 use crate::route::PartitionKey;
 
@@ -232,27 +233,26 @@ impl Store {
         Ok(index)
     }
 
-    /// Whole batches from disk, at least the one that holds the offset if the reader insists.
+    /// Whole batches from disk, at least the one that holds the offset if the reader insists; none
+    /// that reaches `upper`.
     pub(super) async fn read(
         &self,
         partition: &Rc<Partition>,
         spec: &ReadSpec,
+        upper: i64,
     ) -> Result<Vec<Bytes>, ReadError> {
         let mut offset = spec.offset;
         loop {
             let found = {
-                let state = partition.state.borrow();
-                let upper = state.readable_end(spec.committed);
-                state
-                    .log
-                    .find(offset, spec.bytes_max, spec.at_least_one, upper)
+                let log = &partition.state.borrow().log;
+                log.find(offset, spec.bytes_max, spec.at_least_one, upper)
             };
             let place = match found {
                 Found::Memory(batches) => return Ok(batches),
                 Found::Disk(place) => place,
             };
             let batches = self
-                .read_segment(partition, spec, offset, place.segment_base, place.limit)
+                .read_segment(partition, spec, offset..upper, &place)
                 .await?;
             match (batches, place.next_base) {
                 (Some(batches), _) => return Ok(batches),
@@ -267,10 +267,11 @@ impl Store {
         &self,
         partition: &Partition,
         spec: &ReadSpec,
-        offset: i64,
-        segment_base: i64,
-        limit: u64,
+        wanted_offsets: Range<i64>,
+        place: &DiskPlace,
     ) -> Result<Option<Vec<Bytes>>, ReadError> {
+        let (segment_base, limit) = (place.segment_base, place.limit);
+        let offset = wanted_offsets.start;
         let mut position = self.place_of(partition, segment_base, offset).await?;
         let mut wanted = spec.bytes_max.max(READ_BYTES_MIN);
         let file = self
@@ -286,7 +287,7 @@ impl Store {
             let chunk = file.read_at(aligned, len).await.map_err(storage)?;
             let end = chunk.len().min((limit - aligned) as usize);
             let start = ((position - aligned) as usize).min(end);
-            match scan(&chunk[start..end], offset, spec)? {
+            match scan(&chunk[start..end], &wanted_offsets, spec)? {
                 Scan::Data {
                     from,
                     to,
@@ -356,17 +357,18 @@ enum Scan {
         to: usize,
         next_offset: i64,
     },
-    /// The reader gave no room for its next batch and does not insist.
+    /// The reader gave no room for its next batch and does not insist, or may not have it yet.
     Nothing,
     /// Only batches before the offset, or a piece of the one that is wanted.
     Skipped { bytes: usize, needs: usize },
 }
 
-/// Looks for whole, sound batches from `offset` on.
-fn scan(chunk: &[u8], offset: i64, spec: &ReadSpec) -> Result<Scan, ReadError> {
+/// Looks for whole, sound batches in a range of offsets. Files may hold more: they are written without
+/// waiting for the journal.
+fn scan(chunk: &[u8], wanted: &Range<i64>, spec: &ReadSpec) -> Result<Scan, ReadError> {
     let mut at = 0;
     let mut from = None;
-    let mut next_offset = offset;
+    let mut next_offset = wanted.start;
     while at < chunk.len() {
         let rest = &chunk[at..];
         let Some(size) = batch_size(rest)? else { break };
@@ -380,18 +382,19 @@ fn scan(chunk: &[u8], offset: i64, spec: &ReadSpec) -> Result<Scan, ReadError> {
             break;
         }
         let batch = Batch::first(rest).map_err(|_| ReadError::Corrupt)?;
-        let last_offset = batch.header().last_offset();
-        if last_offset >= offset {
+        let end_offset = batch.header().next_offset();
+        if end_offset > wanted.start {
             let begins = *from.get_or_insert(at);
             let fits = at + size - begins <= spec.bytes_max;
-            if !fits && (at > begins || !spec.at_least_one) {
-                if at == begins {
+            let is_first = at == begins;
+            if end_offset > wanted.end || (!fits && !(is_first && spec.at_least_one)) {
+                if is_first {
                     return Ok(Scan::Nothing);
                 }
                 break;
             }
             batch.check_crc().map_err(|_| ReadError::Corrupt)?;
-            next_offset = last_offset + 1;
+            next_offset = end_offset;
         }
         at += size;
     }

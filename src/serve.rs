@@ -68,7 +68,9 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
     let was_clean = prepared.folder.is_new || mark.exists();
     // From here on a crash must not look like a clean stop.
     if mark.exists() {
+        let folder = std::fs::File::open(&prepared.folder.path);
         std::fs::remove_file(&mark)
+            .and_then(|()| folder?.sync_all())
             .map_err(|error| ServeError(format!("{}: {error}", mark.display())))?;
     }
     let shards = prepared.cores.len();

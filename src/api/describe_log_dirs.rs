@@ -32,15 +32,14 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
 
     let config = broker.config();
     let folder = &config.storage.log_dir;
-    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
-    let result = DescribeLogDirsResult::default().with_log_dir(text(&absolute.to_string_lossy()));
+    let result = DescribeLogDirsResult::default().with_log_dir(text(&folder.to_string_lossy()));
     let result = match broker.shard.io().free_space(folder).await {
         Ok(space) => result
             .with_topics(sizes.iter().map(tell).collect())
             .with_total_bytes(clamp(space.total))
             .with_usable_bytes(clamp(space.available)),
         Err(error) => {
-            tracing::warn!(folder = %absolute.display(), %error, "cannot be described");
+            tracing::warn!(folder = %folder.display(), %error, "cannot be described");
             result.with_error_code(ResponseError::KafkaStorageError.code())
         }
     };

@@ -98,7 +98,7 @@ impl std::error::Error for StartError {}
 
 /// Does all that comes before the shards, and logs what should be known about it.
 pub fn prepare(args: &StartArgs) -> Result<Prepared, StartError> {
-    let (file, config) = configuration(args)?;
+    let (file, mut config) = configuration(args)?;
     runtime::check_io_uring().map_err(StartError::Runtime)?;
     if let Some(warning) = host::raise_limits() {
         tracing::warn!("{warning}");
@@ -115,6 +115,8 @@ pub fn prepare(args: &StartArgs) -> Result<Prepared, StartError> {
     host::check_direct_io(&folder.path).map_err(StartError::Host)?;
     host::check_room(&folder.path, cores.len(), storage.journal_bytes_per_shard)
         .map_err(StartError::Host)?;
+    // The folder as it was opened, whatever becomes of the working directory.
+    config.storage.log_dir = folder.path.clone();
     Ok(Prepared {
         config,
         file,

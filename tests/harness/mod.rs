@@ -60,14 +60,14 @@ impl Broker {
             .prefix("broker-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .expect("a temporary folder");
-        let folder = launch
-            .folder
-            .map_or_else(|| home.path().join("data"), Path::to_path_buf);
+        // One of its own is named as the default is: relative to where the broker is started.
+        let named = launch.folder.unwrap_or(Path::new("./data"));
+        let folder = home.path().join(named);
         let port = free_port();
         let mut arguments: Vec<String> = launch.arguments.iter().map(|a| (*a).to_owned()).collect();
         let own = [
             format!("listeners=PLAINTEXT://127.0.0.1:{port}"),
-            format!("log.dirs={}", folder.display()),
+            format!("log.dirs={}", named.display()),
         ];
         for property in own
             .iter()

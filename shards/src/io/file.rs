@@ -130,8 +130,8 @@ impl File {
         }
     }
 
-    /// Makes sure that the first `len` bytes have room on the disk; extends the file
-    /// to `len` if it was shorter.
+    /// Makes sure that the first `len` bytes have room on the disk. The file's length
+    /// stays as it is.
     pub async fn allocate(&self, len: u64) -> Result<()> {
         match self {
             File::Glommio(file) => file.allocate(len).await,

@@ -1,8 +1,12 @@
-//! The journal's files: made once, zeroed in the background, then recycled.
+//! The journal's files: zeroed in the background, put to use, then recycled.
 //!
 //! A file is a *slot* (its name) and, each time it is put to use, a new sequence number (in the
-//! groups it holds). Slots are allocated before they are zeroed, so that a first start can write at
-//! once; a file that was written once costs no metadata on later syncs.
+//! groups it holds). Every block of a file is written once before the file is put to use: a sync of
+//! blocks that were written before carries no metadata, which makes it several times faster.
+//!
+//! A file's length says how far it was written. So that a first start need not wait, the first files
+//! are short, each four times as long as the one before it; they get their full length when they are
+//! recycled.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,10 +14,16 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::Ticket;
+use super::group::BLOCK;
 use crate::io::{File, Io, OpenMode};
 
-/// Bytes zeroed by one write.
-const ZERO_CHUNK: usize = 1 << 20;
+/// Bytes zeroed by one write: few enough that a group which arrives meanwhile hardly waits.
+const ZERO_CHUNK: usize = 256 << 10;
+/// The first file's part of a full one, and how much longer the next ones are.
+const FIRST_PART: u64 = 16;
+const GROWTH: u64 = 4;
+/// The shortest file: a few groups.
+const FILE_BYTES_MIN: u64 = 4 * BLOCK as u64;
 
 /// One file of the journal, opened in both ways of writing.
 #[derive(Clone)]
@@ -24,10 +34,19 @@ pub struct Handles {
     pub durable: Rc<File>,
 }
 
+/// A file and its length: all of it was written before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Which file.
+    pub number: u32,
+    /// Bytes of it.
+    pub len: u64,
+}
+
 /// The file that is being written.
 pub struct Active {
     /// Which file.
-    pub slot: u32,
+    pub slot: Slot,
     /// Its place in the order of use.
     pub seq: u64,
     /// Open files.
@@ -40,7 +59,7 @@ pub struct Active {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed {
     /// Which file.
-    pub slot: u32,
+    pub slot: Slot,
     /// Its place in the order of use.
     pub seq: u64,
     /// The newest carried ticket in it or before it.
@@ -50,13 +69,15 @@ pub struct Closed {
 /// Which files there are and what they are used for.
 #[derive(Default)]
 pub struct Files {
-    /// How many slots exist on disk.
+    /// Number of the next slot that is made.
     pub made: u32,
+    /// Slots that are to be made longer before they are used again.
+    pub short: VecDeque<Slot>,
     /// Slots that may be written anew.
-    pub ready: VecDeque<u32>,
+    pub ready: VecDeque<Slot>,
     /// Slots that hold nothing needed any more, which no group on stable storage says yet. Were one
     /// written anew before, recovery could take what is left of it for a damaged part of the log.
-    pub released: VecDeque<u32>,
+    pub released: VecDeque<Slot>,
     /// Full files, oldest first.
     pub closed: VecDeque<Closed>,
     /// The file in use.
@@ -70,14 +91,24 @@ pub struct Files {
 }
 
 impl Files {
+    /// Files that may still be made, or made longer.
+    fn unmade(&self, files_max: usize) -> usize {
+        match self.full {
+            true => 0,
+            false => files_max.saturating_sub(self.made as usize) + self.short.len(),
+        }
+    }
+
     /// Files that are free or may still be made.
     pub fn free_or_unmade(&self, files_max: usize) -> usize {
-        let unmade = if self.full {
-            0
-        } else {
-            files_max.saturating_sub(self.made as usize)
-        };
-        self.ready.len() + self.released.len() + unmade
+        self.ready.len() + self.released.len() + self.unmade(files_max)
+    }
+
+    /// Bytes of these files.
+    pub fn free_bytes(&self, files_max: usize, file_bytes: u64) -> u64 {
+        let made = self.ready.iter().chain(&self.released);
+        let made: u64 = made.map(|slot| slot.len).sum();
+        made + self.unmade(files_max) as u64 * file_bytes
     }
 
     /// Frees the files that no anchor after `anchors_through` needs; whether there were any.
@@ -94,24 +125,58 @@ impl Files {
     }
 
     /// A synced group says that the first `count` released slots are not needed.
-    pub fn reuse(&mut self, count: usize) {
-        let slots = self.released.drain(..count);
-        self.ready.extend(slots);
+    pub fn reuse(&mut self, count: usize, file_bytes: u64) {
+        for slot in self.released.drain(..count) {
+            match slot.len < file_bytes {
+                true => self.short.push_back(slot),
+                false => self.ready.push_back(slot),
+            }
+        }
     }
 
-    /// Puts the active file away and takes the next free one; the caller opens it.
-    pub fn take_ready(&mut self, carried_through: Ticket) -> Option<(u32, u64)> {
-        let slot = self.ready.pop_front()?;
-        if let Some(active) = self.active.take() {
+    /// The slot that should be prepared next, and the length it should get.
+    pub fn to_prepare(&self, files_max: usize, file_bytes: u64) -> Option<(Slot, u64)> {
+        if !self.ready.is_empty() {
+            return None;
+        }
+        if let Some(short) = self.short.front() {
+            return Some((*short, file_bytes));
+        }
+        let first = (file_bytes / FIRST_PART).next_multiple_of(BLOCK as u64);
+        let len = match &self.active {
+            // After a crash all files may be needed: one more is made then, to go on in.
+            None => first.max(FILE_BYTES_MIN),
+            Some(_) if self.made as usize >= files_max => return None,
+            Some(active) => active.slot.len * GROWTH,
+        };
+        let new = Slot {
+            number: self.made,
+            len: 0,
+        };
+        Some((new, len.min(file_bytes)))
+    }
+
+    /// A slot was prepared as [`Files::to_prepare`] asked for.
+    pub fn prepared(&mut self, slot: Slot) {
+        self.short.retain(|short| short.number != slot.number);
+        self.made = self.made.max(slot.number + 1);
+        self.ready.push_back(slot);
+    }
+
+    /// The next entry is too long for the next file: that one has to be longer.
+    pub fn lengthen_next(&mut self) {
+        self.short.extend(self.ready.pop_front());
+    }
+
+    /// Puts the active file away and another one in its place.
+    pub fn rotate(&mut self, next: Active, carried_through: Ticket) {
+        if let Some(active) = self.active.replace(next) {
             self.closed.push_back(Closed {
                 slot: active.slot,
                 seq: active.seq,
                 carried_through,
             });
         }
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        Some((slot, seq))
     }
 }
 
@@ -141,48 +206,39 @@ pub async fn open_slot(io: &Io, path: &Path) -> io::Result<Handles> {
     Ok(Handles { plain, durable })
 }
 
-/// Makes a slot whose blocks are reserved, so that writing it cannot fail for want of room.
-pub async fn make_slot(io: &Io, path: &Path, file_bytes: u64) -> io::Result<()> {
+/// Writes zeros to what a slot lacks of its length, durably. The blocks are reserved before, so that
+/// a full disk is found out early.
+pub async fn prepare_slot(io: &Io, path: &Path, slot: Slot, len: u64) -> io::Result<()> {
+    let is_new = slot.len == 0;
     let how = OpenMode {
         write: true,
-        create: true,
+        create: is_new,
         ..OpenMode::default()
     };
     let file = io.open(path, how).await?;
-    let made = async {
-        file.allocate(file_bytes).await?;
-        file.sync().await
-    };
-    let made = made.await;
-    let made = file.close().await.and(made);
-    if made.is_err() {
+    let extended = extend(io, &file, slot.len, len).await;
+    let extended = file.close().await.and(extended);
+    if extended.is_err() && is_new {
         // What was reserved so far goes back; if even that fails, the next attempt reuses the file.
         let _ = io.remove_file(path).await;
     }
-    if let (Ok(()), Some(dir)) = (&made, path.parent()) {
+    if let (Ok(()), true, Some(dir)) = (&extended, is_new, path.parent()) {
         io.sync_dir(dir).await?;
     }
-    made
+    extended
 }
 
-/// Writes every block of a slot once.
-pub async fn zero_slot(io: &Io, path: &Path, file_bytes: u64) -> io::Result<()> {
-    let how = OpenMode {
-        write: true,
-        ..OpenMode::default()
-    };
-    let file = io.open(path, how).await?;
-    let mut buffer = io.buffer(ZERO_CHUNK);
+async fn extend(io: &Io, file: &File, from: u64, to: u64) -> io::Result<()> {
+    file.allocate(to).await?;
+    let mut buffer = io.buffer(ZERO_CHUNK.min((to - from) as usize));
     buffer.fill(0);
-    let mut position = 0;
-    let mut result = Ok(());
-    while position < file_bytes && result.is_ok() {
-        let len = ZERO_CHUNK.min((file_bytes - position) as usize);
-        (result, buffer) = file.write_at(buffer, len, position).await;
+    let mut position = from;
+    while position < to {
+        let len = buffer.len().min((to - position) as usize);
+        let written;
+        (written, buffer) = file.write_at(buffer, len, position).await;
+        written?;
         position += len as u64;
     }
-    if result.is_ok() {
-        result = file.sync().await;
-    }
-    file.close().await.and(result)
+    file.sync().await
 }

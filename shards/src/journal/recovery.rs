@@ -10,17 +10,17 @@
 //!   later number: the block has rotted. Recovery reports what is missing; the caller decides
 //!   whether to go on.
 //!
-//! Nothing is written here but the newest groups, again, where they are. Time and memory are bounded by the journal's size; what a group claims
-//! is never allocated before it is bounded by its file.
+//! Nothing is written here but the newest groups, again, where they are. Time and memory are bounded
+//! by the journal's size; what a group claims is never allocated before it is bounded by its file.
 
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Ticket;
-use super::files::{Closed, Files, parse_slot_name, slot_path};
+use super::files::{Closed, Files, Slot, parse_slot_name, slot_path};
 use super::group::{BLOCK, Entries, EntryHead, EntryKind, GroupError, GroupHeader, HEADER_LEN};
-use crate::io::{File, Io, OpenMode};
+use crate::io::{File, Io, OpenMode, align_down};
 
 /// Bytes read at a time.
 const WINDOW: u64 = 1 << 20;
@@ -104,9 +104,14 @@ pub async fn scan(
     id: u32,
     mut visit: impl FnMut(Found<'_>) -> Result<(), ()>,
 ) -> Result<Scanned, RecoveryError> {
+    // The last run may have ended before it had made a file's name durable.
+    io.sync_dir(dir)
+        .await
+        .map_err(|error| RecoveryError::Io(dir.to_owned(), error))?;
     let (mut found, mut free) = list_files(io, dir, id).await?;
     found.sort_unstable_by_key(|file| file.first.file_seq);
-    let made = (found.len() + free.len()) as u32;
+    let slots = found.iter().map(|file| &file.slot).chain(&free);
+    let made = slots.map(|slot| slot.number + 1).max().unwrap_or(0);
     // Files that were free and not yet written again hold nothing that is needed.
     let oldest_needed = found.last().map_or(0, |file| file.first.oldest_needed);
     let needed = found.split_off(found.partition_point(|file| file.first.file_seq < oldest_needed));
@@ -126,7 +131,9 @@ pub async fn scan(
         next_seq: found.last().map_or(0, |file| file.first.file_seq + 1),
         ..Files::default()
     };
-    files.ready.extend(free);
+    let (unwritten, ready) = free.into_iter().partition(|slot| slot.len == 0);
+    files.short = unwritten;
+    files.ready = ready;
     for at in 0..found.len() {
         let next = found.get(at + 1).map(|file| file.first.number);
         scan.file(&found[at], next, &mut visit).await?;
@@ -147,9 +154,8 @@ pub async fn scan(
 }
 
 struct FoundFile {
-    slot: u32,
+    slot: Slot,
     path: PathBuf,
-    len: u64,
     first: GroupHeader,
 }
 
@@ -158,30 +164,26 @@ async fn list_files(
     io: &Io,
     dir: &Path,
     id: u32,
-) -> Result<(Vec<FoundFile>, Vec<u32>), RecoveryError> {
+) -> Result<(Vec<FoundFile>, Vec<Slot>), RecoveryError> {
     let at_dir = |error| RecoveryError::Io(dir.to_owned(), error);
-    let mut slots: Vec<(u32, u64)> = io
+    let mut slots: Vec<Slot> = io
         .list_dir(dir)
         .await
         .map_err(at_dir)?
         .iter()
         .filter_map(|entry| {
-            let (found_id, slot) = parse_slot_name(&entry.name)?;
-            (found_id == id).then_some((slot, entry.len))
+            let (found_id, number) = parse_slot_name(&entry.name)?;
+            let len = align_down(entry.len);
+            (found_id == id).then_some(Slot { number, len })
         })
         .collect();
-    slots.sort_unstable();
+    slots.sort_unstable_by_key(|slot| slot.number);
     let (mut found, mut blank) = (Vec::new(), Vec::new());
-    for (slot, len) in slots {
-        let path = slot_path(dir, id, slot);
-        let mut reader = Reader::open(io, &path, len).await?;
+    for slot in slots {
+        let path = slot_path(dir, id, slot.number);
+        let mut reader = Reader::open(io, &path, slot.len).await?;
         match reader.first_group(id).await? {
-            Some(first) => found.push(FoundFile {
-                slot,
-                path,
-                len,
-                first,
-            }),
+            Some(first) => found.push(FoundFile { slot, path, first }),
             None => blank.push(slot),
         }
         reader.close().await?;
@@ -216,10 +218,10 @@ impl Scan<'_> {
         next_file_begins: Option<u64>,
         visit: &mut impl FnMut(Found<'_>) -> Result<(), ()>,
     ) -> Result<(), RecoveryError> {
-        let mut reader = Reader::open(self.io, &file.path, file.len).await?;
+        let mut reader = Reader::open(self.io, &file.path, file.slot.len).await?;
         let mut position = 0;
         let mut slice = self.io.slice();
-        while position + BLOCK as u64 <= file.len {
+        while position + BLOCK as u64 <= file.slot.len {
             let group = reader.group(position).await?;
             let sound = group.and_then(|(header, crc)| {
                 self.continues(&header, file)
@@ -337,7 +339,7 @@ impl Scan<'_> {
         let mut resume = None;
         let mut at = position + BLOCK as u64;
         let mut slice = self.io.slice();
-        while at + BLOCK as u64 <= file.len {
+        while at + BLOCK as u64 <= file.slot.len {
             let mut step = BLOCK as u64;
             if let Ok((header, _)) = reader.group(at).await?
                 && header.file_seq == file.first.file_seq
@@ -396,7 +398,7 @@ impl Reader {
         Ok(Self {
             file,
             path: path.to_owned(),
-            len: len - len % BLOCK as u64,
+            len,
             window: Vec::new(),
             window_at: 0,
         })

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::files::{Active, make_slot, open_slot, slot_path, zero_slot};
+use super::files::{Active, Slot, open_slot, prepare_slot, slot_path};
 use super::group::{BLOCK, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
-use super::{Durability, Entry, GroupEvents, Journal, Ticket};
+use super::{Durability, Entry, GroupEvents, Journal, JournalConfig, Ticket};
 use crate::io::DmaBuffer;
 
 /// A group takes no further entry once it has this many bytes.
@@ -41,8 +41,18 @@ impl Batch {
     }
 
     fn padded_len(&self) -> usize {
-        (HEADER_LEN + self.payload_len).next_multiple_of(BLOCK)
+        padded_len(self.payload_len)
     }
+}
+
+/// Bytes that a group takes in its file.
+fn padded_len(payload_len: usize) -> usize {
+    (HEADER_LEN + payload_len).next_multiple_of(BLOCK)
+}
+
+/// Bytes of a file for groups with entries.
+fn usable_bytes(file_len: u64) -> u64 {
+    file_len.saturating_sub(BLOCK as u64)
 }
 
 /// What the writer knows from group to group.
@@ -60,13 +70,7 @@ struct Chain {
 impl Journal {
     /// The largest append that fits: a group must fit into a file.
     pub fn append_bytes_max(&self) -> usize {
-        self.usable_bytes() as usize - 2 * BLOCK
-    }
-
-    /// Bytes of a file for entries. The last block is kept for a group without any, which only says
-    /// which files are needed: writing that must always be possible.
-    fn usable_bytes(&self) -> u64 {
-        self.config.file_bytes - BLOCK as u64
+        usable_bytes(self.config.file_bytes) as usize - 2 * BLOCK
     }
 
     /// Writes groups until [`Journal::close`] or a failure. One call for a journal.
@@ -114,27 +118,22 @@ impl Journal {
 
     /// Makes files ahead of need, in the background; ends with the journal.
     pub async fn prepare_files(self: Rc<Self>, events: Rc<dyn GroupEvents>) {
-        loop {
-            let (slot, is_first) = {
-                let files = self.files.borrow();
-                // After a crash all files may be needed: one more is made then, to go on in.
-                let may_make =
-                    (files.made as usize) < self.config.files_max || files.active.is_none();
-                let wanted = files.ready.is_empty() && may_make;
-                (wanted.then_some(files.made), files.active.is_none())
-            };
-            if self.is_ending() {
-                return;
-            }
-            let Some(slot) = slot else {
+        while !self.is_ending() {
+            let JournalConfig {
+                files_max,
+                file_bytes,
+                ..
+            } = self.config;
+            let wanted = self.files.borrow().to_prepare(files_max, file_bytes);
+            let Some((slot, len)) = wanted else {
                 self.prepare.notified().await;
                 continue;
             };
-            match self.make_file(slot, is_first).await {
+            let path = slot_path(&self.config.dir, self.config.id, slot.number);
+            match prepare_slot(&self.io, &path, slot, len).await {
                 Ok(()) => {
                     let mut files = self.files.borrow_mut();
-                    files.made += 1;
-                    files.ready.push_back(slot);
+                    files.prepared(Slot { len, ..slot });
                     let was_full = std::mem::take(&mut files.full);
                     drop(files);
                     if was_full {
@@ -154,17 +153,6 @@ impl Journal {
                 }
             }
         }
-    }
-
-    /// Makes a file; only the first of all is put to use before it is zeroed, so that a first start
-    /// need not wait.
-    async fn make_file(&self, slot: u32, is_first: bool) -> io::Result<()> {
-        let path = slot_path(&self.config.dir, self.config.id, slot);
-        make_slot(&self.io, &path, self.config.file_bytes).await?;
-        if is_first {
-            return Ok(());
-        }
-        zero_slot(&self.io, &path, self.config.file_bytes).await
     }
 
     fn is_ending(&self) -> bool {
@@ -228,6 +216,7 @@ impl Journal {
             if !batch.entries.is_empty() || publishes {
                 return Some(batch);
             }
+            self.lengthen_next_if_too_short();
             if lazy {
                 let timer = pin!(self.io.sleep(self.config.memory_flush));
                 flush_due = first_of(timer, pin!(self.work.notified())).await;
@@ -240,27 +229,47 @@ impl Journal {
     /// Whether an append may join: it fits, and the reserve for carried entries stays whole.
     fn has_room(&self, batch: &Batch, entry: Option<&Entry>, closing: bool) -> bool {
         let Some(entry) = entry else { return false };
-        let files = self.files.borrow();
-        let here = files.active.as_ref().map_or(0, |active| {
-            self.usable_bytes().saturating_sub(active.position)
-        });
-        let elsewhere = files.free_or_unmade(self.config.files_max) as u64 * self.config.file_bytes;
+        let JournalConfig {
+            files_max,
+            file_bytes,
+            ..
+        } = self.config;
+        let free = self.files.borrow().free_bytes(files_max, file_bytes);
         let wanted = (batch.padded_len() + entry.encoded_len() + BLOCK) as u64;
-        drop(files);
-        let reserve = if closing { 0 } else { self.config.file_bytes };
-        here + elsewhere >= wanted + reserve && self.fits(batch, Some(entry))
+        let reserve = if closing { 0 } else { file_bytes };
+        self.room_here() + free >= wanted + reserve && self.fits(batch, Some(entry))
     }
 
     /// Whether a file can take the batch with this entry: a group never spans files.
     fn fits(&self, batch: &Batch, entry: Option<&Entry>) -> bool {
         let Some(entry) = entry else { return false };
-        let len =
-            (HEADER_LEN + batch.payload_len + entry.encoded_len()).next_multiple_of(BLOCK) as u64;
+        let len = padded_len(batch.payload_len + entry.encoded_len()) as u64;
+        let next = self.files.borrow().ready.front().copied();
+        len <= self.room_here() || next.is_some_and(|next| len <= usable_bytes(next.len))
+    }
+
+    /// Bytes of the active file that are left for entries.
+    fn room_here(&self) -> u64 {
         let files = self.files.borrow();
-        let here = files.active.as_ref().map_or(0, |active| {
-            self.usable_bytes().saturating_sub(active.position)
-        });
-        len <= here || (!files.ready.is_empty() && len <= self.usable_bytes())
+        let left = |active: &Active| usable_bytes(active.slot.len).saturating_sub(active.position);
+        files.active.as_ref().map_or(0, left)
+    }
+
+    /// Nothing fits: if that is because the next file is one of the short first ones, it has to grow.
+    fn lengthen_next_if_too_short(&self) {
+        let longest = {
+            let pending = self.pending.borrow();
+            let carried = pending.carried.entries.front();
+            let first = carried.or(pending.appends.entries.front());
+            first.map_or(0, |entry| padded_len(entry.encoded_len()) as u64)
+        };
+        let mut files = self.files.borrow_mut();
+        let is_too_short =
+            |next: &Slot| next.len < self.config.file_bytes && usable_bytes(next.len) < longest;
+        if files.ready.front().is_some_and(is_too_short) {
+            files.lengthen_next();
+            self.prepare.notify_one();
+        }
     }
 
     /// When half of the files are in use, the oldest should become free.
@@ -287,13 +296,9 @@ impl Journal {
         events: &dyn GroupEvents,
     ) -> io::Result<()> {
         let padded = batch.padded_len();
-        let limit = if batch.entries.is_empty() {
-            self.config.file_bytes
-        } else {
-            self.usable_bytes()
-        };
-        self.rotate_if_full(padded as u64, limit, chain, events)
-            .await?;
+        if !self.has_space_for(&batch) {
+            self.rotate(chain, events).await?;
+        }
         let (header, handles, position, publishes) = {
             let mut files = self.files.borrow_mut();
             let number = files.next_group;
@@ -351,7 +356,9 @@ impl Journal {
             self.completed(chain, events);
         }
         if publishes > 0 {
-            self.files.borrow_mut().reuse(publishes);
+            let file_bytes = self.config.file_bytes;
+            self.files.borrow_mut().reuse(publishes, file_bytes);
+            self.prepare.notify_one();
             self.room.notify_one();
         }
         Ok(())
@@ -376,38 +383,39 @@ impl Journal {
         (buffer, crc)
     }
 
-    /// Goes on in the next file when a group does not fit into this one.
-    async fn rotate_if_full(
-        &self,
-        padded: u64,
-        limit: u64,
-        chain: &mut Chain,
-        events: &dyn GroupEvents,
-    ) -> io::Result<()> {
-        let fits = self
-            .files
-            .borrow()
-            .active
-            .as_ref()
-            .is_some_and(|active| active.position + padded <= limit);
-        if fits {
-            return Ok(());
-        }
+    /// Whether the active file can take the batch. Its last block is kept for a group without entries,
+    /// which only says which files are needed: writing that must always be possible.
+    fn has_space_for(&self, batch: &Batch) -> bool {
+        let files = self.files.borrow();
+        files.active.as_ref().is_some_and(|active| {
+            let limit = match batch.entries.is_empty() {
+                true => active.slot.len,
+                false => usable_bytes(active.slot.len),
+            };
+            active.position + batch.padded_len() as u64 <= limit
+        })
+    }
+
+    /// Goes on in the next file.
+    async fn rotate(&self, chain: &mut Chain, events: &dyn GroupEvents) -> io::Result<()> {
         self.sync_active(chain, events).await?;
-        let (slot, seq) = self
-            .files
-            .borrow_mut()
-            .take_ready(chain.carried_through)
-            .expect("a batch is only taken when a file has room for it");
-        self.prepare.notify_one();
-        let path = slot_path(&self.config.dir, self.config.id, slot);
-        let handles = open_slot(&self.io, &path).await?;
-        self.files.borrow_mut().active = Some(Active {
+        let (slot, seq) = {
+            let mut files = self.files.borrow_mut();
+            let next = files.ready.pop_front();
+            files.next_seq += 1;
+            let slot = next.expect("a batch is only taken when a file has room for it");
+            (slot, files.next_seq - 1)
+        };
+        let path = slot_path(&self.config.dir, self.config.id, slot.number);
+        let next = Active {
             slot,
             seq,
-            handles,
+            handles: open_slot(&self.io, &path).await?,
             position: 0,
-        });
+        };
+        let mut files = self.files.borrow_mut();
+        files.rotate(next, chain.carried_through);
+        self.prepare.notify_one();
         Ok(())
     }
 

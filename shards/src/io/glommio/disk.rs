@@ -156,7 +156,7 @@ impl File {
     }
 
     pub(in crate::io) async fn allocate(&self, len: u64) -> io::Result<()> {
-        self.file.pre_allocate(len, false).await.map_err(os_error)
+        self.file.pre_allocate(len, true).await.map_err(os_error)
     }
 
     pub(in crate::io) async fn close(self) -> io::Result<()> {

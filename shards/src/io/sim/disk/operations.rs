@@ -330,13 +330,7 @@ impl File {
     pub(in crate::io) async fn allocate(&self, len: u64) -> io::Result<()> {
         let inode = self.inode;
         self.shard
-            .disk_operation(|disk| {
-                disk.allocate(inode, len)?;
-                if disk.file(inode).content.len() < len {
-                    disk.file(inode).content.truncate(len);
-                }
-                Ok(())
-            })
+            .disk_operation(|disk| disk.allocate(inode, len))
             .await
     }
 

@@ -33,11 +33,12 @@ mod stop;
 mod task;
 mod time;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::Result;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 pub use append_buf::AppendBuf;
@@ -105,6 +106,20 @@ impl Io {
     /// would not run in between.
     pub async fn yield_now(&self) {
         either!(self, io => io.yield_now().await)
+    }
+
+    /// Lets the tasks run that are ready now, without a look at the reactor. For once between two
+    /// waits, not in a loop.
+    pub async fn after_ready_tasks(&self) {
+        let mut has_waited = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut has_waited, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Begins a slice of work, see [`Slice`].

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::io::{Io, Notify};
+use crate::io::{DmaBuffer, Io, Notify};
 use crate::log::batch::header::HEADER_BYTES;
 use files::Files;
 use group::EntryHead;
@@ -220,6 +220,8 @@ pub struct Journal {
     end: Notify,
     has_ended: Cell<bool>,
     carried_synced: Cell<Ticket>,
+    /// The buffer of the last group, for the next one.
+    spare: Cell<Option<DmaBuffer>>,
 }
 
 impl Journal {
@@ -241,6 +243,7 @@ impl Journal {
             end: Notify::new(),
             has_ended: Cell::new(false),
             carried_synced: Cell::new(carried),
+            spare: Cell::default(),
         })
     }
 

@@ -1,8 +1,8 @@
 //! The journal's task: takes what waits, writes it as one group, says what is durable.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use crate::io::DmaBuffer;
 
 /// A group takes no further entry once it has this many bytes.
 const GROUP_BYTES_TARGET: usize = 2 << 20;
+/// Buffers up to this size are kept for the next group.
+const SPARE_BYTES_MAX: usize = 2 * GROUP_BYTES_TARGET;
 /// Up to here a write that is durable at once is faster than a write and a sync.
 const DURABLE_WRITE_BYTES_MAX: usize = 64 << 10;
 /// How long to wait before trying again to make a file on a full disk.
@@ -65,6 +67,31 @@ struct Chain {
     /// Tickets that are written and not yet synced.
     unsynced_appends: Option<Ticket>,
     unsynced_carried: Option<Ticket>,
+    /// What is to be told to the shard.
+    news: News,
+}
+
+/// Tickets that were completed and that the shard does not know of yet.
+#[derive(Default)]
+struct News {
+    written: Option<Ticket>,
+    synced: Option<Ticket>,
+    carried: Option<Ticket>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        (self.written, self.synced, self.carried) == (None, None, None)
+    }
+}
+
+/// What [`Journal::take_batch`] found.
+enum Taken {
+    Batch(Batch),
+    /// Nothing that could be written now; whether something may wait for the flush interval.
+    Nothing { is_lazy: bool },
+    /// Nothing will come any more.
+    End,
 }
 
 impl Journal {
@@ -97,9 +124,11 @@ impl Journal {
             carried_through: self.pending.borrow().carried.taken,
             unsynced_appends: None,
             unsynced_carried: None,
+            news: News::default(),
         };
-        while let Some(batch) = self.next_batch(events).await {
+        while let Some(batch) = self.next_batch(&mut chain, events).await {
             if let Err(error) = self.write_batch(batch, &mut chain, events).await {
+                self.tell(&mut chain, events);
                 self.pending.borrow_mut().poisoned = true;
                 tracing::error!(
                     journal = self.config.id,
@@ -111,7 +140,9 @@ impl Journal {
             }
         }
         // What was only written becomes stable before a clean end.
-        if let Err(error) = self.sync_active(&mut chain, events).await {
+        let synced = self.sync_active(&mut chain).await;
+        self.tell(&mut chain, events);
+        if let Err(error) = synced {
             events.failed(&error);
         }
     }
@@ -163,66 +194,80 @@ impl Journal {
     }
 
     /// Waits until there is something to write and room for it; `None` ends the journal.
-    async fn next_batch(&self, events: &dyn GroupEvents) -> Option<Batch> {
+    ///
+    /// Requests that came in while the last group was written go into the next one, and that is given
+    /// to the disk before those who wait for the last one are told: their replies are sent while the
+    /// disk works.
+    async fn next_batch(&self, chain: &mut Chain, events: &dyn GroupEvents) -> Option<Batch> {
         let mut flush_due = false;
+        if !chain.news.is_empty() {
+            self.io.after_ready_tasks().await;
+        }
         loop {
             self.ask_for_reclaim(events);
-            let mut batch = Batch::default();
-            let lazy;
-            {
-                let mut pending = self.pending.borrow_mut();
-                if pending.poisoned {
-                    return None;
-                }
-                while batch.payload_len < GROUP_BYTES_TARGET
-                    && self.fits(&batch, pending.carried.entries.front())
-                {
-                    let Some(entry) = pending.carried.pop() else {
-                        break;
-                    };
-                    batch.has_carried = true;
-                    batch.push(entry);
-                }
-                let due = pending.urgent || pending.closing || flush_due || batch.has_carried;
-                // An append must not overtake a checkpoint that was taken before it: recovery would put
-                // the partition back to the state without it.
-                let may_follow = pending.carried.entries.is_empty();
-                if may_follow && (due || pending.appends.bytes >= GROUP_BYTES_TARGET) {
-                    while batch.payload_len < GROUP_BYTES_TARGET
-                        && self.has_room(&batch, pending.appends.entries.front(), pending.closing)
-                    {
-                        let Some(entry) = pending.appends.pop() else {
-                            break;
-                        };
-                        batch.has_appends = true;
-                        batch.push(entry);
-                    }
-                }
-                batch.appends_through = pending.appends.taken;
-                batch.carried_through = pending.carried.taken;
-                if pending.appends.entries.is_empty() {
-                    pending.urgent = false;
-                    if batch.entries.is_empty()
-                        && pending.closing
-                        && pending.carried.entries.is_empty()
-                    {
-                        return None;
-                    }
-                }
-                lazy = may_follow && !pending.appends.entries.is_empty() && !due;
-            }
-            let publishes =
-                !self.files.borrow().released.is_empty() && self.files.borrow().active.is_some();
-            if !batch.entries.is_empty() || publishes {
-                return Some(batch);
+            let is_lazy = match self.take_batch(flush_due) {
+                Taken::Batch(batch) => return Some(batch),
+                Taken::End => return None,
+                Taken::Nothing { is_lazy } => is_lazy,
+            };
+            if !chain.news.is_empty() {
+                // What is told may free a file.
+                self.tell(chain, events);
+                continue;
             }
             self.lengthen_next_if_too_short();
-            if lazy {
+            if is_lazy {
                 let timer = pin!(self.io.sleep(self.config.memory_flush));
                 flush_due = first_of(timer, pin!(self.work.notified())).await;
             } else {
                 first_of(pin!(self.room.notified()), pin!(self.work.notified())).await;
             }
+        }
+    }
+
+    fn take_batch(&self, flush_due: bool) -> Taken {
+        let mut batch = Batch::default();
+        let mut pending = self.pending.borrow_mut();
+        if pending.poisoned {
+            return Taken::End;
+        }
+        while batch.payload_len < GROUP_BYTES_TARGET
+            && self.fits(&batch, pending.carried.entries.front())
+        {
+            let Some(entry) = pending.carried.pop() else {
+                break;
+            };
+            batch.has_carried = true;
+            batch.push(entry);
+        }
+        let due = pending.urgent || pending.closing || flush_due || batch.has_carried;
+        // An append must not overtake a checkpoint that was taken before it: recovery would put
+        // the partition back to the state without it.
+        let may_follow = pending.carried.entries.is_empty();
+        if may_follow && (due || pending.appends.bytes >= GROUP_BYTES_TARGET) {
+            while batch.payload_len < GROUP_BYTES_TARGET
+                && self.has_room(&batch, pending.appends.entries.front(), pending.closing)
+            {
+                let Some(entry) = pending.appends.pop() else {
+                    break;
+                };
+                batch.has_appends = true;
+                batch.push(entry);
+            }
+        }
+        batch.appends_through = pending.appends.taken;
+        batch.carried_through = pending.carried.taken;
+        let has_appends_left = !pending.appends.entries.is_empty();
+        pending.urgent &= has_appends_left;
+        let files = self.files.borrow();
+        let publishes = !files.released.is_empty() && files.active.is_some();
+        if !batch.entries.is_empty() || publishes {
+            Taken::Batch(batch)
+        } else if pending.closing && may_follow && !has_appends_left {
+            Taken::End
+        } else {
+            let is_lazy = may_follow && has_appends_left && !due;
+            Taken::Nothing { is_lazy }
         }
     }
 
@@ -297,7 +342,7 @@ impl Journal {
     ) -> io::Result<()> {
         let padded = batch.padded_len();
         if !self.has_space_for(&batch) {
-            self.rotate(chain, events).await?;
+            self.rotate(chain).await?;
         }
         let (header, handles, position, publishes) = {
             let mut files = self.files.borrow_mut();
@@ -338,22 +383,39 @@ impl Journal {
         } else {
             &handles.plain
         };
-        file.write_at(buffer, padded, position).await.0?;
+        let mut writing = pin!(file.write_at(buffer, padded, position));
+        let (written, buffer) = match poll_once(writing.as_mut()).await {
+            Some(outcome) => outcome,
+            None => {
+                if !chain.news.is_empty() {
+                    // The reactor gives the write to the kernel.
+                    self.io.yield_now().await;
+                    self.tell(chain, events);
+                }
+                writing.await
+            }
+        };
+        written?;
+        if buffer.len() <= SPARE_BYTES_MAX {
+            self.spare.set(Some(buffer));
+        }
         chain.previous = crc;
         chain.written = header.number;
         chain.carried_through = batch.carried_through;
         if batch.has_appends {
             chain.unsynced_appends = Some(batch.appends_through);
-            events.written(batch.appends_through);
+            chain.news.written = Some(batch.appends_through);
         }
         if batch.has_carried {
             chain.unsynced_carried = Some(batch.carried_through);
         }
-        if durable_write {
-            self.completed(chain, events);
-        } else if sync {
+        if sync && !durable_write {
+            // Who asked for no more than the write need not wait for the sync.
+            self.tell(chain, events);
             handles.plain.sync().await?;
-            self.completed(chain, events);
+        }
+        if sync {
+            chain.completed();
         }
         if publishes > 0 {
             let file_bytes = self.config.file_bytes;
@@ -365,7 +427,8 @@ impl Journal {
     }
 
     fn encode(&self, mut header: GroupHeader, batch: &Batch, padded: usize) -> (DmaBuffer, u32) {
-        let mut buffer = self.io.buffer(padded);
+        let spare = self.spare.take().filter(|spare| spare.len() >= padded);
+        let mut buffer = spare.unwrap_or_else(|| self.io.buffer(padded.next_power_of_two()));
         let mut at = HEADER_LEN;
         for entry in &batch.entries {
             encode_entry(&entry.head, entry.body_len(), &mut buffer[at..]);
@@ -377,7 +440,7 @@ impl Journal {
                 at += piece.len();
             }
         }
-        buffer[at..].fill(0);
+        buffer[at..padded].fill(0);
         header.payload_crc = payload_crc(0, &buffer[HEADER_LEN..at]);
         let crc = header.encode(&mut buffer);
         (buffer, crc)
@@ -397,8 +460,8 @@ impl Journal {
     }
 
     /// Goes on in the next file.
-    async fn rotate(&self, chain: &mut Chain, events: &dyn GroupEvents) -> io::Result<()> {
-        self.sync_active(chain, events).await?;
+    async fn rotate(&self, chain: &mut Chain) -> io::Result<()> {
+        self.sync_active(chain).await?;
         let (slot, seq) = {
             let mut files = self.files.borrow_mut();
             let next = files.ready.pop_front();
@@ -419,19 +482,22 @@ impl Journal {
         Ok(())
     }
 
-    /// Everything written so far is on stable storage.
-    fn completed(&self, chain: &mut Chain, events: &dyn GroupEvents) {
-        chain.synced = chain.written;
-        if let Some(through) = chain.unsynced_appends.take() {
+    /// Tells the shard what was completed.
+    fn tell(&self, chain: &mut Chain, events: &dyn GroupEvents) {
+        let news = std::mem::take(&mut chain.news);
+        if let Some(through) = news.written {
+            events.written(through);
+        }
+        if let Some(through) = news.synced {
             events.synced(through);
         }
-        if let Some(through) = chain.unsynced_carried.take() {
+        if let Some(through) = news.carried {
             self.carried_synced.set(through);
             events.carried(through);
         }
     }
 
-    async fn sync_active(&self, chain: &mut Chain, events: &dyn GroupEvents) -> io::Result<()> {
+    async fn sync_active(&self, chain: &mut Chain) -> io::Result<()> {
         if chain.synced == chain.written {
             return Ok(());
         }
@@ -443,18 +509,36 @@ impl Journal {
             .map(|active| active.handles.clone());
         if let Some(handles) = handles {
             handles.plain.sync().await?;
-            self.completed(chain, events);
+            chain.completed();
         }
         Ok(())
     }
 }
 
+impl Chain {
+    /// Everything written so far is on stable storage.
+    fn completed(&mut self) {
+        self.synced = self.written;
+        self.news.synced = self.unsynced_appends.take().or(self.news.synced);
+        self.news.carried = self.unsynced_carried.take().or(self.news.carried);
+    }
+}
+
+/// The outcome of a future that is ready at once.
+async fn poll_once<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
 /// Waits for either; whether the first was ready.
 async fn first_of(
-    mut first: std::pin::Pin<&mut impl Future<Output = ()>>,
-    mut second: std::pin::Pin<&mut impl Future<Output = ()>>,
+    mut first: Pin<&mut impl Future<Output = ()>>,
+    mut second: Pin<&mut impl Future<Output = ()>>,
 ) -> bool {
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         if first.as_mut().poll(cx).is_ready() {
             Poll::Ready(true)
         } else if second.as_mut().poll(cx).is_ready() {

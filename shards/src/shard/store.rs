@@ -386,9 +386,9 @@ fn scan(chunk: &[u8], wanted: &Range<i64>, spec: &ReadSpec) -> Result<Scan, Read
         if end_offset > wanted.start {
             let begins = *from.get_or_insert(at);
             let fits = at + size - begins <= spec.bytes_max;
-            let is_first = at == begins;
-            if end_offset > wanted.end || (!fits && !(is_first && spec.at_least_one)) {
-                if is_first {
+            let may_exceed = at == begins && spec.at_least_one;
+            if end_offset > wanted.end || !(fits || may_exceed) {
+                if at == begins {
                     return Ok(Scan::Nothing);
                 }
                 break;

@@ -100,6 +100,7 @@ impl std::error::Error for StartError {}
 pub fn prepare(args: &StartArgs) -> Result<Prepared, StartError> {
     let (file, mut config) = configuration(args)?;
     runtime::check_io_uring().map_err(StartError::Runtime)?;
+    host::use_small_pages();
     if let Some(warning) = host::raise_limits() {
         tracing::warn!("{warning}");
     }

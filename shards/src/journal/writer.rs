@@ -89,7 +89,9 @@ impl News {
 enum Taken {
     Batch(Batch),
     /// Nothing that could be written now; whether something may wait for the flush interval.
-    Nothing { is_lazy: bool },
+    Nothing {
+        is_lazy: bool,
+    },
     /// Nothing will come any more.
     End,
 }

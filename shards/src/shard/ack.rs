@@ -15,6 +15,9 @@ use crate::mesh::Mesh;
 use crate::partition::Partition;
 use crate::route::ShardId;
 
+/// Replies sent before the reactor looks for what came in meanwhile.
+const REPLIES_AT_ONCE: usize = 8;
+
 /// Who gets the reply to an append.
 pub(super) enum ReplyTo {
     /// A task of this shard.
@@ -57,6 +60,14 @@ struct Queue {
     marks: VecDeque<(Ticket, Rc<Partition>, i64)>,
     replies: VecDeque<(Ticket, Unacknowledged)>,
     through: Ticket,
+}
+
+impl Queue {
+    fn pop_completed(&mut self) -> Option<Unacknowledged> {
+        let through = self.through;
+        let reply = self.replies.pop_front_if(|(ticket, _)| *ticket <= through);
+        reply.map(|(_, reply)| reply)
+    }
 }
 
 /// Appends that the journal has not completed.
@@ -129,18 +140,31 @@ impl Shard {
             };
             self.acknowledge(&partition, end);
         }
+        self.0.completed.notify_one();
+    }
+
+    /// The task that sends replies, a few at a time: while the clients that have theirs prepare their
+    /// next requests, and the journal writes those, the others get theirs. Sent all at once, they would
+    /// come back all at once as well, and disk and core would wait for each other.
+    pub(super) async fn release_replies(self) {
         loop {
-            let reply = {
-                let mut acks = self.0.acks.borrow_mut();
-                let queue = acks.queue(durability).expect("memory completes by itself");
-                match queue.replies.front() {
-                    Some((ticket, _)) if *ticket <= through => queue.replies.pop_front(),
-                    _ => None,
+            let mut released = 0;
+            while let Some(reply) = self.next_completed() {
+                reply.release(&self.0.mesh);
+                released += 1;
+                if released == REPLIES_AT_ONCE {
+                    self.io().yield_now().await;
+                    released = 0;
                 }
-            };
-            let Some((_, reply)) = reply else { break };
-            reply.release(&self.0.mesh);
+            }
+            self.0.completed.notified().await;
         }
+    }
+
+    fn next_completed(&self) -> Option<Unacknowledged> {
+        let mut acks = self.0.acks.borrow_mut();
+        let reply = acks.synced.pop_completed();
+        reply.or_else(|| acks.written.pop_completed())
     }
 
     /// Waits until the newest entry, which has this ticket, is on stable storage; `false` if it never
@@ -190,6 +214,9 @@ impl GroupEvents for Shard {
 
     fn failed(&self, _error: &io::Error) {
         self.0.has_failed.set(true);
+        while let Some(reply) = self.next_completed() {
+            reply.release(&self.0.mesh);
+        }
         let waiting = std::mem::take(&mut *self.0.acks.borrow_mut());
         for queue in [waiting.written, waiting.synced] {
             for (_, reply) in queue.replies {

@@ -98,7 +98,7 @@ impl Shard {
         if self.0.stopping.replace(true) {
             return;
         }
-        self.0.settling.wake_all();
+        self.0.settling.wake();
         self.wake_reclaimer();
         self.0.journal.close();
         self.0.journal.ended().await;

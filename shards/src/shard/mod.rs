@@ -85,6 +85,8 @@ struct Inner {
     store: Store,
     partitions: RefCell<FxHashMap<PartitionKey, Rc<Partition>>>,
     acks: RefCell<Acks>,
+    /// The journal has completed something: there may be replies to send.
+    completed: Notify,
     waiters: Waiters,
     settling: Settling,
     /// Partitions in the order of their newest checkpoints.

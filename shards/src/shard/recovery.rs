@@ -15,7 +15,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
-use super::settle::{Settling, WORKERS};
+use super::settle::Settling;
 use super::store::Store;
 use super::{Shard, ShardConfig};
 use crate::io::{Io, Notify};
@@ -152,6 +152,7 @@ pub async fn open(
         store,
         partitions: RefCell::default(),
         acks: RefCell::default(),
+        completed: Notify::new(),
         waiters: Default::default(),
         settling,
         anchors: RefCell::default(),
@@ -328,12 +329,11 @@ impl Shard {
             journal.clone().prepare_files(events.clone()),
         );
         self.io().spawn("journal", journal.run(events));
+        self.io().spawn("replies", self.clone().release_replies());
     }
 
     fn start_tasks(&self) {
-        for _ in 0..WORKERS {
-            self.io().spawn("settle", self.clone().settle_worker());
-        }
+        self.io().spawn("settler", self.clone().settler());
         self.io().spawn("reclaim", self.clone().reclaimer());
         self.io().spawn("retention", self.clone().retention_task());
         self.io()

@@ -15,16 +15,21 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Shard;
-use crate::io::{File, Notify, align_down};
+use crate::io::{DmaBuffer, File, Io, Notify, align_down};
 use crate::journal::group::BLOCK;
 use crate::partition::Partition;
 
 /// A partition with this much in memory alone is due.
 const PARTITION_BYTES_DUE: u64 = 1 << 20;
-/// Bytes of one write.
-const WRITE_BYTES: u64 = 1 << 20;
-/// Partitions written at the same time.
-pub(super) const WORKERS: usize = 4;
+/// Bytes of one write: small ones, which the journal's hardly have to wait for, unless a partition has
+/// fallen behind; then large ones, which are faster.
+const WRITE_BYTES_MIN: u64 = 256 << 10;
+const WRITE_BYTES_MAX: u64 = 1 << 20;
+const PARTITION_BYTES_BEHIND: u64 = 4 << 20;
+/// Partitions written at the same time when the budget is used up; one, as long as half of it is left.
+const WRITERS_MAX: u64 = 4;
+/// Buffers that are kept for later writes.
+const SPARE_BUFFERS_MAX: usize = 4;
 /// Pause before another attempt on a full or failing disk.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -34,6 +39,8 @@ pub(super) struct Settling {
     /// Partitions with unsettled bytes, oldest first: who is next when the budget is exceeded.
     dirty: RefCell<VecDeque<Rc<Partition>>>,
     work: Notify,
+    writers: Cell<u64>,
+    spare_buffers: RefCell<Vec<DmaBuffer>>,
     unsettled_bytes: Cell<u64>,
     unsettled_bytes_max: u64,
     cached_bytes: Cell<usize>,
@@ -48,6 +55,8 @@ impl Settling {
             due: RefCell::default(),
             dirty: RefCell::default(),
             work: Notify::new(),
+            writers: Cell::new(0),
+            spare_buffers: RefCell::default(),
             unsettled_bytes: Cell::new(0),
             unsettled_bytes_max,
             cached_bytes: Cell::new(0),
@@ -70,8 +79,8 @@ impl Settling {
         self.uncached(cached);
     }
 
-    pub(super) fn wake_all(&self) {
-        self.work.notify_all();
+    pub(super) fn wake(&self) {
+        self.work.notify_one();
     }
 
     fn shrank(&self, unsettled: u64) {
@@ -86,6 +95,31 @@ impl Settling {
 
     fn is_over_budget(&self) -> bool {
         self.unsettled_bytes.get() > self.unsettled_bytes_max
+    }
+
+    /// How many partitions should be written at the same time: more, the more waits.
+    fn writers_wanted(&self) -> u64 {
+        let half = (self.unsettled_bytes_max / 2).max(1);
+        let over_half = self.unsettled_bytes.get().saturating_sub(half);
+        (1 + WRITERS_MAX * over_half / half).min(WRITERS_MAX)
+    }
+
+    fn buffer(&self, io: &Io, len: usize) -> DmaBuffer {
+        let mut spare = self.spare_buffers.borrow_mut();
+        let large_enough = spare.iter().position(|buffer| buffer.len() >= len);
+        match large_enough {
+            Some(at) => spare.swap_remove(at),
+            None => io.buffer(len.next_power_of_two()),
+        }
+    }
+
+    fn keep_buffer(&self, buffer: DmaBuffer) {
+        let mut spare = self.spare_buffers.borrow_mut();
+        spare.push(buffer);
+        if spare.len() > SPARE_BUFFERS_MAX {
+            spare.sort_unstable_by_key(|buffer| std::cmp::Reverse(buffer.len()));
+            spare.pop();
+        }
     }
 }
 
@@ -161,25 +195,37 @@ impl Shard {
         None
     }
 
-    /// One of a few tasks that write segments until the shard stops.
-    pub(super) async fn settle_worker(self) {
+    /// The task that has segments written until the shard stops.
+    pub(super) async fn settler(self) {
+        let settling = &self.0.settling;
         while !self.0.stopping.get() {
-            let Some(partition) = self.next_to_settle() else {
-                self.0.settling.work.notified().await;
+            let may_write = settling.writers.get() < settling.writers_wanted();
+            let next = may_write.then(|| self.next_to_settle()).flatten();
+            let Some(partition) = next else {
+                settling.work.notified().await;
                 continue;
             };
-            // Another worker may have work as well.
-            self.0.settling.work.notify_one();
-            let turn = partition.settling.take().await;
-            let settled = self.settle(&partition, Reach::Blocks).await;
-            drop(turn);
-            match settled {
-                Ok(()) => {
-                    self.set_disk_full(false);
-                    self.settle_if_due(&partition);
-                }
-                Err(error) => self.settle_failed(&partition, &error).await,
+            settling.writers.set(settling.writers.get() + 1);
+            let shard = self.clone();
+            self.io().spawn("settle", async move {
+                shard.settle_one(&partition).await;
+                let settling = &shard.0.settling;
+                settling.writers.set(settling.writers.get() - 1);
+                settling.work.notify_one();
+            });
+        }
+    }
+
+    async fn settle_one(&self, partition: &Rc<Partition>) {
+        let turn = partition.settling.take().await;
+        let settled = self.settle(partition, Reach::Blocks).await;
+        drop(turn);
+        match settled {
+            Ok(()) => {
+                self.set_disk_full(false);
+                self.settle_if_due(partition);
             }
+            Err(error) => self.settle_failed(partition, &error).await,
         }
     }
 
@@ -236,7 +282,8 @@ impl Shard {
         let aligned = align_down(piece.from);
         let kept = (piece.from - aligned) as usize;
         let len = (piece.to - aligned) as usize;
-        let mut buffer = self.io().buffer(len);
+        let padded = len.next_multiple_of(BLOCK);
+        let mut buffer = self.0.settling.buffer(self.io(), padded);
         if kept > 0 {
             let block = file.read_at(aligned, BLOCK).await?;
             buffer[..kept].copy_from_slice(&block[..kept]);
@@ -246,9 +293,10 @@ impl Shard {
             piece.from,
             &mut buffer[kept..len],
         );
-        buffer[len..].fill(0);
-        let padded = len.next_multiple_of(BLOCK);
-        file.write_at(buffer, padded, aligned).await.0
+        buffer[len..padded].fill(0);
+        let (written, buffer) = file.write_at(buffer, padded, aligned).await;
+        self.0.settling.keep_buffer(buffer);
+        written
     }
 
     fn next_piece(&self, partition: &Partition, reach: Reach) -> Option<Piece> {
@@ -265,7 +313,11 @@ impl Shard {
             Reach::End | Reach::Cut => segment.bytes,
             Reach::Blocks => align_down(segment.bytes).max(from),
         };
-        let to = until.min(from + WRITE_BYTES);
+        let write_bytes = match until - from > PARTITION_BYTES_BEHIND {
+            true => WRITE_BYTES_MAX,
+            false => WRITE_BYTES_MIN,
+        };
+        let to = until.min(from + write_bytes);
         let is_last_of_full = is_full && to == segment.bytes;
         (to > from || is_last_of_full).then_some(Piece {
             segment_base: segment.base_offset,

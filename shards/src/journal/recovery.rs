@@ -7,8 +7,8 @@
 //!   behind a torn end. Nothing is wrong.
 //! - nothing later was written: the end of the log, torn or not. What is there is cut off.
 //! - a later group says that the broken one was on stable storage, or the next file begins with a
-//!   later number: the block has rotted. Recovery reports what is missing; the caller decides
-//!   whether to go on.
+//!   later number: the block has rotted. Recovery reports what is missing and goes on behind it; the
+//!   caller decides what to make of that.
 //!
 //! Nothing is written here but the newest groups, again, where they are. Time and memory are bounded
 //! by the journal's size; what a group claims is never allocated before it is bounded by its file.
@@ -82,6 +82,8 @@ pub struct Found<'a> {
     pub body: &'a [u8],
     /// The newest carried ticket up to here: where the partition is anchored, for a checkpoint.
     pub carried: Ticket,
+    /// Whether groups before this one are lost: it may not fit to what was found.
+    pub is_behind_rot: bool,
 }
 
 /// Journal ids that have files in `dir`.
@@ -112,15 +114,18 @@ pub async fn scan(
     found.sort_unstable_by_key(|file| file.first.file_seq);
     let slots = found.iter().map(|file| &file.slot).chain(&free);
     let made = slots.map(|slot| slot.number + 1).max().unwrap_or(0);
-    // Files that were free and not yet written again hold nothing that is needed.
-    let oldest_needed = found.last().map_or(0, |file| file.first.oldest_needed);
+    // Files that were free hold nothing that is needed, written again in part or not at all.
+    let oldest_needed = match found.last() {
+        Some(newest) => oldest_needed(io, newest).await?,
+        None => 0,
+    };
     let needed = found.split_off(found.partition_point(|file| file.first.file_seq < oldest_needed));
     free.extend(found.iter().map(|file| file.slot));
     let found = needed;
     let mut scan = Scan {
         io,
         carried: 0,
-        expected: found.first().map(|file| file.first.number),
+        expected: found.first().map(FoundFile::begins),
         previous: None,
         groups: 0,
         rot: Vec::new(),
@@ -135,8 +140,7 @@ pub async fn scan(
     files.short = unwritten;
     files.ready = ready;
     for at in 0..found.len() {
-        let next = found.get(at + 1).map(|file| file.first.number);
-        scan.file(&found[at], next, &mut visit).await?;
+        scan.file(&found[at], found.get(at + 1), &mut visit).await?;
         files.closed.push_back(Closed {
             slot: found[at].slot,
             seq: found[at].first.file_seq,
@@ -156,7 +160,51 @@ pub async fn scan(
 struct FoundFile {
     slot: Slot,
     path: PathBuf,
+    /// The first header that can be read, and where it is: at 0 unless the first block has rotted.
     first: GroupHeader,
+    first_at: u64,
+}
+
+impl FoundFile {
+    fn is_whole_at_start(&self) -> bool {
+        self.first_at == 0
+    }
+
+    /// Number of the first group: the one before the first that can be read, or an older one still,
+    /// where the first block has rotted.
+    fn begins(&self) -> u64 {
+        self.first.number - u64::from(!self.is_whole_at_start())
+    }
+
+    /// Whether a header that was found somewhere in the file was put there when the file was used
+    /// last, and by this program: records may hold anything, a copy of a journal as well.
+    fn holds(&self, header: &GroupHeader) -> bool {
+        (header.journal_id, header.file_seq, header.run_id)
+            == (
+                self.first.journal_id,
+                self.first.file_seq,
+                self.first.run_id,
+            )
+    }
+}
+
+/// What the newest file says of the oldest that is needed: its last group knows best. True even of
+/// groups that are to be cut off, since they only tell what was on stable storage before.
+async fn oldest_needed(io: &Io, newest: &FoundFile) -> Result<u64, RecoveryError> {
+    let mut reader = Reader::open(io, &newest.path, newest.slot.len).await?;
+    let mut oldest = newest.first.oldest_needed;
+    let mut position = newest.first_at;
+    while position + BLOCK as u64 <= newest.slot.len {
+        let bytes = reader.ensure(position, BLOCK as u64).await?;
+        if let Ok((header, _)) = GroupHeader::decode(bytes)
+            && newest.holds(&header)
+        {
+            oldest = oldest.max(header.oldest_needed);
+        }
+        position += BLOCK as u64;
+    }
+    reader.close().await?;
+    Ok(oldest)
 }
 
 /// The journal's files that hold groups, and the slots that hold none.
@@ -183,7 +231,12 @@ async fn list_files(
         let path = slot_path(dir, id, slot.number);
         let mut reader = Reader::open(io, &path, slot.len).await?;
         match reader.first_group(id).await? {
-            Some(first) => found.push(FoundFile { slot, path, first }),
+            Some((first_at, first)) => found.push(FoundFile {
+                slot,
+                path,
+                first,
+                first_at,
+            }),
             None => blank.push(slot),
         }
         reader.close().await?;
@@ -215,7 +268,7 @@ impl Scan<'_> {
     async fn file(
         &mut self,
         file: &FoundFile,
-        next_file_begins: Option<u64>,
+        next: Option<&FoundFile>,
         visit: &mut impl FnMut(Found<'_>) -> Result<(), ()>,
     ) -> Result<(), RecoveryError> {
         let mut reader = Reader::open(self.io, &file.path, file.slot.len).await?;
@@ -230,22 +283,21 @@ impl Scan<'_> {
             });
             let Ok((header, crc)) = sound else {
                 let expected = self.expected.expect("a file was found");
-                if next_file_begins == Some(expected) {
+                let goes_on =
+                    |next: &FoundFile| next.is_whole_at_start() && next.begins() == expected;
+                if next.is_some_and(goes_on) {
                     break;
                 }
-                let Some((resume, header)) = self.look_ahead(&mut reader, file, position).await?
-                else {
-                    if let Some(begins) = next_file_begins {
-                        self.report(file, position, expected..begins);
-                        self.expected = Some(begins);
-                        self.previous = None;
+                let ahead = self.look_ahead(&mut reader, file, position, next).await?;
+                let Some((resume, number)) = ahead else {
+                    // Where the next file's first block has rotted, what is missing is there.
+                    if let Some(next) = next.filter(|next| next.is_whole_at_start()) {
+                        self.report(file, position, expected..next.begins());
                     }
                     break;
                 };
-                self.report(file, position, expected..header.number);
+                self.report(file, position, expected..number);
                 position = resume;
-                self.expected = Some(header.number);
-                self.previous = None;
                 continue;
             };
             let payload = reader.payload(position, &header);
@@ -255,11 +307,11 @@ impl Scan<'_> {
                 if head.kind == EntryKind::Checkpoint {
                     self.carried += 1;
                 }
-                let carried = self.carried;
                 visit(Found {
                     head,
                     body,
-                    carried,
+                    carried: self.carried,
+                    is_behind_rot: !self.rot.is_empty(),
                 })
                 .map_err(|()| malformed())?;
             }
@@ -322,33 +374,35 @@ impl Scan<'_> {
             // The first group of a run, or the first one that is still there.
             _ => true,
         };
-        header.file_seq == file.first.file_seq
-            && header.journal_id == file.first.journal_id
-            && Some(header.number) == self.expected
-            && chained
+        file.holds(header) && Some(header.number) == self.expected && chained
     }
 
-    /// A later sound group of this file that vouches for the broken one at `position`.
+    /// Place and number of the next sound group of this file, if a later one, or the file behind it,
+    /// vouches for the broken one at `position`.
     async fn look_ahead(
         &self,
         reader: &mut Reader,
         file: &FoundFile,
         position: u64,
-    ) -> Result<Option<(u64, GroupHeader)>, RecoveryError> {
+        next: Option<&FoundFile>,
+    ) -> Result<Option<(u64, u64)>, RecoveryError> {
         let expected = self.expected.expect("a file was found");
+        // A file is synced before the next one is begun, as far as that one goes on from it.
+        let is_vouched_for = next.is_some_and(FoundFile::is_whole_at_start);
         let mut resume = None;
-        let mut at = position + BLOCK as u64;
+        let mut at = position;
         let mut slice = self.io.slice();
         while at + BLOCK as u64 <= file.slot.len {
             let mut step = BLOCK as u64;
             if let Ok((header, _)) = reader.group(at).await?
-                && header.file_seq == file.first.file_seq
-                && header.journal_id == file.first.journal_id
+                && file.holds(&header)
                 && header.number > expected
+                // What a torn end has cut off stays where it was.
+                && next.is_none_or(|next| header.number < next.begins())
             {
-                let (_, first) = *resume.get_or_insert((at, header));
-                if header.synced_through >= expected {
-                    return Ok(Some((resume.map_or(at, |(at, _)| at), first)));
+                let resume = *resume.get_or_insert((at, header.number));
+                if is_vouched_for || header.synced_through >= expected {
+                    return Ok(Some(resume));
                 }
                 step = header.padded_len();
             }
@@ -361,6 +415,7 @@ impl Scan<'_> {
         Ok(None)
     }
 
+    /// Notes a loss; the chain goes on behind it.
     fn report(&mut self, file: &FoundFile, position: u64, groups: std::ops::Range<u64>) {
         tracing::error!(
             file = %file.path.display(),
@@ -368,6 +423,8 @@ impl Scan<'_> {
             lost_groups = groups.end - groups.start,
             "the journal is damaged: what was on stable storage cannot be read any more"
         );
+        self.expected = Some(groups.end);
+        self.previous = None;
         self.rot.push(Rot {
             path: file.path.clone(),
             position,
@@ -460,14 +517,14 @@ impl Reader {
         self.window.get(from..to).unwrap_or(&[])
     }
 
-    /// The header of the file's first group, or of the first that can be read where the first block
-    /// is damaged; `None` for a file that holds none of this journal.
-    async fn first_group(&mut self, id: u32) -> Result<Option<GroupHeader>, RecoveryError> {
+    /// Place and header of the file's first group, or of the first that can be read where the first
+    /// block is damaged; `None` for a file that holds none of this journal.
+    async fn first_group(&mut self, id: u32) -> Result<Option<(u64, GroupHeader)>, RecoveryError> {
         let mut position = 0;
         while position + BLOCK as u64 <= self.len {
             let bytes = self.ensure(position, BLOCK as u64).await?;
             match GroupHeader::decode(bytes) {
-                Ok((header, _)) if header.journal_id == id => return Ok(Some(header)),
+                Ok((header, _)) if header.journal_id == id => return Ok(Some((position, header))),
                 // A slot that was made and not used yet.
                 Err(GroupError::NoGroup)
                     if position == 0 && bytes.iter().all(|byte| *byte == 0) =>

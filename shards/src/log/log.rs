@@ -221,7 +221,7 @@ impl Log {
     }
 
     /// Takes a batch from the journal. What the log has already is passed over; `false` if the batch
-    /// does not fit behind what is there.
+    /// does not fit behind what is there, which is left as it was.
     pub fn replay(
         &mut self,
         place: (i64, u64),
@@ -233,21 +233,17 @@ impl Log {
         let Ok(header) = BatchHeader::parse(header_bytes) else {
             return false;
         };
-        if header.base_offset() < self.end {
+        if header.base_offset() != self.end {
             return header.next_offset() <= self.end;
         }
-        if self
-            .segments
-            .last()
-            .is_none_or(|active| active.base_offset < segment_base)
-        {
+        let active = self.segments.last();
+        if active.is_some_and(|active| active.base_offset == segment_base) {
+            if active.is_some_and(|active| active.bytes != position) {
+                return false;
+            }
+        } else if (segment_base, position) == (self.end, 0) {
             self.roll_at(segment_base, now_ms);
-        }
-        let active = self
-            .segments
-            .last()
-            .expect("there is an active segment now");
-        if (active.base_offset, active.bytes) != (segment_base, position) {
+        } else {
             return false;
         }
         self.install(header_bytes, records, now_ms);

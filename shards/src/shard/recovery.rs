@@ -104,6 +104,8 @@ struct Recovered {
     files: Files,
     carried: Ticket,
     groups: u64,
+    /// Groups that cannot be read any more.
+    rot: Vec<Rot>,
     /// Journals that no shard has any more.
     orphans: Vec<u32>,
 }
@@ -179,6 +181,10 @@ pub async fn open(
         .await
         .map_err(at(&journal_dir))?;
     shard.start_tasks();
+    if !recovered.rot.is_empty() {
+        // The next start shall not find the damage again.
+        shard.reclaim_through(recovered.carried);
+    }
     let partitions = shard.0.partitions.borrow().len();
     Ok(Opened {
         shard,
@@ -214,10 +220,10 @@ async fn read_journals(
         files: Files::default(),
         carried: 0,
         groups: 0,
+        rot: Vec::new(),
         orphans: Vec::new(),
     };
     recovered.files.next_group = 1;
-    let mut rot = Vec::new();
     for journal_id in ids {
         if !is_mine(journal_id) {
             continue;
@@ -231,7 +237,7 @@ async fn read_journals(
         .await
         .map_err(StartError::Journal)?;
         recovered.groups += scanned.groups;
-        rot.extend(scanned.rot);
+        recovered.rot.extend(scanned.rot);
         if is_own {
             recovered.files = scanned.files;
             recovered.carried = scanned.carried;
@@ -245,8 +251,8 @@ async fn read_journals(
             merge(&mut recovered.partitions, key, partition);
         }
     }
-    if !rot.is_empty() && on_rot == RotPolicy::Refuse {
-        return Err(StartError::Damaged(rot));
+    if !recovered.rot.is_empty() && on_rot == RotPolicy::Refuse {
+        return Err(StartError::Damaged(recovered.rot));
     }
     Ok(recovered)
 }
@@ -299,14 +305,19 @@ fn replay(
                 partition
                     .log
                     .replay(place, header, &Bytes::copy_from_slice(records), now_ms);
-            return if fits { Ok(()) } else { Err(()) };
+            // Behind a loss a log ends where the loss began, until a checkpoint holds it all.
+            return match fits || found.is_behind_rot {
+                true => Ok(()),
+                false => Err(()),
+            };
         }
         EntryKind::LogStart => {
             let offset = body.get(..8).map(|bytes| be64(bytes, 0) as i64).ok_or(())?;
-            if offset > partition.log.end_offset() {
+            let end = partition.log.end_offset();
+            if offset > end && !found.is_behind_rot {
                 return Err(());
             }
-            partition.log.set_start(offset);
+            partition.log.set_start(offset.min(end));
         }
         EntryKind::LeaderEpoch => {
             let epoch = body.get(..8).map(|bytes| be64(bytes, 0) as i32).ok_or(())?;

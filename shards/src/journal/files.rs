@@ -124,6 +124,13 @@ impl Files {
         self.released.len() > before
     }
 
+    /// Whether there is something to say about files that are not needed, and room to say it.
+    pub fn can_publish(&self) -> bool {
+        let has_block = |active: &Active| active.position < active.slot.len;
+        let has_room = |active| has_block(active) || !self.ready.is_empty();
+        !self.released.is_empty() && self.active.as_ref().is_some_and(has_room)
+    }
+
     /// A synced group says that the first `count` released slots are not needed.
     pub fn reuse(&mut self, count: usize, file_bytes: u64) {
         for slot in self.released.drain(..count) {
@@ -136,7 +143,8 @@ impl Files {
 
     /// The slot that should be prepared next, and the length it should get.
     pub fn to_prepare(&self, files_max: usize, file_bytes: u64) -> Option<(Slot, u64)> {
-        if !self.ready.is_empty() {
+        // While the disk is full one more is tried, to learn when there is room again.
+        if !self.ready.is_empty() && !self.full {
             return None;
         }
         if let Some(short) = self.short.front() {

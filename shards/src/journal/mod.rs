@@ -201,7 +201,17 @@ struct Pending {
     /// Whether something in `appends` may not wait for the flush interval.
     urgent: bool,
     closing: bool,
+    /// What cannot be written while closing shall not be waited for.
+    hopeless: bool,
+    /// Nothing more is written: the journal has come to its end or a write has failed.
+    ended: bool,
     poisoned: bool,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.appends.entries.is_empty() && self.carried.entries.is_empty()
+    }
 }
 
 /// One shard's journal. Everything on it is done by its own task ([`Journal::run`]).
@@ -277,9 +287,9 @@ impl Journal {
         self.pending.borrow().appends.submitted
     }
 
-    /// Whether a failure has ended this journal.
-    pub fn is_poisoned(&self) -> bool {
-        self.pending.borrow().poisoned
+    /// Whether what is queued from now on will never be written.
+    pub fn has_closed(&self) -> bool {
+        self.pending.borrow().ended
     }
 
     /// The newest carried ticket on stable storage.
@@ -292,11 +302,21 @@ impl Journal {
         self.files.borrow().free_or_unmade(self.config.files_max)
     }
 
-    /// Finishes what is queued and ends [`Journal::run`].
+    /// Finishes what is queued and ends [`Journal::run`]. What finds no room because the disk is full
+    /// fails.
     pub fn close(&self) {
         self.pending.borrow_mut().closing = true;
+        // The disk gets one more chance.
+        self.files.borrow_mut().full = false;
         self.work.notify_one();
         self.prepare.notify_one();
+    }
+
+    /// No file will become free any more: a journal that is being closed ends without what has no
+    /// room.
+    pub fn give_up(&self) {
+        self.pending.borrow_mut().hopeless = true;
+        self.room.notify_one();
     }
 
     /// Says that no partition is anchored at or before this carried ticket any more and that the

@@ -131,7 +131,10 @@ impl Journal {
         while let Some(batch) = self.next_batch(&mut chain, events).await {
             if let Err(error) = self.write_batch(batch, &mut chain, events).await {
                 self.tell(&mut chain, events);
-                self.pending.borrow_mut().poisoned = true;
+                {
+                    let mut pending = self.pending.borrow_mut();
+                    (pending.poisoned, pending.ended) = (true, true);
+                }
                 tracing::error!(
                     journal = self.config.id,
                     %error,
@@ -144,7 +147,13 @@ impl Journal {
         // What was only written becomes stable before a clean end.
         let synced = self.sync_active(&mut chain).await;
         self.tell(&mut chain, events);
-        if let Err(error) = synced {
+        let is_complete = self.pending.borrow().is_empty();
+        let complete = match is_complete {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+        };
+        if let Err(error) = synced.and(complete) {
+            tracing::error!(journal = self.config.id, %error, "the journal ends without its newest entries, which nobody was told of");
             events.failed(&error);
         }
     }
@@ -159,6 +168,9 @@ impl Journal {
             } = self.config;
             let wanted = self.files.borrow().to_prepare(files_max, file_bytes);
             let Some((slot, len)) = wanted else {
+                if std::mem::take(&mut self.files.borrow_mut().full) {
+                    events.disk_full(false);
+                }
                 self.prepare.notified().await;
                 continue;
             };
@@ -181,6 +193,7 @@ impl Journal {
                         tracing::warn!(journal = self.config.id, %error, "cannot make a journal file");
                         events.disk_full(is_full);
                     }
+                    self.room.notify_one();
                     let retry = pin!(self.io.sleep(FULL_DISK_RETRY));
                     first_of(retry, pin!(self.prepare.notified())).await;
                 }
@@ -191,8 +204,7 @@ impl Journal {
     fn is_ending(&self) -> bool {
         let pending = self.pending.borrow();
         // What is queued may still need a file, even the first of all.
-        let has_work = !pending.appends.entries.is_empty() || !pending.carried.entries.is_empty();
-        pending.poisoned || self.has_ended.get() || (pending.closing && !has_work)
+        pending.ended || (pending.closing && pending.is_empty())
     }
 
     /// Waits until there is something to write and room for it; `None` ends the journal.
@@ -218,6 +230,9 @@ impl Journal {
                 continue;
             }
             self.lengthen_next_if_too_short();
+            if self.gives_up() {
+                return None;
+            }
             if is_lazy {
                 let timer = pin!(self.io.sleep(self.config.memory_flush));
                 flush_due = first_of(timer, pin!(self.work.notified())).await;
@@ -225,6 +240,14 @@ impl Journal {
                 first_of(pin!(self.room.notified()), pin!(self.work.notified())).await;
             }
         }
+    }
+
+    /// Ends a journal that is being closed and whose entries find no room.
+    fn gives_up(&self) -> bool {
+        let mut pending = self.pending.borrow_mut();
+        let finds_no_room = pending.hopeless || self.files.borrow().full;
+        pending.ended |= pending.closing && finds_no_room;
+        pending.ended
     }
 
     fn take_batch(&self, flush_due: bool) -> Taken {
@@ -261,11 +284,11 @@ impl Journal {
         batch.carried_through = pending.carried.taken;
         let has_appends_left = !pending.appends.entries.is_empty();
         pending.urgent &= has_appends_left;
-        let files = self.files.borrow();
-        let publishes = !files.released.is_empty() && files.active.is_some();
+        let publishes = self.files.borrow().can_publish();
         if !batch.entries.is_empty() || publishes {
             Taken::Batch(batch)
         } else if pending.closing && may_follow && !has_appends_left {
+            pending.ended = true;
             Taken::End
         } else {
             let is_lazy = may_follow && has_appends_left && !due;

@@ -214,6 +214,7 @@ impl GroupEvents for Shard {
 
     fn failed(&self, _error: &io::Error) {
         self.0.has_failed.set(true);
+        self.wake_all_for_anchors();
         while let Some(reply) = self.next_completed() {
             reply.release(&self.0.mesh);
         }

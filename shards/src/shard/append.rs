@@ -181,7 +181,7 @@ impl Shard {
 
     fn check_room(&self, bytes: usize) -> Result<(), AppendError> {
         let bytes_max = self.0.journal.append_bytes_max();
-        if self.0.has_failed.get() {
+        if self.acknowledges_no_more() {
             Err(AppendError::StorageFailed)
         } else if bytes > bytes_max {
             Err(AppendError::TooLarge { bytes, bytes_max })

@@ -50,7 +50,9 @@ impl Shard {
         if is_imported {
             partition.has_dir.set(true);
             self.checkpoint(&partition);
-            self.anchor_synced(&partition).await;
+            if !self.anchor_synced(&partition).await {
+                return Err(ReadError::Storage);
+            }
         }
         partition.state.borrow_mut().log.begin_epoch(leader_epoch);
         Ok(())
@@ -93,15 +95,16 @@ impl Shard {
     }
 
     /// Stops: what is under way is finished, the journal is closed, and segment files get their last
-    /// bytes and their exact lengths, for those who read them with other tools.
+    /// bytes and their exact lengths, for those who read them with other tools. On a full disk, what
+    /// waits for room fails instead, and so does the shard.
     pub async fn stop(&self) {
         if self.0.stopping.replace(true) {
             return;
         }
         self.0.settling.wake();
-        self.wake_reclaimer();
         self.0.journal.close();
         self.0.journal.ended().await;
+        self.wake_reclaimer();
         if !self.has_failed() {
             self.finish_files().await;
         }

@@ -106,7 +106,7 @@ pub enum AppendError {
     },
     /// The disk is full and what can wait for it does already.
     StorageFull,
-    /// Writing failed; nothing more will be acknowledged.
+    /// Writing failed, or the shard has stopped; nothing more will be acknowledged.
     StorageFailed,
 }
 

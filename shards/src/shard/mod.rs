@@ -132,8 +132,16 @@ impl Shard {
         self.0.has_failed.get()
     }
 
-    /// Calls `then` once if the journal fails.
+    /// Whether the journal has failed or come to its end.
+    fn acknowledges_no_more(&self) -> bool {
+        self.has_failed() || self.0.journal.has_closed()
+    }
+
+    /// Calls `then` once if the journal fails, or has failed.
     pub fn on_failure(&self, then: impl Fn() + 'static) {
+        if self.has_failed() {
+            then();
+        }
         let set = self.0.on_failure.set(Box::new(then));
         assert!(set.is_ok(), "one observer of failure");
     }

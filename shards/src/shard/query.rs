@@ -150,7 +150,7 @@ impl Shard {
         partition: &Rc<Partition>,
         offset: i64,
     ) -> Result<(), ReadError> {
-        if self.has_failed() {
+        if self.acknowledges_no_more() {
             return Err(ReadError::Storage);
         }
         if partition.state.borrow().anchor == 0 {

@@ -37,6 +37,8 @@ pub(super) struct Reclaim {
     carried: Notify,
     /// Release up to the first ticket when the second is synced.
     release: RefCell<Option<(Ticket, Ticket)>>,
+    /// The shard stops and an anchor could not be moved: its files stay.
+    gave_up: Cell<bool>,
 }
 
 impl Shard {
@@ -48,9 +50,14 @@ impl Shard {
         }
     }
 
-    /// Ends the tasks that wait for work, so that they see the stop.
+    /// Ends the task that waits for work, so that it sees the journal's end.
     pub(super) fn wake_reclaimer(&self) {
         self.0.reclaim.work.notify_one();
+    }
+
+    /// Lets those who wait for a checkpoint see that the journal has failed.
+    pub(super) fn wake_all_for_anchors(&self) {
+        self.0.reclaim.carried.notify_all();
     }
 
     pub(super) fn carried_through(&self, through: Ticket) {
@@ -70,9 +77,9 @@ impl Shard {
         }
     }
 
-    /// The task that moves anchors until the shard stops.
+    /// The task that moves anchors until the journal ends: a stop may need room as well.
     pub(super) async fn reclaimer(self) {
-        while !self.0.stopping.get() {
+        while !self.0.journal.has_closed() {
             self.0.reclaim.work.notified().await;
             let target = self.0.reclaim.target.get();
             while let Some(oldest) = self.anchored_through(target) {
@@ -85,7 +92,8 @@ impl Shard {
                 for task in moving {
                     task.await;
                 }
-                if self.0.stopping.get() {
+                if self.0.reclaim.gave_up.get() {
+                    self.0.journal.give_up();
                     return;
                 }
             }
@@ -125,6 +133,7 @@ impl Shard {
                 tracing::error!(partition = %partition.dir, %error, "cannot write a segment; its journal file stays");
             }
             if self.0.stopping.get() {
+                self.0.reclaim.gave_up.set(true);
                 return;
             }
             self.io().sleep(RETRY).await;
@@ -197,10 +206,16 @@ impl Shard {
             .push_back((ticket, Rc::downgrade(partition)));
     }
 
-    /// Waits until the partition's newest checkpoint is on stable storage, or never will be.
-    pub(super) async fn anchor_synced(&self, partition: &Rc<Partition>) {
+    /// Waits until the partition's newest checkpoint is on stable storage; `false` if it never will be.
+    pub(super) async fn anchor_synced(&self, partition: &Rc<Partition>) -> bool {
         let ticket = partition.state.borrow().anchor;
-        while self.0.journal.carried_synced() < ticket && !self.has_failed() {
+        loop {
+            if self.0.journal.carried_synced() >= ticket {
+                return true;
+            }
+            if self.acknowledges_no_more() {
+                return false;
+            }
             self.0.reclaim.carried.notified().await;
         }
     }

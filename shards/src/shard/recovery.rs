@@ -52,6 +52,8 @@ pub enum StartError {
     Journal(RecoveryError),
     /// A journal has lost groups that were on stable storage.
     Damaged(Vec<Rot>),
+    /// A partition that moves from one shard to another could not be written there.
+    NotAdopted(PartitionKey),
 }
 
 impl std::fmt::Display for StartError {
@@ -73,6 +75,11 @@ impl std::fmt::Display for StartError {
                     "set corelog.recovery.on.rot=continue to start without them"
                 )
             }
+            Self::NotAdopted(key) => write!(
+                f,
+                "partition {} of topic {} could not be written by the core that is to have it",
+                key.partition, key.topic
+            ),
         }
     }
 }
@@ -173,7 +180,7 @@ pub async fn open(
     }
     shard.start_journal();
     let groups = recovered.groups;
-    shard.take_recovered(recovered.partitions).await;
+    shard.take_recovered(recovered.partitions).await?;
     // Until all have handed over, a partition that is not here may still come.
     shard.meet().await;
     shard
@@ -353,7 +360,10 @@ impl Shard {
 
     /// Puts recovered partitions in their places: first all that stay, so that one which comes from
     /// another journal can be compared with the copy that is here.
-    async fn take_recovered(&self, recovered: FxHashMap<PartitionKey, Recovering>) {
+    async fn take_recovered(
+        &self,
+        recovered: FxHashMap<PartitionKey, Recovering>,
+    ) -> Result<(), StartError> {
         let mut recovered: Vec<_> = recovered.into_iter().collect();
         recovered.sort_unstable_by_key(|(key, partition)| (partition.anchor, *key));
         let stays = |(key, found): &(PartitionKey, Recovering)| {
@@ -370,11 +380,14 @@ impl Shard {
             };
             let bytes = snapshot::encode(&facts, &found.log).concat();
             let revision = found.revision + 1;
-            self.run_on_owner(&key, move |owner| async move {
+            let adopting = self.run_on_owner(&key, move |owner| async move {
                 owner.adopt(key, revision, bytes).await
-            })
-            .await;
+            });
+            if !adopting.await {
+                return Err(StartError::NotAdopted(key));
+            }
         }
+        Ok(())
     }
 
     /// Waits until every shard has come this far.
@@ -423,14 +436,14 @@ impl Shard {
         self.settle_if_due(&partition);
     }
 
-    /// Takes over a partition from another journal: durably, before this returns.
-    async fn adopt(&self, key: PartitionKey, revision: u64, snapshot: Vec<u8>) {
+    /// Takes over a partition from another journal: durably, before this returns `true`.
+    async fn adopt(&self, key: PartitionKey, revision: u64, snapshot: Vec<u8>) -> bool {
         let config = Rc::new(LogConfig::default());
         let decoded = snapshot::decode(&snapshot, config);
         let found = decoded.unwrap_or_else(|_| panic!("a snapshot that was just encoded is sound"));
         let known = self.partition(&key).map(|partition| partition.revision);
         if known.is_some_and(|known| known >= revision) {
-            return;
+            return true;
         }
         let found = Recovering {
             revision,
@@ -443,7 +456,7 @@ impl Shard {
         let partition = self.partition(&key).expect("it was placed just now");
         // Its tail may be larger than a journal file.
         self.anchor_anew(&partition).await;
-        self.anchor_synced(&partition).await;
+        self.anchor_synced(&partition).await
     }
 
     /// Removes the journals that no shard has any more; their partitions were adopted.

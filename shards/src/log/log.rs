@@ -291,10 +291,14 @@ impl Log {
         }
     }
 
-    /// Begins a segment with this base offset: the end of the log, or what the journal says.
+    /// Begins a segment with this base offset, the end of the log or behind it, in place of an active
+    /// one that is empty.
     pub fn roll_at(&mut self, base_offset: i64, now_ms: i64) {
+        self.segments.pop_if(|active| active.bytes == 0);
         let full = std::mem::replace(&mut self.index, SegmentIndex::new(base_offset));
-        if let Some(active) = self.segments.last_mut() {
+        if let Some(active) = self.segments.last_mut()
+            && !active.is_finished
+        {
             active.seal(full);
         }
         self.segments.push(Segment::new(base_offset, now_ms));

@@ -39,6 +39,8 @@ pub struct Partition {
     pub is_queued: Cell<bool>,
     /// Whether it is among the partitions with a little to settle.
     pub is_dirty: Cell<bool>,
+    /// The log start on stable storage: only what lies below it may be removed.
+    pub durable_start: Cell<i64>,
     /// Whether its folder is known to exist.
     pub has_dir: Cell<bool>,
 }
@@ -65,6 +67,7 @@ impl Partition {
         leader_epoch: i32,
         log: Log,
     ) -> Rc<Self> {
+        let durable_start = Cell::new(log.start_offset());
         let state = State {
             high_watermark: log.end_offset(),
             log,
@@ -81,6 +84,7 @@ impl Partition {
             settling: Turn::default(),
             is_queued: Cell::new(false),
             is_dirty: Cell::new(false),
+            durable_start,
             has_dir: Cell::new(false),
         })
     }

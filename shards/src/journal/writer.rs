@@ -271,7 +271,7 @@ impl Journal {
         let may_follow = pending.carried.entries.is_empty();
         if may_follow && (due || pending.appends.bytes >= GROUP_BYTES_TARGET) {
             while batch.payload_len < GROUP_BYTES_TARGET
-                && self.has_room(&batch, pending.appends.entries.front(), pending.closing)
+                && self.has_room(&batch, pending.appends.entries.front())
             {
                 let Some(entry) = pending.appends.pop() else {
                     break;
@@ -297,7 +297,7 @@ impl Journal {
     }
 
     /// Whether an append may join: it fits, and the reserve for carried entries stays whole.
-    fn has_room(&self, batch: &Batch, entry: Option<&Entry>, closing: bool) -> bool {
+    fn has_room(&self, batch: &Batch, entry: Option<&Entry>) -> bool {
         let Some(entry) = entry else { return false };
         let JournalConfig {
             files_max,
@@ -306,8 +306,7 @@ impl Journal {
         } = self.config;
         let free = self.files.borrow().free_bytes(files_max, file_bytes);
         let wanted = (batch.padded_len() + entry.encoded_len() + BLOCK) as u64;
-        let reserve = if closing { 0 } else { file_bytes };
-        self.room_here() + free >= wanted + reserve && self.fits(batch, Some(entry))
+        self.room_here() + free >= wanted + file_bytes && self.fits(batch, Some(entry))
     }
 
     /// Whether a file can take the batch with this entry: a group never spans files.

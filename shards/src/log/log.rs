@@ -294,10 +294,10 @@ impl Log {
     /// Begins a segment with this base offset, the end of the log or behind it, in place of an active
     /// one that is empty.
     pub fn roll_at(&mut self, base_offset: i64, now_ms: i64) {
-        self.segments.pop_if(|active| active.bytes == 0);
+        let replaces_empty = self.segments.pop_if(|active| active.bytes == 0).is_some();
         let full = std::mem::replace(&mut self.index, SegmentIndex::new(base_offset));
         if let Some(active) = self.segments.last_mut()
-            && !active.is_finished
+            && !replaces_empty
         {
             active.seal(full);
         }

@@ -215,8 +215,14 @@ impl Shard {
             .ok_or(ReadError::UnknownPartition)?;
         let probe = partition.probe(spec, None)?;
         let upper = partition.state.borrow().readable_end(spec.committed);
-        let batches = self.0.store.read(&partition, spec, upper).await?;
-        Ok(ReadData { probe, batches })
+        match self.0.store.read(&partition, spec, upper).await {
+            Ok(batches) => Ok(ReadData { probe, batches }),
+            Err(error) => {
+                // Meanwhile the records may have been deleted, and their files with them.
+                partition.probe(spec, None)?;
+                Err(error)
+            }
+        }
     }
 }
 

@@ -168,6 +168,8 @@ impl Shard {
             durability: Durability::Sync,
         });
         if self.synced(ticket).await {
+            let durable = partition.durable_start.get().max(offset);
+            partition.durable_start.set(durable);
             Ok(())
         } else {
             Err(ReadError::Storage)

@@ -21,7 +21,7 @@ use crate::journal::{Body, Durability, Entry, Inline, Ticket};
 use crate::log::snapshot;
 use crate::partition::Partition;
 
-/// A tail up to this is carried forward instead of settled.
+/// A tail up to this is carried forward instead of settled, as long as the journal has room.
 const CARRIED_BYTES_MAX: u64 = 64 << 10;
 /// Partitions anchored anew at the same time: their syncs overlap.
 const ANCHORED_AT_ONCE: usize = 8;
@@ -149,15 +149,27 @@ impl Shard {
     async fn settle_for_checkpoint(&self, partition: &Rc<Partition>) -> io::Result<()> {
         let carried = || partition.state.borrow().log.carried_bytes();
         let has_full_segment = || partition.state.borrow().log.has_full_segment_to_settle();
-        while carried() > CARRIED_BYTES_MAX || has_full_segment() {
+        while carried() > self.carried_bytes_max() || has_full_segment() {
             self.settle(partition, Reach::Blocks).await?;
             // What remains begins with the batch that is not settled to its end: maybe a large one.
-            if carried() > CARRIED_BYTES_MAX {
+            if carried() > self.carried_bytes_max() {
                 self.settle(partition, Reach::End).await?;
             }
             self.sync_segments(partition).await?;
         }
         self.sync_segments(partition).await
+    }
+
+    /// How much a checkpoint may carry. Nothing once only the reserve is left: many tails together
+    /// could be more than fits there, and then no file would ever become free.
+    fn carried_bytes_max(&self) -> u64 {
+        let journal = &self.0.journal;
+        match journal.files_free() {
+            0 | 1 => 0,
+            _ => {
+                CARRIED_BYTES_MAX.min((journal.append_bytes_max() / (2 * ANCHORED_AT_ONCE)) as u64)
+            }
+        }
     }
 
     /// Makes what was written to the active segment's file durable. The caller holds the turn, so

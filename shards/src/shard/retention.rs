@@ -108,7 +108,7 @@ impl Shard {
         let turn = partition.settling.take().await;
         let removed = {
             let mut state = partition.state.borrow_mut();
-            let start = state.log.start_offset();
+            let start = partition.durable_start.get();
             let segments = state.log.segments();
             let below = segments
                 .windows(2)

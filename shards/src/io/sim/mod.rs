@@ -235,6 +235,11 @@ impl World {
         self.with_disk(node, |disk| disk.set_capacity(bytes));
     }
 
+    /// How many bytes of a node's disk are taken.
+    pub fn disk_used(&self, node: NodeId) -> u64 {
+        self.with_disk(node, |disk| disk.used())
+    }
+
     /// Lets the next operation of that kind fail that works on a path with `part` in it.
     pub fn fail_next(&mut self, node: NodeId, operation: Operation, part: &str) {
         self.with_disk(node, |disk| disk.order_failure(operation, part));

@@ -153,7 +153,7 @@ impl Disk {
         }
     }
 
-    fn used(&self) -> u64 {
+    pub(super) fn used(&self) -> u64 {
         let counted = self.files.values().filter(|f| f.is_linked || f.handles > 0);
         counted.map(|file| file.allocated).sum()
     }

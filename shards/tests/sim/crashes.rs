@@ -1,0 +1,63 @@
+//! Crashes at any step, on disks that now and then fail.
+
+use std::rc::Rc;
+
+use corelog_shards::io::sim::{Crash, Faults, World, seeds};
+
+use crate::model::empty_models;
+use crate::node::{Run, Story};
+
+fn simulate(seed: u64) -> u64 {
+    let mut story = Story::default();
+    let mut world = World::new(seed, Faults::none());
+    let node = world.add_node();
+    let models = empty_models();
+    let rounds = 3 + world.random_below(4);
+    let mut after = None;
+    for _ in 0..rounds {
+        let shards = 1 + world.random_below(3) as usize;
+        let harsh = world.random_below(4) == 0;
+        world.set_faults(if harsh {
+            Faults::harsh()
+        } else {
+            Faults::none()
+        });
+        let run = Rc::new(Run {
+            is_disk_sound: !harsh,
+            ..Run::new(&mut world, &models, after)
+        });
+        run.start(&mut world, node, shards);
+        let steps = match world.random_below(4) {
+            0 => world.random_below(300),
+            _ => world.random_below(12_000),
+        };
+        world.run_steps(steps);
+        let crash = if world.random_below(2) == 0 {
+            Crash::Kill
+        } else {
+            Crash::PowerLoss
+        };
+        let event = format!(
+            "{shards} shards, harsh: {harsh}, compared: {}, after {steps} steps {crash:?}",
+            run.is_compared.get()
+        );
+        story.tell(event, &models);
+        run.crash(&mut world, node, crash);
+        after = run.worst(crash);
+    }
+    world.trace()
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_changed_or_reordered() {
+    for seed in seeds(500) {
+        simulate(seed);
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 0..3 {
+        assert_eq!(simulate(seed), simulate(seed));
+    }
+}

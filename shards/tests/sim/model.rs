@@ -1,0 +1,127 @@
+//! What is known of each partition from outside, and what the partitions are like.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use corelog_shards::io::Random;
+use corelog_shards::journal::Durability;
+use corelog_shards::log::batch::BatchBuilder;
+use corelog_shards::log::config::LogConfig;
+use corelog_shards::route::PartitionKey;
+use corelog_shards::shard::message::ReadSpec;
+use corelog_shards::shard::{RotPolicy, ShardConfig};
+use uuid::Uuid;
+
+pub const PARTITIONS: usize = 5;
+pub const LOG_DIR: &str = "/data";
+pub const HEADER_BYTES: usize = 61;
+
+/// What is known of one partition from outside.
+#[derive(Default)]
+pub struct Model {
+    /// Batches by what they hold; the first has the offset `start`.
+    pub sent: Vec<(i64, Bytes)>,
+    /// Acknowledged, or seen by a reader, in this run.
+    pub acked_end: i64,
+    /// A log start that was acknowledged, and the furthest that was asked for.
+    pub start_acked: i64,
+    pub start_asked: i64,
+    pub next_sequence: i32,
+    pub high_watermark: i64,
+}
+
+impl Model {
+    pub fn end(&self) -> i64 {
+        self.sent
+            .last()
+            .map_or(0, |(base, batch)| base + records_in(batch))
+    }
+}
+
+pub type Models = Rc<RefCell<Vec<Model>>>;
+
+pub fn records_in(batch: &[u8]) -> i64 {
+    i64::from(i32::from_be_bytes(
+        batch[57..61].try_into().expect("four bytes"),
+    ))
+}
+
+pub fn key(partition: usize) -> PartitionKey {
+    PartitionKey {
+        topic: Uuid::from_u128(99),
+        partition: partition as i32,
+    }
+}
+
+pub fn durability(partition: usize) -> Durability {
+    match partition {
+        3 => Durability::Written,
+        4 => Durability::Memory,
+        _ => Durability::Sync,
+    }
+}
+
+pub fn is_idempotent(partition: usize) -> bool {
+    partition % 2 == 1
+}
+
+pub fn shard_config(on_rot: RotPolicy) -> ShardConfig {
+    ShardConfig {
+        log_dir: PathBuf::from(LOG_DIR),
+        journal_bytes: 8 * (96 << 10),
+        tail_cache_bytes: 32 << 10,
+        open_files_max: 4,
+        memory_flush: Duration::from_millis(5),
+        retention_check: Duration::from_secs(3600),
+        producer_expiration_ms: i64::MAX,
+        on_rot,
+    }
+}
+
+pub fn log_config(partition: usize) -> LogConfig {
+    LogConfig {
+        segment_bytes: 50_000,
+        index_interval_bytes: 1_000,
+        retention_ms: None,
+        durability: durability(partition),
+        ..LogConfig::default()
+    }
+}
+
+pub fn spec(partition: usize, offset: i64, bytes_max: usize) -> ReadSpec {
+    ReadSpec {
+        key: key(partition),
+        offset,
+        bytes_max,
+        at_least_one: true,
+        current_leader_epoch: None,
+        last_fetched_epoch: None,
+        committed: false,
+    }
+}
+
+pub fn make_batch(partition: usize, first: i64, sequence: i32, random: &mut Random) -> Bytes {
+    let mut builder = BatchBuilder::uncompressed();
+    if is_idempotent(partition) {
+        builder = builder.producer(7, 0, sequence);
+    }
+    let large = random.below(20) == 0;
+    let count = if large { 1 } else { 1 + random.below(6) };
+    for number in 0..count {
+        let len = if large { 40_000 } else { random.below(3_000) } as usize;
+        let mut value = vec![random.below(256) as u8; len];
+        value.extend_from_slice(&(first + number as i64).to_be_bytes());
+        builder.append(first, None, Some(&value)).expect("appended");
+    }
+    Bytes::from(builder.finish().expect("built"))
+}
+
+/// Models of empty partitions.
+pub fn empty_models() -> Models {
+    Rc::new(RefCell::new(
+        (0..PARTITIONS).map(|_| Model::default()).collect(),
+    ))
+}

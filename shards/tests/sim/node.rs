@@ -1,0 +1,192 @@
+//! One node of the simulation: its shards from start to end, and what they were asked to do.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use corelog_shards::io::sim::{Crash, NodeId, World};
+use corelog_shards::io::{Io, Random};
+use corelog_shards::journal::recovery::{RecoveryError, Rot};
+use corelog_shards::mesh::{self, Ends};
+use corelog_shards::route::Route;
+use corelog_shards::shard::{RotPolicy, Shard, StartError, open};
+
+use crate::model::{Models, PARTITIONS, key, log_config, shard_config};
+use crate::verification::verify;
+use crate::workload::{read_along, write};
+
+/// One run of a node, from a start to its end.
+pub struct Run {
+    pub models: Models,
+    pub random: RefCell<Random>,
+    /// The worst crash since the models were compared last.
+    pub after: Option<Crash>,
+    /// Whether they were in this run.
+    pub is_compared: Cell<bool>,
+    pub on_rot: RotPolicy,
+    /// Whether only a deliberate fault may fail an operation.
+    pub is_disk_sound: bool,
+    /// Whether the disk may be full: then each writer waits for one batch before it sends the next.
+    pub may_fill: bool,
+    /// Whether records are deleted from the front of logs.
+    pub deletes: bool,
+    /// Why a shard did not start.
+    pub refused: RefCell<Option<StartError>>,
+    /// Appends that were not answered yet.
+    pub unanswered: Cell<usize>,
+    /// Those that have started.
+    pub shards: RefCell<Vec<Shard>>,
+}
+
+impl Run {
+    /// A run that knows of no faults yet.
+    pub fn new(world: &mut World, models: &Models, after: Option<Crash>) -> Run {
+        Run {
+            models: models.clone(),
+            random: RefCell::new(Random::from_seed(world.random_below(u64::MAX))),
+            after,
+            is_compared: Cell::new(false),
+            on_rot: RotPolicy::Refuse,
+            is_disk_sound: true,
+            may_fill: false,
+            deletes: true,
+            refused: RefCell::default(),
+            unanswered: Cell::new(0),
+            shards: RefCell::default(),
+        }
+    }
+
+    /// Starts the node's shards, and on the first of them the clients.
+    pub fn start(self: &Rc<Self>, world: &mut World, node: NodeId, shards: usize) {
+        let ends = RefCell::new(
+            mesh::lanes(shards)
+                .into_iter()
+                .map(Some)
+                .collect::<Vec<_>>(),
+        );
+        world.start(node, shards, |io, id| {
+            let ends = ends.borrow_mut()[id].take().expect("each once");
+            shard_main(io, id, shards, ends, self.clone())
+        });
+    }
+
+    /// Stops the shards that have started; panics if that takes for ever.
+    pub fn stop(&self, world: &mut World, node: NodeId) {
+        let stopped = Rc::new(Cell::new(0));
+        let shards = self.shards.borrow().clone();
+        for shard in &shards {
+            let (shard, stopped) = (shard.clone(), stopped.clone());
+            world.io(node).spawn("stop", async move {
+                shard.stop().await;
+                stopped.set(stopped.get() + 1);
+            });
+        }
+        world.run_for(Duration::from_secs(20));
+        assert_eq!(stopped.get(), shards.len(), "a stop hangs");
+        let unanswered = self.unanswered.get();
+        assert_eq!(unanswered, 0, "appends were never answered");
+    }
+
+    /// Whether the journal of some shard has failed.
+    pub fn has_failed(&self) -> bool {
+        self.shards.borrow().iter().any(Shard::has_failed)
+    }
+
+    /// The damage for which a shard refused to start.
+    pub fn damage(&self) -> Option<Vec<Rot>> {
+        match &*self.refused.borrow() {
+            Some(StartError::Damaged(rot)) => Some(rot.clone()),
+            _ => None,
+        }
+    }
+
+    /// Ends the run: what is left of the shards goes with their node.
+    pub fn crash(&self, world: &mut World, node: NodeId, crash: Crash) {
+        self.shards.borrow_mut().clear();
+        world.crash(node, crash);
+    }
+
+    /// What the next run has to compare with.
+    pub fn worst(&self, crash: Crash) -> Option<Crash> {
+        match self.after {
+            Some(Crash::PowerLoss) if !self.is_compared.get() => self.after,
+            _ => Some(crash),
+        }
+    }
+}
+
+async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) {
+    let config = shard_config(run.on_rot);
+    let opened = match open(io, id, Route::new(shards), config, ends).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            // The process would end and be started again.
+            let is_expected = match error {
+                StartError::Io(..) | StartError::Journal(RecoveryError::Io(..)) => {
+                    !run.is_disk_sound || run.may_fill
+                }
+                StartError::NotAdopted(_) => !run.is_disk_sound,
+                StartError::Journal(RecoveryError::Malformed(..)) => false,
+                StartError::Damaged(_) => true,
+            };
+            assert!(is_expected, "{error}");
+            *run.refused.borrow_mut() = Some(error);
+            return;
+        }
+    };
+    let shard = opened.shard;
+    for partition in (0..PARTITIONS).filter(|partition| shard.owner(&key(*partition)) == id) {
+        let dir = format!("topic-{partition}");
+        if shard
+            .open_partition(key(partition), &dir, 0, log_config(partition))
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+    shard.meet().await;
+    run.shards.borrow_mut().push(shard.clone());
+    if id != 0 {
+        return;
+    }
+    for partition in 0..PARTITIONS {
+        if !verify(&shard, partition, &run).await {
+            assert!(!run.is_disk_sound, "partition {partition} cannot be read");
+            return;
+        }
+    }
+    run.is_compared.set(true);
+    let io = shard.io().clone();
+    for partition in 0..PARTITIONS {
+        io.spawn("writer", write(shard.clone(), partition, run.clone()));
+        io.spawn("reader", read_along(shard.clone(), partition, run.clone()));
+    }
+}
+
+/// What was done to a node, told when the test fails.
+#[derive(Default)]
+pub struct Story(Vec<String>);
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for line in &self.0 {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+impl Story {
+    /// Notes what was done, and how far each partition is.
+    pub fn tell(&mut self, event: String, models: &Models) {
+        self.0.push(event);
+        for (partition, model) in models.borrow().iter().enumerate() {
+            let (sent, acked) = (model.end(), model.acked_end);
+            let line =
+                format!("  partition {partition}: {sent} sent, {acked} acknowledged or read");
+            self.0.push(line);
+        }
+    }
+}

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use super::Shard;
 use super::settle::Reach;
-use crate::io::Notify;
+use crate::io::{File, Notify};
 use crate::journal::group::{EntryHead, EntryKind};
-use crate::journal::{Body, Durability, Entry, Inline, Ticket};
+use crate::journal::{Body, Durability, Entry, GroupEvents, Inline, Ticket};
 use crate::log::snapshot;
 use crate::partition::Partition;
 
@@ -132,13 +132,13 @@ impl Shard {
             } else {
                 tracing::error!(partition = %partition.dir, %error, "cannot write a segment; its journal file stays");
             }
-            if self.0.stopping.get() {
+            if self.0.stopping.get() || self.has_failed() {
                 self.0.reclaim.gave_up.set(true);
                 return;
             }
             self.io().sleep(RETRY).await;
         }
-        if !partition.state.borrow().is_dropped {
+        if !partition.state.borrow().is_dropped && !self.has_failed() {
             self.checkpoint(partition);
         }
         drop(turn);
@@ -172,6 +172,17 @@ impl Shard {
         }
     }
 
+    /// Makes a segment's file durable. If that fails the shard has failed: another sync would say
+    /// nothing of what was written before, and the journal's next start still has all of it.
+    pub(super) async fn sync_segment(&self, file: &File) -> io::Result<()> {
+        let synced = file.sync().await;
+        if let Err(error) = &synced {
+            tracing::error!(%error, "cannot sync a segment: nothing is acknowledged from now on");
+            self.failed(error);
+        }
+        synced
+    }
+
     /// Makes what was written to the active segment's file durable. The caller holds the turn, so
     /// nothing more is written meanwhile.
     async fn sync_segments(&self, partition: &Rc<Partition>) -> io::Result<()> {
@@ -185,7 +196,7 @@ impl Shard {
             };
             let Some(base) = unsynced else { return Ok(()) };
             let file = self.0.store.segment_for_write(partition, base).await?;
-            file.sync().await?;
+            self.sync_segment(&file).await?;
             if let Some(segment) = partition.state.borrow_mut().log.segment_mut(base) {
                 segment.has_unsynced_writes = false;
             }

@@ -187,6 +187,7 @@ pub async fn open(
         .remove_journals(&recovered.orphans)
         .await
         .map_err(at(&journal_dir))?;
+    shard.remove_all_old_segments().await;
     shard.start_tasks();
     if !recovered.rot.is_empty() {
         // The next start shall not find the damage again.
@@ -390,6 +391,16 @@ impl Shard {
         Ok(())
     }
 
+    /// Forgets segments that the last run has removed, or would have, before anything is written to
+    /// them again.
+    async fn remove_all_old_segments(&self) {
+        for key in self.partitions() {
+            if let Some(partition) = self.partition(&key) {
+                self.remove_old_segments(&partition).await;
+            }
+        }
+    }
+
     /// Waits until every shard has come this far.
     pub async fn meet(&self) {
         let meeting = self.0.meetings.get() + 1;
@@ -454,6 +465,7 @@ impl Shard {
         };
         self.place_recovered(key, found);
         let partition = self.partition(&key).expect("it was placed just now");
+        self.remove_old_segments(&partition).await;
         // Its tail may be larger than a journal file.
         self.anchor_anew(&partition).await;
         self.anchor_synced(&partition).await

@@ -2,7 +2,7 @@
 //!
 //! The log start moves first and durably; files go afterwards, in the background, in slices that
 //! other writes do not notice. A crash in between leaves files below the log start, which the next
-//! look removes.
+//! start removes.
 
 use std::rc::Rc;
 

@@ -260,7 +260,7 @@ impl Shard {
                 file.truncate(piece.to).await?;
             }
             if piece.is_last_of_full {
-                file.sync().await?;
+                self.sync_segment(&file).await?;
                 self.0
                     .store
                     .write_indexes(partition, piece.segment_base)
@@ -286,7 +286,8 @@ impl Shard {
         let mut buffer = self.0.settling.buffer(self.io(), padded);
         if kept > 0 {
             let block = file.read_at(aligned, BLOCK).await?;
-            buffer[..kept].copy_from_slice(&block[..kept]);
+            let kept_bytes = block.get(..kept).ok_or(io::ErrorKind::UnexpectedEof)?;
+            buffer[..kept].copy_from_slice(kept_bytes);
         }
         partition.state.borrow().log.copy_out(
             piece.segment_base,

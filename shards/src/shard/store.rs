@@ -123,15 +123,17 @@ impl Store {
             write: true,
             ..OpenMode::default()
         };
-        let opened = match self.io.open(&path, how).await {
-            Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
-                how.create = true;
-                let file = self.io.open(&path, how).await?;
-                self.io.sync_dir(&self.dir(partition)).await?;
-                file
-            }
-            other => other?,
+        how.create = create;
+        let opened = self.io.open(&path, how).await?;
+        let is_new = {
+            let state = partition.state.borrow();
+            let segment = state.log.segment(segment_base);
+            segment.is_some_and(|segment| segment.settled == 0)
         };
+        if create && is_new {
+            // An attempt before this one may have made the file, but not its name durable.
+            self.io.sync_dir(&self.dir(partition)).await?;
+        }
         let file = Rc::new(opened);
         self.files
             .borrow_mut()

@@ -38,7 +38,7 @@ fn simulate(seed: u64) {
             world.set_disk_capacity(node, capacity);
             let event = format!("{steps} steps, then {used} of {capacity} bytes are used");
             story.tell(event, &models);
-            if world.random_below(4) == 0 {
+            if world.random_below(8) == 0 {
                 world.run_for(A_WHILE);
             }
         }
@@ -64,7 +64,12 @@ fn simulate(seed: u64) {
 /// Gives the node room and expects that it starts, and that each partition takes records again.
 fn goes_on_with_room(world: &mut World, node: NodeId, run: &Run, models: &Models) {
     world.set_disk_capacity(node, u64::MAX);
-    world.run_for(A_WHILE);
+    for _ in 0..100 {
+        if run.is_compared.get() || run.refused.borrow().is_some() {
+            break;
+        }
+        world.run_for(A_WHILE / 20);
+    }
     if run.refused.borrow().is_some() {
         return;
     }
@@ -80,19 +85,20 @@ fn goes_on_with_room(world: &mut World, node: NodeId, run: &Run, models: &Models
             .collect()
     };
     let before = acked();
-    world.run_for(A_WHILE);
-    let now = acked();
-    for partition in 0..PARTITIONS {
-        assert!(
-            now[partition] > before[partition],
-            "partition {partition} takes nothing though there is room"
-        );
+    let goes_on = |partition: usize| acked()[partition] > before[partition];
+    for _ in 0..100 {
+        if (0..PARTITIONS).all(goes_on) {
+            return;
+        }
+        world.run_for(A_WHILE / 20);
     }
+    let stuck: Vec<usize> = (0..PARTITIONS).filter(|it| !goes_on(*it)).collect();
+    panic!("partitions {stuck:?} take nothing though there is room");
 }
 
 #[test]
 fn a_full_disk_is_no_failure() {
-    for seed in seeds(60) {
+    for seed in seeds(40) {
         simulate(seed);
     }
 }

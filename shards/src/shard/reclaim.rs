@@ -37,7 +37,7 @@ pub(super) struct Reclaim {
     carried: Notify,
     /// Release up to the first ticket when the second is synced.
     release: RefCell<Option<(Ticket, Ticket)>>,
-    /// The shard stops and an anchor could not be moved: its files stay.
+    /// The shard ends and an anchor could not be moved: its files stay.
     gave_up: Cell<bool>,
 }
 
@@ -92,7 +92,7 @@ impl Shard {
                 for task in moving {
                     task.await;
                 }
-                if self.0.reclaim.gave_up.get() {
+                if self.0.reclaim.gave_up.get() || self.has_failed() {
                     self.0.journal.give_up();
                     return;
                 }
@@ -233,10 +233,10 @@ impl Shard {
     pub(super) async fn anchor_synced(&self, partition: &Rc<Partition>) -> bool {
         let ticket = partition.state.borrow().anchor;
         loop {
-            if self.0.journal.carried_synced() >= ticket {
+            if ticket > 0 && self.0.journal.carried_synced() >= ticket {
                 return true;
             }
-            if self.acknowledges_no_more() {
+            if ticket == 0 || self.acknowledges_no_more() {
                 return false;
             }
             self.0.reclaim.carried.notified().await;

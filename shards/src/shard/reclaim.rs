@@ -149,7 +149,8 @@ impl Shard {
     async fn settle_for_checkpoint(&self, partition: &Rc<Partition>) -> io::Result<()> {
         let carried = || partition.state.borrow().log.carried_bytes();
         let has_full_segment = || partition.state.borrow().log.has_full_segment_to_settle();
-        while carried() > self.carried_bytes_max() || has_full_segment() {
+        let is_dropped = || partition.state.borrow().is_dropped;
+        while !is_dropped() && (carried() > self.carried_bytes_max() || has_full_segment()) {
             self.settle(partition, Reach::Blocks).await?;
             // What remains begins with the batch that is not settled to its end: maybe a large one.
             if carried() > self.carried_bytes_max() {
@@ -157,7 +158,10 @@ impl Shard {
             }
             self.sync_segments(partition).await?;
         }
-        self.sync_segments(partition).await
+        match is_dropped() {
+            true => Ok(()),
+            false => self.sync_segments(partition).await,
+        }
     }
 
     /// How much a checkpoint may carry. Nothing once only the reserve is left: many tails together

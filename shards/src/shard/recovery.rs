@@ -452,9 +452,14 @@ impl Shard {
         let config = Rc::new(LogConfig::default());
         let decoded = snapshot::decode(&snapshot, config);
         let found = decoded.unwrap_or_else(|_| panic!("a snapshot that was just encoded is sound"));
-        let known = self.partition(&key).map(|partition| partition.revision);
-        if known.is_some_and(|known| known >= revision) {
-            return true;
+        while let Some(known) = self.partition(&key) {
+            if known.revision >= revision {
+                return true;
+            }
+            // Two copies must not write the same files.
+            let turn = known.settling.take().await;
+            self.supersede(&known);
+            drop(turn);
         }
         let found = Recovering {
             revision,
@@ -468,7 +473,26 @@ impl Shard {
         self.remove_old_segments(&partition).await;
         // Its tail may be larger than a journal file.
         self.anchor_anew(&partition).await;
-        self.anchor_synced(&partition).await
+        // One that was superseded is as durable as the copy that took its place.
+        partition.state.borrow().is_dropped || self.anchor_synced(&partition).await
+    }
+
+    /// Forgets a copy of a partition of which a newer one has come. The caller holds its turn.
+    fn supersede(&self, old: &Rc<Partition>) {
+        let mut state = old.state.borrow_mut();
+        if !std::mem::replace(&mut state.is_dropped, true) {
+            let cached = state.log.tail().backing_bytes();
+            self.0.settling.forgot(state.log.unsettled_bytes(), cached);
+        }
+        drop(state);
+        self.0.store.forget_files(old);
+        let mut partitions = self.0.partitions.borrow_mut();
+        if partitions
+            .get(&old.key)
+            .is_some_and(|placed| Rc::ptr_eq(placed, old))
+        {
+            partitions.remove(&old.key);
+        }
     }
 
     /// Removes the journals that no shard has any more; their partitions were adopted.

@@ -159,6 +159,9 @@ impl Shard {
         let settling = &self.0.settling;
         let (unsettled, has_full_segment) = {
             let state = partition.state.borrow();
+            if state.is_dropped {
+                return;
+            }
             (
                 state.log.unsettled_bytes(),
                 state.log.has_full_segment_to_settle(),

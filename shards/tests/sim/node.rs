@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use corelog_shards::io::sim::{Crash, NodeId, World};
 use corelog_shards::io::{Io, Random};
-use corelog_shards::journal::recovery::{RecoveryError, Rot};
+use corelog_shards::journal::recovery::RecoveryError;
 use corelog_shards::mesh::{self, Ends};
 use corelog_shards::route::Route;
 use corelog_shards::shard::{RotPolicy, Shard, StartError, open};
@@ -90,14 +90,6 @@ impl Run {
     /// Whether the journal of some shard has failed.
     pub fn has_failed(&self) -> bool {
         self.shards.borrow().iter().any(Shard::has_failed)
-    }
-
-    /// The damage for which a shard refused to start.
-    pub fn damage(&self) -> Option<Vec<Rot>> {
-        match &*self.refused.borrow() {
-            Some(StartError::Damaged(rot)) => Some(rot.clone()),
-            _ => None,
-        }
     }
 
     /// Ends the run: what is left of the shards goes with their node.

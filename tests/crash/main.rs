@@ -7,7 +7,6 @@
 mod harness;
 
 mod random;
-#[cfg(any())]
 mod skip;
 mod stamp;
 
@@ -15,3 +14,5 @@ mod ledger;
 mod producer;
 
 mod kill;
+mod sync_before_reply;
+mod trace;

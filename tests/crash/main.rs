@@ -12,7 +12,10 @@ mod stamp;
 
 mod ledger;
 mod producer;
-
-mod kill;
-mod sync_before_reply;
+mod small_disk;
 mod trace;
+
+mod full_disk;
+mod kill;
+mod many_partitions;
+mod sync_before_reply;

@@ -50,8 +50,11 @@ fn no_reply_before_the_sync() {
             ])?;
             let asked: Vec<Asked> = (0..REQUESTS)
                 .map(|n| {
-                    let batch_bytes =
-                        produce(&mut client, durability, RECORD_BYTES[n % RECORD_BYTES.len()]);
+                    let batch_bytes = produce(
+                        &mut client,
+                        durability,
+                        RECORD_BYTES[n % RECORD_BYTES.len()],
+                    );
                     Asked {
                         batch_bytes,
                         journal: journal_descriptors(&broker),
@@ -117,12 +120,7 @@ struct Write {
 }
 
 /// What had completed before each reply.
-fn outcomes(
-    events: &[Event],
-    threads: &[u32],
-    connection: u32,
-    asked: &[Asked],
-) -> Vec<Outcome> {
+fn outcomes(events: &[Event], threads: &[u32], connection: u32, asked: &[Asked]) -> Vec<Outcome> {
     let mut running: BTreeMap<(&str, &str), Operation> = BTreeMap::new();
     let mut writes: Vec<Write> = Vec::new();
     let mut outcomes = Vec::new();

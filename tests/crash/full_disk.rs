@@ -13,9 +13,9 @@ use kafka_protocol::ResponseError;
 use crate::harness::{Broker, Launch};
 use crate::ledger::{Ledger, Place};
 use crate::random::Random;
-use crate::skip;
 use crate::small_disk::SmallDisk;
 use crate::stamp::{self, Stamp};
+use crate::turn;
 
 const DISK_MIB: u64 = 200;
 const BALLAST_BYTES: usize = 48 << 20;
@@ -29,7 +29,7 @@ const RESUME_MAX: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_full_disk_refuses_and_recovers() {
-    skip::run("full-disk", || {
+    turn::run("full-disk", || {
         let disk = SmallDisk::new(DISK_MIB)?;
         let ballast = disk.path().join("ballast");
         fs::write(&ballast, vec![0; BALLAST_BYTES]).expect("room for the ballast");
@@ -69,7 +69,7 @@ fn a_full_disk_refuses_and_recovers() {
 
 #[test]
 fn a_full_disk_does_not_hold_up_a_stop() {
-    skip::run("full-disk-stop", || {
+    turn::run("full-disk-stop", || {
         let disk = SmallDisk::new(DISK_MIB)?;
         let ballast = disk.path().join("ballast");
         fs::write(&ballast, vec![0; BALLAST_BYTES]).expect("room for the ballast");
@@ -95,7 +95,7 @@ fn a_full_disk_does_not_hold_up_a_stop() {
 /// Each start after a crash goes on in another file of the journal. When there is none and no room for one, it waits.
 #[test]
 fn a_start_without_room_for_the_journal_waits_for_it() {
-    skip::run("full-disk-start", || {
+    turn::run("full-disk-start", || {
         let disk = SmallDisk::new(DISK_MIB)?;
         let ballast = disk.path().join("ballast");
         fs::write(&ballast, vec![0; BALLAST_BYTES]).expect("room for the ballast");

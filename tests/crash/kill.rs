@@ -14,6 +14,7 @@ use crate::harness::Broker;
 use crate::ledger::{Ledger, Place};
 use crate::producer::Writer;
 use crate::random::Random;
+use crate::turn;
 
 const CRASHES: u64 = 8;
 /// The even ones write as a plain producer does, the odd ones idempotently.
@@ -40,6 +41,13 @@ impl Drop for Stop<'_> {
 
 #[test]
 fn killed_under_load() {
+    turn::run("killed-under-load", || {
+        crashes();
+        Ok(())
+    });
+}
+
+fn crashes() {
     let seed = Random::seed_from("CORELOG_CRASH_SEED");
     println!("CORELOG_CRASH_SEED={seed}");
     let mut random = Random::new(seed);

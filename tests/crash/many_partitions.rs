@@ -1,6 +1,7 @@
 //! More partitions than the process may open files.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corelog_bench::batch::{self, Producer, whole_batches};
@@ -8,12 +9,11 @@ use corelog_bench::client::{self, Client, PRODUCE_VERSION, error_name};
 use corelog_bench::fetch::{self, Fetcher, Limits};
 use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use std::time::Duration;
 
 use crate::harness::{Broker, Launch};
 use crate::random::Random;
-use crate::skip::{self, NotHere};
 use crate::stamp::{self, Stamp};
+use crate::turn::{self, NotHere};
 
 const TOPICS: u32 = 10;
 const PARTITIONS: i32 = 1_000;
@@ -23,7 +23,7 @@ const LIMIT: &str = "--nofile=4096:4096";
 
 #[test]
 fn ten_thousand_partitions_with_4096_files() {
-    skip::run("many-partitions", || {
+    turn::run("many-partitions", || {
         let limited = Command::new("prlimit")
             .args([LIMIT, "true"])
             .stderr(Stdio::null())
@@ -42,17 +42,23 @@ fn ten_thousand_partitions_with_4096_files() {
                 .create_topic(&name(topic), PARTITIONS, &[])
                 .expect("a topic");
         }
+        let begin = Instant::now();
+        let done = |what| println!("{what} after {:.1?}", begin.elapsed());
         append_to_all(&mut client, 0);
+        done("appended");
         verify(&broker, 1);
         broker.kill9();
         broker.restart();
+        done("up again");
         verify(&broker, 1);
         let mut client = Client::connect(broker.address()).expect("a connection");
         append_to_all(&mut client, 1);
+        done("appended again");
         broker.stop();
+        done("stopped");
         broker.restart();
+        done("up once more");
         verify(&broker, 2);
-        broker.stop();
         Ok(())
     });
 }

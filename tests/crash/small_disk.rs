@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::skip::NotHere;
+use crate::turn::NotHere;
 
 pub struct SmallDisk {
     mounted: PathBuf,

@@ -16,8 +16,8 @@ use corelog_bench::batch::{self, Producer};
 use corelog_bench::client::{self, Client, PRODUCE_VERSION};
 
 use crate::harness::{Broker, Launch};
-use crate::skip;
 use crate::trace::{Event, Trace};
+use crate::turn;
 
 const REQUESTS: usize = 300;
 /// Record sizes that differ in how the journal writes them: the longest are written and synced in two steps.
@@ -27,7 +27,7 @@ const DISK_OPERATIONS: &str = "opcode == 3 || opcode == 5 || opcode == 23";
 
 #[test]
 fn no_reply_before_the_sync() {
-    skip::run("sync-before-reply", || {
+    turn::run("sync-before-reply", || {
         let broker = Broker::launch(Launch {
             arguments: &["--cores", "1"],
             ..Launch::default()
@@ -42,12 +42,13 @@ fn no_reply_before_the_sync() {
 
         let mut gaps = Vec::new();
         for durability in ["sync", "written"] {
-            let trace = Trace::start(&[
+            let events = [
                 ("io_uring/io_uring_submit_req", DISK_OPERATIONS),
                 ("io_uring/io_uring_file_get", ""),
                 ("io_uring/io_uring_complete", "res >= 0"),
                 ("syscalls/sys_enter_sendmsg", ""),
-            ])?;
+            ];
+            let trace = Trace::start(&threads(&broker), &events)?;
             let asked: Vec<Asked> = (0..REQUESTS)
                 .map(|n| {
                     let batch_bytes = produce(
@@ -62,7 +63,7 @@ fn no_reply_before_the_sync() {
                 })
                 .collect();
             let events = trace.stop();
-            gaps.push(outcomes(&events, &threads(&broker), connection, &asked));
+            gaps.push(outcomes(&events, connection, &asked));
         }
         let synced = |gaps: &[Outcome]| gaps.iter().filter(|it| it.is_synced).count();
         for (n, gap) in gaps[0].iter().enumerate() {
@@ -120,7 +121,7 @@ struct Write {
 }
 
 /// What had completed before each reply.
-fn outcomes(events: &[Event], threads: &[u32], connection: u32, asked: &[Asked]) -> Vec<Outcome> {
+fn outcomes(events: &[Event], connection: u32, asked: &[Asked]) -> Vec<Outcome> {
     let mut running: BTreeMap<(&str, &str), Operation> = BTreeMap::new();
     let mut writes: Vec<Write> = Vec::new();
     let mut outcomes = Vec::new();
@@ -129,15 +130,14 @@ fn outcomes(events: &[Event], threads: &[u32], connection: u32, asked: &[Asked])
         u32::from_str_radix(text.trim_start_matches("0x"), radix).expect("a number")
     };
     for event in events {
-        let is_ours = threads.contains(&event.thread);
         match event.name.as_str() {
-            "io_uring_submit_req" if is_ours => {
+            "io_uring_submit_req" => {
                 let id = (event.field("ring"), event.field("req"));
                 let operation = running.entry(id).or_default();
                 operation.is_sync = event.field("opcode") == "FSYNC";
                 operation.writes_before = Some(writes.len());
             }
-            "io_uring_file_get" if is_ours => {
+            "io_uring_file_get" => {
                 let id = (event.field("ring"), event.field("req"));
                 running.entry(id).or_default().descriptor = Some(number(event, "fd", 10));
             }
@@ -165,7 +165,7 @@ fn outcomes(events: &[Event], threads: &[u32], connection: u32, asked: &[Asked])
                     });
                 }
             }
-            "sys_sendmsg" if is_ours && number(event, "fd", 16) == connection => {
+            "sys_sendmsg" if number(event, "fd", 16) == connection => {
                 let batch_bytes = asked[outcomes.len()].batch_bytes;
                 let mut long_enough = writes.iter().filter(|write| write.bytes >= batch_bytes);
                 outcomes.push(Outcome {

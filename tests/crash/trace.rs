@@ -1,16 +1,16 @@
 //! What the kernel does, in its own order: a trace through tracefs.
 //!
 //! An instance of its own, so that nothing else which traces is disturbed. Events are numbered over all cores, which
-//! gives an order and no times. It sees the whole machine: who asks must know its threads and rings.
+//! gives an order and no times. Only the threads that it is given are traced, and the kernel's workers for their rings.
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use crate::skip::NotHere;
+use crate::turn::NotHere;
 
 const INSTANCES: &str = "/sys/kernel/tracing/instances";
-const BUFFER_KIB: &str = "32768";
+const BUFFER_KIB: &str = "16384";
 
 pub struct Trace {
     folder: PathBuf,
@@ -19,7 +19,6 @@ pub struct Trace {
 /// One line of a trace.
 #[derive(Debug)]
 pub struct Event {
-    pub thread: u32,
     pub name: String,
     fields: String,
 }
@@ -28,13 +27,10 @@ impl Event {
     fn parse(line: &str) -> Option<Event> {
         // `comm-thread [core] flags number: name: field value, field value`, of system calls
         // `sys_name(field: value, field: value)`.
-        let (who, rest) = line.split_once(" [")?;
-        let (_, thread) = who.trim_end().rsplit_once('-')?;
-        let (_, rest) = rest.split_once("] ")?;
+        let (_, rest) = line.split_once("] ")?;
         let (_, what) = rest.split_once(": ")?;
         let (name, fields) = what.split_once([':', '('])?;
         Some(Event {
-            thread: thread.parse().ok()?,
             name: name.to_owned(),
             fields: fields.trim_end_matches(')').to_owned(),
         })
@@ -53,18 +49,25 @@ impl Event {
 
 impl Trace {
     /// Begins to trace these events, each with a filter in the kernel's language or an empty one.
-    pub fn start(events: &[(&str, &str)]) -> Result<Trace, NotHere> {
+    pub fn start(threads: &[u32], events: &[(&str, &str)]) -> Result<Trace, NotHere> {
         let folder = PathBuf::from(INSTANCES).join(format!("corelog-{}", std::process::id()));
         let not_here = |error: io::Error| NotHere(format!("{}: {error}", folder.display()));
         fs::create_dir(&folder).map_err(not_here)?;
         let trace = Trace { folder };
+        let whose = threads.iter().map(|thread| {
+            // A worker is named after the thread for which it was started.
+            format!("common_pid == {thread} || comm == \"iou-wrk-{thread}\"")
+        });
+        let whose = whose.collect::<Vec<_>>().join(" || ");
         let set_up = || {
             trace.write("trace_clock", "counter")?;
             trace.write("buffer_size_kb", BUFFER_KIB)?;
             for (event, filter) in events {
-                if !filter.is_empty() {
-                    trace.write(&format!("events/{event}/filter"), filter)?;
-                }
+                let filter = match *filter {
+                    "" => whose.clone(),
+                    filter => format!("({filter}) && ({whose})"),
+                };
+                trace.write(&format!("events/{event}/filter"), &filter)?;
                 trace.write(&format!("events/{event}/enable"), "1")?;
             }
             Ok(())

@@ -19,7 +19,9 @@ use crate::turn;
 const CRASHES: u64 = 8;
 /// The even ones write as a plain producer does, the odd ones idempotently.
 const WRITERS: u32 = 4;
-const TOPICS: [(&str, i32, &[(&str, &str)]); 4] = [
+/// Name, partitions and properties.
+type Topic = (&'static str, i32, &'static [(&'static str, &'static str)]);
+const TOPICS: [Topic; 4] = [
     ("plain", 3, &[]),
     ("rolled", 2, &[("segment.bytes", "1048576")]),
     ("rolled-too", 1, &[("segment.bytes", "1500000")]),

@@ -22,6 +22,7 @@
 mod append_buf;
 mod buffer;
 mod file;
+pub mod futures;
 mod glommio;
 mod lane;
 mod net;

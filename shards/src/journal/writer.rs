@@ -1,16 +1,15 @@
 //! The journal's task: takes what waits, writes it as one group, says what is durable.
 
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use super::files::{Active, Slot, open_slot, prepare_slot, slot_path};
 use super::group::{BLOCK, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
 use super::{Durability, Entry, GroupEvents, Journal, JournalConfig, Ticket};
 use crate::io::DmaBuffer;
+use crate::io::futures::{first_of, poll_once};
 
 /// A group takes no further entry once it has this many bytes.
 const GROUP_BYTES_TARGET: usize = 2 << 20;
@@ -524,30 +523,4 @@ impl Chain {
         self.news.synced = self.unsynced_appends.take().or(self.news.synced);
         self.news.carried = self.unsynced_carried.take().or(self.news.carried);
     }
-}
-
-/// The outcome of a future that is ready at once.
-async fn poll_once<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
-}
-
-/// Waits for either; whether the first was ready.
-async fn first_of(
-    mut first: Pin<&mut impl Future<Output = ()>>,
-    mut second: Pin<&mut impl Future<Output = ()>>,
-) -> bool {
-    poll_fn(|cx| {
-        if first.as_mut().poll(cx).is_ready() {
-            Poll::Ready(true)
-        } else if second.as_mut().poll(cx).is_ready() {
-            Poll::Ready(false)
-        } else {
-            Poll::Pending
-        }
-    })
-    .await
 }

@@ -261,7 +261,10 @@ impl Journal {
         let has_appends_left = !pending.appends.entries.is_empty();
         pending.urgent &= has_appends_left;
         let files = self.files.borrow();
-        let publishes = !files.released.is_empty() && files.active.is_some();
+        // Needless before there is anything to write; impossible while the next file is prepared.
+        let publishes = !files.released.is_empty()
+            && files.active.is_some()
+            && (!files.ready.is_empty() || self.has_space_for(&batch));
         if !batch.entries.is_empty() || publishes {
             Taken::Batch(batch)
         } else if pending.closing && may_follow && !has_appends_left {

@@ -113,7 +113,10 @@ pub async fn scan(
     let slots = found.iter().map(|file| &file.slot).chain(&free);
     let made = slots.map(|slot| slot.number + 1).max().unwrap_or(0);
     // Files that were free and not yet written again hold nothing that is needed.
-    let oldest_needed = found.last().map_or(0, |file| file.first.oldest_needed);
+    let oldest_needed = match found.last() {
+        Some(newest) => newest.oldest_needed(io).await?,
+        None => 0,
+    };
     let needed = found.split_off(found.partition_point(|file| file.first.file_seq < oldest_needed));
     free.extend(found.iter().map(|file| file.slot));
     let found = needed;
@@ -157,6 +160,30 @@ struct FoundFile {
     slot: Slot,
     path: PathBuf,
     first: GroupHeader,
+}
+
+impl FoundFile {
+    /// What the newest sound group of this file says of older files. One that is not needed may be half
+    /// overwritten.
+    async fn oldest_needed(&self, io: &Io) -> Result<u64, RecoveryError> {
+        let mut reader = Reader::open(io, &self.path, self.slot.len).await?;
+        let mut oldest = self.first.oldest_needed;
+        let mut position = 0;
+        let mut slice = io.slice();
+        while position < self.slot.len
+            && let Ok((header, _)) = reader.group(position).await?
+            && header.file_seq == self.first.file_seq
+        {
+            oldest = oldest.max(header.oldest_needed);
+            position += header.padded_len();
+            if slice.is_over(io) {
+                io.yield_now().await;
+                slice = io.slice();
+            }
+        }
+        reader.close().await?;
+        Ok(oldest)
+    }
 }
 
 /// The journal's files that hold groups, and the slots that hold none.

@@ -36,14 +36,15 @@ fn ten_thousand_partitions_with_4096_files() {
             under: &["prlimit", LIMIT],
             ..Launch::default()
         });
+        let begin = Instant::now();
+        let done = |what| println!("{what} after {:.1?}", begin.elapsed());
         let mut client = Client::connect(broker.address()).expect("a connection");
         for topic in 0..TOPICS {
             client
                 .create_topic(&name(topic), PARTITIONS, &[])
                 .expect("a topic");
         }
-        let begin = Instant::now();
-        let done = |what| println!("{what} after {:.1?}", begin.elapsed());
+        done("created");
         append_to_all(&mut client, 0);
         done("appended");
         verify(&broker, 1);
@@ -59,6 +60,7 @@ fn ten_thousand_partitions_with_4096_files() {
         broker.restart();
         done("up once more");
         verify(&broker, 2);
+        done("all found");
         Ok(())
     });
 }

@@ -226,7 +226,12 @@ impl Broker {
     fn resolve_config(&self) {
         let (image, nothing) = (self.image(), Overrides::new());
         match BrokerConfig::resolve(self.layers(&image, &nothing)) {
-            Ok(config) => *self.config.borrow_mut() = Rc::new(config),
+            Ok(config) => {
+                let storage = &config.storage;
+                let expiration_ms = storage.producer_id_expiration.as_millis() as i64;
+                self.shard.set_times(storage.memory_flush, expiration_ms);
+                *self.config.borrow_mut() = Rc::new(config);
+            }
             // The controller checks what it accepts; an older version may have accepted more.
             Err(error) => {
                 tracing::warn!(%error, "stored settings cannot be used; the old ones stay")

@@ -20,7 +20,7 @@ use uuid::Uuid;
 pub use self::producer_ids::NoProducerId;
 use self::producer_ids::ProducerIds;
 use crate::cluster::controller::{Context, Decision};
-use crate::cluster::driver::{ControlFailure, Driver};
+use crate::cluster::driver::{ControlFailure, Driver, METADATA_NAME};
 use crate::cluster::image::{ConfigResource, Delta, Image, Topic};
 use crate::config::{BrokerConfig, Endpoint, Layers, Overrides, TopicSettings};
 use crate::fetch::sessions::Sessions;
@@ -192,6 +192,12 @@ impl Broker {
             if !is_known && key.topic != METADATA_TOPIC {
                 self.shard.drop_partition(&key).await;
             }
+        }
+        // Every shard sees all folders: one of them is enough.
+        if self.shard.id() == 0 {
+            let is_known =
+                |topic: &str| topic == METADATA_NAME || image.topics.by_name(topic).is_some();
+            self.shard.set_strays_aside(is_known).await;
         }
     }
 

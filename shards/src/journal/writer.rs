@@ -224,7 +224,7 @@ impl Journal {
             }
             self.lengthen_next_if_too_short();
             if is_lazy {
-                let timer = pin!(self.io.sleep(self.config.memory_flush));
+                let timer = pin!(self.io.sleep(self.memory_flush.get()));
                 flush_due = first_of(timer, pin!(self.work.notified())).await;
             } else {
                 first_of(pin!(self.room.notified()), pin!(self.work.notified())).await;

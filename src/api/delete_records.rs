@@ -9,7 +9,7 @@ use kafka_protocol::messages::delete_records_response::{
 };
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
-use super::owners::{ask_owners, partition_key};
+use super::owners::{Question, ask_owners, partition_key};
 use super::{Context, Request, errors};
 use crate::broker::Broker;
 use crate::protocol::Malformed;
@@ -29,10 +29,12 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
             let untouched = DeleteRecordsPartitionResult::default()
                 .with_partition_index(index)
                 .with_low_watermark(-1);
+            let place = (topics.len(), responses.len());
             responses.push(match deletable(&context.broker, &topic.name, index) {
                 Ok(key) => {
                     let offset = partition.offset;
-                    questions.push((key, (offset != HIGH_WATERMARK).then_some(offset)));
+                    let asked = (offset != HIGH_WATERMARK).then_some(offset);
+                    questions.push(Question { place, key, asked });
                     untouched
                 }
                 Err(error) => untouched.with_error_code(error.code()),
@@ -49,11 +51,8 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         shard.delete_records(&key, offset).await
     })
     .await;
-    let open = topics
-        .iter_mut()
-        .flat_map(|topic| &mut topic.partitions)
-        .filter(|response| response.error_code == 0);
-    for (response, answer) in open.zip(answers) {
+    for ((topic, partition), answer) in answers {
+        let response = &mut topics[topic].partitions[partition];
         match answer {
             Ok(start_offset) => response.low_watermark = start_offset,
             Err(error) => response.error_code = errors::of_read(error).code(),

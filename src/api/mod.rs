@@ -30,6 +30,7 @@ pub mod metadata;
 pub mod offset_for_leader_epoch;
 mod owners;
 pub mod produce;
+mod turns;
 mod view;
 
 use std::future::Future;

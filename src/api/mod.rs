@@ -33,6 +33,9 @@ pub mod produce;
 mod turns;
 mod view;
 
+#[cfg(test)]
+mod testing;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;

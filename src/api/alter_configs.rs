@@ -7,15 +7,14 @@ use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceRespon
 use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Context, Request, errors};
+use super::{Context, Failure, Request, errors};
 use crate::cluster::controller::{
     AlterConfigsReply, LegacyAlterConfigs, ResourceReplacement, legacy_alter_configs,
 };
 use crate::cluster::driver::ControlFailure;
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: AlterConfigsRequest = request.decode()?;
     let wanted = LegacyAlterConfigs {
         resources: asked.resources.iter().map(replacement).collect(),
@@ -27,10 +26,8 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         .await;
     let resources = asked.resources.into_iter();
     let resources = resources.map(|resource| (resource.resource_type, resource.resource_name));
-    Ok(Reply::encode(
-        &request.header,
-        &response(resources, outcome),
-    ))
+    let response = response(resources, outcome);
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 /// What became of each resource, given by its type and name. IncrementalAlterConfigs answers in this

@@ -10,15 +10,14 @@ use kafka_protocol::messages::delete_records_response::{
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::owners::{Question, ask_owners, partition_key};
-use super::{Context, Request, errors};
+use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
 /// Stands for the high watermark.
 const HIGH_WATERMARK: i64 = -1;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: DeleteRecordsRequest = request.decode()?;
     let mut questions = Vec::new();
     let mut topics = Vec::with_capacity(asked.topics.len());
@@ -59,7 +58,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         }
     }
     let response = DeleteRecordsResponse::default().with_topics(topics);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 /// The partition, unless its topic keeps the newest record of every key.

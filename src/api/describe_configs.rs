@@ -10,20 +10,19 @@ use kafka_protocol::messages::describe_configs_response::{
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
 use super::view::text;
-use super::{Context, Request, errors};
+use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
 use crate::cluster::controller::{ControlError, ControlErrorKind, validate_topic_name};
 use crate::cluster::image::{ConfigResource, ResourceKind};
 use crate::config::{
     Described, Overrides, describe_broker, describe_cluster_default, describe_topic,
 };
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
 /// Of a property that nobody knows.
 const UNKNOWN_TYPE: i8 = 0;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: DescribeConfigsRequest = request.decode()?;
     let is_known = |resource: &DescribeConfigsResource| {
         ResourceKind::from_id(resource.resource_type) != ResourceKind::Unknown
@@ -49,7 +48,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         }
     }
     let response = DescribeConfigsResponse::default().with_results(results);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 fn result(

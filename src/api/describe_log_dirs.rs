@@ -14,15 +14,14 @@ use uuid::Uuid;
 
 use super::turns::Turns;
 use super::view::{text, topic_name};
-use super::{Context, Request};
+use super::{Context, Failure, Request};
 use crate::cluster::image::Image;
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
 /// Sizes of partitions by topic.
 type Sizes = BTreeMap<String, BTreeMap<i32, u64>>;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: DescribeLogDirsRequest = request.decode()?;
     let broker = &context.broker;
     let sizes = broker
@@ -49,7 +48,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         }
     };
     let response = DescribeLogDirsResponse::default().with_results(vec![result]);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 /// The partitions asked for, of those that there are; `None` is all of them.

@@ -5,18 +5,17 @@ use std::rc::Rc;
 use kafka_protocol::messages::IncrementalAlterConfigsRequest;
 use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 
-use super::{Context, Request, alter_configs};
+use super::{Context, Failure, Request, alter_configs};
 use crate::cluster::controller::{
     AlterOp, ConfigAlteration, IncrementalAlterConfigs, ResourceAlteration,
     incremental_alter_configs,
 };
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
 /// The version of AlterConfigs whose reply looks like that of version 0; so on from there.
 const LEGACY_VERSION: i16 = 1;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: IncrementalAlterConfigsRequest = request.decode()?;
     let wanted = IncrementalAlterConfigs {
         resources: asked.resources.iter().map(alteration).collect(),
@@ -30,7 +29,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
     let resources = resources.map(|resource| (resource.resource_type, resource.resource_name));
     let version = request.header.api_version + LEGACY_VERSION;
     let response = alter_configs::response(resources, outcome);
-    Ok(Reply::encode_as(&request.header, version, &response))
+    Ok(Reply::encode_as(&request.header, version, &response)?)
 }
 
 fn alteration(resource: &AlterConfigsResource) -> ResourceAlteration {

@@ -8,9 +8,8 @@ use kafka_protocol::messages::list_config_resources_response::ConfigResource;
 use kafka_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 
 use super::view::{View, text};
-use super::{Context, Request};
+use super::{Context, Failure, Request};
 use crate::cluster::image::{Image, ResourceKind};
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
 /// The first version lists the subscriptions of client metrics only.
@@ -24,7 +23,7 @@ const KINDS: [ResourceKind; 5] = [
     ResourceKind::Topic,
 ];
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: ListConfigResourcesRequest = request.decode()?;
     let image = context.broker.image();
     let view = View {
@@ -32,7 +31,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         listener: &context.listener,
     };
     let response = answer(view, request.header.api_version, &asked.resource_types);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 fn answer(view: View<'_>, version: i16, asked: &[i8]) -> ListConfigResourcesResponse {

@@ -17,8 +17,7 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
 use super::owners::{Question, ask_owners, partition_key};
 use super::turns::Turns;
-use super::{Context, Request, errors};
-use crate::protocol::Malformed;
+use super::{Context, Failure, Request, errors};
 use crate::protocol::reply::Reply;
 
 const READ_COMMITTED: i8 = 1;
@@ -33,7 +32,7 @@ enum Wanted {
     LatestTiered,
 }
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let version = request.header.api_version;
     let asked: ListOffsetsRequest = request.decode()?;
     let committed = asked.isolation_level == READ_COMMITTED;
@@ -85,7 +84,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         turns.step().await;
     }
     let response = ListOffsetsResponse::default().with_topics(topics);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 /// Kafka's numbers for what is not a time, and the versions that have them.

@@ -18,11 +18,10 @@ use super::turns::Turns;
 use super::view::{
     CLUSTER_OPERATIONS, NOBODY, TOPIC_OPERATIONS, View, broker_ids, is_internal, text, topic_name,
 };
-use super::{Context, Request, errors};
+use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
 use crate::cluster::controller::{CreateTopics, NewTopic, create_topics, validate_topic_name};
 use crate::cluster::image::{Partition, Topic};
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
 /// In the first version, an empty list of topics stands for all.
@@ -37,14 +36,14 @@ const TELLS_CLUSTER_OPERATIONS: std::ops::RangeInclusive<i16> = 8..=10;
 /// From here on topics may be named by their ids.
 const TAKES_TOPIC_IDS: i16 = 12;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let version = request.header.api_version;
     let asked: MetadataRequest = request.decode()?;
     let response = match wanted(version, &asked) {
         Ok(wanted) => answer(&context, version, &asked, wanted).await,
         Err(error) => refuse(&asked, error),
     };
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 /// Which topics are asked for.

@@ -9,11 +9,10 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
 use super::owners::{Question, ask_owners, partition_key};
-use super::{Context, Request, errors};
-use crate::protocol::Malformed;
+use super::{Context, Failure, Request, errors};
 use crate::protocol::reply::Reply;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: OffsetForLeaderEpochRequest = request.decode()?;
     let image = context.broker.image();
     let mut questions = Vec::new();
@@ -64,5 +63,5 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         }
     }
     let response = OffsetForLeaderEpochResponse::default().with_topics(topics);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }

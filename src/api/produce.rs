@@ -17,15 +17,15 @@ use corelog_shards::shard::message::{Append, AppendError, Appended};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Answer, Context, Effects, Request, errors};
+use super::{Answer, Context, Effects, Failure, Request, errors};
 use crate::broker::Broker;
 use crate::cluster::image::Topic;
 use crate::config::{StoredCompression, TimestampType, TopicSettings};
+use crate::protocol::TopicRef;
 use crate::protocol::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, RecordError,
     TopicProduceResponse,
 };
-use crate::protocol::{Malformed, TopicRef};
 
 /// Versions below are answered with an error: Kafka 4 advertises them for librdkafka's sake only.
 const OLDEST_SERVED: i16 = 3;
@@ -38,7 +38,7 @@ struct Item {
 }
 
 /// The first stage: everything is checked and placed in the order of requests.
-pub async fn begin(context: Rc<Context>, request: Request) -> Result<Effects, Malformed> {
+pub async fn begin(context: Rc<Context>, request: Request) -> Result<Effects, Failure> {
     let version = request.header.api_version;
     let produce = ProduceRequest::decode(&request.body, version)?;
     let acks = produce.acks;

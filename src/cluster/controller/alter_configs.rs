@@ -218,10 +218,13 @@ fn target_of(
                 ))),
             }
         }
-        ResourceKind::Unknown
-        | ResourceKind::BrokerLogger
-        | ResourceKind::ClientMetrics
-        | ResourceKind::Group => Err(invalid_request(format!(
+        kind @ (ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group) => {
+            Err(invalid_request(format!(
+                "Unsupported resource type: {}",
+                kind.name()
+            )))
+        }
+        ResourceKind::Unknown => Err(invalid_request(format!(
             "Unknown resource type {resource_type}"
         ))),
     }

@@ -250,6 +250,21 @@ fn what_is_refused_and_how() {
             Kind::InvalidRequest,
             "Unknown resource type 99",
         ),
+        (
+            alteration(8, "1", &[("root", Set, "INFO")]),
+            Kind::InvalidRequest,
+            "Unsupported resource type: BROKER_LOGGER",
+        ),
+        (
+            alteration(16, "m", &[("interval.ms", Set, "1000")]),
+            Kind::InvalidRequest,
+            "Unsupported resource type: CLIENT_METRICS",
+        ),
+        (
+            alteration(32, "g", &[("consumer.session.timeout.ms", Set, "50000")]),
+            Kind::InvalidRequest,
+            "Unsupported resource type: GROUP",
+        ),
     ];
     let mut cluster = with_topic();
     for (asked, kind, message) in table {

@@ -10,6 +10,7 @@ use kafka_protocol::messages::delete_records_response::{
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::owners::{Question, ask_owners, partition_key};
+use super::view::is_internal;
 use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
 use crate::protocol::reply::Reply;
@@ -61,14 +62,41 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
     Ok(Reply::encode(&request.header, &response)?)
 }
 
-/// The partition, unless its topic keeps the newest record of every key.
+/// The partition, unless its topic is the broker's own or keeps the newest record of every key.
 fn deletable(broker: &Broker, topic: &str, index: i32) -> Result<PartitionKey, ResponseError> {
     let image = broker.image();
     let key = partition_key(&image, topic, index)?;
     let topic = image.topics.get(key.topic).expect("it was found just now");
+    if is_internal(&topic.name) {
+        return Err(ResponseError::InvalidTopicException);
+    }
     let settings = broker.topic_settings(topic);
     match settings.cleanup_compact && !settings.cleanup_delete {
         true => Err(ResponseError::PolicyViolation),
         false => Ok(key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::{image_of, on_a_broker};
+    use crate::cluster::image::ConfigResource;
+
+    #[test]
+    fn only_topics_that_lose_records_with_time_lose_them_at_once() {
+        let compacted = (ConfigResource::topic("c"), "cleanup.policy", "compact");
+        let topics = [("t", 1), ("c", 1), ("__consumer_offsets", 1)];
+        let codes = on_a_broker(image_of(&topics, &[compacted]), async |context| {
+            let code = |topic| deletable(&context.broker, topic, 0).err();
+            ["t", "c", "__consumer_offsets", "nobody"].map(code)
+        });
+        let expected = [
+            None,
+            Some(ResponseError::PolicyViolation),
+            Some(ResponseError::InvalidTopicException),
+            Some(ResponseError::UnknownTopicOrPartition),
+        ];
+        assert_eq!(codes, expected);
     }
 }

@@ -10,24 +10,23 @@ use kafka_protocol::messages::describe_quorum_response::{
 use kafka_protocol::messages::{BrokerId, DescribeQuorumRequest, DescribeQuorumResponse};
 
 use super::view::{text, topic_name};
-use super::{Context, Request};
+use super::{Context, Failure, Request};
 use crate::broker::Broker;
+use crate::cluster::driver::METADATA_NAME;
 use crate::cluster::image::Image;
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
-const METADATA_TOPIC: &str = "__cluster_metadata";
 const METADATA_PARTITION: i32 = 0;
 /// From here on voters have directories and addresses.
 const TELLS_NODES: i16 = 2;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: DescribeQuorumRequest = request.decode()?;
     let response = match is_metadata_log(&asked) {
         true => describe(&context.broker, request.header.api_version),
         false => unknown(&asked),
     };
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 fn is_metadata_log(asked: &DescribeQuorumRequest) -> bool {
@@ -37,7 +36,7 @@ fn is_metadata_log(asked: &DescribeQuorumRequest) -> bool {
     let [partition] = topic.partitions.as_slice() else {
         return false;
     };
-    topic.topic_name.as_str() == METADATA_TOPIC && partition.partition_index == METADATA_PARTITION
+    topic.topic_name.as_str() == METADATA_NAME && partition.partition_index == METADATA_PARTITION
 }
 
 fn unknown(asked: &DescribeQuorumRequest) -> DescribeQuorumResponse {
@@ -81,7 +80,7 @@ fn describe(broker: &Broker, version: i16) -> DescribeQuorumResponse {
         .with_high_watermark(log_end_offset)
         .with_current_voters(vec![voter]);
     let topic = TopicData::default()
-        .with_topic_name(topic_name(METADATA_TOPIC))
+        .with_topic_name(topic_name(METADATA_NAME))
         .with_partitions(vec![partition]);
     DescribeQuorumResponse::default()
         .with_topics(vec![topic])

@@ -22,7 +22,7 @@ use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use super::admission::{Admission, ConnectionLimits};
 use super::{Limits, Network};
-use crate::api::{Answer, Api, Effects, Handler, Request, Unserved, api_versions};
+use crate::api::{Answer, Api, Effects, Failure, Handler, Request, Unserved, api_versions};
 use crate::broker;
 use crate::protocol::Malformed;
 use crate::protocol::frame::{FrameDecoder, Next};
@@ -52,7 +52,7 @@ static TABLE: [Api; 6] = [
     ),
     api(
         UNREADABLE,
-        Handler::Sequential(|_, _| Box::pin(async { Err(Malformed::Truncated) })),
+        Handler::Sequential(|_, _| Box::pin(async { Err(Malformed::Truncated.into()) })),
     ),
     api(
         ApiKey::ApiVersions,
@@ -138,7 +138,7 @@ fn echo(request: &Request, body: &[u8]) -> Reply {
 }
 
 /// The body says: milliseconds (2 bytes), and how it is answered (1 byte).
-async fn produce(request: Request) -> Result<Effects, Malformed> {
+async fn produce(request: Request) -> Result<Effects, Failure> {
     let engine = Engine::current();
     let mut body = request.body.clone();
     let delay = Duration::from_millis(body.get_u16().into());
@@ -162,7 +162,7 @@ async fn produce(request: Request) -> Result<Effects, Malformed> {
     }))
 }
 
-async fn timed(request: Request) -> Result<Reply, Malformed> {
+async fn timed(request: Request) -> Result<Reply, Failure> {
     let engine = Engine::current();
     let delay = Duration::from_millis(request.body.clone().get_u16().into());
     let id = request.header.correlation_id;
@@ -172,11 +172,11 @@ async fn timed(request: Request) -> Result<Reply, Malformed> {
     Ok(echo(&request, b"timed"))
 }
 
-async fn panics(_: Request) -> Result<Reply, Malformed> {
+async fn panics(_: Request) -> Result<Reply, Failure> {
     panic!("a handler panics on purpose")
 }
 
-async fn large(request: Request) -> Result<Reply, Malformed> {
+async fn large(request: Request) -> Result<Reply, Failure> {
     Engine::current().note(Event::Begin, request.header.correlation_id);
     Engine::current().note(Event::Complete, request.header.correlation_id);
     let len = request.body.clone().get_u32() as usize;

@@ -22,6 +22,7 @@
 mod append_buf;
 mod buffer;
 mod file;
+pub mod futures;
 mod glommio;
 mod lane;
 mod net;
@@ -55,7 +56,7 @@ pub use time::{Instant, SLICE, Slice};
 
 pub(crate) use glommio::{Prepared, probe_io_uring};
 
-use task::{OnPanic, supervise};
+use task::{OnPanic, Unbroken, supervise};
 
 /// The handle of one shard to the outside world. Cheap to clone; stays on its shard.
 #[derive(Clone)]
@@ -122,6 +123,14 @@ impl Io {
         .await;
     }
 
+    /// For a part of the engine that runs on a task whose panics are contained: while this is held, a
+    /// panic ends the process all the same, since what it leaves half-done belongs to all.
+    pub(crate) fn unbroken(&self) -> Unbroken {
+        Unbroken {
+            aborts: matches!(self.backend, Backend::Glommio(_)),
+        }
+    }
+
     /// Begins a slice of work, see [`Slice`].
     pub fn slice(&self) -> Slice {
         Slice::starting(self.now())
@@ -171,6 +180,15 @@ impl Io {
         either!(self, io => io.spawn(task));
         handle
     }
+}
+
+/// Whether the process or the host has run out of something that others may give back: descriptors,
+/// memory.
+pub fn is_exhaustion(error: &std::io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
 }
 
 /// Files and directories. Give absolute paths: relative ones cost a look-up each.
@@ -236,6 +254,12 @@ impl Io {
     /// one, and the new one once this has returned. Uses the name with `.tmp` added.
     pub async fn write_small(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         either!(self, io => io.write_small(path, bytes).await)
+    }
+
+    /// Writes a small file whole, and leaves it to the system when that becomes durable. After a power
+    /// failure it may hold anything.
+    pub async fn write_behind(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        either!(self, io => io.write_behind(path, bytes).await)
     }
 
     /// How large the file system under `path` is, and what of it we may still use.

@@ -194,6 +194,7 @@ async fn oldest_needed(io: &Io, newest: &FoundFile) -> Result<u64, RecoveryError
     let mut reader = Reader::open(io, &newest.path, newest.slot.len).await?;
     let mut oldest = newest.first.oldest_needed;
     let mut position = newest.first_at;
+    let mut slice = io.slice();
     while position + BLOCK as u64 <= newest.slot.len {
         let bytes = reader.ensure(position, BLOCK as u64).await?;
         if let Ok((header, _)) = GroupHeader::decode(bytes)
@@ -202,6 +203,10 @@ async fn oldest_needed(io: &Io, newest: &FoundFile) -> Result<u64, RecoveryError
             oldest = oldest.max(header.oldest_needed);
         }
         position += BLOCK as u64;
+        if slice.is_over(io) {
+            io.yield_now().await;
+            slice = io.slice();
+        }
     }
     reader.close().await?;
     Ok(oldest)

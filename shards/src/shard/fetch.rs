@@ -12,9 +12,13 @@ use std::rc::Rc;
 
 use super::Shard;
 use super::message::{Probe, ReadData, ReadError, ReadSpec, Reply, Request, WatchId};
+use crate::io::futures::join_all;
 use crate::io::{Notify, Slot, slot};
 use crate::log::Found;
 use crate::route::ShardId;
+
+/// Partitions of one fetch that are read from disk at the same time.
+const READS_AT_ONCE: usize = 8;
 
 type Results<T> = Vec<Result<T, ReadError>>;
 
@@ -156,6 +160,7 @@ impl Shard {
         specs: &[ReadSpec],
         watch: Option<WatchId>,
     ) -> Results<Probe> {
+        let _unbroken = self.io().unbroken();
         let probe = |spec: &ReadSpec| {
             let partition = self
                 .partition(&spec.key)
@@ -174,6 +179,7 @@ impl Shard {
     }
 
     fn read_one_from_memory(&self, spec: &ReadSpec) -> Result<Option<ReadData>, ReadError> {
+        let _unbroken = self.io().unbroken();
         let partition = self
             .partition(&spec.key)
             .ok_or(ReadError::UnknownPartition)?;
@@ -198,15 +204,17 @@ impl Shard {
     /// The owner's half of a read, from memory or disk.
     pub(super) async fn handle_read(&self, specs: &[ReadSpec]) -> Results<ReadData> {
         let mut results = Vec::with_capacity(specs.len());
-        for spec in specs {
-            let result = match self.read_one_from_memory(spec) {
-                Ok(Some(data)) => Ok(data),
-                Ok(None) => self.read_one_from_disk(spec).await,
-                Err(error) => Err(error),
-            };
-            results.push(result);
+        for some in specs.chunks(READS_AT_ONCE) {
+            results.extend(join_all(some.iter().map(|spec| self.read_one(spec))).await);
         }
         results
+    }
+
+    async fn read_one(&self, spec: &ReadSpec) -> Result<ReadData, ReadError> {
+        match self.read_one_from_memory(spec)? {
+            Some(data) => Ok(data),
+            None => self.read_one_from_disk(spec).await,
+        }
     }
 
     async fn read_one_from_disk(&self, spec: &ReadSpec) -> Result<ReadData, ReadError> {

@@ -106,6 +106,7 @@ impl Shard {
         self.0.journal.ended().await;
         self.wake_reclaimer();
         if !self.has_failed() {
+            self.0.store.stop();
             self.finish_files().await;
         }
     }

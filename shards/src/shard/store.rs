@@ -3,7 +3,10 @@
 //! Partitions get a folder with the first file they need, so that thousands of small ones cost
 //! neither folders nor descriptors.
 
-use std::cell::RefCell;
+mod ahead;
+mod recent;
+
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
@@ -11,10 +14,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use rustc_hash::FxHashMap;
 
 use super::message::{ReadError, ReadSpec};
-use crate::io::{File, Io, OpenMode};
+use crate::io::{File, Io, OpenMode, align_down};
 use crate::journal::group::BLOCK;
 use crate::log::batch::Batch;
 use crate::log::batch::header::LENGTH_PREFIX_BYTES;
@@ -23,9 +25,13 @@ use crate::log::segment_name::{FileKind, SegmentFile, format_partition_metadata}
 use crate::log::{DiskPlace, Found};
 use crate::partition::Partition;
 use crate::route::PartitionKey;
+use ahead::{CHUNK_BYTES_MAX, ReadAhead};
+use recent::Recent;
 
 /// Least bytes of one read: a smaller one costs nearly as much.
 const READ_BYTES_MIN: usize = 128 << 10;
+/// Less than this is not read ahead: the reader is about to find the rest in memory.
+const READ_AHEAD_LEFT_MIN: u64 = 128 << 10;
 /// Indexes of full segments kept in memory.
 const INDEXES_MAX: usize = 64;
 /// Readers whose place in a file is remembered.
@@ -42,7 +48,10 @@ pub(super) struct Store {
     indexes: RefCell<Recent<SegmentKey, Rc<SegmentIndex>>>,
     /// Where the batch begins that a sequential reader asks for next.
     cursors: RefCell<Recent<(PartitionKey, i64), (i64, u64)>>,
+    ahead: ReadAhead,
     found_dirs: RefCell<BTreeSet<String>>,
+    /// Nothing need be durable any more but by the journal: the shard stops.
+    is_stopping: Cell<bool>,
 }
 
 impl Store {
@@ -54,7 +63,28 @@ impl Store {
             files: RefCell::default(),
             indexes: RefCell::default(),
             cursors: RefCell::default(),
+            ahead: ReadAhead::default(),
             found_dirs: RefCell::default(),
+            is_stopping: Cell::new(false),
+        }
+    }
+
+    /// From now on files are written for other tools to read; what must last is in the journal.
+    pub(super) fn stop(&self) {
+        self.is_stopping.set(true);
+    }
+
+    async fn write_small(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        match self.is_stopping.get() {
+            true => self.io.write_behind(path, bytes).await,
+            false => self.io.write_small(path, bytes).await,
+        }
+    }
+
+    async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        match self.is_stopping.get() {
+            true => Ok(()),
+            false => self.io.sync_dir(dir).await,
         }
     }
 
@@ -76,6 +106,7 @@ impl Store {
         let others = |(key, _): &SegmentKey| *key != partition.key;
         self.files.borrow_mut().retain(others);
         self.indexes.borrow_mut().retain(others);
+        self.ahead.forget(partition.key);
     }
 
     /// The folder of a partition.
@@ -98,10 +129,9 @@ impl Store {
             let dir = self.dir(partition);
             self.io.create_dir_all(&dir).await?;
             let metadata = format_partition_metadata(partition.key.topic);
-            self.io
-                .write_small(&dir.join("partition.metadata"), metadata.as_bytes())
+            self.write_small(&dir.join("partition.metadata"), metadata.as_bytes())
                 .await?;
-            self.io.sync_dir(&self.log_dir).await?;
+            self.sync_dir(&self.log_dir).await?;
             partition.has_dir.set(true);
         }
         self.segment(partition, segment_base, true).await
@@ -132,7 +162,7 @@ impl Store {
         };
         if create && is_new {
             // An attempt before this one may have made the file, but not its name durable.
-            self.io.sync_dir(&self.dir(partition)).await?;
+            self.sync_dir(&self.dir(partition)).await?;
         }
         let file = Rc::new(opened);
         self.files
@@ -158,12 +188,9 @@ impl Store {
             )
         };
         let path = |kind| self.path(partition, segment_base, kind);
-        self.io
-            .write_small(&path(FileKind::OffsetIndex), &offsets)
+        self.write_small(&path(FileKind::OffsetIndex), &offsets)
             .await?;
-        self.io
-            .write_small(&path(FileKind::TimeIndex), &times)
-            .await
+        self.write_small(&path(FileKind::TimeIndex), &times).await
     }
 
     /// Removes the files of a segment that nobody may read any more.
@@ -274,19 +301,28 @@ impl Store {
     ) -> Result<Option<Vec<Bytes>>, ReadError> {
         let (segment_base, limit) = (place.segment_base, place.limit);
         let offset = wanted_offsets.start;
-        let mut position = self.place_of(partition, segment_base, offset).await?;
+        let (mut position, is_sequential) = self.place_of(partition, segment_base, offset).await?;
         let mut wanted = spec.bytes_max.max(READ_BYTES_MIN);
         let file = self
             .segment(partition, segment_base, false)
             .await
             .map_err(storage)?;
+        let place = |at: u64| (partition.key, segment_base, at);
+        let mut ahead = match is_sequential {
+            true => self.ahead.take(place(align_down(position))).await,
+            false => None,
+        };
         let mut slice = self.io.slice();
         while position < limit {
-            let aligned = position - position % BLOCK as u64;
+            let aligned = align_down(position);
             let len = ((limit - aligned) as usize)
                 .min(wanted + BLOCK)
                 .next_multiple_of(BLOCK);
-            let chunk = file.read_at(aligned, len).await.map_err(storage)?;
+            let was_ahead = ahead.is_some();
+            let chunk = match ahead.take() {
+                Some(chunk) => chunk,
+                None => file.read_at(aligned, len).await.map_err(storage)?,
+            };
             let end = chunk.len().min((limit - aligned) as usize);
             let start = ((position - aligned) as usize).min(end);
             match scan(&chunk[start..end], &wanted_offsets, spec)? {
@@ -300,10 +336,19 @@ impl Store {
                     self.cursors
                         .borrow_mut()
                         .put(cursor, (segment_base, next), CURSORS_MAX);
+                    let ahead_at = align_down(next);
+                    if is_sequential && ahead_at + READ_AHEAD_LEFT_MIN <= limit {
+                        let left = (limit - ahead_at) as usize;
+                        let len = align_down(left.min(wanted.min(CHUNK_BYTES_MAX) + BLOCK) as u64);
+                        self.ahead
+                            .begin(&self.io, file, place(ahead_at), len as usize);
+                    }
                     let data = Bytes::copy_from_slice(&chunk[start + from..start + to]);
                     return Ok(Some(vec![data]));
                 }
                 Scan::Nothing => return Ok(Some(Vec::new())),
+                // A batch that goes on behind what was read ahead.
+                Scan::Skipped { bytes: 0, needs } if was_ahead => wanted = needs.max(wanted),
                 Scan::Skipped { bytes, needs } => {
                     if bytes == 0 && end < chunk.len().min(len) {
                         return Err(ReadError::Corrupt);
@@ -323,26 +368,27 @@ impl Store {
         Ok(None)
     }
 
-    /// Where to begin reading for an offset: a batch that begins at or before it.
+    /// Where to begin reading for an offset: a batch that begins at or before it. And whether a reader
+    /// has come that far before.
     async fn place_of(
         &self,
         partition: &Partition,
         segment_base: i64,
         offset: i64,
-    ) -> Result<u64, ReadError> {
+    ) -> Result<(u64, bool), ReadError> {
         if let Some((base, position)) = self.cursors.borrow_mut().get(&(partition.key, offset))
             && *base == segment_base
         {
-            return Ok(*position);
+            return Ok((*position, true));
         }
         {
             let state = partition.state.borrow();
             if let Some(index) = state.log.index_in_memory(segment_base) {
-                return Ok(u64::from(index.position_for_offset(offset)));
+                return Ok((u64::from(index.position_for_offset(offset)), false));
             }
         }
         let index = self.index(partition, segment_base).await?;
-        Ok(u64::from(index.position_for_offset(offset)))
+        Ok((u64::from(index.position_for_offset(offset)), false))
     }
 }
 
@@ -421,49 +467,4 @@ fn batch_size(bytes: &[u8]) -> Result<Option<usize>, ReadError> {
     let length = i32::from_be_bytes(length.try_into().expect("four bytes"));
     let length = usize::try_from(length).map_err(|_| ReadError::Corrupt)?;
     Ok(Some(length + LENGTH_PREFIX_BYTES))
-}
-
-/// A bounded map that forgets what was not used for longest.
-struct Recent<K, V> {
-    entries: FxHashMap<K, (u64, V)>,
-    clock: u64,
-}
-
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self {
-            entries: FxHashMap::default(),
-            clock: 0,
-        }
-    }
-}
-
-impl<K: std::hash::Hash + Eq + Copy, V> Recent<K, V> {
-    fn get(&mut self, key: &K) -> Option<&V> {
-        self.clock += 1;
-        let (used, value) = self.entries.get_mut(key)?;
-        *used = self.clock;
-        Some(value)
-    }
-
-    /// Keeps at most `max`; makes room by forgetting an eighth at a time.
-    fn put(&mut self, key: K, value: V, max: usize) {
-        if self.entries.len() >= max {
-            let mut uses: Vec<u64> = self.entries.values().map(|(used, _)| *used).collect();
-            let cut = uses.len() / 8;
-            let (_, oldest_kept, _) = uses.select_nth_unstable(cut);
-            let oldest_kept = *oldest_kept;
-            self.entries.retain(|_, (used, _)| *used > oldest_kept);
-        }
-        self.clock += 1;
-        self.entries.insert(key, (self.clock, value));
-    }
-
-    fn retain(&mut self, keep: impl Fn(&K) -> bool) {
-        self.entries.retain(|key, _| keep(key));
-    }
-
-    fn remove(&mut self, key: &K) {
-        self.entries.remove(key);
-    }
 }

@@ -50,7 +50,7 @@ fn simulate(seed: u64) -> u64 {
 
 #[test]
 fn nothing_acknowledged_is_lost_changed_or_reordered() {
-    for seed in seeds(500) {
+    for seed in seeds(1_000) {
         simulate(seed);
     }
 }

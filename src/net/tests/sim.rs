@@ -3,12 +3,13 @@
 
 use std::future::{pending, poll_fn};
 use std::pin::pin;
+use std::task::Poll;
 
 use corelog_shards::io::sim::{Faults, NodeId, World, seeds};
 
 use super::*;
 
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 1_000;
 const CLIENTS: i32 = 6;
 const BURSTS: usize = 4;
 const BURST_MAX: usize = 12;
@@ -124,10 +125,19 @@ async fn act(io: &Io, address: SocketAddr, first_id: i32, answered: &Cell<usize>
         if below(10) == 0 {
             // Goes away in the middle of a request.
             let half = burst.len() - 1 - below(burst.len().min(50));
-            client.send(burst.split_to(half).freeze()).await;
+            let half = burst.split_to(half).freeze();
+            exchange(&mut client, half, &expected, answered, Until::Sent).await;
             return;
         }
-        if !exchange(&mut client, burst.freeze(), &expected, answered).await {
+        if !exchange(
+            &mut client,
+            burst.freeze(),
+            &expected,
+            answered,
+            Until::Answered,
+        )
+        .await
+        {
             return;
         }
     }
@@ -137,6 +147,13 @@ async fn act(io: &Io, address: SocketAddr, first_id: i32, answered: &Cell<usize>
     }
 }
 
+/// When a client has had enough of an exchange.
+#[derive(Clone, Copy, PartialEq)]
+enum Until {
+    Sent,
+    Answered,
+}
+
 /// Sends and reads at once, as clients do: one that only sends is not read from, in the end. False
 /// if the connection is lost.
 async fn exchange(
@@ -144,6 +161,7 @@ async fn exchange(
     burst: Bytes,
     expected: &[i32],
     answered: &Cell<usize>,
+    until: Until,
 ) -> bool {
     let Client {
         read,
@@ -165,7 +183,10 @@ async fn exchange(
     let mut is_sending = true;
     poll_fn(|cx| {
         is_sending = is_sending && sending.as_mut().poll(cx).is_pending();
-        receiving.as_mut().poll(cx)
+        match receiving.as_mut().poll(cx) {
+            Poll::Pending if until == Until::Sent && !is_sending => Poll::Ready(true),
+            received => received,
+        }
     })
     .await
 }

@@ -139,6 +139,13 @@ pub async fn scan(
     let (unwritten, ready) = free.into_iter().partition(|slot| slot.len == 0);
     files.short = unwritten;
     files.ready = ready;
+    if let Some(oldest) = found.first()
+        && oldest.first.file_seq > oldest_needed
+    {
+        // The file before it is there, and no header in it can be read.
+        let begins = oldest.begins();
+        scan.report(oldest, 0, begins.saturating_sub(1)..begins);
+    }
     for at in 0..found.len() {
         scan.file(&found[at], found.get(at + 1), &mut visit).await?;
         files.closed.push_back(Closed {

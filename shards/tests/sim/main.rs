@@ -17,3 +17,4 @@ mod workload;
 mod crashes;
 mod failed_journal;
 mod full_disk;
+mod rotten_journal;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use corelog_shards::io::sim::{Crash, NodeId, World};
 use corelog_shards::io::{Io, Random};
-use corelog_shards::journal::recovery::RecoveryError;
+use corelog_shards::journal::recovery::{RecoveryError, Rot};
 use corelog_shards::mesh::{self, Ends};
 use corelog_shards::route::Route;
 use corelog_shards::shard::{RotPolicy, Shard, StartError, open};
@@ -32,6 +32,8 @@ pub struct Run {
     pub deletes: bool,
     /// Why a shard did not start.
     pub refused: RefCell<Option<StartError>>,
+    /// How far the partitions are at least, whatever was acknowledged: the rest was destroyed.
+    pub lost_ends: RefCell<Option<[i64; PARTITIONS]>>,
     /// Appends that were not answered yet.
     pub unanswered: Cell<usize>,
     /// Those that have started.
@@ -51,6 +53,7 @@ impl Run {
             may_fill: false,
             deletes: true,
             refused: RefCell::default(),
+            lost_ends: RefCell::default(),
             unanswered: Cell::new(0),
             shards: RefCell::default(),
         }
@@ -90,6 +93,14 @@ impl Run {
     /// Whether the journal of some shard has failed.
     pub fn has_failed(&self) -> bool {
         self.shards.borrow().iter().any(Shard::has_failed)
+    }
+
+    /// The damage for which a shard refused to start.
+    pub fn damage(&self) -> Option<Vec<Rot>> {
+        match &*self.refused.borrow() {
+            Some(StartError::Damaged(rot)) => Some(rot.clone()),
+            _ => None,
+        }
     }
 
     /// Ends the run: what is left of the shards goes with their node.

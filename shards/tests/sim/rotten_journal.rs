@@ -1,0 +1,216 @@
+//! A bit of the journal flips between two runs. In a group that a later one calls synced that is
+//! damage: the node refuses to start and says where, or starts without what the group held. In the
+//! newest groups it cannot be told from a torn end, and is cut off like one.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use corelog_shards::io::sim::{Crash, Faults, NodeId, World, seeds};
+use corelog_shards::journal::group::{BLOCK, Entries, EntryKind, GroupHeader, HEADER_LEN};
+use corelog_shards::shard::RotPolicy;
+
+use crate::model::{HEADER_BYTES, LOG_DIR, Models, PARTITIONS, empty_models};
+use crate::node::{Run, Story};
+
+/// A group of the log as it was written.
+struct Group {
+    path: PathBuf,
+    position: u64,
+    header: GroupHeader,
+    payload: Vec<u8>,
+}
+
+/// Groups of one file, in order, as far as they are sound and of the file's last use.
+fn groups_in(path: &Path, bytes: &[u8]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut position = 0;
+    while let Some(block) = bytes.get(position..position + BLOCK)
+        && let Ok((header, _)) = GroupHeader::decode(block)
+        && let Some(payload) = bytes[position + HEADER_LEN..].get(..header.payload_len as usize)
+        && header.check_payload(payload).is_ok()
+        && groups.last().is_none_or(|last| {
+            (last.header.run_id, last.header.number + 1) == (header.run_id, header.number)
+        })
+    {
+        groups.push(Group {
+            path: path.to_owned(),
+            position: position as u64,
+            header,
+            payload: payload.to_vec(),
+        });
+        position += header.padded_len() as usize;
+    }
+    groups
+}
+
+/// The groups that a start has to read, in order. The node is down.
+fn groups_of(world: &mut World, node: NodeId) -> Vec<Group> {
+    world.start(node, 1, |_, _| async {});
+    let mut files = world.block_on(node, |io| async move {
+        let dir = Path::new(LOG_DIR).join("journal");
+        let mut files = Vec::new();
+        for entry in io.list_dir(&dir).await.expect("listed") {
+            let path = dir.join(entry.name);
+            let bytes = io.read_small(&path).await.expect("read");
+            files.push(groups_in(&path, &bytes));
+        }
+        files
+    });
+    world.crash(node, Crash::Kill);
+    files.retain(|file| !file.is_empty());
+    files.sort_by_key(|file| file[0].header.file_seq);
+    let newest = files.last().into_iter().flatten();
+    let oldest_needed = newest.map(|group| group.header.oldest_needed).max();
+    files.retain(|file| Some(file[0].header.file_seq) >= oldest_needed);
+    let mut groups: Vec<Group> = Vec::new();
+    for file in files {
+        // What lies behind a torn end was cut off.
+        let begins = file[0].header.number;
+        groups.retain(|group| group.header.number < begins);
+        groups.extend(file);
+    }
+    groups
+}
+
+/// How far each partition is at least without this group: up to what it held.
+fn ends_without(group: &Group) -> [i64; PARTITIONS] {
+    let mut ends = [i64::MAX; PARTITIONS];
+    for entry in Entries::new(&group.payload) {
+        let (head, body) = entry.expect("an entry");
+        let end = &mut ends[head.key.partition as usize];
+        match head.kind {
+            EntryKind::Append => {
+                let base = body[16..].first_chunk::<8>().expect("a header");
+                assert!(body.len() >= 16 + HEADER_BYTES);
+                *end = (*end).min(i64::from_be_bytes(*base));
+            }
+            EntryKind::Checkpoint => *end = 0,
+            _ => {}
+        }
+    }
+    ends
+}
+
+/// Runs until the node has compared everything, or has refused to start.
+fn start(world: &mut World, node: NodeId, run: &Rc<Run>) {
+    run.start(world, node, 1);
+    let started = run.clone();
+    world.run_until(|| started.is_compared.get() || started.refused.borrow().is_some());
+}
+
+fn new_run(world: &mut World, models: &Models, after: Option<Crash>) -> Run {
+    Run {
+        deletes: false,
+        ..Run::new(world, models, after)
+    }
+}
+
+/// Whether the flipped bit was one of a group that was vouched for.
+fn simulate(seed: u64) -> bool {
+    let mut story = Story::default();
+    let mut world = World::new(seed, Faults::none());
+    let node = world.add_node();
+    let models = empty_models();
+    let mut after = None;
+    for _ in 0..1 + world.random_below(2) {
+        let run = Rc::new(new_run(&mut world, &models, after));
+        start(&mut world, node, &run);
+        let steps = 500 + world.random_below(6_000);
+        world.run_steps(steps);
+        let crash = match world.random_below(2) {
+            0 => Crash::Kill,
+            _ => Crash::PowerLoss,
+        };
+        after = Some(crash);
+        if world.random_below(3) == 0 {
+            run.stop(&mut world, node);
+            after = None;
+        }
+        story.tell(format!("{steps} steps, {after:?}"), &models);
+        run.crash(&mut world, node, crash);
+    }
+    let groups = groups_of(&mut world, node);
+    let at = world.random_below(groups.len() as u64) as usize;
+    let (rotten, later) = (&groups[at], &groups[at + 1..]);
+    let number = rotten.header.number;
+    let len = HEADER_LEN as u64 + u64::from(rotten.header.payload_len);
+    let place = match world.random_below(2) {
+        0 => world.random_below(HEADER_LEN as u64),
+        _ => world.random_below(len),
+    };
+    let bit = world.random_below(8) as u32;
+    let flipped = world.rot(node, &rotten.path, rotten.position + place, bit);
+    flipped.expect("flipped");
+    let is_vouched_for = later
+        .iter()
+        .any(|group| group.header.synced_through >= number);
+    let (path, position) = (rotten.path.clone(), rotten.position);
+    let event = format!("group {number} has rotted at {place} of {len}, {path:?} {position}");
+    story.tell(format!("{event}, vouched for: {is_vouched_for}"), &models);
+    let lost = match is_vouched_for {
+        true => &groups[at..=at],
+        false => &groups[at..],
+    };
+    let mut ends = [i64::MAX; PARTITIONS];
+    for group in lost {
+        for (end, without) in ends.iter_mut().zip(ends_without(group)) {
+            *end = (*end).min(without);
+        }
+    }
+    let mut on_rot = RotPolicy::Refuse;
+    if is_vouched_for {
+        let run = Rc::new(new_run(&mut world, &models, after));
+        start(&mut world, node, &run);
+        let damage = run.damage().expect("damage that was not found");
+        assert_eq!(damage.len(), 1, "{damage:?}");
+        let is_alone = |group: &Group| group.header.file_seq != rotten.header.file_seq;
+        let others = groups.iter().filter(|group| group.header.number != number);
+        // Without any header nothing says which file it was.
+        if place >= HEADER_LEN as u64 || !others.into_iter().all(is_alone) {
+            assert_eq!((&damage[0].path, damage[0].position), (&path, position));
+            assert!(damage[0].groups.contains(&number), "{damage:?}");
+            assert_eq!(damage[0].groups.clone().count(), 1, "{damage:?}");
+        }
+        run.crash(&mut world, node, Crash::Kill);
+        on_rot = RotPolicy::Continue;
+    }
+    if ends.contains(&0) {
+        // A checkpoint is lost: its partition is put together from what lies in its folder, which the
+        // model knows nothing of.
+        return is_vouched_for;
+    }
+    // What is compared once must stay, though the damage may be found again.
+    for lost_ends in [Some(ends), None] {
+        let run = Rc::new(Run {
+            on_rot,
+            lost_ends: RefCell::new(lost_ends),
+            ..new_run(&mut world, &models, after)
+        });
+        start(&mut world, node, &run);
+        assert!(run.refused.borrow().is_none(), "it does not start");
+        let steps = world.random_below(2_000);
+        world.run_steps(steps);
+        story.tell(format!("{on_rot:?}, {steps} steps"), &models);
+        after = Some(Crash::PowerLoss);
+        if lost_ends.is_none() {
+            world.run_for(Duration::from_secs(3));
+        }
+        run.crash(&mut world, node, Crash::PowerLoss);
+    }
+    // By now the damaged file is not needed any more.
+    let run = Rc::new(new_run(&mut world, &models, after));
+    start(&mut world, node, &run);
+    assert!(run.refused.borrow().is_none(), "the damage is still there");
+    run.crash(&mut world, node, Crash::Kill);
+    is_vouched_for
+}
+
+#[test]
+fn rot_is_told_from_a_torn_end() {
+    let seeds = seeds(100);
+    let count = seeds.end - seeds.start;
+    let vouched_for = seeds.filter(|seed| simulate(*seed)).count() as u64;
+    assert!(count < 100 || (1..count).contains(&vouched_for));
+}

@@ -157,7 +157,9 @@ impl Files {
         }
         let first = (file_bytes / FIRST_PART).next_multiple_of(BLOCK as u64);
         let len = match &self.active {
-            // After a crash all files may be needed: one more is made then, to go on in.
+            // After a crash all files may be needed: one more is made then, to go on in. It has to take
+            // all that is carried before another one becomes free.
+            None if self.made as usize >= files_max => file_bytes,
             None => first.max(FILE_BYTES_MIN),
             Some(_) if self.made as usize >= files_max => return None,
             Some(active) => active.slot.len * GROWTH,

@@ -71,7 +71,7 @@ fn simulate(seed: u64) {
 
 #[test]
 fn a_failed_journal_acknowledges_nothing_more() {
-    for seed in seeds(100) {
+    for seed in seeds(60) {
         simulate(seed);
     }
 }

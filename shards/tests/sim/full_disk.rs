@@ -98,7 +98,7 @@ fn goes_on_with_room(world: &mut World, node: NodeId, run: &Run, models: &Models
 
 #[test]
 fn a_full_disk_is_no_failure() {
-    for seed in seeds(40) {
+    for seed in seeds(25) {
         simulate(seed);
     }
 }
@@ -107,7 +107,7 @@ fn a_full_disk_is_no_failure() {
 #[test]
 fn a_stop_on_a_full_disk_ends() {
     let mut failed = 0;
-    for seed in seeds(40) {
+    for seed in seeds(25) {
         let mut world = World::new(seed, Faults::none());
         let node = world.add_node();
         let models = empty_models();
@@ -137,7 +137,7 @@ fn a_stop_on_a_full_disk_ends() {
         run.crash(&mut world, node, Crash::Kill);
     }
     assert!(
-        failed > 0 || seeds(40).end < 40,
+        failed > 0 || seeds(25).end < 25,
         "no stop found the disk full"
     );
 }

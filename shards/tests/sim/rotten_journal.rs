@@ -202,15 +202,16 @@ fn simulate(seed: u64) -> bool {
     // By now the damaged file is not needed any more.
     let run = Rc::new(new_run(&mut world, &models, after));
     start(&mut world, node, &run);
-    assert!(run.refused.borrow().is_none(), "the damage is still there");
+    let refused = run.refused.borrow_mut().take();
+    assert!(refused.is_none(), "the damage is still there: {refused:?}");
     run.crash(&mut world, node, Crash::Kill);
     is_vouched_for
 }
 
 #[test]
 fn rot_is_told_from_a_torn_end() {
-    let seeds = seeds(100);
+    let seeds = seeds(30);
     let count = seeds.end - seeds.start;
     let vouched_for = seeds.filter(|seed| simulate(*seed)).count() as u64;
-    assert!(count < 100 || (1..count).contains(&vouched_for));
+    assert!(count < 30 || (1..count).contains(&vouched_for));
 }

@@ -31,6 +31,7 @@ pub mod offset_for_leader_epoch;
 mod owners;
 pub mod produce;
 mod view;
+pub mod wait;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -45,6 +46,7 @@ use crate::broker::Broker;
 use crate::protocol::header::RequestHeader;
 use crate::protocol::reply::Reply;
 use crate::protocol::{Malformed, bounded};
+use wait::{ReplyMemory, Wait};
 
 /// One served API.
 pub struct Api {
@@ -103,6 +105,8 @@ pub struct Context {
     /// Name of the listener, upper case: decides which addresses the client is told.
     pub listener: Rc<str>,
     pub peer: SocketAddr,
+    pub wait: Wait,
+    pub reply_memory: ReplyMemory,
 }
 
 /// What the generated decoders make of the densest request: an element of two bytes becomes a

@@ -8,6 +8,7 @@ use corelog_shards::io::{Listener, TaskHandle};
 use super::admission::{Admitted, Refused};
 use super::{Shared, connection};
 use crate::api::Context;
+use crate::api::wait::{ReplyMemory, Wait};
 
 /// How long a connection over `max.connections` waits before it tries again.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
@@ -31,6 +32,8 @@ pub(super) fn accept_all(shared: Rc<Shared>, listener: Listener, name: Rc<str>) 
                 broker: Rc::clone(&shared.broker),
                 listener: Rc::clone(&name),
                 peer,
+                wait: Wait::default(),
+                reply_memory: ReplyMemory::new(shared.reply_budget.clone()),
             });
             shared.keeper.keep(|watched| {
                 let shared = Rc::clone(&shared);

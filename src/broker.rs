@@ -20,7 +20,7 @@ use uuid::Uuid;
 pub use self::producer_ids::NoProducerId;
 use self::producer_ids::ProducerIds;
 use crate::cluster::controller::{Context, Decision};
-use crate::cluster::driver::{ControlFailure, Driver};
+use crate::cluster::driver::{ControlFailure, Driver, METADATA_NAME};
 use crate::cluster::image::{ConfigResource, Delta, Image, Topic};
 use crate::config::{BrokerConfig, Endpoint, Layers, Overrides, TopicSettings};
 use crate::fetch::sessions::Sessions;
@@ -193,6 +193,12 @@ impl Broker {
                 self.shard.drop_partition(&key).await;
             }
         }
+        // Every shard sees all folders: one of them is enough.
+        if self.shard.id() == 0 {
+            let is_known =
+                |topic: &str| topic == METADATA_NAME || image.topics.by_name(topic).is_some();
+            self.shard.set_strays_aside(is_known).await;
+        }
     }
 
     /// Takes over a change of the metadata, and has its partitions follow.
@@ -226,7 +232,12 @@ impl Broker {
     fn resolve_config(&self) {
         let (image, nothing) = (self.image(), Overrides::new());
         match BrokerConfig::resolve(self.layers(&image, &nothing)) {
-            Ok(config) => *self.config.borrow_mut() = Rc::new(config),
+            Ok(config) => {
+                let storage = &config.storage;
+                let expiration_ms = storage.producer_id_expiration.as_millis() as i64;
+                self.shard.set_times(storage.memory_flush, expiration_ms);
+                *self.config.borrow_mut() = Rc::new(config);
+            }
             // The controller checks what it accepts; an older version may have accepted more.
             Err(error) => {
                 tracing::warn!(%error, "stored settings cannot be used; the old ones stay")

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corelog_shards::io::{Io, Stop};
+use corelog_shards::journal::Durability;
+use corelog_shards::log::config::LogConfig;
 use corelog_shards::mesh::{self, Ends};
 use corelog_shards::route::Route;
 use corelog_shards::runtime;
@@ -54,12 +56,12 @@ struct Plan {
     banner: String,
     admission: Arc<Admission>,
     shards: usize,
+    /// What each shard takes when it starts.
     ends: Mutex<Vec<Option<Ends>>>,
     was_clean: bool,
     stop: Stop,
     /// All shards have drained and may end.
     ended: Stop,
-    failure: Mutex<Option<String>>,
 }
 
 /// Runs a broker until `stop` is requested.
@@ -83,7 +85,7 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
             advertised: prepared.advertised.clone(),
         },
         banner: prepared.banner(),
-        admission: Admission::new(connection_limits(&prepared.config)),
+        admission: Admission::new(connection_limits(&prepared.config, shards)),
         listeners: prepared.listeners.clone(),
         config: prepared.config.clone(),
         shards,
@@ -91,50 +93,27 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
         was_clean,
         stop,
         ended: Stop::new(),
-        failure: Mutex::new(None),
     });
     let of_shards = plan.clone();
     runtime::run_shards(&prepared.cores, move |io, id| {
         let plan = of_shards.clone();
         async move {
             if let Err(error) = run_shard(&plan, io, id).await {
-                plan.fail(error);
+                fail(&error);
             }
         }
     })
     .map_err(|error| ServeError(error.to_string()))?;
-    let failure = plan
-        .failure
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
-        .take();
-    match failure {
-        Some(failure) => Err(ServeError(failure)),
-        None => {
-            let marked = std::fs::write(&mark, "{\"version\":0,\"brokerEpoch\":-1}");
-            marked.map_err(|error| ServeError(format!("{}: {error}", mark.display())))
-        }
-    }
+    std::fs::write(&mark, "{\"version\":0,\"brokerEpoch\":-1}")
+        .map_err(|error| ServeError(format!("{}: {error}", mark.display())))
 }
 
-impl Plan {
-    fn fail(&self, why: String) {
-        let mut failure = self
-            .failure
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        failure.get_or_insert(why);
-        drop(failure);
-        self.stop.request();
-        self.ended.request();
-    }
-
-    fn has_failed(&self) -> bool {
-        self.failure
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .is_some()
-    }
+/// Ends the process. Others may be waiting for what this shard will never do; recovery is cheap.
+fn fail(why: &str) -> ! {
+    tracing::error!("ending the process: {why}");
+    // The log may be written by another thread that never gets to it.
+    eprintln!("corelog: {why}");
+    std::process::exit(1)
 }
 
 async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
@@ -162,8 +141,7 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
             "recovered"
         );
     }
-    let failing = plan.clone();
-    shard.on_failure(move || failing.fail("the journal cannot be written".to_owned()));
+    shard.on_failure(|| fail("the journal cannot be written"));
     let broker = Broker::new(shard.clone(), plan.node.clone(), plan.config.clone());
     shard.set_resident(broker.clone());
     // Jobs for a shard's broker may be sent from here on.
@@ -172,18 +150,17 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
         lead(plan, &shard, &broker).await?;
     }
     plan.ended.requested().await;
-    if !plan.has_failed() {
-        shard.stop().await;
-    }
+    shard.stop().await;
     Ok(())
 }
 
 /// Shard 0's part: from the controller's start to the end of all.
 async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<(), String> {
-    let config = crate::broker::log_config(&plan.config.topic_defaults);
-    let metadata_config = corelog_shards::log::config::LogConfig {
+    // Whatever topics are given by default: what they are given is told here.
+    let metadata_config = LogConfig {
         cleanup_delete: false,
-        ..config
+        durability: Durability::Sync,
+        ..LogConfig::default()
     };
     let opened = shard
         .open_partition(METADATA_LOG, METADATA_DIR, 0, metadata_config)
@@ -291,15 +268,27 @@ fn shard_config(storage: &StorageConfig, shards: usize) -> ShardConfig {
     }
 }
 
-/// A quarter of what the process may open is for segments; the rest for connections.
-fn open_files_max(shards: usize) -> usize {
+/// Files that each shard opens beside segments and connections: its journal, its rings.
+const OWN_FILES_OF_SHARD: usize = 48;
+/// Files of the process as a whole.
+const OWN_FILES: usize = 32;
+
+/// Files that the process may open at once.
+fn files_max() -> usize {
     use nix::sys::resource::{Resource, getrlimit};
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-    (limit as usize / 4 / shards).clamp(16, 4096)
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft as usize)
 }
 
-fn connection_limits(config: &BrokerConfig) -> ConnectionLimits {
+/// A quarter of what the process may open is for segments; the rest for connections.
+fn open_files_max(shards: usize) -> usize {
+    (files_max() / 4 / shards).clamp(16, 4096)
+}
+
+/// Connections never take the files that the logs need.
+fn connection_limits(config: &BrokerConfig, shards: usize) -> ConnectionLimits {
     let network = &config.network;
+    let for_logs = (open_files_max(shards) + OWN_FILES_OF_SHARD) * shards + OWN_FILES;
+    let files_left = files_max().saturating_sub(for_logs).max(1);
     let mut per_ip_overrides = std::collections::BTreeMap::new();
     for (host, max) in &network.connections_per_ip_overrides {
         match (host.as_str(), 0).to_socket_addrs() {
@@ -310,7 +299,7 @@ fn connection_limits(config: &BrokerConfig) -> ConnectionLimits {
         }
     }
     ConnectionLimits {
-        connections_max: network.connections_max as usize,
+        connections_max: (network.connections_max as usize).min(files_left),
         per_ip_max: network.connections_per_ip_max,
         per_ip_overrides: per_ip_overrides
             .into_iter()

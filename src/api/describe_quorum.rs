@@ -12,11 +12,11 @@ use kafka_protocol::messages::{BrokerId, DescribeQuorumRequest, DescribeQuorumRe
 use super::view::{text, topic_name};
 use super::{Context, Request};
 use crate::broker::Broker;
+use crate::cluster::driver::METADATA_NAME;
 use crate::cluster::image::Image;
 use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
-const METADATA_TOPIC: &str = "__cluster_metadata";
 const METADATA_PARTITION: i32 = 0;
 /// From here on voters have directories and addresses.
 const TELLS_NODES: i16 = 2;
@@ -37,7 +37,7 @@ fn is_metadata_log(asked: &DescribeQuorumRequest) -> bool {
     let [partition] = topic.partitions.as_slice() else {
         return false;
     };
-    topic.topic_name.as_str() == METADATA_TOPIC && partition.partition_index == METADATA_PARTITION
+    topic.topic_name.as_str() == METADATA_NAME && partition.partition_index == METADATA_PARTITION
 }
 
 fn unknown(asked: &DescribeQuorumRequest) -> DescribeQuorumResponse {
@@ -81,7 +81,7 @@ fn describe(broker: &Broker, version: i16) -> DescribeQuorumResponse {
         .with_high_watermark(log_end_offset)
         .with_current_voters(vec![voter]);
     let topic = TopicData::default()
-        .with_topic_name(topic_name(METADATA_TOPIC))
+        .with_topic_name(topic_name(METADATA_NAME))
         .with_partitions(vec![partition]);
     DescribeQuorumResponse::default()
         .with_topics(vec![topic])

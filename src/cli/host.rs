@@ -117,7 +117,11 @@ pub fn check_direct_io(folder: &Path) -> Result<(), HostError> {
             short => Err(io::Error::other(format!("only {short} bytes were written"))),
         }
     };
-    let written = write();
+    let written = match write() {
+        // Says nothing of direct I/O; a full disk must not keep a broker down.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+        written => written,
+    };
     let removed = match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -130,7 +134,8 @@ pub fn check_direct_io(folder: &Path) -> Result<(), HostError> {
         })
 }
 
-/// Whether the journals of all shards fit, beside what they take already.
+/// Whether the journals of all shards fit. A folder with a journal may have less room: what it holds can be read, and
+/// appends are refused as long as the disk is full.
 pub fn check_room(folder: &Path, shards: usize, journal_bytes: u64) -> Result<(), HostError> {
     let unreadable = |source: io::Error| HostError::Unreadable {
         folder: folder.to_owned(),
@@ -140,7 +145,7 @@ pub fn check_room(folder: &Path, shards: usize, journal_bytes: u64) -> Result<()
     let available = room.blocks_available() * room.fragment_size();
     let journals = journal_bytes.saturating_mul(shards as u64);
     let taken = bytes_of_files(&folder.join("journal")).map_err(unreadable)?;
-    if available.saturating_add(taken) < journals {
+    if taken == 0 && available < journals {
         return Err(HostError::TooLittleRoom {
             folder: folder.to_owned(),
             available,

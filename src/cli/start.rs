@@ -114,8 +114,12 @@ pub fn prepare(args: &StartArgs) -> Result<Prepared, StartError> {
     let folder = DataFolder::open(&storage.log_dir, config.node.node_id, cluster_id)
         .map_err(StartError::Folder)?;
     host::check_direct_io(&folder.path).map_err(StartError::Host)?;
-    host::check_room(&folder.path, cores.len(), storage.journal_bytes_per_shard)
-        .map_err(StartError::Host)?;
+    match host::check_room(&folder.path, cores.len(), storage.journal_bytes_per_shard) {
+        Err(error) if folder.is_new => return Err(StartError::Host(error)),
+        // What is there can be read, and written again when there is room.
+        Err(error) => tracing::warn!("{error}"),
+        Ok(()) => {}
+    }
     // The folder as it was opened, whatever becomes of the working directory.
     config.storage.log_dir = folder.path.clone();
     Ok(Prepared {

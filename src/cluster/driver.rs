@@ -30,6 +30,9 @@ pub const METADATA_LOG: PartitionKey = PartitionKey {
     partition: 0,
 };
 
+/// Name of its topic.
+pub const METADATA_NAME: &str = "__cluster_metadata";
+
 /// Why the controller did not carry out a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControlFailure {

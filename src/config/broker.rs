@@ -58,7 +58,6 @@ pub struct StorageConfig {
     pub on_rot: OnRot,
     pub retention_check_interval: Duration,
     pub producer_id_expiration: Duration,
-    pub producer_id_expiration_check_interval: Duration,
 }
 
 /// What recovery does when acknowledged records in the journal are damaged.
@@ -230,7 +229,6 @@ fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
         },
         retention_check_interval: read.ms("log.retention.check.interval.ms"),
         producer_id_expiration: read.ms("producer.id.expiration.ms"),
-        producer_id_expiration_check_interval: read.ms("producer.id.expiration.check.interval.ms"),
     })
 }
 

@@ -25,8 +25,9 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-const START_MAX: Duration = Duration::from_secs(30);
-const STOP_MAX: Duration = Duration::from_secs(30);
+/// Bounds for what hangs, on a disk that has much else to do.
+const START_MAX: Duration = Duration::from_secs(60);
+const STOP_MAX: Duration = Duration::from_secs(120);
 
 /// How a broker is started; the default is an empty temporary folder and no overrides.
 #[derive(Default)]
@@ -37,13 +38,17 @@ pub struct Launch<'a> {
     pub arguments: &'a [&'a str],
     /// The folder for `log.dirs`; it is left in place, unlike a temporary one.
     pub folder: Option<&'a Path>,
+    /// A program that replaces itself with the broker (`prlimit` and its like), and its arguments.
+    pub under: &'a [&'a str],
 }
 
 pub struct Broker {
     child: Option<Child>,
     port: u16,
     folder: PathBuf,
+    under: Vec<String>,
     arguments: Vec<String>,
+    cores: Option<usize>,
     home: TempDir,
 }
 
@@ -64,7 +69,8 @@ impl Broker {
         let named = launch.folder.unwrap_or(Path::new("./data"));
         let folder = home.path().join(named);
         let port = free_port();
-        let mut arguments: Vec<String> = launch.arguments.iter().map(|a| (*a).to_owned()).collect();
+        let owned = |given: &[&str]| given.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
+        let mut arguments = owned(launch.arguments);
         let own = [
             format!("listeners=PLAINTEXT://127.0.0.1:{port}"),
             format!("log.dirs={}", named.display()),
@@ -80,7 +86,9 @@ impl Broker {
             child: None,
             port,
             folder,
+            under: owned(launch.under),
             arguments,
+            cores: None,
             home,
         };
         broker.restart();
@@ -114,8 +122,19 @@ impl Broker {
         String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
     }
 
+    /// The number of cores from the next start on.
+    pub fn set_cores(&mut self, cores: usize) {
+        self.cores = Some(cores);
+    }
+
     /// Starts the broker (again) on the same port and folder; one that still runs is stopped first.
     pub fn restart(&mut self) {
+        self.spawn();
+        self.await_answer();
+    }
+
+    /// As [`Broker::restart`], without waiting until the broker answers.
+    pub fn spawn(&mut self) {
         if self.child.is_some() {
             self.stop();
         }
@@ -124,9 +143,14 @@ impl Broker {
             .append(true)
             .open(self.log_path())
             .expect("the log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_corelog"))
-            .arg("start")
-            .args(&self.arguments)
+        let mut words = self.under.clone();
+        words.extend([env!("CARGO_BIN_EXE_corelog"), "start"].map(str::to_owned));
+        words.extend_from_slice(&self.arguments);
+        if let Some(cores) = self.cores {
+            words.extend(["--cores".to_owned(), cores.to_string()]);
+        }
+        let child = Command::new(&words[0])
+            .args(&words[1..])
             .current_dir(self.home.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log file"))
@@ -134,6 +158,10 @@ impl Broker {
             .spawn()
             .expect("the broker's binary");
         self.child = Some(child);
+    }
+
+    /// Waits until a broker that was spawned answers.
+    pub fn await_answer(&mut self) {
         let begin = Instant::now();
         while !self.answers() {
             if let Some(status) = self.exited() {

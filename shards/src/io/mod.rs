@@ -56,7 +56,7 @@ pub use time::{Instant, SLICE, Slice};
 
 pub(crate) use glommio::{Prepared, probe_io_uring};
 
-use task::{OnPanic, supervise};
+use task::{OnPanic, Unbroken, supervise};
 
 /// The handle of one shard to the outside world. Cheap to clone; stays on its shard.
 #[derive(Clone)]
@@ -123,6 +123,14 @@ impl Io {
         .await;
     }
 
+    /// For a part of the engine that runs on a task whose panics are contained: while this is held, a
+    /// panic ends the process all the same, since what it leaves half-done belongs to all.
+    pub(crate) fn unbroken(&self) -> Unbroken {
+        Unbroken {
+            aborts: matches!(self.backend, Backend::Glommio(_)),
+        }
+    }
+
     /// Begins a slice of work, see [`Slice`].
     pub fn slice(&self) -> Slice {
         Slice::starting(self.now())
@@ -172,6 +180,15 @@ impl Io {
         either!(self, io => io.spawn(task));
         handle
     }
+}
+
+/// Whether the process or the host has run out of something that others may give back: descriptors,
+/// memory.
+pub fn is_exhaustion(error: &std::io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
 }
 
 /// Files and directories. Give absolute paths: relative ones cost a look-up each.

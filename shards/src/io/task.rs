@@ -150,6 +150,20 @@ impl<F: Future<Output = ()>> Drop for Supervised<F> {
     }
 }
 
+/// Ends the process if it is dropped by a panic, on a real core.
+pub(crate) struct Unbroken {
+    pub(super) aborts: bool,
+}
+
+impl Drop for Unbroken {
+    fn drop(&mut self) {
+        if self.aborts && std::thread::panicking() {
+            eprintln!("panicked inside the engine, ending the process");
+            std::process::abort();
+        }
+    }
+}
+
 fn panicked(name: &'static str, on_panic: OnPanic, panic: Box<dyn Any + Send>) {
     let what = panic_message(panic.as_ref());
     match on_panic {

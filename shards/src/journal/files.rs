@@ -13,6 +13,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use rustc_hash::FxHashMap;
+
 use super::Ticket;
 use super::group::BLOCK;
 use crate::io::{File, Io, OpenMode};
@@ -88,6 +90,9 @@ pub struct Files {
     pub next_group: u64,
     /// Whether the last attempt to make a file failed.
     pub full: bool,
+    /// Open files by slot. They stay open: when the process has no descriptor left, because of its
+    /// connections, the journal goes on.
+    pub open: FxHashMap<u32, Handles>,
 }
 
 impl Files {
@@ -157,7 +162,8 @@ impl Files {
     }
 
     /// A slot was prepared as [`Files::to_prepare`] asked for.
-    pub fn prepared(&mut self, slot: Slot) {
+    pub fn prepared(&mut self, slot: Slot, handles: Handles) {
+        self.open.insert(slot.number, handles);
         self.short.retain(|short| short.number != slot.number);
         self.made = self.made.max(slot.number + 1);
         self.ready.push_back(slot);

@@ -65,7 +65,7 @@ pub struct JournalConfig {
     pub file_bytes: u64,
     /// How many files at the most.
     pub files_max: usize,
-    /// How long an append of class [`Durability::Memory`] may wait for its write.
+    /// How long an append of class [`Durability::Memory`] may wait for its write, at first.
     pub memory_flush: Duration,
 }
 
@@ -220,6 +220,8 @@ pub struct Journal {
     end: Notify,
     has_ended: Cell<bool>,
     carried_synced: Cell<Ticket>,
+    /// How long an append of class [`Durability::Memory`] may wait for its write.
+    memory_flush: Cell<Duration>,
     /// The buffer of the last group, for the next one.
     spare: Cell<Option<DmaBuffer>>,
 }
@@ -231,6 +233,7 @@ impl Journal {
         pending.carried.submitted = carried;
         pending.carried.taken = carried;
         let run_id = io.random_u64();
+        let memory_flush = config.memory_flush;
         Rc::new(Self {
             io,
             config,
@@ -243,6 +246,7 @@ impl Journal {
             end: Notify::new(),
             has_ended: Cell::new(false),
             carried_synced: Cell::new(carried),
+            memory_flush: Cell::new(memory_flush),
             spare: Cell::default(),
         })
     }
@@ -265,6 +269,11 @@ impl Journal {
         let ticket = self.pending.borrow_mut().carried.push(entry);
         self.work.notify_one();
         ticket
+    }
+
+    /// From now on appends of class [`Durability::Memory`] wait at most so long for their write.
+    pub fn set_memory_flush(&self, memory_flush: Duration) {
+        self.memory_flush.set(memory_flush);
     }
 
     /// Bytes of appends that wait for a group: back-pressure looks at it.

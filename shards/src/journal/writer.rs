@@ -5,11 +5,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::files::{Active, Slot, open_slot, prepare_slot, slot_path};
+use super::files::{Active, Handles, Slot, open_slot, prepare_slot, slot_path};
 use super::group::{BLOCK, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
 use super::{Durability, Entry, GroupEvents, Journal, JournalConfig, Ticket};
-use crate::io::DmaBuffer;
 use crate::io::futures::{first_of, poll_once};
+use crate::io::{DmaBuffer, is_exhaustion};
 
 /// A group takes no further entry once it has this many bytes.
 const GROUP_BYTES_TARGET: usize = 2 << 20;
@@ -19,6 +19,8 @@ const SPARE_BYTES_MAX: usize = 2 * GROUP_BYTES_TARGET;
 const DURABLE_WRITE_BYTES_MAX: usize = 64 << 10;
 /// How long to wait before trying again to make a file on a full disk.
 const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
+/// How long to wait before trying again to open a file when there are no descriptors.
+const EXHAUSTION_RETRY: Duration = Duration::from_millis(100);
 
 /// What one group will hold.
 #[derive(Default)]
@@ -162,10 +164,14 @@ impl Journal {
                 continue;
             };
             let path = slot_path(&self.config.dir, self.config.id, slot.number);
-            match prepare_slot(&self.io, &path, slot, len).await {
-                Ok(()) => {
+            let prepared = async {
+                prepare_slot(&self.io, &path, slot, len).await?;
+                open_slot(&self.io, &path).await
+            };
+            match prepared.await {
+                Ok(handles) => {
                     let mut files = self.files.borrow_mut();
-                    files.prepared(Slot { len, ..slot });
+                    files.prepared(Slot { len, ..slot }, handles);
                     let was_full = std::mem::take(&mut files.full);
                     drop(files);
                     if was_full {
@@ -218,7 +224,7 @@ impl Journal {
             }
             self.lengthen_next_if_too_short();
             if is_lazy {
-                let timer = pin!(self.io.sleep(self.config.memory_flush));
+                let timer = pin!(self.io.sleep(self.memory_flush.get()));
                 flush_due = first_of(timer, pin!(self.work.notified())).await;
             } else {
                 first_of(pin!(self.room.notified()), pin!(self.work.notified())).await;
@@ -473,17 +479,37 @@ impl Journal {
             let slot = next.expect("a batch is only taken when a file has room for it");
             (slot, files.next_seq - 1)
         };
-        let path = slot_path(&self.config.dir, self.config.id, slot.number);
+        let handles = self.open_handles(slot).await?;
         let next = Active {
             slot,
             seq,
-            handles: open_slot(&self.io, &path).await?,
+            handles,
             position: 0,
         };
         let mut files = self.files.borrow_mut();
         files.rotate(next, chain.carried_through);
         self.prepare.notify_one();
         Ok(())
+    }
+
+    /// The open file of a slot; one that recovery found is opened now.
+    async fn open_handles(&self, slot: Slot) -> io::Result<Handles> {
+        if let Some(open) = self.files.borrow().open.get(&slot.number) {
+            return Ok(open.clone());
+        }
+        let path = slot_path(&self.config.dir, self.config.id, slot.number);
+        let handles = loop {
+            match open_slot(&self.io, &path).await {
+                Err(error) if is_exhaustion(&error) => {
+                    tracing::error!(journal = self.config.id, %error, "cannot open a journal file yet");
+                    self.io.sleep(EXHAUSTION_RETRY).await;
+                }
+                opened => break opened?,
+            }
+        };
+        let mut files = self.files.borrow_mut();
+        files.open.insert(slot.number, handles.clone());
+        Ok(handles)
     }
 
     /// Tells the shard what was completed.

@@ -110,7 +110,7 @@ pub enum DirPurpose {
     Delete,
     /// A replica on its way from another data folder (Kafka's; never written here).
     Future,
-    /// Found at start without a partition in the metadata (Kafka's; the name may be cut).
+    /// Found at start without a topic in the metadata; the name may be cut.
     Stray,
 }
 
@@ -162,10 +162,19 @@ pub fn partition_dir(topic: &str, partition: i32) -> String {
     format!("{topic}-{partition}")
 }
 
-/// The name a folder gets before its removal. `unique` keeps it apart from earlier topics of the
-/// same name; a long topic is cut so that the name still fits a file system.
-pub fn deleted_partition_dir(topic: &str, partition: i32, unique: Uuid) -> String {
-    let suffix = format!("-{partition}.{}-delete", unique.simple());
+/// The name a folder gets before its removal, or when nobody knows its topic. `unique` keeps it apart
+/// from earlier topics of the same name; a long topic is cut so that the name still fits a file system.
+pub fn dir_set_aside(dir: &PartitionDir, purpose: DirPurpose, unique: Uuid) -> String {
+    let (topic, partition) = (&dir.topic, dir.partition);
+    let marked = DirPurpose::MARKED.iter();
+    let mark = marked
+        .filter(|(of, _)| *of == purpose)
+        .map(|(_, mark)| *mark);
+    let suffix = format!(
+        "-{partition}.{}{}",
+        unique.simple(),
+        mark.collect::<String>()
+    );
     let topic_bytes = topic.floor_char_boundary(NAME_BYTES_MAX - suffix.len());
     format!("{}{suffix}", &topic[..topic_bytes])
 }
@@ -258,6 +267,15 @@ mod tests {
         }
     }
 
+    fn deleted(topic: &str, partition: i32, unique: u128) -> String {
+        let dir = PartitionDir {
+            topic: topic.to_owned(),
+            partition,
+            purpose: DirPurpose::Live,
+        };
+        dir_set_aside(&dir, DirPurpose::Delete, Uuid::from_u128(unique))
+    }
+
     #[test]
     fn folders_name_topic_and_partition() {
         for (topic, partition) in [("t", 0), ("a-b-c", 12), ("x.y-delete", 3), ("--", i32::MAX)] {
@@ -266,7 +284,7 @@ mod tests {
                 (dir.topic.as_str(), dir.partition, dir.purpose),
                 (topic, partition, DirPurpose::Live)
             );
-            let deleted = deleted_partition_dir(topic, partition, Uuid::from_u128(7));
+            let deleted = deleted(topic, partition, 7);
             let dir = PartitionDir::parse(&deleted).unwrap();
             assert_eq!(
                 (dir.topic.as_str(), dir.partition, dir.purpose),
@@ -274,7 +292,7 @@ mod tests {
             );
         }
         assert_eq!(
-            deleted_partition_dir("t", 4, Uuid::from_u128(0xabc)),
+            deleted("t", 4, 0xabc),
             "t-4.00000000000000000000000000000abc-delete"
         );
         let moved = PartitionDir::parse("t-1.abc-future").unwrap();
@@ -286,7 +304,7 @@ mod tests {
     #[test]
     fn long_topics_are_cut_when_deleted() {
         let topic = "t".repeat(249);
-        let name = deleted_partition_dir(&topic, 123, Uuid::from_u128(7));
+        let name = deleted(&topic, 123, 7);
         assert_eq!(name.len(), 255);
         let dir = PartitionDir::parse(&name).unwrap();
         assert_eq!(dir.partition, 123);

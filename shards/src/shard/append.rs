@@ -88,6 +88,7 @@ impl Shard {
 
     /// The owner's half. Replies once the journal has done what the topics ask for.
     pub(super) fn handle_append(&self, appends: Vec<Append>, to: ReplyTo) {
+        let _unbroken = self.io().unbroken();
         let now_ms = self.io().wall_ms();
         let mut waits = Waits::default();
         let results = appends

@@ -160,6 +160,7 @@ impl Shard {
         specs: &[ReadSpec],
         watch: Option<WatchId>,
     ) -> Results<Probe> {
+        let _unbroken = self.io().unbroken();
         let probe = |spec: &ReadSpec| {
             let partition = self
                 .partition(&spec.key)
@@ -178,6 +179,7 @@ impl Shard {
     }
 
     fn read_one_from_memory(&self, spec: &ReadSpec) -> Result<Option<ReadData>, ReadError> {
+        let _unbroken = self.io().unbroken();
         let partition = self
             .partition(&spec.key)
             .ok_or(ReadError::UnknownPartition)?;

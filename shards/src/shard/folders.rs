@@ -17,7 +17,7 @@ use crate::log::batch::header::HEADER_BYTES;
 use crate::log::batch::{Batch, BatchError};
 use crate::log::config::LogConfig;
 use crate::log::segment_name::{
-    DirPurpose, FileKind, PARTITION_METADATA, PartitionDir, SegmentFile, deleted_partition_dir,
+    DirPurpose, FileKind, PARTITION_METADATA, PartitionDir, SegmentFile, dir_set_aside,
     parse_partition_metadata,
 };
 use crate::partition::Partition;
@@ -50,13 +50,12 @@ impl Store {
             return Ok(None);
         }
         let path = self.log_dir().join(dir);
-        let metadata = self.io().read_small(&path.join(PARTITION_METADATA)).await;
-        let topic = metadata
-            .ok()
-            .and_then(|bytes| parse_partition_metadata(&String::from_utf8_lossy(&bytes)));
+        let topic = self.topic_of_dir(dir).await;
         if topic.is_some_and(|topic| topic != key.topic) {
             tracing::info!(dir, "the folder belongs to a topic that was deleted");
-            self.set_aside_dir(dir, key.topic).await.map_err(storage)?;
+            self.set_aside_dir(dir, DirPurpose::Delete, key.topic)
+                .await
+                .map_err(storage)?;
             return Ok(None);
         }
         let mut bases: Vec<(i64, u64)> = self
@@ -85,6 +84,13 @@ impl Store {
             "took over segments from the folder"
         );
         Ok(Some(log))
+    }
+
+    /// The topic that a folder says it belongs to.
+    async fn topic_of_dir(&self, dir: &str) -> Option<Uuid> {
+        let path = self.log_dir().join(dir).join(PARTITION_METADATA);
+        let bytes = self.io().read_small(&path).await.ok()?;
+        parse_partition_metadata(&String::from_utf8_lossy(&bytes))
     }
 
     /// Where Apache Kafka says that a partition's log starts, if records were deleted from its front.
@@ -167,18 +173,21 @@ impl Store {
     ) -> io::Result<Option<PathBuf>> {
         self.forget_files(partition);
         self.found_dirs().borrow_mut().remove(&*partition.dir);
-        self.set_aside_dir(&partition.dir, unique).await
+        self.set_aside_dir(&partition.dir, DirPurpose::Delete, unique)
+            .await
     }
 
-    async fn set_aside_dir(&self, dir: &str, unique: Uuid) -> io::Result<Option<PathBuf>> {
+    async fn set_aside_dir(
+        &self,
+        dir: &str,
+        purpose: DirPurpose,
+        unique: Uuid,
+    ) -> io::Result<Option<PathBuf>> {
         let Some(parsed) = PartitionDir::parse(dir) else {
             return Ok(None);
         };
-        let aside = self.log_dir().join(deleted_partition_dir(
-            &parsed.topic,
-            parsed.partition,
-            unique,
-        ));
+        let aside = dir_set_aside(&parsed, purpose, unique);
+        let aside = self.log_dir().join(aside);
         match self.io().rename(&self.log_dir().join(dir), &aside).await {
             Ok(()) => {
                 self.io().sync_dir(self.log_dir()).await?;
@@ -241,6 +250,29 @@ impl Log {
 }
 
 impl Shard {
+    /// Renames folders of partitions whose topics nobody knows by name, as Kafka does: a deletion was
+    /// cut short, or the metadata is not that of this folder. They are kept for whoever knows better.
+    /// Before new topics can be made.
+    pub async fn set_strays_aside(&self, is_known: impl Fn(&str) -> bool) {
+        let store = &self.0.store;
+        let is_stray = |dir: &String| {
+            PartitionDir::parse(dir)
+                .is_some_and(|dir| dir.purpose == DirPurpose::Live && !is_known(&dir.topic))
+        };
+        let found = store.found_dirs().borrow().clone();
+        for dir in found.into_iter().filter(is_stray) {
+            // Anything else that looks like one is none of ours.
+            let Some(topic) = store.topic_of_dir(&dir).await else {
+                continue;
+            };
+            tracing::warn!(dir, %topic, "a folder of a topic that is not in the metadata is set aside");
+            let renamed = store.set_aside_dir(&dir, DirPurpose::Stray, topic).await;
+            if let Err(error) = renamed {
+                tracing::warn!(dir, %error, "cannot set a folder aside");
+            }
+        }
+    }
+
     /// Removes folders that were set aside before the last stop.
     pub(super) async fn remove_leftovers(self) {
         let store = &self.0.store;

@@ -97,6 +97,7 @@ struct Inner {
     /// The journal is poisoned.
     has_failed: Cell<bool>,
     stopping: Cell<bool>,
+    producer_expiration_ms: Cell<i64>,
     /// Meetings of all shards that this one has come to, and arrivals of the others at those.
     meetings: Cell<usize>,
     arrivals: Cell<usize>,
@@ -155,6 +156,12 @@ impl Shard {
         resident
             .downcast()
             .unwrap_or_else(|_| panic!("another resident than was asked for"))
+    }
+
+    /// New values for settings that may change while the shard runs.
+    pub fn set_times(&self, memory_flush: Duration, producer_expiration_ms: i64) {
+        self.0.journal.set_memory_flush(memory_flush);
+        self.0.producer_expiration_ms.set(producer_expiration_ms);
     }
 
     fn partition(&self, key: &PartitionKey) -> Option<Rc<Partition>> {

@@ -141,6 +141,7 @@ pub async fn open(
     );
     let store = Store::new(io.clone(), config.log_dir.clone(), config.open_files_max);
     store.list_dirs().await.map_err(at(&config.log_dir))?;
+    let producer_expiration_ms = config.producer_expiration_ms;
     let settling = Settling::new(config.journal_bytes / 4, config.tail_cache_bytes);
     let shard = Shard(Rc::new(super::Inner {
         id,
@@ -160,6 +161,7 @@ pub async fn open(
         is_disk_full: Cell::new(false),
         has_failed: Cell::new(false),
         stopping: Cell::new(false),
+        producer_expiration_ms: Cell::new(producer_expiration_ms),
         meetings: Cell::new(0),
         arrivals: Cell::new(0),
         arrival: Notify::new(),

@@ -39,7 +39,7 @@ impl Shard {
                 continue;
             };
             let now_ms = self.io().wall_ms();
-            let expiration_ms = self.0.config.producer_expiration_ms;
+            let expiration_ms = self.0.producer_expiration_ms.get();
             partition
                 .state
                 .borrow_mut()

@@ -132,14 +132,14 @@ pub(super) const ROWS: &[Property] = &[
     broker_unset("log.roll.jitter.ms", Long)
         .ms()
         .dynamic(ClusterWide)
-        .honoured(
+        .not_yet(
             "Random time taken off the age of rolling, so that not all segments roll at once. \
              Goes before the hours.",
         ),
     broker("log.roll.jitter.hours", Int, "0")
         .at_least(0)
         .unit(Unit::Hours)
-        .honoured(
+        .not_yet(
             "Random time taken off the age of rolling, where `log.roll.jitter.ms` is not set.",
         ),
     broker("log.segment.bytes", Int, "1073741824")
@@ -151,7 +151,7 @@ pub(super) const ROWS: &[Property] = &[
         .at_least(0)
         .ms()
         .dynamic(ClusterWide)
-        .honoured(
+        .not_yet(
             "Time between the deletion of a segment from the log and the removal of its \
              files.",
         ),
@@ -249,7 +249,10 @@ pub(super) const ROWS: &[Property] = &[
         .at_least(1)
         .ms()
         .internal()
-        .honoured("How often producer states are looked through for forgotten ones."),
+        .moot(
+            "How often producer states are looked through for forgotten ones. Corelog does so whenever \
+             it looks for what retention removes, see `log.retention.check.interval.ms`.",
+        ),
     broker("log.cleaner.enable", Boolean, "true").not_yet("Whether compaction runs."),
     broker("log.cleaner.threads", Int, "1")
         .at_least(0)

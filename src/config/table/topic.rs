@@ -40,7 +40,7 @@ pub(super) const ROWS: &[Property] = &[
         .at_least(0)
         .ms()
         .from(&[same("log.segment.delete.delay.ms")])
-        .honoured(
+        .not_yet(
             "Time between the deletion of a segment from the log and the removal of its \
              files.",
         ),
@@ -190,7 +190,7 @@ pub(super) const ROWS: &[Property] = &[
             same("log.roll.jitter.ms"),
             each("log.roll.jitter.hours", 3_600_000),
         ])
-        .honoured("Random time taken off `segment.ms`, so that not all segments roll at once."),
+        .not_yet("Random time taken off `segment.ms`, so that not all segments roll at once."),
     topic("segment.ms", Long, "604800000")
         .at_least(1)
         .ms()

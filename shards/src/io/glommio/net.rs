@@ -19,6 +19,7 @@ use nix::sys::socket::{
 };
 
 use super::{Executor, os_error};
+use crate::io::is_exhaustion;
 
 /// How many slices one system call takes.
 const SLICES_MAX: usize = 64;
@@ -116,13 +117,6 @@ impl Executor {
         };
         Ok((read, write))
     }
-}
-
-fn is_exhaustion(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
-    )
 }
 
 impl Listener {

@@ -1,0 +1,21 @@
+//! The real broker on a real disk when things end badly: killed under load, out of room, short of files.
+//!
+//! What the simulation shows with its own disk is shown here for kernel, file system and process. A test that this
+//! machine does not permit says so and why, on a line of its own, and counts as skipped (`turn.rs`).
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod random;
+mod stamp;
+mod turn;
+
+mod ledger;
+mod producer;
+mod small_disk;
+mod trace;
+
+mod full_disk;
+mod kill;
+mod many_partitions;
+mod sync_before_reply;

@@ -290,7 +290,9 @@ impl Reader<'_> {
         let request = Request { header, body };
         let started = match api.handler {
             Handler::Sequential(handle) => {
+                self.watched.set_blocked(true);
                 self.replies.settled().await;
+                self.watched.set_blocked(false);
                 let handled = self.answering(handle(context, request)).await;
                 let memory = self.context.reply_memory.take();
                 handled.map(|reply| {

@@ -8,7 +8,8 @@
 //! - while others wait for memory, a connection that holds some for a request on its way and sends
 //!   next to nothing of it for three looks, or has not sent it whole after half a minute;
 //! - while others wait for memory for their replies, a connection that has taken nothing of a reply
-//!   for ten looks.
+//!   for ten looks, and while they wait for that of requests, one whose next request is there and
+//!   waits for the same.
 //!
 //! Slow clients are welcome as long as nobody pays for them.
 
@@ -60,6 +61,8 @@ pub(super) struct Watch {
     incoming: Cell<Option<Incoming>>,
     /// Replies on their way that have reserved memory.
     owed: Cell<usize>,
+    /// A request that holds memory waits until its client has taken earlier replies.
+    is_blocked: Cell<bool>,
     is_closing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -123,7 +126,9 @@ impl Keeper {
                 }
                 continue;
             }
-            if replies_are_short && watch.owed.get() > 0 && silent > UNTAKEN_LOOKS_MAX {
+            let is_in_the_way = replies_are_short && watch.owed.get() > 0
+                || requests_are_short && watch.is_blocked.get() && watch.worked_on.get() == 0;
+            if is_in_the_way && silent > UNTAKEN_LOOKS_MAX {
                 tracing::warn!(
                     connection = id,
                     "closed: its client takes no replies while others wait for memory"
@@ -286,6 +291,11 @@ impl Watched {
             change(&mut incoming);
             self.watch.incoming.set(Some(incoming));
         }
+    }
+
+    /// A request waits for earlier ones, be it for their work or for their client.
+    pub fn set_blocked(&self, is_blocked: bool) {
+        self.watch.is_blocked.set(is_blocked);
     }
 
     /// A reply that has reserved memory is on its way.

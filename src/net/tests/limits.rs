@@ -245,3 +245,28 @@ fn replies_that_nobody_takes_are_bounded_and_do_not_last() {
         assert!(client.answer().await.expect("an answer").1.len() > 500_000);
     });
 }
+
+#[test]
+fn a_request_that_waits_for_its_own_client_does_not_keep_its_memory() {
+    let limits = Limits {
+        request_memory_bytes: 1 << 20,
+        ..roomy()
+    };
+    on_a_stage(limits, open_to_all(), |stage| async move {
+        let mut body = vec![0, 0];
+        body.resize(3 << 20, 0);
+        let mut deaf = stage.client().await;
+        let wanted = (40_u32 << 20).to_be_bytes();
+        deaf.send(request(LARGE, 0, 1, &wanted)).await;
+        deaf.send(request(TIMED, 1, 2, &body)).await;
+        stage
+            .until("it is there", || {
+                stage.network.shared.budget.used() > 3 << 20
+            })
+            .await;
+        let mut client = stage.client().await;
+        client.send(request(TIMED, 1, 3, &body)).await;
+        assert_eq!(client.answer().await.expect("an answer").0, 3);
+        assert_eq!(stage.network.connections(), 1);
+    });
+}

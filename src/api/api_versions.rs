@@ -14,10 +14,9 @@ use kafka_protocol::messages::api_versions_response::{
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Api, Context, Request, TABLE};
+use super::{Api, Context, Failure, Request, TABLE};
 use crate::cluster::features::FEATURES;
 use crate::cluster::image::Image;
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
 /// From here on clients can read a feature whose lowest level is 0.
@@ -61,11 +60,11 @@ impl FeatureLevels {
     }
 }
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     answer(&request, || FeatureLevels::of(&context.broker.image()))
 }
 
-fn answer(request: &Request, levels: impl FnOnce() -> FeatureLevels) -> Result<Reply, Malformed> {
+fn answer(request: &Request, levels: impl FnOnce() -> FeatureLevels) -> Result<Reply, Failure> {
     let version = request.header.api_version;
     let own = TABLE
         .iter()
@@ -73,7 +72,7 @@ fn answer(request: &Request, levels: impl FnOnce() -> FeatureLevels) -> Result<R
         .expect("ApiVersions serves itself");
     if !(own.version_min..=own.version_max).contains(&version) {
         let response = failed(ResponseError::UnsupportedVersion).with_api_keys(vec![served(own)]);
-        return Ok(Reply::encode_as(&request.header, 0, &response));
+        return Ok(Reply::encode_as(&request.header, 0, &response)?);
     }
     let asked: ApiVersionsRequest = request.decode()?;
     let response = if version >= TELLS_SOFTWARE
@@ -84,7 +83,7 @@ fn answer(request: &Request, levels: impl FnOnce() -> FeatureLevels) -> Result<R
     } else {
         response(version, &levels())
     };
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 fn failed(error: ResponseError) -> ApiVersionsResponse {

@@ -7,12 +7,11 @@ use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicR
 use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
 use super::view::topic_name;
-use super::{Context, Request, errors};
+use super::{Context, Failure, Request, errors};
 use crate::cluster::controller::{CreatePartitions, MorePartitions, create_partitions};
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: CreatePartitionsRequest = request.decode()?;
     let failed: Vec<_> = asked
         .topics
@@ -49,7 +48,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         }
     };
     let response = CreatePartitionsResponse::default().with_results(results);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 fn more_partitions(asked: &CreatePartitionsTopic) -> MorePartitions {

@@ -11,18 +11,17 @@ use kafka_protocol::messages::create_topics_response::{
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
 use super::view::{text, topic_name};
-use super::{Context, Request, errors};
+use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
 use crate::cluster::controller::{CreateTopics, CreatedTopic, NewTopic, create_topics};
 use crate::cluster::image::Properties;
 use crate::config::{Overrides, describe_topic};
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
 /// From here on the reply tells what the topic came out as.
 const TELLS_CONFIGS: i16 = 5;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let version = request.header.api_version;
     let asked: CreateTopicsRequest = request.decode()?;
     let names: Vec<String> = asked
@@ -66,7 +65,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         }
     };
     let response = CreateTopicsResponse::default().with_topics(topics);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 fn new_topic(asked: CreatableTopic) -> NewTopic {

@@ -7,15 +7,14 @@ use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 
 use super::view::topic_name;
-use super::{Context, Request, errors};
+use super::{Context, Failure, Request, errors};
 use crate::cluster::controller::{ControlErrorKind, DeletedTopic, TopicReference, delete_topics};
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
 /// Before, clients do not know the error that says topics cannot be deleted here.
 const KNOWS_DELETION_DISABLED: i16 = 3;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let version = request.header.api_version;
     let asked: DeleteTopicsRequest = request.decode()?;
     let by_name = asked.topic_names.iter();
@@ -47,7 +46,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         }
     };
     let response = DeleteTopicsResponse::default().with_responses(responses);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 fn tell(version: i16, topic: DeletedTopic) -> DeletableTopicResult {

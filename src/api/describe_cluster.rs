@@ -7,8 +7,7 @@ use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse};
 
 use super::view::{CLUSTER_OPERATIONS, NOBODY, View, text};
-use super::{Context, Request};
-use crate::protocol::Malformed;
+use super::{Context, Failure, Request};
 use crate::protocol::reply::Reply;
 
 const BROKERS: i8 = 1;
@@ -16,7 +15,7 @@ const CONTROLLERS: i8 = 2;
 /// Before, clients know no error about endpoints.
 const KNOWS_ENDPOINT_TYPES: i16 = 1;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: DescribeClusterRequest = request.decode()?;
     let image = context.broker.image();
     let view = View {
@@ -24,7 +23,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         listener: &context.listener,
     };
     let response = answer(view, request.header.api_version, &asked);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 fn answer(view: View<'_>, version: i16, asked: &DescribeClusterRequest) -> DescribeClusterResponse {

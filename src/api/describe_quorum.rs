@@ -10,24 +10,23 @@ use kafka_protocol::messages::describe_quorum_response::{
 use kafka_protocol::messages::{BrokerId, DescribeQuorumRequest, DescribeQuorumResponse};
 
 use super::view::{text, topic_name};
-use super::{Context, Request};
+use super::{Context, Failure, Request};
 use crate::broker::Broker;
 use crate::cluster::driver::METADATA_NAME;
 use crate::cluster::image::Image;
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
 const METADATA_PARTITION: i32 = 0;
 /// From here on voters have directories and addresses.
 const TELLS_NODES: i16 = 2;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: DescribeQuorumRequest = request.decode()?;
     let response = match is_metadata_log(&asked) {
         true => describe(&context.broker, request.header.api_version),
         false => unknown(&asked),
     };
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 fn is_metadata_log(asked: &DescribeQuorumRequest) -> bool {

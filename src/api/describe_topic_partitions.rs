@@ -11,13 +11,12 @@ use kafka_protocol::messages::describe_topic_partitions_response::{
 use kafka_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 
 use super::view::{NOBODY, TOPIC_OPERATIONS, View, broker_ids, is_internal, topic_name};
-use super::{Context, Request, errors};
+use super::{Context, Failure, Request, errors};
 use crate::cluster::controller::validate_topic_name;
 use crate::cluster::image::{Partition, Topic};
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: DescribeTopicPartitionsRequest = request.decode()?;
     let image = context.broker.image();
     let view = View {
@@ -29,7 +28,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         Ok(response) => response,
         Err(error) => refuse(&asked, error),
     };
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 fn refuse(

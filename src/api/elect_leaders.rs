@@ -6,17 +6,16 @@ use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaE
 use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse, TopicName};
 
 use super::view::topic_name;
-use super::{Context, Request, errors};
+use super::{Context, Failure, Request, errors};
 use crate::cluster::controller::{
     ControlError, ElectLeaders, ElectedPartition, ElectionType, elect_leaders,
 };
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
 /// Before, there is no error of the whole request.
 const HAS_OWN_ERROR: i16 = 1;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: ElectLeadersRequest = request.decode()?;
     let version = request.header.api_version;
     let response = match ElectionType::from_id(asked.election_type) {
@@ -26,7 +25,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
             refuse(version, &asked, code, &Err(error))
         }
     };
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 async fn elect(

@@ -27,7 +27,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
 
 use super::wait::Wait;
-use super::{Context, Request, errors};
+use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
 use crate::cluster::image::Image;
 use crate::fetch::session::{self as fetch_session, SessionError};
@@ -39,7 +39,7 @@ use crate::protocol::fetch::{
     FetchTopicResponse,
 };
 use crate::protocol::reply::Reply;
-use crate::protocol::{LeaderIdAndEpoch, Malformed, NodeEndpoint, TopicRef};
+use crate::protocol::{LeaderIdAndEpoch, NodeEndpoint, TopicRef};
 
 /// From this version on a client with an old leader epoch is told who leads.
 const CURRENT_LEADER: i16 = 16;
@@ -67,7 +67,7 @@ enum Session {
     Known(i32, i32),
 }
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let version = request.header.api_version;
     let fetch = FetchRequest::decode(&request.body, version)?;
     let broker = &context.broker;

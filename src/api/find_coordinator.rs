@@ -8,8 +8,7 @@ use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 
 use super::view::{NOBODY, text};
-use super::{Context, Request};
-use crate::protocol::Malformed;
+use super::{Context, Failure, Request};
 use crate::protocol::reply::Reply;
 
 /// From here on many keys are asked for together.
@@ -22,10 +21,10 @@ const SHARE: i8 = 2;
 /// Port of nobody.
 const NO_PORT: i32 = -1;
 
-pub async fn handle(_: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(_: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: FindCoordinatorRequest = request.decode()?;
     let response = answer(request.header.api_version, asked);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 fn answer(version: i16, asked: FindCoordinatorRequest) -> FindCoordinatorResponse {

@@ -2,19 +2,20 @@
 
 use std::rc::Rc;
 
+use kafka_protocol::messages::IncrementalAlterConfigsRequest;
 use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
-use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
-use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-use super::{Context, Request, errors};
+use super::{Context, Failure, Request, alter_configs};
 use crate::cluster::controller::{
     AlterOp, ConfigAlteration, IncrementalAlterConfigs, ResourceAlteration,
     incremental_alter_configs,
 };
-use crate::protocol::Malformed;
 use crate::protocol::reply::Reply;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+/// The version of AlterConfigs whose reply looks like that of version 0; so on from there.
+const LEGACY_VERSION: i16 = 1;
+
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: IncrementalAlterConfigsRequest = request.decode()?;
     let wanted = IncrementalAlterConfigs {
         resources: asked.resources.iter().map(alteration).collect(),
@@ -24,17 +25,11 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         .broker
         .control(move |context| incremental_alter_configs(context, &wanted))
         .await;
-    let outcomes = errors::each(outcome, asked.resources.len());
-    let responses = asked.resources.iter().zip(outcomes);
-    let responses = responses.map(|(resource, (code, message))| {
-        AlterConfigsResourceResponse::default()
-            .with_error_code(code)
-            .with_error_message(message)
-            .with_resource_type(resource.resource_type)
-            .with_resource_name(resource.resource_name.clone())
-    });
-    let response = IncrementalAlterConfigsResponse::default().with_responses(responses.collect());
-    Ok(Reply::encode(&request.header, &response))
+    let resources = asked.resources.into_iter();
+    let resources = resources.map(|resource| (resource.resource_type, resource.resource_name));
+    let version = request.header.api_version + LEGACY_VERSION;
+    let response = alter_configs::response(resources, outcome);
+    Ok(Reply::encode_as(&request.header, version, &response)?)
 }
 
 fn alteration(resource: &AlterConfigsResource) -> ResourceAlteration {
@@ -47,5 +42,33 @@ fn alteration(resource: &AlterConfigsResource) -> ResourceAlteration {
         resource_type: resource.resource_type,
         name: resource.resource_name.to_string(),
         configs: configs.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use kafka_protocol::messages::IncrementalAlterConfigsResponse;
+    use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+    use kafka_protocol::protocol::{Encodable, StrBytes};
+
+    use super::*;
+
+    #[test]
+    fn the_reply_is_that_of_the_older_request_one_version_later() {
+        let name = StrBytes::from_static_str("t");
+        let resource = AlterConfigsResourceResponse::default()
+            .with_error_message(None)
+            .with_resource_type(2)
+            .with_resource_name(name.clone());
+        let own = IncrementalAlterConfigsResponse::default().with_responses(vec![resource]);
+        let shared = alter_configs::response([(2, name)].into_iter(), Ok(vec![Ok(())]));
+        for version in 0..=1 {
+            let (mut expected, mut found) = (BytesMut::new(), BytesMut::new());
+            own.encode(&mut expected, version).expect("encodes");
+            let version = version + LEGACY_VERSION;
+            shared.encode(&mut found, version).expect("encodes");
+            assert_eq!(found, expected);
+        }
     }
 }

@@ -7,14 +7,13 @@ use std::rc::Rc;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
 
-use super::{Context, Request, errors};
-use crate::protocol::Malformed;
+use super::{Context, Failure, Request, errors};
 use crate::protocol::reply::Reply;
 
 const NO_PRODUCER_ID: ProducerId = ProducerId(-1);
 const NO_EPOCH: i16 = -1;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: InitProducerIdRequest = request.decode()?;
     let outcome = match check(&asked) {
         Ok(()) => context
@@ -33,7 +32,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
             .with_producer_id(NO_PRODUCER_ID)
             .with_producer_epoch(NO_EPOCH),
     };
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 fn check(asked: &InitProducerIdRequest) -> Result<(), ResponseError> {

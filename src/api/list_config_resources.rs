@@ -1,4 +1,7 @@
 //! ListConfigResources: the names of what can have a configuration.
+//!
+//! Groups, subscriptions of client metrics and loggers of brokers can be asked for, and there are
+//! none: what is listed here can be described by DescribeConfigs and altered.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -8,14 +11,13 @@ use kafka_protocol::messages::list_config_resources_response::ConfigResource;
 use kafka_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 
 use super::view::{View, text};
-use super::{Context, Request};
-use crate::cluster::image::{Image, ResourceKind};
-use crate::protocol::Malformed;
+use super::{Context, Failure, Request};
+use crate::cluster::image::ResourceKind;
 use crate::protocol::reply::Reply;
 
 /// The first version lists the subscriptions of client metrics only.
 const METRICS_ONLY: i16 = 0;
-/// Everything listed, in the order of the reply.
+/// Everything that may be asked for, in the order of the reply.
 const KINDS: [ResourceKind; 5] = [
     ResourceKind::Group,
     ResourceKind::ClientMetrics,
@@ -24,7 +26,7 @@ const KINDS: [ResourceKind; 5] = [
     ResourceKind::Topic,
 ];
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: ListConfigResourcesRequest = request.decode()?;
     let image = context.broker.image();
     let view = View {
@@ -32,7 +34,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         listener: &context.listener,
     };
     let response = answer(view, request.header.api_version, &asked.resource_types);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 fn answer(view: View<'_>, version: i16, asked: &[i8]) -> ListConfigResourcesResponse {
@@ -66,28 +68,25 @@ fn names(view: View<'_>, kind: ResourceKind) -> Vec<String> {
             let topics = view.image.topics.iter();
             topics.map(|topic| topic.name.to_string()).collect()
         }
-        ResourceKind::Broker | ResourceKind::BrokerLogger => view
+        ResourceKind::Broker => view
             .brokers()
             .map(|(broker, _)| broker.id.to_string())
             .collect(),
-        ResourceKind::Group | ResourceKind::ClientMetrics | ResourceKind::Unknown => {
-            configured(view.image, kind)
-        }
+        ResourceKind::Group
+        | ResourceKind::ClientMetrics
+        | ResourceKind::BrokerLogger
+        | ResourceKind::Unknown => Vec::new(),
     }
-}
-
-/// Those that have a configuration; without one they cannot be told of here.
-fn configured(image: &Image, kind: ResourceKind) -> Vec<String> {
-    let of_kind = image
-        .configs
-        .keys()
-        .filter(|resource| resource.kind == kind);
-    of_kind.map(|resource| resource.name.clone()).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::api::testing::image_of;
+    use crate::cluster::image::{Broker, ConfigResource, Image};
+    use crate::cluster::records::{Endpoint, RegisterBrokerRecord};
 
     #[test]
     fn kinds_that_a_version_does_not_have_are_refused() {
@@ -99,5 +98,34 @@ mod tests {
         assert_eq!(answer(view, 0, &[]).error_code, 0);
         assert_eq!(answer(view, 1, &[2, 4, 8, 16, 32]).error_code, 0);
         assert_eq!(answer(view, 1, &[2, 3]).error_code, 35);
+    }
+
+    #[test]
+    fn only_what_can_be_described_is_listed() {
+        let of_group = ConfigResource::new(ResourceKind::Group, "g");
+        let of_metrics = ConfigResource::new(ResourceKind::ClientMetrics, "m");
+        let configs = [(of_group, "x", "1"), (of_metrics, "x", "1")];
+        let mut image = image_of(&[("t", 1)], &configs);
+        let endpoint = Endpoint {
+            name: "PLAINTEXT".to_owned(),
+            ..Endpoint::default()
+        };
+        let broker = RegisterBrokerRecord {
+            broker_id: 1,
+            end_points: vec![endpoint],
+            ..RegisterBrokerRecord::default()
+        };
+        image.brokers.insert(1, Arc::new(Broker::from(&broker)));
+        let view = View {
+            image: &image,
+            listener: "PLAINTEXT",
+        };
+        let listed = |version| {
+            let resources = answer(view, version, &[]).config_resources.into_iter();
+            let resources = resources.map(|one| (one.resource_type, one.resource_name.to_string()));
+            resources.collect::<Vec<_>>()
+        };
+        assert_eq!(listed(0), []);
+        assert_eq!(listed(1), [(4, "1".to_owned()), (2, "t".to_owned())]);
     }
 }

@@ -15,9 +15,9 @@ use kafka_protocol::messages::list_offsets_response::{
 };
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
-use super::owners::{ask_owners, partition_key};
-use super::{Context, Request, errors};
-use crate::protocol::Malformed;
+use super::owners::{Question, ask_owners, partition_key};
+use super::turns::Turns;
+use super::{Context, Failure, Request, errors};
 use crate::protocol::reply::Reply;
 
 const READ_COMMITTED: i8 = 1;
@@ -32,11 +32,13 @@ enum Wanted {
     LatestTiered,
 }
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let version = request.header.api_version;
     let asked: ListOffsetsRequest = request.decode()?;
     let committed = asked.isolation_level == READ_COMMITTED;
     let image = context.broker.image();
+    let shard = &context.broker.shard;
+    let mut turns = Turns::on(shard.io());
     let mut seen = BTreeSet::new();
     let mut twice = BTreeSet::new();
     for topic in &asked.topics {
@@ -44,6 +46,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
             if !seen.insert((&topic.name, partition.partition_index)) {
                 twice.insert((&topic.name, partition.partition_index));
             }
+            turns.step().await;
         }
     }
     let mut questions = Vec::new();
@@ -52,11 +55,13 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         let mut responses = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let index = partition.partition_index;
+            let place = (topics.len(), responses.len());
             let question = match twice.contains(&(&topic.name, index)) {
                 true => Err(ResponseError::InvalidRequest),
                 false => wanted(partition.timestamp, version, committed).and_then(|wanted| {
                     let key = partition_key(&image, &topic.name, index)?;
-                    Ok((key, question(partition, wanted)))
+                    let asked = detail(partition, wanted);
+                    Ok(Question { place, key, asked })
                 }),
             };
             responses.push(match question {
@@ -66,6 +71,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
                 }
                 Err(error) => unanswered(index).with_error_code(error.code()),
             });
+            turns.step().await;
         }
         topics.push(
             ListOffsetsTopicResponse::default()
@@ -73,16 +79,12 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
                 .with_partitions(responses),
         );
     }
-    let answers = ask_owners(&context.broker.shard, questions, answer).await;
-    let open = topics
-        .iter_mut()
-        .flat_map(|topic| &mut topic.partitions)
-        .filter(|response| response.error_code == 0);
-    for (response, answer) in open.zip(answers) {
-        tell(response, answer, version);
+    for ((topic, partition), answer) in ask_owners(shard, questions, answer).await {
+        tell(&mut topics[topic].partitions[partition], answer, version);
+        turns.step().await;
     }
     let response = ListOffsetsResponse::default().with_topics(topics);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
 /// Kafka's numbers for what is not a time, and the versions that have them.
@@ -102,9 +104,10 @@ fn wanted(timestamp: i64, version: i16, committed: bool) -> Result<Wanted, Respo
     }
 }
 
-type Question = (Option<i32>, Wanted);
+/// With the leader epoch that the client believes in.
+type Detail = (Option<i32>, Wanted);
 
-fn question(partition: &ListOffsetsPartition, wanted: Wanted) -> Question {
+fn detail(partition: &ListOffsetsPartition, wanted: Wanted) -> Detail {
     let epoch = partition.current_leader_epoch;
     ((epoch >= 0).then_some(epoch), wanted)
 }
@@ -112,7 +115,7 @@ fn question(partition: &ListOffsetsPartition, wanted: Wanted) -> Question {
 async fn answer(
     shard: corelog_shards::shard::Shard,
     key: PartitionKey,
-    (leader_epoch, wanted): Question,
+    (leader_epoch, wanted): Detail,
 ) -> Result<ListedOffset, ReadError> {
     let (query, is_tiered) = match wanted {
         Wanted::Offset(query) => (query, false),

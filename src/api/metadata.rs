@@ -4,6 +4,7 @@
 //! that the reply can name it; Kafka answers UNKNOWN_TOPIC_OR_PARTITION first and has the client ask
 //! again. Topics that the broker keeps for itself are not made this way.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use kafka_protocol::error::ResponseError;
@@ -13,14 +14,14 @@ use kafka_protocol::messages::metadata_response::{
 use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
 use uuid::Uuid;
 
+use super::turns::Turns;
 use super::view::{
     CLUSTER_OPERATIONS, NOBODY, TOPIC_OPERATIONS, View, broker_ids, is_internal, text, topic_name,
 };
-use super::{Context, Request, errors};
+use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
 use crate::cluster::controller::{CreateTopics, NewTopic, create_topics, validate_topic_name};
-use crate::cluster::image::{Image, Partition, Topic};
-use crate::protocol::Malformed;
+use crate::cluster::image::{Partition, Topic};
 use crate::protocol::reply::Reply;
 
 /// In the first version, an empty list of topics stands for all.
@@ -35,17 +36,17 @@ const TELLS_CLUSTER_OPERATIONS: std::ops::RangeInclusive<i16> = 8..=10;
 /// From here on topics may be named by their ids.
 const TAKES_TOPIC_IDS: i16 = 12;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let version = request.header.api_version;
     let asked: MetadataRequest = request.decode()?;
     let response = match wanted(version, &asked) {
         Ok(wanted) => answer(&context, version, &asked, wanted).await,
         Err(error) => refuse(&asked, error),
     };
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }
 
-/// Which topics are asked for, each once.
+/// Which topics are asked for.
 enum Wanted {
     All,
     Names(Vec<TopicName>),
@@ -60,7 +61,7 @@ fn wanted(version: i16, asked: &MetadataRequest) -> Result<Wanted, ResponseError
         return Ok(Wanted::All);
     }
     let ids = topics.iter().map(|topic| topic.topic_id);
-    let ids: Vec<Uuid> = unique(ids.filter(|id| !id.is_nil()));
+    let ids: Vec<Uuid> = ids.filter(|id| !id.is_nil()).collect();
     if !ids.is_empty() {
         // Ids go before names: those are passed over.
         return match version >= TAKES_TOPIC_IDS {
@@ -70,14 +71,32 @@ fn wanted(version: i16, asked: &MetadataRequest) -> Result<Wanted, ResponseError
     }
     let names: Option<Vec<TopicName>> = topics.iter().map(|topic| topic.name.clone()).collect();
     names
-        .map(|names| Wanted::Names(unique(names.into_iter())))
+        .map(Wanted::Names)
         .ok_or(ResponseError::InvalidRequest)
 }
 
+impl Wanted {
+    /// Each topic once.
+    async fn distinct(self, turns: &mut Turns<'_>) -> Self {
+        match self {
+            Wanted::All => Wanted::All,
+            Wanted::Names(names) => Wanted::Names(distinct(names, turns).await),
+            Wanted::Ids(ids) => Wanted::Ids(distinct(ids, turns).await),
+        }
+    }
+}
+
 /// The first of each, in their order.
-fn unique<T: Clone + Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
-    let mut seen = std::collections::BTreeSet::new();
-    items.filter(|item| seen.insert(item.clone())).collect()
+async fn distinct<T: Clone + Ord>(items: Vec<T>, turns: &mut Turns<'_>) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    let mut first = Vec::with_capacity(items.len());
+    for item in items {
+        if seen.insert(item.clone()) {
+            first.push(item);
+        }
+        turns.step().await;
+    }
+    first
 }
 
 fn refuse(asked: &MetadataRequest, error: ResponseError) -> MetadataResponse {
@@ -100,18 +119,20 @@ async fn answer(
     wanted: Wanted,
 ) -> MetadataResponse {
     let broker = &context.broker;
+    let mut turns = Turns::on(broker.shard.io());
+    let wanted = wanted.distinct(&mut turns).await;
     if let Wanted::Names(names) = &wanted
         && asked.allow_auto_topic_creation
         && broker.config().topics.auto_create
     {
-        create_missing(broker, names).await;
+        create_missing(broker, names, &mut turns).await;
     }
     let image = broker.image();
     let view = View {
         image: &image,
         listener: &context.listener,
     };
-    let mut topics = describe_all(broker, view, version, look_up(&image, &wanted)).await;
+    let mut topics = describe_all(view, version, &wanted, &mut turns).await;
     if asked.include_topic_authorized_operations && version >= TELLS_TOPIC_OPERATIONS {
         // Who names an unknown id learns nothing more of it.
         for topic in topics.iter_mut().filter(|topic| topic.name.is_some()) {
@@ -138,76 +159,57 @@ async fn answer(
     }
 }
 
-/// What is known of a topic that was asked for.
-enum Found<'a> {
-    Topic(&'a Topic),
-    UnknownName(&'a TopicName),
-    UnknownId(Uuid),
-}
-
-fn look_up<'a>(image: &'a Image, wanted: &'a Wanted) -> Vec<Found<'a>> {
-    match wanted {
-        Wanted::All => image
-            .topics
-            .iter()
-            .map(|topic| Found::Topic(topic))
-            .collect(),
-        Wanted::Names(names) => {
-            let one = |name: &'a TopicName| match image.topics.by_name(name) {
-                Some(topic) => Found::Topic(topic),
-                None => Found::UnknownName(name),
-            };
-            names.iter().map(one).collect()
-        }
-        Wanted::Ids(ids) => {
-            let one = |id: &Uuid| match image.topics.get(*id) {
-                Some(topic) => Found::Topic(topic),
-                None => Found::UnknownId(*id),
-            };
-            ids.iter().map(one).collect()
-        }
-    }
-}
-
-/// Describes topics, in slices that let others have the core.
+/// Describes the topics that are wanted, and says of those that are not there that they are not.
 async fn describe_all(
-    broker: &Broker,
     view: View<'_>,
     version: i16,
-    found: Vec<Found<'_>>,
+    wanted: &Wanted,
+    turns: &mut Turns<'_>,
 ) -> Vec<MetadataResponseTopic> {
-    let io = broker.shard.io();
-    let mut slice = io.slice();
-    let mut topics = Vec::with_capacity(found.len());
-    for found in found {
-        topics.push(match found {
-            Found::Topic(topic) => describe(view, version, topic),
-            Found::UnknownName(name) => unknown_name(name),
-            Found::UnknownId(id) => MetadataResponseTopic::default()
-                .with_error_code(ResponseError::UnknownTopicId.code())
-                .with_name(None)
-                .with_topic_id(id),
-        });
-        if slice.is_over(io) {
-            io.yield_now().await;
-            slice = io.slice();
+    let known = &view.image.topics;
+    let mut topics = Vec::new();
+    match wanted {
+        Wanted::All => {
+            for topic in known.iter() {
+                topics.push(describe(view, version, topic));
+                turns.step().await;
+            }
+        }
+        Wanted::Names(names) => {
+            for name in names {
+                topics.push(match known.by_name(name) {
+                    Some(topic) => describe(view, version, topic),
+                    None => unknown_name(name),
+                });
+                turns.step().await;
+            }
+        }
+        Wanted::Ids(ids) => {
+            for id in ids {
+                topics.push(match known.get(*id) {
+                    Some(topic) => describe(view, version, topic),
+                    None => unknown_id(*id),
+                });
+                turns.step().await;
+            }
         }
     }
     topics
 }
 
 /// Creates the topics that are not there, as far as they can be.
-async fn create_missing(broker: &Broker, names: &[TopicName]) {
+async fn create_missing(broker: &Broker, names: &[TopicName], turns: &mut Turns<'_>) {
     let image = broker.image();
-    let is_creatable = |name: &&TopicName| {
-        image.topics.id_of(name).is_none()
+    let mut topics = Vec::new();
+    for name in names {
+        if image.topics.id_of(name).is_none()
             && !is_internal(name)
             && validate_topic_name(name).is_ok()
-    };
-    let creatable = names.iter().filter(is_creatable);
-    let topics: Vec<NewTopic> = creatable
-        .map(|name| NewTopic::automatic(name.as_str()))
-        .collect();
+        {
+            topics.push(NewTopic::automatic(name.as_str()));
+        }
+        turns.step().await;
+    }
     if topics.is_empty() {
         return;
     }
@@ -240,6 +242,13 @@ fn unknown_name(name: &TopicName) -> MetadataResponseTopic {
         .with_error_code(error.code())
         .with_name(Some(name.clone()))
         .with_is_internal(is_internal(name))
+}
+
+fn unknown_id(id: Uuid) -> MetadataResponseTopic {
+    MetadataResponseTopic::default()
+        .with_error_code(ResponseError::UnknownTopicId.code())
+        .with_name(None)
+        .with_topic_id(id)
 }
 
 fn describe(view: View<'_>, version: i16, topic: &Topic) -> MetadataResponseTopic {
@@ -290,6 +299,7 @@ mod tests {
     use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 
     use super::*;
+    use crate::api::testing::{image_of, on_a_broker};
 
     fn asked(topics: Option<Vec<(Option<&str>, u128)>>) -> MetadataRequest {
         let topic = |(name, id): (Option<&str>, u128)| {
@@ -299,6 +309,14 @@ mod tests {
         };
         let topics = topics.map(|topics| topics.into_iter().map(topic).collect());
         MetadataRequest::default().with_topics(topics)
+    }
+
+    fn each_once(version: i16, asked: &MetadataRequest) -> Wanted {
+        let wanted = wanted(version, asked).expect("a sound request");
+        on_a_broker(image_of(&[], &[]), async move |context| {
+            let mut turns = Turns::on(context.broker.shard.io());
+            wanted.distinct(&mut turns).await
+        })
     }
 
     #[test]
@@ -313,10 +331,10 @@ mod tests {
     fn each_topic_is_answered_once_and_ids_go_before_names() {
         let twice = asked(Some(vec![(Some("b"), 0), (Some("a"), 0), (Some("b"), 0)]));
         let names = [topic_name("b"), topic_name("a")];
-        assert!(matches!(wanted(9, &twice), Ok(Wanted::Names(got)) if got == names));
+        assert!(matches!(each_once(9, &twice), Wanted::Names(got) if got == names));
         let both = asked(Some(vec![(Some("a"), 0), (None, 7), (None, 7)]));
         let ids = [Uuid::from_u128(7)];
-        assert!(matches!(wanted(12, &both), Ok(Wanted::Ids(got)) if got == ids));
+        assert!(matches!(each_once(12, &both), Wanted::Ids(got) if got == ids));
     }
 
     #[test]

@@ -30,8 +30,12 @@ pub mod metadata;
 pub mod offset_for_leader_epoch;
 mod owners;
 pub mod produce;
+mod turns;
 mod view;
 pub mod wait;
+
+#[cfg(test)]
+mod testing;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -44,7 +48,7 @@ use kafka_protocol::protocol::Decodable;
 
 use crate::broker::Broker;
 use crate::protocol::header::RequestHeader;
-use crate::protocol::reply::Reply;
+use crate::protocol::reply::{Reply, Unencodable};
 use crate::protocol::{Malformed, bounded};
 use wait::{ReplyMemory, Wait};
 
@@ -66,12 +70,12 @@ pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 pub enum Handler {
     /// Begins once the effects of all earlier requests of its connection are complete, and is
     /// complete with its reply.
-    Sequential(fn(Rc<Context>, Request) -> LocalFuture<Result<Reply, Malformed>>),
+    Sequential(fn(Rc<Context>, Request) -> LocalFuture<Result<Reply, Failure>>),
     /// In two stages. The first, which the next request waits for, puts the effects in order; the
     /// second, the future it returns, waits for them, beside those of later requests. Until it is
     /// the oldest of its connection the second stage is not polled: what it waits for must go on by
     /// itself.
-    Overlapping(fn(Rc<Context>, Request) -> LocalFuture<Result<Effects, Malformed>>),
+    Overlapping(fn(Rc<Context>, Request) -> LocalFuture<Result<Effects, Failure>>),
 }
 
 /// The second stage of an overlapping request.
@@ -84,6 +88,34 @@ pub enum Answer {
     Nothing,
     /// The client asked for no reply, and an error can only be told by closing the connection.
     Close(String),
+}
+
+/// Why a request cannot be answered. Its connection is closed.
+#[derive(Debug)]
+pub enum Failure {
+    Malformed(Malformed),
+    Unencodable(Unencodable),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Malformed(why) => write!(f, "it cannot be read: {why}"),
+            Failure::Unencodable(why) => write!(f, "its reply cannot be written: {why}"),
+        }
+    }
+}
+
+impl From<Malformed> for Failure {
+    fn from(why: Malformed) -> Self {
+        Failure::Malformed(why)
+    }
+}
+
+impl From<Unencodable> for Failure {
+    fn from(why: Unencodable) -> Self {
+        Failure::Unencodable(why)
+    }
 }
 
 /// A request as handlers get it.
@@ -195,7 +227,7 @@ const fn sequential(
     key: ApiKey,
     version_min: i16,
     version_max: i16,
-    handler: fn(Rc<Context>, Request) -> LocalFuture<Result<Reply, Malformed>>,
+    handler: fn(Rc<Context>, Request) -> LocalFuture<Result<Reply, Failure>>,
 ) -> Api {
     Api {
         key,

@@ -8,12 +8,11 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
 };
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
-use super::owners::{ask_owners, partition_key};
-use super::{Context, Request, errors};
-use crate::protocol::Malformed;
+use super::owners::{Question, ask_owners, partition_key};
+use super::{Context, Failure, Request, errors};
 use crate::protocol::reply::Reply;
 
-pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: OffsetForLeaderEpochRequest = request.decode()?;
     let image = context.broker.image();
     let mut questions = Vec::new();
@@ -27,10 +26,12 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
                 .with_end_offset(-1);
             let believed = partition.current_leader_epoch;
             let believed = (believed >= 0).then_some(believed);
+            let asked = (believed, partition.leader_epoch);
+            let place = (topics.len(), responses.len());
             responses.push(
                 match partition_key(&image, &topic.topic, partition.partition) {
                     Ok(key) => {
-                        questions.push((key, (believed, partition.leader_epoch)));
+                        questions.push(Question { place, key, asked });
                         unknown
                     }
                     Err(error) => unknown.with_error_code(error.code()),
@@ -49,11 +50,8 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         |shard, key, (believed, epoch)| async move { shard.epoch_end(&key, believed, epoch) },
     )
     .await;
-    let open = topics
-        .iter_mut()
-        .flat_map(|topic| &mut topic.partitions)
-        .filter(|response| response.error_code == 0);
-    for (response, answer) in open.zip(answers) {
+    for ((topic, partition), answer) in answers {
+        let response = &mut topics[topic].partitions[partition];
         match answer {
             Ok(Some(end)) => {
                 response.leader_epoch = end.epoch;
@@ -65,5 +63,5 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Mal
         }
     }
     let response = OffsetForLeaderEpochResponse::default().with_topics(topics);
-    Ok(Reply::encode(&request.header, &response))
+    Ok(Reply::encode(&request.header, &response)?)
 }

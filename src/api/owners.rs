@@ -6,6 +6,7 @@ use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 use kafka_protocol::error::ResponseError;
 
+use super::turns::Turns;
 use crate::cluster::image::Image;
 
 /// The partition of a topic that a client names.
@@ -22,24 +23,33 @@ pub fn partition_key(
     })
 }
 
-/// Puts each question to the owner of its partition, one message for each owner; answers in the
-/// order of questions.
+/// Where in a response an answer belongs: the places of the topic and of the partition within it.
+pub type Place = (usize, usize);
+
+/// What a request wants of one partition.
+pub struct Question<Q> {
+    pub place: Place,
+    pub key: PartitionKey,
+    pub asked: Q,
+}
+
+/// Puts each question to the owner of its partition, one message for each owner. There is an answer
+/// to each, with the place where it belongs, in no particular order.
 pub async fn ask_owners<Q, A, F>(
     shard: &Shard,
-    questions: Vec<(PartitionKey, Q)>,
+    questions: Vec<Question<Q>>,
     answer: impl Fn(Shard, PartitionKey, Q) -> F + Clone + Send + 'static,
-) -> Vec<A>
+) -> Vec<(Place, A)>
 where
     Q: Send + 'static,
     A: Send + 'static,
     F: Future<Output = A> + 'static,
 {
-    let mut parts: Vec<Vec<(usize, PartitionKey, Q)>> = Vec::new();
+    let mut answers = Vec::with_capacity(questions.len());
+    let mut parts: Vec<Vec<Question<Q>>> = Vec::new();
     parts.resize_with(shard.count(), Vec::new);
-    let mut answers: Vec<Option<A>> = Vec::new();
-    answers.resize_with(questions.len(), || None);
-    for (place, (key, question)) in questions.into_iter().enumerate() {
-        parts[shard.owner(&key)].push((place, key, question));
+    for question in questions {
+        parts[shard.owner(&question.key)].push(question);
     }
     for (owner, part) in parts.into_iter().enumerate() {
         if part.is_empty() {
@@ -47,27 +57,21 @@ where
         }
         let answer = answer.clone();
         let job = move |shard: Shard| answer_all(answer, shard, part);
-        for (place, answer) in shard.run_on(owner, job).await {
-            answers[place] = Some(answer);
-        }
+        answers.extend(shard.run_on(owner, job).await);
     }
-    let answers = answers.into_iter().collect::<Option<_>>();
-    answers.expect("every partition has an owner")
+    answers
 }
 
 async fn answer_all<Q, A, F: Future<Output = A>>(
     answer: impl Fn(Shard, PartitionKey, Q) -> F,
     shard: Shard,
-    part: Vec<(usize, PartitionKey, Q)>,
-) -> Vec<(usize, A)> {
+    part: Vec<Question<Q>>,
+) -> Vec<(Place, A)> {
     let mut answers = Vec::with_capacity(part.len());
-    let mut slice = shard.io().slice();
-    for (place, key, question) in part {
-        answers.push((place, answer(shard.clone(), key, question).await));
-        if slice.is_over(shard.io()) {
-            shard.io().yield_now().await;
-            slice = shard.io().slice();
-        }
+    let mut turns = Turns::on(shard.io());
+    for Question { place, key, asked } in part {
+        answers.push((place, answer(shard.clone(), key, asked).await));
+        turns.step().await;
     }
     answers
 }

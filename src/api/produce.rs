@@ -3,32 +3,48 @@
 //!
 //! With acks=0 nobody is answered, and an error can only be told by closing the connection. acks=1
 //! and acks=all are the same with one replica.
+//!
+//! There are no transactions yet: no transactional id was ever given out, so a batch that belongs to
+//! one belongs to nobody's.
 
 use std::rc::Rc;
 
 use bytes::Bytes;
 use corelog_shards::log::batch::recompress::{RecompressError, Recompressor};
 use corelog_shards::log::batch::{
-    Batch, BatchHeader, Budget, Codec, Progress, Rejection, Rules, TimestampType as Time,
-    Validated, Validator,
+    Batch, BatchHeader, Budget, Codec, Compression, Progress, Rejection, Rules,
+    TimestampType as Time, Validated, Validator,
 };
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::message::{Append, AppendError, Appended};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Answer, Context, Effects, Request, errors};
+use super::view::is_internal;
+use super::{Answer, Context, Effects, Failure, Request, errors};
 use crate::broker::Broker;
 use crate::cluster::image::Topic;
 use crate::config::{StoredCompression, TimestampType, TopicSettings};
+use crate::protocol::TopicRef;
 use crate::protocol::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, RecordError,
     TopicProduceResponse,
 };
-use crate::protocol::{Malformed, TopicRef};
 
 /// Versions below are answered with an error: Kafka 4 advertises them for librdkafka's sake only.
 const OLDEST_SERVED: i16 = 3;
+
+/// Older clients cannot read what is compressed this way, nor say that they do.
+const ZSTD: i16 = 7;
+/// Who says so may write to the topics that the broker keeps for itself.
+const ADMIN_CLIENT: &str = "__admin_client";
+
+/// What holds for all partitions of a request.
+#[derive(Clone, Copy)]
+struct Terms {
+    version: i16,
+    internal_topics_allowed: bool,
+}
 
 /// One partition of the request on its way.
 struct Item {
@@ -38,16 +54,20 @@ struct Item {
 }
 
 /// The first stage: everything is checked and placed in the order of requests.
-pub async fn begin(context: Rc<Context>, request: Request) -> Result<Effects, Malformed> {
+pub async fn begin(context: Rc<Context>, request: Request) -> Result<Effects, Failure> {
     let version = request.header.api_version;
     let produce = ProduceRequest::decode(&request.body, version)?;
+    let terms = Terms {
+        version,
+        internal_topics_allowed: *request.header.client_id == *ADMIN_CLIENT,
+    };
     let acks = produce.acks;
     let topics: Vec<TopicRef> = produce
         .topics
         .iter()
         .map(|topic| topic.topic.clone())
         .collect();
-    let mut items = check_all(&context.broker, produce, version).await;
+    let mut items = check_all(&context.broker, produce, terms).await;
     let appends: Vec<Append> = items
         .iter_mut()
         .filter_map(|item| item.append.take())
@@ -89,28 +109,27 @@ pub async fn begin(context: Rc<Context>, request: Request) -> Result<Effects, Ma
     }))
 }
 
-async fn check_all(broker: &Broker, produce: ProduceRequest, version: i16) -> Vec<Item> {
+async fn check_all(broker: &Broker, produce: ProduceRequest, terms: Terms) -> Vec<Item> {
     let image = broker.image();
-    let refusal = refusal_of_all(&produce, version);
+    let refusal = refusal_of_all(&produce, terms.version);
     let mut items = Vec::new();
     for (place, data) in produce.topics.into_iter().enumerate() {
-        let topic = match &data.topic {
-            TopicRef::Name(name) => image
+        let topic = match (refusal, &data.topic) {
+            (Some(error), _) => Err(error),
+            (None, TopicRef::Name(name)) => image
                 .topics
                 .by_name(name)
                 .ok_or(ResponseError::UnknownTopicOrPartition),
-            TopicRef::Id(id) => image.topics.get(*id).ok_or(ResponseError::UnknownTopicId),
+            (None, TopicRef::Id(id)) => image.topics.get(*id).ok_or(ResponseError::UnknownTopicId),
         };
-        let settings = topic.ok().map(|topic| broker.topic_settings(topic));
+        let topic = topic.map(|topic| (topic, broker.topic_settings(topic)));
         for partition in data.partitions {
             let index = partition.index;
-            let checked = match (refusal, &topic, &settings) {
-                (Some(error), ..) => Err(PartitionProduceResponse::failed(index, error)),
-                (None, Ok(topic), Some(settings)) => {
-                    check_partition(broker, topic, settings, partition).await
+            let checked = match &topic {
+                Ok((topic, settings)) => {
+                    check_partition(broker, topic, settings, partition, terms).await
                 }
-                (None, Err(error), _) => Err(PartitionProduceResponse::failed(index, *error)),
-                (None, Ok(_), None) => unreachable!("a topic has settings"),
+                Err(error) => Err(PartitionProduceResponse::failed(index, *error)),
             };
             items.push(match checked {
                 Ok(append) => Item {
@@ -135,10 +154,7 @@ fn refusal_of_all(produce: &ProduceRequest, version: i16) -> Option<ResponseErro
         Some(ResponseError::UnsupportedVersion)
     } else if !(-1..=1).contains(&produce.acks) {
         Some(ResponseError::InvalidRequiredAcks)
-    } else if produce.transactional_id.is_some() {
-        // No transactional id was ever given out.
-        Some(ResponseError::InvalidProducerIdMapping)
-    } else if has_transactional_batch(produce) {
+    } else if produce.transactional_id.is_none() && has_transactional_batch(produce) {
         Some(ResponseError::TransactionalIdAuthorizationFailed)
     } else {
         None
@@ -149,7 +165,15 @@ fn refusal_of_all(produce: &ProduceRequest, version: i16) -> Option<ResponseErro
 fn has_transactional_batch(produce: &ProduceRequest) -> bool {
     let partitions = produce.topics.iter().flat_map(|topic| &topic.partitions);
     let mut batches = partitions.filter_map(|partition| partition.records.as_deref());
-    batches.any(|records| BatchHeader::parse(records).is_ok_and(|header| header.is_transactional()))
+    batches.any(is_transactional)
+}
+
+fn is_transactional(records: &[u8]) -> bool {
+    BatchHeader::parse(records).is_ok_and(|header| header.is_transactional())
+}
+
+fn is_zstd(records: &[u8]) -> bool {
+    Batch::first(records).is_ok_and(|batch| batch.compression() == Some(Compression::Zstd))
 }
 
 async fn check_partition(
@@ -157,12 +181,26 @@ async fn check_partition(
     topic: &Topic,
     settings: &TopicSettings,
     data: PartitionProduceData,
+    terms: Terms,
 ) -> Result<Append, PartitionProduceResponse> {
     let failed = |error| PartitionProduceResponse::failed(data.index, error);
     if topic.partition(data.index).is_none() {
         return Err(failed(ResponseError::UnknownTopicOrPartition));
     }
     let records = data.records.unwrap_or_default();
+    if terms.version < ZSTD && is_zstd(&records) {
+        return Err(failed(ResponseError::UnsupportedCompressionType));
+    }
+    if is_internal(&topic.name) && !terms.internal_topics_allowed {
+        let why = format!("Cannot append to internal topic {}", topic.name);
+        return Err(with_message(
+            failed(ResponseError::InvalidTopicException),
+            &why,
+        ));
+    }
+    if is_transactional(&records) {
+        return Err(failed(ResponseError::InvalidProducerIdMapping));
+    }
     let validated = validate(broker, &records, rules(settings)).await;
     let validated = validated.map_err(|rejection| rejected(data.index, &rejection))?;
     let records = records.slice(..validated.size_bytes);
@@ -175,6 +213,17 @@ async fn check_partition(
         }
         _ => records,
     };
+    if batch.len() > settings.segment_bytes as usize {
+        let why = format!(
+            "The record batch has {} bytes, more than the {} of a segment",
+            batch.len(),
+            settings.segment_bytes
+        );
+        return Err(with_message(
+            failed(ResponseError::RecordListTooLarge),
+            &why,
+        ));
+    }
     let key = PartitionKey {
         topic: topic.id,
         partition: data.index,
@@ -277,3 +326,6 @@ fn note_result(response: &mut PartitionProduceResponse, result: Result<Appended,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

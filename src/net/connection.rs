@@ -8,13 +8,14 @@
 //! The writer answers in the order of the requests (see `replies`). Both are polled by one task: a
 //! connection that waits for its client costs one task and no buffer.
 //!
-//! How it ends: when the client closes, when the broker stops, or when a request can't be read or is
-//! not served. Then no further request is taken, those that have begun are answered, and the socket
-//! is closed. When the socket fails, or an error of a request without reply must be told, nothing is
-//! answered any more. But a handler that has begun is never dropped in the middle, whoever may have
-//! gone: only the end of the shard does that. One that waits for news is told that the wait is over
-//! when its client has gone or the broker stops (see [`crate::api::wait`]). (The second stage of an overlapping request may be
-//! dropped at any time: it waits for the engine and does nothing itself.)
+//! How it ends: when the client closes, when the broker stops, or when a request can't be read, is
+//! not served, or has a reply that can't be written. Then no further request is taken, those that
+//! have begun are answered, and the socket is closed. When the socket fails, or an error of a request
+//! without reply must be told, nothing is answered any more. But a handler that has begun is never
+//! dropped in the middle, whoever may have gone: only the end of the shard does that. One that waits
+//! for news is told that the wait is over when its client has gone or the broker stops (see
+//! [`crate::api::wait`]). (The second stage of an overlapping request may be dropped at any time: it
+//! waits for the engine and does nothing itself.)
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -30,9 +31,8 @@ use super::Shared;
 use super::admission::Admitted;
 use super::keeper::Watched;
 use super::replies::Replies;
-use crate::api::{Context, Handler, LocalFuture, Request, Unserved};
+use crate::api::{Context, Failure, Handler, LocalFuture, Request, Unserved};
 use crate::budget::Reservation;
-use crate::protocol::Malformed;
 use crate::protocol::frame::{FrameDecoder, FrameError, Next};
 use crate::protocol::header::{self, HeaderError};
 
@@ -58,10 +58,10 @@ enum End {
     Frame(FrameError),
     Header(HeaderError),
     Unserved(Unserved),
-    Malformed {
+    Unanswerable {
         key: ApiKey,
         version: i16,
-        why: Malformed,
+        why: Failure,
     },
     /// An error of a request that the client wants no reply to.
     Untold(String),
@@ -139,10 +139,14 @@ impl End {
             End::Frame(why) => tracing::warn!(%peer, listener, id, "closed: {why}"),
             End::Header(why) => tracing::warn!(%peer, listener, id, "closed: {why}"),
             End::Unserved(why) => tracing::warn!(%peer, listener, id, "closed: {why}"),
-            End::Malformed { key, version, why } => tracing::warn!(
-                %peer, listener, id,
-                "closed: a {key:?} request of version {version} cannot be read: {why}"
-            ),
+            End::Unanswerable { key, version, why } => {
+                let what = format!("closed: a {key:?} request of version {version}: {why}");
+                match why {
+                    Failure::Malformed(_) => tracing::warn!(%peer, listener, id, "{what}"),
+                    // Not the client's mistake, but ours.
+                    Failure::Unencodable(_) => tracing::error!(%peer, listener, id, "{what}"),
+                }
+            }
             End::Untold(why) => tracing::info!(%peer, listener, id, "closed: {why}"),
         }
     }
@@ -306,7 +310,7 @@ impl Reader<'_> {
                 begun.map(|effects| self.replies.push_overlapping(effects, memory))
             }
         };
-        started.map_err(|why| End::Malformed { key, version, why })
+        started.map_err(|why| End::Unanswerable { key, version, why })
     }
 
     async fn handling<T>(&self, handler: impl Future<Output = T>) -> T {

@@ -22,7 +22,9 @@ use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use super::admission::{Admission, ConnectionLimits};
 use super::{Limits, Network};
-use crate::api::{Answer, Api, Context, Effects, Handler, Request, Unserved, api_versions};
+use crate::api::{
+    Answer, Api, Context, Effects, Failure, Handler, Request, Unserved, api_versions,
+};
 use crate::broker;
 use crate::protocol::Malformed;
 use crate::protocol::frame::{FrameDecoder, Next};
@@ -57,7 +59,7 @@ static TABLE: [Api; 8] = [
     ),
     api(
         UNREADABLE,
-        Handler::Sequential(|_, _| Box::pin(async { Err(Malformed::Truncated) })),
+        Handler::Sequential(|_, _| Box::pin(async { Err(Malformed::Truncated.into()) })),
     ),
     api(
         ApiKey::ApiVersions,
@@ -151,7 +153,7 @@ fn echo(request: &Request, body: &[u8]) -> Reply {
 }
 
 /// The body says: milliseconds (2 bytes), and how it is answered (1 byte).
-async fn produce(request: Request) -> Result<Effects, Malformed> {
+async fn produce(request: Request) -> Result<Effects, Failure> {
     let engine = Engine::current();
     let mut body = request.body.clone();
     let delay = Duration::from_millis(body.get_u16().into());
@@ -175,7 +177,7 @@ async fn produce(request: Request) -> Result<Effects, Malformed> {
     }))
 }
 
-async fn timed(request: Request) -> Result<Reply, Malformed> {
+async fn timed(request: Request) -> Result<Reply, Failure> {
     let engine = Engine::current();
     let delay = Duration::from_millis(request.body.clone().get_u16().into());
     let id = request.header.correlation_id;
@@ -185,18 +187,18 @@ async fn timed(request: Request) -> Result<Reply, Malformed> {
     Ok(echo(&request, b"timed"))
 }
 
-async fn panics(_: Request) -> Result<Reply, Malformed> {
+async fn panics(_: Request) -> Result<Reply, Failure> {
     panic!("a handler panics on purpose")
 }
 
-async fn large(request: Request) -> Result<Reply, Malformed> {
+async fn large(request: Request) -> Result<Reply, Failure> {
     Engine::current().note(Event::Begin, request.header.correlation_id);
     Engine::current().note(Event::Complete, request.header.correlation_id);
     let len = request.body.clone().get_u32() as usize;
     Ok(echo(&request, &vec![7; len]))
 }
 
-async fn waits(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+async fn waits(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let engine = Engine::current();
     engine.note(Event::Begin, request.header.correlation_id);
     context.wait.unless_over(std::future::pending::<()>()).await;
@@ -204,7 +206,7 @@ async fn waits(context: Rc<Context>, request: Request) -> Result<Reply, Malforme
     Ok(echo(&request, b"waited"))
 }
 
-async fn bounded(context: Rc<Context>, request: Request) -> Result<Reply, Malformed> {
+async fn bounded(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let wanted = request.body.clone().get_u32() as usize;
     let granted = context.reply_memory.reserve(wanted).await;
     Ok(echo(&request, &vec![7; granted]))

@@ -13,6 +13,8 @@ use super::header::RequestHeader;
 use super::wire::Writer;
 
 const PREFIX_BYTES: usize = 4;
+/// The longest body. A frame's length has 31 bits, and there is a header in front.
+const BODY_BYTES_MAX: usize = i32::MAX as usize - 64;
 /// Records up to this length are copied next to the fields around them.
 const COPY_BYTES_MAX: usize = 2 * 1024;
 
@@ -22,6 +24,18 @@ pub struct Reply {
     slices: Slices,
     len: usize,
 }
+
+/// Why a reply cannot be sent: its version has no room for what is in it, or a frame has not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unencodable(String);
+
+impl std::fmt::Display for Unencodable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unencodable {}
 
 /// Nearly all replies are one slice: these cost no list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,21 +47,28 @@ enum Slices {
 impl Reply {
     /// The reply to `request` with a body from the generated encoders.
     ///
-    /// Panics if the body cannot be represented in this version: that is a mistake of the handler,
-    /// which fills only fields that the version has.
-    pub fn encode<T: Encodable>(request: &RequestHeader, body: &T) -> Self {
+    /// Handlers fill only fields that the version has, with texts that it can hold. One that does
+    /// not must not take the broker with it.
+    pub fn encode<T: Encodable>(request: &RequestHeader, body: &T) -> Result<Self, Unencodable> {
         Self::encode_as(request, request.api_version, body)
     }
 
     /// Like [`Reply::encode`], with a body of another version than the request's.
-    pub fn encode_as<T: Encodable>(request: &RequestHeader, version: i16, body: &T) -> Self {
+    pub fn encode_as<T: Encodable>(
+        request: &RequestHeader,
+        version: i16,
+        body: &T,
+    ) -> Result<Self, Unencodable> {
         let body_bytes = body
             .compute_size(version)
-            .expect("a handler fills only fields that the version has");
+            .map_err(|why| Unencodable(why.to_string()))?;
+        if body_bytes > BODY_BYTES_MAX {
+            return Err(Unencodable(format!("it would have {body_bytes} bytes")));
+        }
         let mut builder = ReplyBuilder::new(request, body_bytes);
         body.encode(&mut builder.fields, version)
-            .expect("a body that has a size can be encoded");
-        builder.finish()
+            .map_err(|why| Unencodable(why.to_string()))?;
+        Ok(builder.finish())
     }
 
     /// Length of the frame on the wire.
@@ -142,5 +163,53 @@ impl ReplyBuilder {
             slices: Slices::Many(slices),
             len,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::describe_configs_response::{
+        DescribeConfigsResourceResult, DescribeConfigsResult,
+    };
+    use kafka_protocol::messages::{ApiKey, DescribeConfigsResponse};
+    use kafka_protocol::protocol::StrBytes;
+    use kafka_protocol::protocol::buf::ByteBufMut;
+
+    use super::*;
+
+    struct Huge;
+
+    impl Encodable for Huge {
+        fn encode<B: ByteBufMut>(&self, _: &mut B, _: i16) -> anyhow::Result<()> {
+            panic!("nobody has so much memory")
+        }
+
+        fn compute_size(&self, _: i16) -> anyhow::Result<usize> {
+            Ok(3 << 30)
+        }
+    }
+
+    fn request(api_version: i16) -> RequestHeader {
+        RequestHeader {
+            api_key: ApiKey::DescribeConfigs,
+            api_version,
+            correlation_id: 7,
+            client_id: StrBytes::default(),
+        }
+    }
+
+    #[test]
+    fn what_a_version_cannot_hold_is_an_error() {
+        let config = DescribeConfigsResourceResult::default()
+            .with_name(StrBytes::from_string("a".repeat(40_000)));
+        let result = DescribeConfigsResult::default().with_configs(vec![config]);
+        let body = DescribeConfigsResponse::default().with_results(vec![result]);
+        assert!(Reply::encode(&request(3), &body).is_err());
+        assert!(Reply::encode(&request(4), &body).is_ok());
+    }
+
+    #[test]
+    fn what_no_frame_can_hold_is_an_error() {
+        assert!(Reply::encode(&request(4), &Huge).is_err());
     }
 }

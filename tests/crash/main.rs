@@ -17,5 +17,7 @@ mod trace;
 
 mod full_disk;
 mod kill;
+mod many_connections;
 mod many_partitions;
+mod metadata;
 mod sync_before_reply;

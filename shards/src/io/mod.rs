@@ -256,6 +256,12 @@ impl Io {
         either!(self, io => io.write_small(path, bytes).await)
     }
 
+    /// Writes a small file whole, and leaves it to the system when that becomes durable. After a power
+    /// failure it may hold anything.
+    pub async fn write_behind(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        either!(self, io => io.write_behind(path, bytes).await)
+    }
+
     /// How large the file system under `path` is, and what of it we may still use.
     pub async fn free_space(&self, path: &Path) -> Result<FsSpace> {
         either!(self, io => io.free_space(path).await)

@@ -103,6 +103,7 @@ impl Shard {
         self.0.journal.close();
         self.0.journal.ended().await;
         if !self.has_failed() {
+            self.0.store.stop();
             self.finish_files().await;
         }
     }

@@ -6,7 +6,7 @@
 mod ahead;
 mod recent;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
@@ -50,6 +50,8 @@ pub(super) struct Store {
     cursors: RefCell<Recent<(PartitionKey, i64), (i64, u64)>>,
     ahead: ReadAhead,
     found_dirs: RefCell<BTreeSet<String>>,
+    /// Nothing need be durable any more but by the journal: the shard stops.
+    is_stopping: Cell<bool>,
 }
 
 impl Store {
@@ -63,6 +65,26 @@ impl Store {
             cursors: RefCell::default(),
             ahead: ReadAhead::default(),
             found_dirs: RefCell::default(),
+            is_stopping: Cell::new(false),
+        }
+    }
+
+    /// From now on files are written for other tools to read; what must last is in the journal.
+    pub(super) fn stop(&self) {
+        self.is_stopping.set(true);
+    }
+
+    async fn write_small(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        match self.is_stopping.get() {
+            true => self.io.write_behind(path, bytes).await,
+            false => self.io.write_small(path, bytes).await,
+        }
+    }
+
+    async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        match self.is_stopping.get() {
+            true => Ok(()),
+            false => self.io.sync_dir(dir).await,
         }
     }
 
@@ -107,10 +129,9 @@ impl Store {
             let dir = self.dir(partition);
             self.io.create_dir_all(&dir).await?;
             let metadata = format_partition_metadata(partition.key.topic);
-            self.io
-                .write_small(&dir.join("partition.metadata"), metadata.as_bytes())
+            self.write_small(&dir.join("partition.metadata"), metadata.as_bytes())
                 .await?;
-            self.io.sync_dir(&self.log_dir).await?;
+            self.sync_dir(&self.log_dir).await?;
             partition.has_dir.set(true);
         }
         self.segment(partition, segment_base, true).await
@@ -136,7 +157,7 @@ impl Store {
             Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
                 how.create = true;
                 let file = self.io.open(&path, how).await?;
-                self.io.sync_dir(&self.dir(partition)).await?;
+                self.sync_dir(&self.dir(partition)).await?;
                 file
             }
             other => other?,
@@ -165,12 +186,9 @@ impl Store {
             )
         };
         let path = |kind| self.path(partition, segment_base, kind);
-        self.io
-            .write_small(&path(FileKind::OffsetIndex), &offsets)
+        self.write_small(&path(FileKind::OffsetIndex), &offsets)
             .await?;
-        self.io
-            .write_small(&path(FileKind::TimeIndex), &times)
-            .await
+        self.write_small(&path(FileKind::TimeIndex), &times).await
     }
 
     /// Removes the files of a segment that nobody may read any more.

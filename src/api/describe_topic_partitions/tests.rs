@@ -1,29 +1,8 @@
 use kafka_protocol::messages::describe_topic_partitions_request as wire;
 
 use super::*;
-use crate::cluster::image::{Image, Replayer};
-use crate::cluster::records::{PartitionRecord, Record, TopicRecord};
-
-fn image(topics: &[(&str, i32)]) -> Image {
-    let mut replayer = Replayer::new(Image::empty("cluster"));
-    let mut records = Vec::new();
-    for (at, (name, partitions)) in (1u128..).zip(topics) {
-        let topic_id = uuid::Uuid::from_u128(at);
-        records.push(Record::from(TopicRecord {
-            name: (*name).to_owned(),
-            topic_id,
-        }));
-        for partition_id in 0..*partitions {
-            let partition = Partition::new(vec![1], vec![uuid::Uuid::nil()], vec![1]);
-            let record: PartitionRecord = partition.to_record(topic_id, partition_id);
-            records.push(Record::from(record));
-        }
-    }
-    for (offset, record) in (0..).zip(records) {
-        replayer.replay(offset, 0, &record).expect("sound records");
-    }
-    replayer.image().clone()
-}
+use crate::api::testing::image_of;
+use crate::cluster::image::Image;
 
 fn ask(image: &Image, names: &[&str], limit: i32, from: Option<(&str, i32)>) -> Page {
     let topics = names
@@ -75,7 +54,7 @@ fn page(topics: &[(&str, i16, &[i32])], next: Option<(&str, i32)>) -> Page {
 
 #[test]
 fn pages_follow_each_other_through_all_topics() {
-    let image = image(&[("b", 3), ("a", 2)]);
+    let image = image_of(&[("b", 3), ("a", 2)], &[]);
     let first = page(&[("a", 0, &[0, 1]), ("b", 0, &[0])], Some(("b", 1)));
     assert_eq!(ask(&image, &[], 3, None), first);
     let second = page(&[("b", 0, &[1, 2])], None);
@@ -95,7 +74,7 @@ fn pages_follow_each_other_through_all_topics() {
 
 #[test]
 fn named_topics_come_sorted_once_and_with_errors() {
-    let image = image(&[("b", 1)]);
+    let image = image_of(&[("b", 1)], &[]);
     let named = ask(&image, &["c", "b", "c", "!"], 9, None);
     assert_eq!(
         named,
@@ -105,7 +84,7 @@ fn named_topics_come_sorted_once_and_with_errors() {
 
 #[test]
 fn cursors_that_fit_nothing_are_refused() {
-    let image = image(&[("b", 1)]);
+    let image = image_of(&[("b", 1)], &[]);
     let invalid = Err(ResponseError::InvalidRequest);
     assert_eq!(ask(&image, &["b"], 9, Some(("a", 0))), invalid);
     assert_eq!(ask(&image, &[], 9, Some(("a", -1))), invalid);

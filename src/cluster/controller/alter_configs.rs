@@ -13,6 +13,9 @@ use super::{Context, Decision, MIN_INSYNC_REPLICAS, RECORDS_PER_REQUEST_MAX};
 use crate::cluster::image::{ConfigResource, Properties, ResourceKind, config_record};
 use crate::cluster::records::{ClearElrRecord, Record};
 
+/// The longest name that can be given a value. Far longer than any property's; a reply of every
+/// version has room for it. Kafka has no such limit, and cannot describe what is longer than 32 KiB.
+const NAME_BYTES_MAX: usize = 1_024;
 /// The longest value: what a length of 16 bits can say.
 const VALUE_BYTES_MAX: usize = i16::MAX as usize;
 
@@ -215,10 +218,13 @@ fn target_of(
                 ))),
             }
         }
-        ResourceKind::Unknown
-        | ResourceKind::BrokerLogger
-        | ResourceKind::ClientMetrics
-        | ResourceKind::Group => Err(invalid_request(format!(
+        kind @ (ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group) => {
+            Err(invalid_request(format!(
+                "Unsupported resource type: {}",
+                kind.name()
+            )))
+        }
+        ResourceKind::Unknown => Err(invalid_request(format!(
             "Unknown resource type {resource_type}"
         ))),
     }
@@ -343,6 +349,16 @@ pub(super) fn validated_config_records(
         }
         check_elr(context, resource, &name, value.is_none())?;
         match &value {
+            // What is there already, from whenever it was allowed, can be removed.
+            Some(_) if name.len() > NAME_BYTES_MAX => {
+                return Err(ControlError::new(
+                    ControlErrorKind::InvalidConfig,
+                    format!(
+                        "The configuration name cannot be added because it exceeds \
+                         the maximum name size of {NAME_BYTES_MAX} bytes."
+                    ),
+                ));
+            }
             Some(value) if value.len() > VALUE_BYTES_MAX => {
                 return Err(ControlError::new(
                     ControlErrorKind::InvalidConfig,

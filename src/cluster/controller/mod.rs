@@ -29,8 +29,8 @@ mod rules;
 mod testing;
 
 pub use alter_configs::{
-    AlterOp, ConfigAlteration, IncrementalAlterConfigs, LegacyAlterConfigs, ResourceAlteration,
-    ResourceReplacement, incremental_alter_configs, legacy_alter_configs,
+    AlterConfigsReply, AlterOp, ConfigAlteration, IncrementalAlterConfigs, LegacyAlterConfigs,
+    ResourceAlteration, ResourceReplacement, incremental_alter_configs, legacy_alter_configs,
 };
 pub use brokers::{NodeStart, start_node};
 pub use create_partitions::{CreatePartitions, MorePartitions, create_partitions};

@@ -91,6 +91,11 @@ impl Executor {
         self.blocking(move || write_small(&path, &bytes)).await
     }
 
+    pub(in crate::io) async fn write_behind(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let (path, bytes) = (path.to_owned(), bytes.to_owned());
+        self.blocking(move || fs::write(path, bytes)).await
+    }
+
     pub(in crate::io) async fn free_space(&self, path: &Path) -> io::Result<FsSpace> {
         let path = path.to_owned();
         self.blocking(move || {

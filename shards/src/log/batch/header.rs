@@ -18,9 +18,9 @@ pub const NO_SEQUENCE: i32 = -1;
 pub const NO_LEADER_EPOCH: i32 = -1;
 
 const BASE_OFFSET: usize = 0;
-const LENGTH: usize = 8;
+pub(super) const LENGTH: usize = 8;
 const LEADER_EPOCH: usize = 12;
-const MAGIC: usize = 16;
+pub(super) const MAGIC: usize = 16;
 const CRC: usize = 17;
 const ATTRIBUTES: usize = 21;
 /// The CRC covers everything from here on.

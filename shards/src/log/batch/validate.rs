@@ -14,7 +14,8 @@
 
 use super::compress::DecoderPool;
 use super::header::{
-    BatchError, CRC_FROM, Compression, MAGIC_V2, NO_TIMESTAMP, Stamp, TimestampType,
+    BatchError, CRC_FROM, Compression, LENGTH, LENGTH_PREFIX_BYTES, MAGIC, MAGIC_V2, NO_TIMESTAMP,
+    Stamp, TimestampType,
 };
 use super::iter::Batch;
 use super::record::RecordMeta;
@@ -23,6 +24,8 @@ use super::slice::{Budget, Progress};
 use super::walk::{Walk, Walked};
 use std::ops::ControlFlow;
 
+/// The least that any message or batch has behind its length: an old message without content.
+const LENGTH_MIN: i32 = 14;
 /// Estimate of what a byte of a CRC takes.
 const PS_PER_CRC_BYTE: u32 = 60;
 
@@ -213,19 +216,40 @@ impl<'a> Validator<'a> {
 
 /// The batch that `records` must be, alone; half a batch behind it is let pass.
 fn only_batch(records: &[u8]) -> Result<Batch<'_>, Rejection> {
-    let batch = match Batch::first(records) {
-        Ok(batch) => batch,
-        Err(BatchError::Truncated { .. }) => return Err(Rejection::NoBatch),
-        Err(BatchError::BadMagic {
-            magic: magic @ 0..MAGIC_V2,
-        }) => return Err(Rejection::OldFormat { magic }),
-        Err(error) => return Err(Rejection::Corrupt(error)),
-    };
-    match Batch::first(&records[batch.bytes().len()..]) {
-        Err(BatchError::Truncated { .. }) => Ok(batch),
-        Ok(_) | Err(BatchError::BadMagic { magic: 0..MAGIC_V2 }) => Err(Rejection::MoreBatches),
-        Err(error) => Err(Rejection::Corrupt(error)),
+    if !has_entry(records)? {
+        return Err(Rejection::NoBatch);
     }
+    let batch = Batch::first(records).map_err(|error| match error {
+        BatchError::Truncated { .. } => Rejection::NoBatch,
+        BatchError::BadMagic {
+            magic: magic @ 0..MAGIC_V2,
+        } => Rejection::OldFormat { magic },
+        error => Rejection::Corrupt(error),
+    })?;
+    match has_entry(&records[batch.bytes().len()..])? {
+        true => Err(Rejection::MoreBatches),
+        false => Ok(batch),
+    }
+}
+
+/// Whether `records` begin with a whole batch or old message, as Kafka's reader of record sets sees it:
+/// it looks at the length first and at the magic then, and minds both before it minds that there are
+/// too few bytes.
+fn has_entry(records: &[u8]) -> Result<bool, Rejection> {
+    let Some(length) = records.get(LENGTH..).and_then(|bytes| bytes.first_chunk()) else {
+        return Ok(false);
+    };
+    let length = i32::from_be_bytes(*length);
+    if length < LENGTH_MIN {
+        return Err(Rejection::Corrupt(BatchError::BadLength { length }));
+    }
+    let Some(magic) = records.get(MAGIC).map(|byte| *byte as i8) else {
+        return Ok(false);
+    };
+    if !(0..=MAGIC_V2).contains(&magic) {
+        return Err(Rejection::Corrupt(BatchError::BadMagic { magic }));
+    }
+    Ok(records.len() - LENGTH_PREFIX_BYTES >= length as usize)
 }
 
 /// The rules as they apply to each record of one batch.

@@ -250,6 +250,21 @@ fn what_is_refused_and_how() {
             Kind::InvalidRequest,
             "Unknown resource type 99",
         ),
+        (
+            alteration(8, "1", &[("root", Set, "INFO")]),
+            Kind::InvalidRequest,
+            "Unsupported resource type: BROKER_LOGGER",
+        ),
+        (
+            alteration(16, "m", &[("interval.ms", Set, "1000")]),
+            Kind::InvalidRequest,
+            "Unsupported resource type: CLIENT_METRICS",
+        ),
+        (
+            alteration(32, "g", &[("consumer.session.timeout.ms", Set, "50000")]),
+            Kind::InvalidRequest,
+            "Unsupported resource type: GROUP",
+        ),
     ];
     let mut cluster = with_topic();
     for (asked, kind, message) in table {
@@ -391,4 +406,29 @@ fn eligible_replicas_tie_the_minimum_of_in_sync_ones() {
         })
         .collect();
     assert_eq!(cleared, ["t", ""]);
+}
+
+#[test]
+fn a_long_name_can_be_removed_but_not_set() {
+    let long = "n".repeat(NAME_BYTES_MAX + 1);
+    let mut cluster = with_topic();
+    let own = cluster.policy.node_id.to_string();
+    let set = |name| alteration(BROKER, &own, &[(name, AlterOp::Set, "1")]);
+    assert_eq!(
+        alter(&mut cluster, &[set(&long[..NAME_BYTES_MAX])]),
+        [Ok(())]
+    );
+    let refused = alter(&mut cluster, &[set(&long)]);
+    let (kind, message) = refusal(&refused[0]);
+    assert_eq!(kind, Kind::InvalidConfig);
+    assert!(message.contains("1024 bytes"), "{message}");
+
+    // A log of before there was a limit.
+    let resource = ConfigResource::broker(cluster.policy.node_id);
+    cluster.commit(vec![
+        config_record(&resource, &long, Some("1".into())).into(),
+    ]);
+    let removal = alteration(BROKER, &own, &[(&long, AlterOp::Delete, "")]);
+    assert_eq!(alter(&mut cluster, &[removal]), [Ok(())]);
+    assert_eq!(cluster.image().property(&resource, &long), None);
 }

@@ -142,6 +142,18 @@ impl Shard {
     }
 
     async fn write_and_sync(self: &Rc<Self>, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_whole(path, bytes).await?.sync().await
+    }
+
+    pub(in crate::io) async fn write_behind(
+        self: &Rc<Self>,
+        path: &Path,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.write_whole(path, bytes).await.map(drop)
+    }
+
+    async fn write_whole(self: &Rc<Self>, path: &Path, bytes: &[u8]) -> io::Result<File> {
         let mode = OpenMode {
             write: true,
             create: true,
@@ -150,7 +162,7 @@ impl Shard {
         };
         let file = self.open(path, mode).await?;
         file.write_bytes(bytes, 0).await?;
-        file.sync().await
+        Ok(file)
     }
 
     pub(in crate::io) async fn free_space(&self, path: &Path) -> io::Result<FsSpace> {

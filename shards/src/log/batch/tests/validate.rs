@@ -127,6 +127,16 @@ fn headers_are_refused_by_their_first_fault() {
             RejectionKind::Corrupt,
         ),
         (
+            [GOLDEN, &[0; 30]].concat(),
+            Rejection::Corrupt(BatchError::BadLength { length: 0 }),
+            RejectionKind::Corrupt,
+        ),
+        (
+            vec![0; 30],
+            Rejection::Corrupt(BatchError::BadLength { length: 0 }),
+            RejectionKind::Corrupt,
+        ),
+        (
             [GOLDEN, &old(3)].concat(),
             Rejection::Corrupt(BatchError::BadMagic { magic: 3 }),
             RejectionKind::Corrupt,

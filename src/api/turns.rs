@@ -1,0 +1,24 @@
+//! Long loops of handlers, cut into turns: a request may name hundreds of thousands of things, and
+//! the core is not its own.
+
+use corelog_shards::io::{Io, Slice};
+
+pub struct Turns<'a> {
+    io: &'a Io,
+    slice: Slice,
+}
+
+impl<'a> Turns<'a> {
+    pub fn on(io: &'a Io) -> Self {
+        let slice = io.slice();
+        Self { io, slice }
+    }
+
+    /// Ends a step of the loop: lets others have the core if this turn has been long enough.
+    pub async fn step(&mut self) {
+        if self.slice.is_over(self.io) {
+            self.io.yield_now().await;
+            self.slice = self.io.slice();
+        }
+    }
+}

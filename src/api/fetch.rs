@@ -456,3 +456,6 @@ fn by_topic(
     }
     grouped
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ pub mod serve;
 
 pub mod net;
 
+pub mod budget;
+
 pub mod protocol;
 
 pub mod api;

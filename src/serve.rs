@@ -209,6 +209,7 @@ fn listen(plan: &Plan, shard: &Shard, broker: &Rc<Broker>) -> Result<Network, St
             .queued_request_bytes_max
             .map_or(per_shard, |bytes| bytes / plan.shards as u64)
             as usize,
+        reply_memory_bytes: per_shard as usize,
         idle_max: network.idle_max,
     };
     let network = Network::new(

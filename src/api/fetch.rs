@@ -26,6 +26,7 @@ use corelog_shards::shard::message::{Probe, ReadData, ReadError, ReadSpec};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
 
+use super::wait::Wait;
 use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
 use crate::cluster::image::Image;
@@ -81,7 +82,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
             return Ok(response.encode(&request.header));
         }
     };
-    let mut partitions = fetch_all(broker, &wanted, &terms).await;
+    let mut partitions = fetch_all(&context, &wanted, &terms).await;
     let mut response = FetchResponse::default();
     let mut told = vec![true; partitions.len()];
     match session {
@@ -252,10 +253,11 @@ impl Terms {
 
 /// Fetches each partition; results in their order.
 async fn fetch_all(
-    broker: &Broker,
+    context: &Context,
     wanted: &[Wanted],
     terms: &Terms,
 ) -> Vec<FetchPartitionResponse> {
+    let broker = &context.broker;
     let image = broker.image();
     let mut responses = Vec::with_capacity(wanted.len());
     let (mut places, mut specs) = (Vec::new(), Vec::new());
@@ -275,8 +277,8 @@ async fn fetch_all(
     if specs.is_empty() {
         return responses;
     }
-    let probes = wait_for_enough(&broker.shard, &specs, terms).await;
-    let results = read(&broker.shard, specs, probes, terms).await;
+    let probes = wait_for_enough(&context.wait, &broker.shard, &specs, terms).await;
+    let results = read(context, specs, probes, terms).await;
     for (place, result) in places.into_iter().zip(results) {
         let index = wanted[place].params.partition;
         responses[place] = match result {
@@ -311,8 +313,13 @@ fn resolve(image: &Image, wanted: &Wanted, terms: &Terms) -> Result<PartitionKey
     }
 }
 
-/// Probes until there is enough, something is wrong, or the time is up.
-async fn wait_for_enough(shard: &Shard, specs: &[ReadSpec], terms: &Terms) -> Results<Probe> {
+/// Probes until there is enough, something is wrong, or the time is up or the wait is over.
+async fn wait_for_enough(
+    wait: &Wait,
+    shard: &Shard,
+    specs: &[ReadSpec],
+    terms: &Terms,
+) -> Results<Probe> {
     let probes = shard.probe(specs, None).await;
     if terms.wait_max.is_zero() || is_enough(&probes, terms.bytes_min) {
         return probes;
@@ -325,12 +332,11 @@ async fn wait_for_enough(shard: &Shard, specs: &[ReadSpec], terms: &Terms) -> Re
             return probes;
         }
         let mut news = pin!(waiter.news());
-        let has_news = poll_fn(|cx| match news.as_mut().poll(cx) {
+        let has_news = wait.unless_over(poll_fn(|cx| match news.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(true),
             Poll::Pending => time_is_up.as_mut().poll(cx).map(|()| false),
-        })
-        .await;
-        if !has_news {
+        }));
+        if has_news.await != Some(true) {
             return probes;
         }
     }
@@ -347,25 +353,30 @@ fn is_enough(probes: &Results<Probe>, bytes_min: usize) -> bool {
     bytes >= bytes_min
 }
 
-/// Reads what was probed, within the limits.
+/// Reads what was probed, within the limits and as memory allows.
 async fn read(
-    shard: &Shard,
+    context: &Context,
     mut specs: Vec<ReadSpec>,
     probes: Results<Probe>,
     terms: &Terms,
 ) -> Results<ReadData> {
-    let claims = specs.iter().zip(&probes).map(|(spec, probe)| Claim {
-        bytes_max: spec.bytes_max,
-        available: probe.as_ref().map_or(0, |probe| probe.available),
-    });
-    let shares: Vec<_> = give_out(terms.bytes_max, claims).collect();
+    let memory = &context.reply_memory;
+    let limit = probes.iter().flatten().map(|probe| probe.available);
+    let limit = limit.fold(0, usize::saturating_add).min(terms.bytes_max);
+    let shares: Vec<_> = match context.wait.unless_over(memory.reserve(limit)).await {
+        Some(limit) => give_out(limit, claims(&specs, &probes)).collect(),
+        None => vec![Share::NOTHING; specs.len()],
+    };
     for (spec, share) in specs.iter_mut().zip(&shares) {
         spec.bytes_max = share.bytes_max;
         spec.at_least_one = share.at_least_one;
     }
     let mut is_read = shares.iter().map(|share| !share.is_nothing());
     specs.retain(|_| is_read.next().expect("a share for each"));
-    let mut read = shard.read(&specs).await.into_iter();
+    let read = context.broker.shard.read(&specs).await;
+    let slices = read.iter().flatten().flat_map(|data| &data.batches);
+    memory.settle(slices.map(Bytes::len).sum());
+    let mut read = read.into_iter();
     let result = |(probe, share): (Result<Probe, _>, _)| {
         if Share::is_nothing(share) {
             let batches = Vec::new();
@@ -374,6 +385,13 @@ async fn read(
         read.next().expect("a result for each that was read")
     };
     probes.into_iter().zip(&shares).map(result).collect()
+}
+
+fn claims(specs: &[ReadSpec], probes: &Results<Probe>) -> impl Iterator<Item = Claim> {
+    specs.iter().zip(probes).map(|(spec, probe)| Claim {
+        bytes_max: spec.bytes_max,
+        available: probe.as_ref().map_or(0, |probe| probe.available),
+    })
 }
 
 /// Adds the leader to where a client has an old epoch; returns where these leaders live.
@@ -438,3 +456,6 @@ fn by_topic(
     }
     grouped
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,7 @@ mod owners;
 pub mod produce;
 mod turns;
 mod view;
+pub mod wait;
 
 #[cfg(test)]
 mod testing;
@@ -49,6 +50,7 @@ use crate::broker::Broker;
 use crate::protocol::header::RequestHeader;
 use crate::protocol::reply::{Reply, Unencodable};
 use crate::protocol::{Malformed, bounded};
+use wait::{ReplyMemory, Wait};
 
 /// One served API.
 pub struct Api {
@@ -135,6 +137,8 @@ pub struct Context {
     /// Name of the listener, upper case: decides which addresses the client is told.
     pub listener: Rc<str>,
     pub peer: SocketAddr,
+    pub wait: Wait,
+    pub reply_memory: ReplyMemory,
 }
 
 /// What the generated decoders make of the densest request: an element of two bytes becomes a

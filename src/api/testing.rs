@@ -7,7 +7,9 @@ use corelog_shards::io::sim::{Faults, World};
 use uuid::Uuid;
 
 use super::Context;
+use super::wait::{ReplyMemory, Wait};
 use crate::broker;
+use crate::budget::Budget;
 use crate::cluster::image::{ConfigResource, Image, Partition, Replayer, config_record};
 use crate::cluster::records::{Record, TopicRecord};
 
@@ -51,6 +53,8 @@ pub fn on_a_broker<T: 'static, F: Future<Output = T> + 'static>(
             broker,
             listener: "PLAINTEXT".into(),
             peer: ([127, 0, 0, 1], 1).into(),
+            wait: Wait::default(),
+            reply_memory: ReplyMemory::new(Budget::new(64 << 20)),
         });
         test(context).await
     })

@@ -3,7 +3,8 @@
 //!
 //! When all slots are taken, a new session takes the place of one that was not used for two minutes,
 //! or else of the smallest one that is older than two minutes and smaller than the new one. If there
-//! is none, the client goes on without a session. As Kafka does, except that there are no followers
+//! is none, the client goes on without a session. The partitions of all sessions are bounded, too:
+//! over that only sessions that were not used for two minutes give way, and one that grows ends. As Kafka does, except that there are no followers
 //! whose sessions go first.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,9 @@ use super::session::{Session, SessionError};
 use super::{Outcome, Wanted};
 use crate::protocol::TopicRef;
 use crate::protocol::fetch::ForgottenTopic;
+
+/// Partitions that the sessions of a shard may know of; each takes some 250 bytes.
+const PARTITIONS_MAX: usize = 100_000;
 
 const EVICTION_AGE: Duration = Duration::from_secs(120);
 
@@ -32,6 +36,8 @@ pub struct Sessions {
     slots: usize,
     shard: ShardId,
     shards: usize,
+    /// Of all sessions: the sum of their sizes.
+    partitions: usize,
     by_id: BTreeMap<i32, Slot>,
     by_use: BTreeSet<(Instant, i32)>,
     /// By size: those that may give way to a larger one.
@@ -43,7 +49,7 @@ struct Slot {
     session: Session,
     created: Instant,
     used: Instant,
-    /// Its size as `evictable` has it.
+    /// Its size as `evictable` and the sum of all have it.
     size: usize,
 }
 
@@ -60,6 +66,7 @@ impl Sessions {
             slots: slots_of_all / shards + extra,
             shard,
             shards,
+            partitions: 0,
             by_id: BTreeMap::new(),
             by_use: BTreeSet::new(),
             evictable: BTreeSet::new(),
@@ -74,9 +81,13 @@ impl Sessions {
         size: usize,
         session: impl FnOnce() -> Session,
     ) -> i32 {
+        if !self.make_room(size, now) {
+            return NO_SESSION;
+        }
         if self.by_id.len() >= self.slots && !self.evict(size, now) {
             return NO_SESSION;
         }
+        self.partitions += size;
         let id = self.new_id(random);
         let slot = Slot {
             session: session(),
@@ -102,6 +113,20 @@ impl Sessions {
         }
     }
 
+    /// Ends sessions that are not used any more until so many partitions fit.
+    fn make_room(&mut self, partitions: usize, now: Instant) -> bool {
+        if partitions > PARTITIONS_MAX {
+            return false;
+        }
+        while self.partitions + partitions > PARTITIONS_MAX {
+            match self.by_use.first().copied() {
+                Some((used, stale)) if now - used > EVICTION_AGE => self.end(stale),
+                _ => return false,
+            }
+        }
+        true
+    }
+
     fn evict(&mut self, size: usize, now: Instant) -> bool {
         let Some((used, stale)) = self.by_use.first().copied() else {
             return false;
@@ -122,6 +147,7 @@ impl Sessions {
     /// Ends a session if there is one of this id.
     pub fn end(&mut self, id: i32) {
         if let Some(slot) = self.by_id.remove(&id) {
+            self.partitions -= slot.size;
             self.by_use.remove(&(slot.used, id));
             self.evictable.remove(&(slot.size, id));
         }
@@ -145,13 +171,21 @@ impl Sessions {
         }
         self.by_use.remove(&(slot.used, id));
         self.evictable.remove(&(slot.size, id));
+        self.partitions -= slot.size;
         slot.used = now;
         slot.size = slot.session.len();
+        self.partitions += slot.size;
         self.by_use.insert((slot.used, id));
         if now - slot.created > EVICTION_AGE {
             self.evictable.insert((slot.size, id));
         }
-        Ok(slot.session.wanted())
+        let wanted = slot.session.wanted();
+        if self.partitions > PARTITIONS_MAX && !self.make_room(0, now) {
+            // The client begins again and learns that there is no room.
+            self.end(id);
+            return Err(SessionError::UnknownId);
+        }
+        Ok(wanted)
     }
 
     /// Takes in the answer to an incremental fetch; which partitions are told. All are, if the

@@ -24,7 +24,7 @@ pub struct Share {
 }
 
 impl Share {
-    const NOTHING: Share = Share {
+    pub const NOTHING: Share = Share {
         bytes_max: 0,
         at_least_one: false,
     };

@@ -5,12 +5,14 @@
 //! lock held for a look-up.
 //!
 //! As in Kafka a connection over its address's limit is closed at once, while one over the total
-//! waits until another has gone.
+//! waits until another has gone, and is woken by it, on whichever shard it was.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
 
 /// `max.connections`, `max.connections.per.ip` and its overrides, for the whole broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +37,14 @@ pub struct Admission {
     limits: ConnectionLimits,
     total: AtomicUsize,
     per_ip: Mutex<BTreeMap<IpAddr, u32>>,
+    /// Those who wait for a connection to end: one for each listener and shard at most.
+    waiting: Mutex<Vec<Waker>>,
+    waiting_count: AtomicUsize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// `max.connections` are open. Worth another try.
+    /// `max.connections` are open. Worth another try once one has ended.
     Full,
     /// This address has as many as it may.
     PerIp { max: u32 },
@@ -58,36 +63,83 @@ impl Admission {
             limits,
             total: AtomicUsize::new(0),
             per_ip: Mutex::default(),
+            waiting: Mutex::default(),
+            waiting_count: AtomicUsize::new(0),
         })
     }
 
     pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Admitted, Refused> {
+        let mut counts = None;
         let ip = ip.to_canonical();
         let ip = (!self.limits.is_open_to_all()).then_some(ip);
         if let Some(ip) = ip {
             let max = self.limits.of(ip);
-            let mut counts = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = counts.get(&ip).copied().unwrap_or(0);
-            if count >= max {
+            let locked = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+            if locked.get(&ip).is_some_and(|count| *count >= max) || max == 0 {
                 return Err(Refused::PerIp { max });
             }
-            counts.insert(ip, count + 1);
+            counts = Some((locked, ip));
         }
-        // From here on dropping it gives back what was counted, the total included.
-        let admitted = Admitted {
+        let one_more = |total| (total < self.limits.connections_max).then_some(total + 1);
+        self.total
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
+            .map_err(|_| Refused::Full)?;
+        if let Some((mut counts, ip)) = counts {
+            *counts.entry(ip).or_insert(0) += 1;
+        }
+        Ok(Admitted {
             admission: Arc::clone(self),
             ip,
-        };
-        if self.total.fetch_add(1, Ordering::Relaxed) >= self.limits.connections_max {
-            return Err(Refused::Full);
+        })
+    }
+
+    /// Waits while the broker is full.
+    pub async fn admit_in_turn(self: &Arc<Self>, ip: IpAddr) -> Result<Admitted, Refused> {
+        poll_fn(|cx| match self.admit(ip) {
+            Err(Refused::Full) => {
+                self.wake_me(cx.waker().clone());
+                // One may have ended before it could know of us.
+                match self.admit(ip) {
+                    Err(Refused::Full) => Poll::Pending,
+                    outcome => Poll::Ready(outcome),
+                }
+            }
+            outcome => Poll::Ready(outcome),
+        })
+        .await
+    }
+
+    fn wake_me(&self, waker: Waker) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.iter().any(|other| other.will_wake(&waker)) {
+            waiting.push(waker);
         }
-        Ok(admitted)
+        self.waiting_count.store(waiting.len(), Ordering::SeqCst);
+    }
+
+    /// Lets those who wait look again.
+    fn wake_waiting(&self) {
+        if self.waiting_count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting_count.store(0, Ordering::SeqCst);
+        let woken = std::mem::take(&mut *waiting);
+        drop(waiting);
+        woken.into_iter().for_each(Waker::wake);
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.admission.total.fetch_sub(1, Ordering::Relaxed);
+        self.uncount_address();
+        self.admission.total.fetch_sub(1, Ordering::SeqCst);
+        self.admission.wake_waiting();
+    }
+}
+
+impl Admitted {
+    fn uncount_address(&self) {
         let Some(ip) = self.ip else { return };
         let mut counts = self
             .admission
@@ -128,6 +180,34 @@ mod tests {
         drop(first);
         let third = admission.admit(ip(3));
         assert!(third.is_ok());
+    }
+
+    #[test]
+    fn one_that_waits_is_woken_when_another_has_gone() {
+        struct Count(AtomicUsize);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let woken = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = std::task::Context::from_waker(&waker);
+        let admission = admission(1, 10);
+        let first = admission.admit(ip(1)).expect("room");
+        let mut waiting = std::pin::pin!(admission.admit_in_turn(ip(2)));
+        for _ in 0..3 {
+            assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        }
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0, "nobody wakes himself");
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(first));
+        });
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        let Poll::Ready(Ok(_second)) = waiting.as_mut().poll(&mut cx) else {
+            panic!("there is room");
+        };
+        assert_eq!(admission.per_ip.lock().expect("whole").len(), 1);
     }
 
     #[test]

@@ -12,9 +12,10 @@
 //! not served, or has a reply that can't be written. Then no further request is taken, those that
 //! have begun are answered, and the socket is closed. When the socket fails, or an error of a request
 //! without reply must be told, nothing is answered any more. But a handler that has begun is never
-//! dropped in the middle, whoever may have gone: only the end of the shard does that. (The second
-//! stage of an overlapping request may be dropped at any time: it waits for the engine and does
-//! nothing itself.)
+//! dropped in the middle, whoever may have gone: only the end of the shard does that. One that waits
+//! for news is told that the wait is over when its client has gone or the broker stops (see
+//! [`crate::api::wait`]). (The second stage of an overlapping request may be dropped at any time: it
+//! waits for the engine and does nothing itself.)
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -28,16 +29,23 @@ use kafka_protocol::messages::ApiKey;
 
 use super::Shared;
 use super::admission::Admitted;
-use super::budget::Reservation;
 use super::keeper::Watched;
 use super::replies::Replies;
-use crate::api::{Context, Failure, Handler, Request, Unserved};
+use crate::api::{Context, Failure, Handler, LocalFuture, Request, Unserved};
+use crate::budget::Reservation;
 use crate::protocol::frame::{FrameDecoder, FrameError, Next};
 use crate::protocol::header::{self, HeaderError};
 
 /// From this much missing of a request on, the kernel wakes us for larger parts of it only.
 const LOW_WATER_FROM: usize = 64 * 1024;
 const LOW_WATER_MAX: usize = 256 * 1024;
+
+/// Of a request on its way, the part that is reserved before any of it is there: so much for
+/// everybody, and while memory is ample as much as the connection has shown to send, up to a limit.
+const FIRST_BYTES: usize = 64 * 1024;
+const SHOWN_BYTES_MAX: usize = 1 << 20;
+/// What may arrive behind a request that waits for news before its client is no longer looked at.
+const AHEAD_BYTES_MAX: usize = 4 * 1024;
 
 /// What a request takes beside its bytes: its place in the queue, its future, its reply.
 const REQUEST_OVERHEAD_BYTES: usize = 1_024;
@@ -79,6 +87,7 @@ pub(super) async fn serve(
         is_handling: &is_handling,
         read,
         low_water: 1,
+        shown: 0,
         decoder: FrameDecoder::new(shared.limits.request_bytes_max),
     };
     let mut reading = pin!(reader.run());
@@ -152,6 +161,8 @@ struct Reader<'a> {
     is_handling: &'a Cell<bool>,
     read: ReadHalf,
     low_water: usize,
+    /// The largest request so far.
+    shown: usize,
     decoder: FrameDecoder,
 }
 
@@ -182,9 +193,18 @@ impl Reader<'_> {
                     }
                 }
                 Next::Incoming(len) => {
-                    memory = Some(self.reserve(len + REQUEST_OVERHEAD_BYTES).await);
+                    let first = self.first_part(len);
+                    memory = Some(self.reserve_first(first, len).await);
                     self.watched.set_incoming(true);
-                    self.decoder.begin(len);
+                    self.decoder.begin(len, first);
+                }
+                Next::Full { allowed, len } => {
+                    let more = allowed.min(len - allowed);
+                    let memory = memory.as_mut().expect("reserved at its beginning");
+                    self.watched.hold_up(true);
+                    self.watched.watch().working(memory.grow(more)).await;
+                    self.watched.hold_up(false);
+                    self.decoder.allow(more);
                 }
                 Next::Missing(bytes) => {
                     self.set_low_water(bytes);
@@ -193,6 +213,23 @@ impl Reader<'_> {
                 }
             }
         }
+    }
+
+    /// How much of a request may be read before it has to ask again. A length that is claimed costs
+    /// little, and most connections that send large requests ask once for each.
+    fn first_part(&self, len: usize) -> usize {
+        let shown = match self.shown > FIRST_BYTES && self.shared.budget.is_roomy(len) {
+            true => self.shown.min(SHOWN_BYTES_MAX),
+            false => FIRST_BYTES,
+        };
+        shown.min(len)
+    }
+
+    async fn reserve_first(&self, first: usize, len: usize) -> Reservation {
+        let budget = &self.shared.budget;
+        let overhead = REQUEST_OVERHEAD_BYTES;
+        let reserving = budget.reserve_first(first + overhead, len + overhead);
+        self.watched.watch().working(reserving).await
     }
 
     async fn reserve(&self, bytes: usize) -> Reservation {
@@ -218,7 +255,7 @@ impl Reader<'_> {
             None => Err(End::ByBroker),
             Some(Ok(0)) => Err(End::ByClient),
             Some(Ok(bytes)) => {
-                self.watched.is_active();
+                self.watched.has_received(bytes);
                 self.decoder.received(bytes);
                 Ok(())
             }
@@ -241,6 +278,7 @@ impl Reader<'_> {
     /// Starts a request, in its turn.
     async fn start(&mut self, frame: Bytes, memory: Option<Reservation>) -> Result<(), End> {
         let frame_bytes = frame.len();
+        self.shown = self.shown.max(frame_bytes);
         let (header, body) = header::decode(frame).map_err(End::Header)?;
         let (key, version) = (header.api_key, header.api_version);
         let api = (self.shared.find)(key, version).map_err(End::Unserved)?;
@@ -256,9 +294,15 @@ impl Reader<'_> {
         let request = Request { header, body };
         let started = match api.handler {
             Handler::Sequential(handle) => {
+                self.watched.set_blocked(true);
                 self.replies.settled().await;
-                let handled = self.handling(handle(context, request)).await;
-                handled.map(|reply| self.replies.push(reply))
+                self.watched.set_blocked(false);
+                let handled = self.answering(handle(context, request)).await;
+                let memory = self.context.reply_memory.take();
+                handled.map(|reply| {
+                    memory.iter().for_each(|_| self.watched.owes());
+                    self.replies.push(reply, memory);
+                })
             }
             Handler::Overlapping(begin) => {
                 self.replies.room_for(bytes).await;
@@ -272,6 +316,48 @@ impl Reader<'_> {
     async fn handling<T>(&self, handler: impl Future<Output = T>) -> T {
         self.is_handling.set(true);
         let outcome = self.watched.watch().working(handler).await;
+        self.is_handling.set(false);
+        outcome
+    }
+
+    /// Runs a handler that may wait for news. Meanwhile its client is looked at: when it has gone, or
+    /// the broker stops, there is nothing to wait for.
+    async fn answering<T>(&mut self, mut handler: LocalFuture<T>) -> T {
+        let watch = self.watched.watch();
+        let wait = &self.context.wait;
+        self.is_handling.set(true);
+        watch.set_working(true);
+        let outcome = poll_fn(|cx| {
+            loop {
+                if watch.is_closing() {
+                    wait.end();
+                }
+                if let Poll::Ready(outcome) = handler.as_mut().poll(cx) {
+                    return Poll::Ready(outcome);
+                }
+                watch.set_waiting(wait.is_waiting());
+                let ahead = self.decoder.buffered();
+                if !wait.is_waiting() || wait.is_over() || ahead >= AHEAD_BYTES_MAX {
+                    return Poll::Pending;
+                }
+                let read = {
+                    let (buffer, _) = self.decoder.buffer();
+                    pin!(self.read.read(buffer, AHEAD_BYTES_MAX)).poll(cx)
+                };
+                match read {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(bytes @ 1..)) => {
+                        self.watched.has_received(bytes);
+                        self.decoder.received(bytes);
+                    }
+                    // Whoever reads next finds the same.
+                    Poll::Ready(_) => wait.end(),
+                }
+            }
+        })
+        .await;
+        watch.set_waiting(false);
+        watch.set_working(false);
         self.is_handling.set(false);
         outcome
     }

@@ -4,9 +4,14 @@
 //! One task looks at all connections once a second, so that no connection needs a timer or a clock
 //! of its own: activity is noted as the number of the current look. It closes
 //! - a connection that for `connections.max.idle.ms` has neither sent nor taken a byte, unless a
-//!   request of it is being worked on;
-//! - a connection whose request has been on its way for half a minute while others wait for the
-//!   memory it has reserved. Slow clients are welcome as long as nobody pays for them.
+//!   request of it is being worked on; one that only waits for news does not count as such;
+//! - while others wait for memory, a connection that holds some for a request on its way and sends
+//!   next to nothing of it for three looks, or has not sent it whole after half a minute;
+//! - while others wait for memory for their replies, a connection that has taken nothing of a reply
+//!   for ten looks, and while they wait for that of requests, one whose next request is there and
+//!   waits for the same.
+//!
+//! Slow clients are welcome as long as nobody pays for them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -16,11 +21,17 @@ use std::time::Duration;
 
 use corelog_shards::io::{Io, TaskHandle};
 
-use super::budget::Budget;
+use crate::budget::Budget;
 
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a request may be on its way when memory is short.
-const SLOW_REQUEST_LOOKS: u64 = 30;
+/// How long a request may be on its way when memory is short, and how long with less than a few
+/// bytes at each look.
+const REQUEST_LOOKS_MAX: u32 = 30;
+const STALLED_LOOKS_MAX: u32 = 3;
+const STALLED_BYTES: usize = 32 << 10;
+/// How long a reply may wait for its client to take a part of it when memory is short. Progress is
+/// noted at every MiB, or at its end.
+const UNTAKEN_LOOKS_MAX: u64 = 10;
 /// How often the end of all connections is looked for.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
@@ -44,10 +55,28 @@ pub(super) struct Watch {
     active: Cell<u64>,
     /// Requests that the engine, not the client, has to go on with.
     worked_on: Cell<usize>,
-    /// The look at which a request that has reserved memory began to arrive.
-    incoming: Cell<Option<u64>>,
+    /// The handler that works waits for news, and looks after its client itself.
+    is_waiting: Cell<bool>,
+    /// Of the request that has reserved memory and is on its way.
+    incoming: Cell<Option<Incoming>>,
+    /// Replies on their way that have reserved memory.
+    owed: Cell<usize>,
+    /// A request that holds memory waits until its client has taken earlier replies.
+    is_blocked: Cell<bool>,
     is_closing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// A request on its way.
+#[derive(Clone, Copy, Default)]
+struct Incoming {
+    /// It waits for memory itself: its client is not to blame.
+    is_held_up: bool,
+    /// Since the last look.
+    bytes: usize,
+    /// Looks that have seen it on its way, and the last of them in a row that found it stalled.
+    looks: u32,
+    stalled: u32,
 }
 
 /// Held by the task of a connection; it is forgotten when this is dropped.
@@ -59,7 +88,7 @@ pub(super) struct Watched {
 
 impl Keeper {
     /// Begins to look after connections, for as long as the shard runs.
-    pub fn start(io: &Io, idle_max: Option<Duration>, budget: Budget) -> Rc<Self> {
+    pub fn start(io: &Io, idle_max: Option<Duration>, budgets: [Budget; 2]) -> Rc<Self> {
         let keeper = Rc::new(Self {
             looks: Cell::new(0),
             idle_looks: idle_max.map(|max| max.as_secs_f64().ceil().max(1.0) as u64),
@@ -72,16 +101,16 @@ impl Keeper {
         io.spawn("connection keeper", async move {
             loop {
                 timer.sleep(LOOK).await;
-                looking.look(&budget);
+                let [requests, replies] = &budgets;
+                looking.look(requests.is_short(), replies.is_short());
             }
         });
         keeper
     }
 
-    fn look(&self, budget: &Budget) {
+    fn look(&self, requests_are_short: bool, replies_are_short: bool) {
         let look = self.looks.get() + 1;
         self.looks.set(look);
-        let is_short = budget.is_short();
         for (id, open) in self.open.borrow().iter() {
             let watch = &open.watch;
             let silent = look - watch.active.get();
@@ -90,11 +119,24 @@ impl Keeper {
                     connection = id,
                     "closed: silent for connections.max.idle.ms"
                 );
+                match watch.is_waiting.get() && !watch.is_closing() {
+                    // What waits is answered.
+                    true => watch.close(),
+                    false => open.task.cancel(),
+                }
+                continue;
+            }
+            let is_in_the_way = replies_are_short && watch.owed.get() > 0
+                || requests_are_short && watch.is_blocked.get() && watch.worked_on.get() == 0;
+            if is_in_the_way && silent > UNTAKEN_LOOKS_MAX {
+                tracing::warn!(
+                    connection = id,
+                    "closed: its client takes no replies while others wait for memory"
+                );
                 open.task.cancel();
                 continue;
             }
-            let incoming = watch.incoming.get();
-            if is_short && incoming.is_some_and(|since| look - since > SLOW_REQUEST_LOOKS) {
+            if watch.is_incoming_too_slow() && requests_are_short {
                 tracing::warn!(
                     connection = id,
                     "closed: its request takes too long to arrive while others wait for memory"
@@ -139,8 +181,10 @@ impl Keeper {
             .values()
             .map(|open| open.task.clone())
             .collect();
-        for task in left {
+        for task in &left {
             task.cancel();
+        }
+        for task in left {
             task.await;
         }
     }
@@ -169,11 +213,45 @@ impl Watch {
         }
     }
 
+    /// Looks at the request on its way: whether it stalls or takes too long.
+    fn is_incoming_too_slow(&self) -> bool {
+        let Some(mut incoming) = self.incoming.get() else {
+            return false;
+        };
+        if !incoming.is_held_up {
+            incoming.looks += 1;
+            incoming.stalled = match incoming.bytes < STALLED_BYTES {
+                true => incoming.stalled + 1,
+                false => 0,
+            };
+        }
+        incoming.bytes = 0;
+        self.incoming.set(Some(incoming));
+        !incoming.is_held_up
+            && (incoming.stalled >= STALLED_LOOKS_MAX || incoming.looks > REQUEST_LOOKS_MAX)
+    }
+
+    /// Begins or ends the work on a request that may wait for news.
+    pub fn set_working(&self, is_working: bool) {
+        let others = self.worked_on.get();
+        self.worked_on.set(match is_working {
+            true => others + 1,
+            false => others - 1,
+        });
+    }
+
+    /// The handler that works has begun or ceased to wait for news.
+    pub fn set_waiting(&self, is_waiting: bool) {
+        if self.is_waiting.replace(is_waiting) != is_waiting {
+            self.set_working(!is_waiting);
+        }
+    }
+
     /// Runs what the client is not to blame for.
     pub async fn working<T>(&self, work: impl Future<Output = T>) -> T {
-        self.worked_on.set(self.worked_on.get() + 1);
+        self.set_working(true);
         let done = work.await;
-        self.worked_on.set(self.worked_on.get() - 1);
+        self.set_working(false);
         done
     }
 }
@@ -194,8 +272,40 @@ impl Watched {
 
     /// A request for which memory is reserved begins to arrive, or has.
     pub fn set_incoming(&self, incoming: bool) {
-        let since = incoming.then(|| self.keeper.looks.get());
-        self.watch.incoming.set(since);
+        self.watch.incoming.set(incoming.then(Incoming::default));
+    }
+
+    /// So many bytes have come.
+    pub fn has_received(&self, bytes: usize) {
+        self.is_active();
+        self.change_incoming(|incoming| incoming.bytes += bytes);
+    }
+
+    /// The request on its way waits for memory, or no longer does.
+    pub fn hold_up(&self, is_held_up: bool) {
+        self.change_incoming(|incoming| incoming.is_held_up = is_held_up);
+    }
+
+    fn change_incoming(&self, change: impl FnOnce(&mut Incoming)) {
+        if let Some(mut incoming) = self.watch.incoming.get() {
+            change(&mut incoming);
+            self.watch.incoming.set(Some(incoming));
+        }
+    }
+
+    /// A request waits for earlier ones, be it for their work or for their client.
+    pub fn set_blocked(&self, is_blocked: bool) {
+        self.watch.is_blocked.set(is_blocked);
+    }
+
+    /// A reply that has reserved memory is on its way.
+    pub fn owes(&self) {
+        self.watch.owed.set(self.watch.owed.get() + 1);
+    }
+
+    /// So many of these have been taken.
+    pub fn has_paid(&self, replies: usize) {
+        self.watch.owed.set(self.watch.owed.get() - replies);
     }
 }
 

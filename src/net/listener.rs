@@ -1,16 +1,13 @@
 //! Accepts connections: one task for each listener, which does nothing else and never gives up.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use corelog_shards::io::{Listener, TaskHandle};
 
 use super::admission::{Admitted, Refused};
 use super::{Shared, connection};
 use crate::api::Context;
-
-/// How long a connection over `max.connections` waits before it tries again.
-const FULL_PAUSE: Duration = Duration::from_millis(100);
+use crate::api::wait::{ReplyMemory, Wait};
 
 /// Serves whoever connects, until the returned task is cancelled.
 pub(super) fn accept_all(shared: Rc<Shared>, listener: Listener, name: Rc<str>) -> TaskHandle {
@@ -31,6 +28,8 @@ pub(super) fn accept_all(shared: Rc<Shared>, listener: Listener, name: Rc<str>) 
                 broker: Rc::clone(&shared.broker),
                 listener: Rc::clone(&name),
                 peer,
+                wait: Wait::default(),
+                reply_memory: ReplyMemory::new(shared.reply_budget.clone()),
             });
             shared.keeper.keep(|watched| {
                 let shared = Rc::clone(&shared);
@@ -45,30 +44,26 @@ pub(super) fn accept_all(shared: Rc<Shared>, listener: Listener, name: Rc<str>) 
 /// None if the connection shall be closed. Waits while the broker is full: the kernel then keeps
 /// the next ones waiting, too.
 async fn admit(shared: &Shared, peer: std::net::SocketAddr, name: &str) -> Option<Admitted> {
-    let mut is_waiting = false;
-    loop {
-        match shared.admission.admit(peer.ip()) {
-            Ok(admitted) => return Some(admitted),
-            Err(Refused::PerIp { max }) => {
-                tracing::info!(
-                    %peer,
-                    listener = name,
-                    "closed: too many connections from {} (maximum = {max})",
-                    peer.ip()
-                );
-                return None;
-            }
-            Err(Refused::Full) => {
-                if !is_waiting {
-                    is_waiting = true;
-                    tracing::warn!(
-                        %peer,
-                        listener = name,
-                        "a connection waits: max.connections are open"
-                    );
-                }
-                shared.io.sleep(FULL_PAUSE).await;
-            }
+    let mut admitted = shared.admission.admit(peer.ip());
+    if matches!(admitted, Err(Refused::Full)) {
+        tracing::warn!(
+            %peer,
+            listener = name,
+            "a connection waits: max.connections are open"
+        );
+        admitted = shared.admission.admit_in_turn(peer.ip()).await;
+    }
+    match admitted {
+        Ok(admitted) => Some(admitted),
+        Err(Refused::PerIp { max }) => {
+            tracing::info!(
+                %peer,
+                listener = name,
+                "closed: too many connections from {} (maximum = {max})",
+                peer.ip()
+            );
+            None
         }
+        Err(Refused::Full) => None,
     }
 }

@@ -3,14 +3,13 @@
 //! Every shard listens on the same addresses and owns the connections that the kernel gives it. In
 //! the order of the data: [`listener`] accepts, [`connection`] cuts requests out of the bytes and has
 //! them handled in order, [`replies`] holds what is to be answered, in the order of the requests.
-//! Around them: [`budget`] stops reading when requests hold too much memory, [`admission`] counts
+//! Around them: [`crate::budget`] stops reading when requests hold too much memory, [`admission`] counts
 //! connections over all shards, [`keeper`] closes the silent and the slow, and ends all of them.
 //!
 //! Bytes from a client are never trusted; what is wrong with them closes that client's connection,
 //! with one line in the log. Nothing here survives a crash, and nothing has to.
 
 pub mod admission;
-mod budget;
 mod connection;
 mod keeper;
 mod listener;
@@ -30,8 +29,8 @@ use kafka_protocol::messages::ApiKey;
 
 use crate::api::{self, Api, Unserved};
 use crate::broker::Broker;
+use crate::budget::Budget;
 use admission::Admission;
-use budget::Budget;
 use keeper::Keeper;
 
 /// What limits the connections of one shard.
@@ -41,6 +40,8 @@ pub struct Limits {
     pub request_bytes_max: usize,
     /// That requests may hold on this shard: its part of `queued.max.request.bytes`.
     pub request_memory_bytes: usize,
+    /// That large replies may hold on this shard until their clients have taken them.
+    pub reply_memory_bytes: usize,
     /// `connections.max.idle.ms`; None keeps silent connections open.
     pub idle_max: Option<Duration>,
 }
@@ -63,6 +64,7 @@ struct Shared {
     broker: Rc<Broker>,
     admission: Arc<Admission>,
     budget: Budget,
+    reply_budget: Budget,
     keeper: Rc<Keeper>,
 }
 
@@ -81,10 +83,13 @@ impl Network {
         admission: Arc<Admission>,
     ) -> Self {
         let budget = Budget::new(limits.request_memory_bytes);
-        let keeper = Keeper::start(&io, limits.idle_max, budget.clone());
+        let reply_budget = Budget::new(limits.reply_memory_bytes);
+        let budgets = [budget.clone(), reply_budget.clone()];
+        let keeper = Keeper::start(&io, limits.idle_max, budgets);
         Self {
             shared: Rc::new(Shared {
                 budget,
+                reply_budget,
                 find,
                 io,
                 limits,

@@ -15,9 +15,9 @@ use std::task::Poll;
 
 use corelog_shards::io::WriteHalf;
 
-use super::budget::Reservation;
 use super::keeper::Watched;
 use crate::api::{Answer, Effects};
+use crate::budget::Reservation;
 use crate::protocol::reply::Reply;
 
 /// Overlapping requests of one connection that may be under way: their memory and their number.
@@ -42,13 +42,14 @@ pub(super) struct Replies {
 }
 
 enum Entry {
-    Ready(Reply),
+    /// With the memory it holds, if that is counted.
+    Ready(Reply, Option<Reservation>),
     Pending(Effects, Reservation),
 }
 
 /// What the writer does next.
 enum Step {
-    Add(Reply),
+    Add(Reply, Option<Reservation>),
     Skip,
     Flush,
     Close(String),
@@ -57,9 +58,11 @@ enum Step {
 
 /// For the reader.
 impl Replies {
-    pub fn push(&self, reply: Reply) {
+    pub fn push(&self, reply: Reply, memory: Option<Reservation>) {
         self.unsent_bytes.set(self.unsent_bytes.get() + reply.len());
-        self.queue.borrow_mut().push_back(Entry::Ready(reply));
+        self.queue
+            .borrow_mut()
+            .push_back(Entry::Ready(reply, memory));
     }
 
     pub fn push_overlapping(&self, effects: Effects, memory: Reservation) {
@@ -119,9 +122,11 @@ impl Replies {
         let mut ready = VecDeque::new();
         let mut ready_bytes = 0;
         let mut now = VecDeque::new();
+        let mut memory = Vec::new();
         loop {
             let closing = match self.next(&mut oldest, ready.is_empty(), watched).await {
-                Step::Add(reply) => {
+                Step::Add(reply, held) => {
+                    memory.extend(held);
                     ready_bytes += reply.len();
                     reply.drain_into(&mut ready);
                     if ready_bytes < WRITE_BYTES_MAX {
@@ -149,6 +154,7 @@ impl Replies {
                 self.unsent_bytes.set(self.unsent_bytes.get() - now_bytes);
                 self.has_moved.set(true);
             }
+            watched.has_paid(memory.drain(..).count());
             if closing.is_some() {
                 return Ok(closing);
             }
@@ -164,7 +170,7 @@ impl Replies {
     ) -> Step {
         if oldest.is_none() {
             let step = poll_fn(|_| match self.queue.borrow_mut().pop_front() {
-                Some(Entry::Ready(reply)) => Poll::Ready(Some(Step::Add(reply))),
+                Some(Entry::Ready(reply, memory)) => Poll::Ready(Some(Step::Add(reply, memory))),
                 Some(Entry::Pending(effects, memory)) => {
                     *oldest = Some((effects, memory));
                     Poll::Ready(None)
@@ -198,7 +204,7 @@ impl Replies {
         match answer {
             Answer::Reply(reply) => {
                 self.unsent_bytes.set(self.unsent_bytes.get() + reply.len());
-                Step::Add(reply)
+                Step::Add(reply, None)
             }
             Answer::Nothing => Step::Skip,
             Answer::Close(reason) => Step::Close(reason),

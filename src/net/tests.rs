@@ -22,7 +22,9 @@ use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use super::admission::{Admission, ConnectionLimits};
 use super::{Limits, Network};
-use crate::api::{Answer, Api, Effects, Failure, Handler, Request, Unserved, api_versions};
+use crate::api::{
+    Answer, Api, Context, Effects, Failure, Handler, Request, Unserved, api_versions,
+};
 use crate::broker;
 use crate::protocol::Malformed;
 use crate::protocol::frame::{FrameDecoder, Next};
@@ -37,7 +39,12 @@ const UNREADABLE: ApiKey = ApiKey::DescribeGroups;
 /// Answers with as many bytes as its body says.
 const LARGE: ApiKey = ApiKey::DescribeCluster;
 
-static TABLE: [Api; 6] = [
+/// Waits for ever unless its connection ends the wait.
+const WAITS: ApiKey = ApiKey::JoinGroup;
+/// Answers with as many bytes as its body says and reply memory allows.
+const BOUNDED: ApiKey = ApiKey::Fetch;
+
+static TABLE: [Api; 8] = [
     api(
         ApiKey::Produce,
         Handler::Overlapping(|_, request| Box::pin(produce(request))),
@@ -61,6 +68,14 @@ static TABLE: [Api; 6] = [
     api(
         LARGE,
         Handler::Sequential(|_, request| Box::pin(large(request))),
+    ),
+    api(
+        WAITS,
+        Handler::Sequential(|context, request| Box::pin(waits(context, request))),
+    ),
+    api(
+        BOUNDED,
+        Handler::Sequential(|context, request| Box::pin(bounded(context, request))),
     ),
 ];
 
@@ -183,6 +198,20 @@ async fn large(request: Request) -> Result<Reply, Failure> {
     Ok(echo(&request, &vec![7; len]))
 }
 
+async fn waits(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
+    let engine = Engine::current();
+    engine.note(Event::Begin, request.header.correlation_id);
+    context.wait.unless_over(std::future::pending::<()>()).await;
+    engine.note(Event::Complete, request.header.correlation_id);
+    Ok(echo(&request, b"waited"))
+}
+
+async fn bounded(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
+    let wanted = request.body.clone().get_u32() as usize;
+    let granted = context.reply_memory.reserve(wanted).await;
+    Ok(echo(&request, &vec![7; granted]))
+}
+
 /// One broker's network on one shard, and the io to make clients with.
 struct Stage {
     io: Io,
@@ -195,6 +224,7 @@ fn roomy() -> Limits {
     Limits {
         request_bytes_max: 10 << 20,
         request_memory_bytes: 64 << 20,
+        reply_memory_bytes: 64 << 20,
         idle_max: None,
     }
 }
@@ -315,7 +345,8 @@ async fn next_answer(read: &mut ReadHalf, decoder: &mut FrameDecoder) -> Option<
     loop {
         match decoder.next_frame().expect("a valid reply") {
             Next::Frame(mut frame) => return Some((frame.get_i32(), frame)),
-            Next::Incoming(len) => decoder.begin(len),
+            Next::Incoming(len) => decoder.begin(len, len),
+            Next::Full { .. } => unreachable!("all is allowed"),
             Next::Missing(_) => {
                 let (buffer, room) = decoder.buffer();
                 match read.read(buffer, room).await {

@@ -6,7 +6,8 @@
 //!
 //! A claimed length is checked against the limit before anything is allocated. A frame whose bytes
 //! are not all there and that is more than a few of them waits for [`FrameDecoder::begin`], by which
-//! the caller says that it has accounted for its memory.
+//! the caller says that it has accounted for its memory, or for the first part of it. Its buffer
+//! grows with what is allowed, not with what is claimed.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -54,7 +55,10 @@ pub enum Next {
     /// A frame of this many bytes is on its way. It needs [`FrameDecoder::begin`] before more of it
     /// may be read.
     Incoming(usize),
-    /// More bytes are needed; at least this many until the frame in progress is whole.
+    /// All that was allowed of the frame in progress is there. It needs [`FrameDecoder::allow`]
+    /// before more of it may be read.
+    Full { allowed: usize, len: usize },
+    /// More bytes are needed; at least this many before there is anything else to say.
     Missing(usize),
 }
 
@@ -67,9 +71,10 @@ pub struct FrameDecoder {
     large: Option<Large>,
 }
 
-/// A large frame in progress. `body` has exactly room for it.
+/// A large frame in progress. `body` has exactly room for what is allowed of it.
 struct Large {
     body: BytesMut,
+    allowed: usize,
     len: usize,
 }
 
@@ -86,8 +91,12 @@ impl FrameDecoder {
 
     pub fn next_frame(&mut self) -> Result<Next, FrameError> {
         if let Some(large) = &mut self.large {
-            if large.body.len() < large.len {
-                return Ok(Next::Missing(large.len - large.body.len()));
+            let (arrived, allowed, len) = (large.body.len(), large.allowed, large.len);
+            if arrived < allowed {
+                return Ok(Next::Missing(allowed - arrived));
+            }
+            if allowed < len {
+                return Ok(Next::Full { allowed, len });
             }
             let mut body = self.large.take().expect("just seen").body;
             return Ok(Next::Frame(body.split().freeze()));
@@ -118,25 +127,38 @@ impl FrameDecoder {
         Ok(Next::Missing(len - arrived))
     }
 
-    /// Allows the frame at the front to be read, after [`Next::Incoming`].
-    pub fn begin(&mut self, len: usize) {
+    /// Allows the first `allowed` bytes of the frame at the front to be read, after
+    /// [`Next::Incoming`]; all of them if it is a small one.
+    pub fn begin(&mut self, len: usize, allowed: usize) {
         assert!(self.large.is_none() && self.receive.len() - PREFIX_BYTES < len);
         self.has_begun = true;
         if len > SMALL_FRAME_BYTES_MAX {
             self.receive.advance(PREFIX_BYTES);
-            let mut body = BytesMut::with_capacity(len);
+            // What has arrived is held anyway.
+            let allowed = allowed.max(self.receive.len()).min(len);
+            let mut body = BytesMut::with_capacity(allowed);
             body.extend_from_slice(&self.receive);
             self.receive = BytesMut::new();
             self.has_begun = false;
-            self.large = Some(Large { body, len });
+            self.large = Some(Large { body, allowed, len });
         }
+    }
+
+    /// Allows so many more bytes of the frame in progress to be read, after [`Next::Full`].
+    pub fn allow(&mut self, more: usize) {
+        let large = self.large.as_mut().expect("a frame is in progress");
+        large.allowed = (large.allowed + more).min(large.len);
+        // By way of a vector: only that grows in place and by no more than it is told to.
+        let mut body = Vec::from(std::mem::take(&mut large.body));
+        body.reserve_exact(large.allowed - body.len());
+        large.body = BytesMut::from(Bytes::from(body));
     }
 
     /// The buffer that the next read appends to, and for how many bytes it shall have room. To be
     /// followed by [`FrameDecoder::received`].
     pub fn buffer(&mut self) -> (&mut BytesMut, usize) {
         if let Some(large) = &mut self.large {
-            let missing = large.len - large.body.len();
+            let missing = large.allowed - large.body.len();
             return (&mut large.body, missing);
         }
         let wanted = match self.receive.first_chunk::<PREFIX_BYTES>() {
@@ -156,7 +178,9 @@ impl FrameDecoder {
     /// Tells how many bytes the read appended; learns from it how much room to offer next time.
     pub fn received(&mut self, bytes: usize) {
         if let Some(large) = &mut self.large {
-            // An allocator may round the room up: what follows the frame belongs to the next.
+            // An allocator may round the room up: more may be there than was allowed, and what
+            // follows the frame belongs to the next.
+            large.allowed = large.allowed.max(large.body.len()).min(large.len);
             if large.body.len() > large.len {
                 self.receive = large.body.split_off(large.len);
             }
@@ -165,6 +189,12 @@ impl FrameDecoder {
         } else if bytes < self.receive_bytes / 4 {
             self.receive_bytes = (self.receive_bytes / 2).max(RECEIVE_BYTES_MIN);
         }
+    }
+
+    /// Bytes that have arrived and are no frame yet.
+    pub fn buffered(&self) -> usize {
+        let large = self.large.as_ref();
+        self.receive.len() + large.map_or(0, |large| large.body.len())
     }
 
     /// Whether no part of a frame is waiting for its rest.
@@ -182,7 +212,11 @@ mod tests {
         loop {
             match decoder.next_frame().expect("lengths are valid") {
                 Next::Frame(frame) => frames.push(frame),
-                Next::Incoming(len) => decoder.begin(len),
+                Next::Incoming(len) => decoder.begin(len, 1 + len / 7),
+                Next::Full { allowed, len } => {
+                    assert!(allowed < len);
+                    decoder.allow(allowed);
+                }
                 Next::Missing(missing) => {
                     assert!(missing > 0);
                     if bytes.is_empty() {
@@ -267,6 +301,28 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_costs_what_is_allowed_of_it() {
+        let mut decoder = FrameDecoder::new(usize::MAX);
+        feed_prefix(&mut decoder, 100 << 20);
+        let len = 100 << 20;
+        assert_eq!(decoder.next_frame(), Ok(Next::Incoming(len)));
+        decoder.begin(len, 64 << 10);
+        let held = |decoder: &FrameDecoder| {
+            let large = decoder.large.as_ref().expect("in progress");
+            decoder.receive.capacity() + large.body.capacity()
+        };
+        assert_eq!(held(&decoder), 64 << 10);
+        assert_eq!(decoder.next_frame(), Ok(Next::Missing(64 << 10)));
+        let (buffer, room) = decoder.buffer();
+        buffer.extend_from_slice(&vec![0; room]);
+        decoder.received(room);
+        let allowed = 64 << 10;
+        assert_eq!(decoder.next_frame(), Ok(Next::Full { allowed, len }));
+        decoder.allow(allowed);
+        assert_eq!(held(&decoder), 128 << 10);
+    }
+
+    #[test]
     fn only_frames_of_some_size_ask_to_begin() {
         let mut decoder = FrameDecoder::new(usize::MAX);
         feed_prefix(&mut decoder, 4_096);
@@ -274,7 +330,7 @@ mod tests {
         let mut decoder = FrameDecoder::new(usize::MAX);
         feed_prefix(&mut decoder, 4_097);
         assert_eq!(decoder.next_frame(), Ok(Next::Incoming(4_097)));
-        decoder.begin(4_097);
+        decoder.begin(4_097, 4_097);
         assert_eq!(decoder.next_frame(), Ok(Next::Missing(4_097)));
     }
 }

@@ -43,7 +43,8 @@ pub(super) const ROWS: &[Property] = &[
         .bytes()
         .honoured(
             "Memory of each core for requests in flight, where `queued.max.request.bytes` \
-             sets no limit. A request that is larger is served alone.",
+             sets no limit. It is exceeded by one request at most. As much again may be held \
+             by replies with records that clients have not yet taken.",
         ),
     broker("corelog.recovery.on.rot", String, "refuse")
         .one_of(&["refuse", "continue"])

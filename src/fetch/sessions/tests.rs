@@ -87,3 +87,21 @@ fn what_was_answered_after_the_end_is_told_whole() {
     let told = sessions.answered((id, 1), &[(one.topic, 0, idle(0))]);
     assert_eq!(told, Ok(vec![true]));
 }
+
+#[test]
+fn the_partitions_of_all_sessions_are_bounded() {
+    let mut sessions = Sessions::new(100, 0, 1);
+    let half = PARTITIONS_MAX as i32 / 2;
+    let old = begin(&mut sessions, at(0), half);
+    let other = begin(&mut sessions, at(100), half);
+    assert_eq!(begin(&mut sessions, at(101), 1), NO_SESSION);
+    let one_more = vec![wanted(half, 0)];
+    let grown = sessions.update(at(102), (other, 1), false, one_more, &[]);
+    assert_eq!(grown, Err(SessionError::UnknownId));
+    assert_eq!(sessions.partitions, half as usize);
+    let new = begin(&mut sessions, at(121), half + 1);
+    assert!(!is_there(&sessions, old) && is_there(&sessions, new));
+    sessions.end(new);
+    assert_eq!(sessions.partitions, 0);
+    assert_eq!(begin(&mut sessions, at(122), 2 * half + 1), NO_SESSION);
+}

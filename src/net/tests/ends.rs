@@ -134,3 +134,77 @@ fn draining_answers_what_has_begun_and_takes_no_more() {
         assert!(stage.io.connect(stage.address).await.is_err());
     });
 }
+
+#[test]
+fn a_stop_does_not_wait_for_those_that_wait_for_news() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut clients = Vec::new();
+        for id in 0..50 {
+            let mut client = stage.client().await;
+            client.send(request(WAITS, 0, id, &[])).await;
+            clients.push(client);
+        }
+        stage
+            .until("all wait", || stage.engine.under_way.get() == 50)
+            .await;
+        let begun = stage.io.now();
+        stage.network.drain(Duration::from_secs(60)).await;
+        assert!(stage.io.now() - begun < Duration::from_secs(10));
+        for (id, client) in clients.iter_mut().enumerate() {
+            let (answered, body) = client.answer().await.expect("what there is");
+            assert_eq!((answered, &body[..]), (id as i32, &b"waited"[..]));
+            assert_eq!(client.answer().await, None);
+        }
+    });
+}
+
+#[test]
+fn nobody_waits_for_news_once_his_client_has_gone() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        for _ in 0..20 {
+            let mut client = stage.client().await;
+            client.send(request(WAITS, 0, 1, &[])).await;
+        }
+        stage
+            .until("all are gone", || {
+                stage.network.connections() == 0 && stage.engine.events.borrow().len() == 40
+            })
+            .await;
+        assert_eq!(stage.engine.under_way.get(), 0);
+    });
+}
+
+#[test]
+fn what_is_sent_behind_a_request_that_waits_is_not_lost() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        client.send(request(WAITS, 0, 1, &[])).await;
+        stage
+            .until("it waits", || stage.engine.under_way.get() == 1)
+            .await;
+        client.send(timed_request(2, 0)).await;
+        client.send(timed_request(3, 0)).await;
+        stage.io.sleep(Duration::from_millis(50)).await;
+        assert_eq!(stage.engine.under_way.get(), 1);
+        // As a client does that has sent all it will.
+        client.write.shutdown().expect("it is open");
+        for id in 1..4 {
+            assert_eq!(client.answer().await.expect("an answer").0, id);
+        }
+        assert_eq!(client.answer().await, None);
+    });
+}
+
+#[test]
+fn who_waits_for_news_in_silence_for_too_long_is_answered_and_closed() {
+    let limits = Limits {
+        idle_max: Some(Duration::from_secs(1)),
+        ..roomy()
+    };
+    on_a_stage(limits, open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        client.send(request(WAITS, 0, 1, &[])).await;
+        assert_eq!(client.answer().await.expect("an answer").0, 1);
+        assert_eq!(client.answer().await, None);
+    });
+}

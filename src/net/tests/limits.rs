@@ -84,7 +84,8 @@ fn memory_over_the_budget_is_not_read() {
         for (id, client) in clients.iter_mut().enumerate() {
             assert_eq!(client.answer().await.expect("an answer").0, id as i32);
         }
-        assert_eq!(stage.engine.under_way_max.get(), 1);
+        // One more than fits may be read.
+        assert!(stage.engine.under_way_max.get() <= 2);
         // Larger than the whole budget, alone.
         body.resize(3 << 20, 0);
         clients[0].send(request(TIMED, 1, 9, &body)).await;
@@ -124,5 +125,148 @@ fn produces_under_way_are_bounded() {
             assert_eq!(client.answer().await.expect("an answer").0, id);
         }
         assert!(stage.engine.under_way_max.get() <= 8);
+    });
+}
+
+/// The length prefix of a request that never comes.
+fn claim(bytes: u32) -> Bytes {
+    Bytes::copy_from_slice(&bytes.to_be_bytes())
+}
+
+#[test]
+fn claims_that_nothing_follows_disturb_nobody() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut silent = Vec::new();
+        for _ in 0..100 {
+            let mut client = stage.client().await;
+            client.send(claim(10 << 20)).await;
+            silent.push(client);
+        }
+        stage
+            .until("all are known", || stage.network.connections() == 100)
+            .await;
+        let begun = stage.io.now();
+        let mut client = stage.client().await;
+        for id in 0..10 {
+            let mut body = vec![0, 0];
+            body.resize(5 << 20, 0);
+            client.send(request(TIMED, 1, id, &body)).await;
+            assert_eq!(client.answer().await.expect("an answer").0, id);
+        }
+        assert!(stage.io.now() - begun < Duration::from_secs(5));
+        assert_eq!(stage.network.connections(), 101);
+    });
+}
+
+#[test]
+fn those_that_stall_are_closed_once_others_wait_for_their_memory() {
+    let limits = Limits {
+        request_memory_bytes: 1 << 20,
+        ..roomy()
+    };
+    on_a_stage(limits, open_to_all(), |stage| async move {
+        let mut stalled = Vec::new();
+        for _ in 0..20 {
+            let mut client = stage.client().await;
+            client.send(claim(10 << 20)).await;
+            client.send(vec![0; 50_000]).await;
+            stalled.push(client);
+        }
+        stage
+            .until("memory is short", || stage.network.shared.budget.is_short())
+            .await;
+        let begun = stage.io.now();
+        let mut client = stage.client().await;
+        let mut body = vec![0, 0];
+        body.resize(5 << 20, 0);
+        client.send(request(TIMED, 1, 1, &body)).await;
+        assert_eq!(client.answer().await.expect("an answer").0, 1);
+        assert!(stage.io.now() - begun < Duration::from_secs(15));
+    });
+}
+
+#[test]
+fn large_requests_that_come_at_once_all_come_to_their_end() {
+    let limits = Limits {
+        request_memory_bytes: 1 << 20,
+        ..roomy()
+    };
+    on_a_stage(limits, open_to_all(), |stage| async move {
+        let mut body = vec![0, 0];
+        body.resize(3 << 20, 0);
+        let whole = request(TIMED, 1, 7, &body);
+        let mut clients = Vec::new();
+        for _ in 0..12 {
+            clients.push(stage.client().await);
+        }
+        let sending: Vec<_> = clients
+            .into_iter()
+            .map(|mut client| {
+                let whole = whole.clone();
+                stage.io.spawn("client", async move {
+                    for _ in 0..3 {
+                        client.send(whole.clone()).await;
+                        assert_eq!(client.answer().await.expect("an answer").0, 7);
+                    }
+                })
+            })
+            .collect();
+        for client in sending {
+            client.await;
+        }
+        assert_eq!(stage.network.shared.budget.used(), 0);
+    });
+}
+
+#[test]
+fn replies_that_nobody_takes_are_bounded_and_do_not_last() {
+    let limits = Limits {
+        reply_memory_bytes: 16 << 20,
+        ..roomy()
+    };
+    on_a_stage(limits, open_to_all(), |stage| async move {
+        let budget = &stage.network.shared.reply_budget;
+        let mut deaf = Vec::new();
+        for id in 0..16 {
+            let mut client = stage.client().await;
+            let wanted = (50_u32 << 20).to_be_bytes();
+            // The sockets' buffers take some.
+            for _ in 0..20 {
+                client.send(request(BOUNDED, 0, id, &wanted)).await;
+            }
+            deaf.push(client);
+        }
+        stage.until("memory is short", || budget.is_short()).await;
+        assert!(budget.used() <= 16 << 20);
+        let mut client = stage.client().await;
+        let wanted = (5_u32 << 20).to_be_bytes();
+        client.send(request(BOUNDED, 0, 1, &wanted)).await;
+        // In its turn: those before it that take nothing are closed.
+        assert!(client.answer().await.expect("an answer").1.len() > 500_000);
+    });
+}
+
+#[test]
+fn a_request_that_waits_for_its_own_client_does_not_keep_its_memory() {
+    let limits = Limits {
+        request_memory_bytes: 1 << 20,
+        ..roomy()
+    };
+    on_a_stage(limits, open_to_all(), |stage| async move {
+        let mut body = vec![0, 0];
+        body.resize(3 << 20, 0);
+        let mut deaf = stage.client().await;
+        let wanted = (40_u32 << 20).to_be_bytes();
+        deaf.send(request(LARGE, 0, 1, &wanted)).await;
+        deaf.send(request(TIMED, 1, 2, &body)).await;
+        stage
+            .until("it is there", || {
+                stage.network.shared.budget.used() > 3 << 20
+            })
+            .await;
+        let mut client = stage.client().await;
+        client.send(request(TIMED, 1, 3, &body)).await;
+        assert_eq!(client.answer().await.expect("an answer").0, 3);
+        assert_eq!(stage.network.connections(), 1);
     });
 }

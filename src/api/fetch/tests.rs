@@ -1,0 +1,121 @@
+use corelog_shards::log::batch::BatchBuilder;
+use corelog_shards::log::batch::compress::Codec;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{ApiKey, ProduceRequest, TopicName, fetch_request as wire};
+use kafka_protocol::protocol::Encodable;
+
+use super::*;
+use crate::api::testing::{image_of, on_a_broker};
+use crate::api::wait::ReplyMemory;
+use crate::api::{Answer, produce};
+use crate::protocol::header::RequestHeader;
+
+const BATCH_BYTES: usize = 100_000;
+
+fn request(api_key: ApiKey, api_version: i16, body: &impl Encodable) -> Request {
+    let mut bytes = bytes::BytesMut::new();
+    body.encode(&mut bytes, api_version).expect("encodes");
+    Request {
+        header: RequestHeader {
+            api_key,
+            api_version,
+            correlation_id: 1,
+            client_id: StrBytes::from_static_str("test"),
+        },
+        body: bytes.freeze(),
+    }
+}
+
+fn topic() -> TopicName {
+    TopicName(StrBytes::from_static_str("t"))
+}
+
+async fn produce_batch(context: &Rc<Context>) {
+    let mut batch = BatchBuilder::new(Codec::None).expect("a known codec");
+    let value = vec![7; BATCH_BYTES];
+    batch.append(-1, None, Some(&value)).expect("it has room");
+    let data = PartitionProduceData::default()
+        .with_index(0)
+        .with_records(Some(batch.finish().expect("whole").into()));
+    let topic = TopicProduceData::default()
+        .with_name(topic())
+        .with_partition_data(vec![data]);
+    let body = ProduceRequest::default()
+        .with_acks(-1)
+        .with_timeout_ms(1_000)
+        .with_topic_data(vec![topic]);
+    let begun = produce::begin(Rc::clone(context), request(ApiKey::Produce, 9, &body)).await;
+    let answer = begun.expect("it can be read").await;
+    assert!(matches!(answer, Answer::Reply(_)));
+}
+
+async fn fetch(context: &Rc<Context>, max_wait_ms: i32) -> Reply {
+    let partition = wire::FetchPartition::default()
+        .with_partition(0)
+        .with_fetch_offset(0)
+        .with_partition_max_bytes(i32::MAX);
+    let topic = wire::FetchTopic::default()
+        .with_topic(topic())
+        .with_partitions(vec![partition]);
+    let body = kafka_protocol::messages::FetchRequest::default()
+        .with_max_wait_ms(max_wait_ms)
+        .with_min_bytes(1)
+        .with_max_bytes(i32::MAX)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic]);
+    let handled = handle(Rc::clone(context), request(ApiKey::Fetch, 11, &body)).await;
+    handled.expect("it can be answered")
+}
+
+#[test]
+fn a_reply_is_as_large_as_memory_allows_and_holds_it() {
+    let image = image_of(&[("t", 1)], &[]);
+    on_a_broker(image, async move |context| {
+        for _ in 0..30 {
+            produce_batch(&context).await;
+        }
+        let memory = crate::budget::Budget::new(2 << 20);
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            let context = Rc::new(Context {
+                broker: Rc::clone(&context.broker),
+                listener: "PLAINTEXT".into(),
+                peer: context.peer,
+                wait: Wait::default(),
+                reply_memory: ReplyMemory::new(memory.clone()),
+            });
+            let before = memory.used();
+            let reply = fetch(&context, 0).await;
+            assert!(reply.len() > BATCH_BYTES, "a batch at least");
+            held.push(context.reply_memory.take().expect("it holds memory"));
+            let records = memory.used() - before;
+            assert!(records > BATCH_BYTES && records.abs_diff(reply.len()) < 1_000);
+        }
+        assert!(memory.used() <= 2 << 20);
+        held.clear();
+        assert_eq!(memory.used(), 0);
+    });
+}
+
+#[test]
+fn a_fetch_that_waits_ends_with_the_wait() {
+    let image = image_of(&[("t", 1)], &[]);
+    on_a_broker(image, async move |context| {
+        let io = context.broker.shard.io().clone();
+        let (ending, timer) = (Rc::clone(&context), io.clone());
+        let begun = io.now();
+        let fetching = Rc::clone(&context);
+        // As a connection does: ends the wait and polls the handler again.
+        let mut handler = pin!(fetch(&fetching, i32::MAX));
+        let mut gone = pin!(timer.sleep(Duration::from_secs(3)));
+        poll_fn(|cx| {
+            if !ending.wait.is_over() && gone.as_mut().poll(cx).is_ready() {
+                ending.wait.end();
+            }
+            handler.as_mut().poll(cx).map(drop)
+        })
+        .await;
+        assert_eq!((io.now() - begun).as_secs(), 3);
+        assert!(context.reply_memory.take().is_none(), "there was nothing");
+    });
+}

@@ -40,7 +40,7 @@ fn decode_all(decoder: &mut FrameDecoder, mut stream: &[u8]) -> usize {
                     .map(Bytes::len)
                     .sum::<usize>();
             }
-            Next::Incoming(len) => decoder.begin(len),
+            Next::Incoming(len) => decoder.begin(len, len),
             Next::Missing(_) if stream.is_empty() => return record_bytes,
             Next::Missing(_) => {
                 let (buffer, room) = decoder.buffer();

@@ -41,6 +41,7 @@ fn decode_all(decoder: &mut FrameDecoder, mut stream: &[u8]) -> usize {
                     .sum::<usize>();
             }
             Next::Incoming(len) => decoder.begin(len, len),
+            Next::Full { .. } => unreachable!("all of it is allowed"),
             Next::Missing(_) if stream.is_empty() => return record_bytes,
             Next::Missing(_) => {
                 let (buffer, room) = decoder.buffer();

@@ -98,6 +98,8 @@ struct Inner {
     has_failed: Cell<bool>,
     stopping: Cell<bool>,
     producer_expiration_ms: Cell<i64>,
+    /// Highest revisions of the copies of partitions that were found at the start.
+    newest_copies: RefCell<FxHashMap<PartitionKey, u64>>,
     /// Meetings of all shards that this one has come to, and arrivals of the others at those.
     meetings: Cell<usize>,
     arrivals: Cell<usize>,

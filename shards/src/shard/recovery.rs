@@ -6,6 +6,8 @@
 //!
 //! A partition whose owner has changed, because the number of cores did, is handed to the new owner
 //! with a higher revision; the old copy loses against it from then on, whatever journal it is in.
+//! Before anything is handed over, all shards tell the owners which copies they have found: an old one
+//! that was handed over as well could get the revision of the newest, and take its place.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
@@ -171,6 +173,7 @@ pub async fn open(
         has_failed: Cell::new(false),
         stopping: Cell::new(false),
         producer_expiration_ms: Cell::new(producer_expiration_ms),
+        newest_copies: RefCell::default(),
         meetings: Cell::new(0),
         arrivals: Cell::new(0),
         arrival: Notify::new(),
@@ -185,6 +188,7 @@ pub async fn open(
     shard.take_recovered(recovered.partitions).await?;
     // Until all have handed over, a partition that is not here may still come.
     shard.meet().await;
+    shard.0.newest_copies.take();
     shard
         .remove_journals(&recovered.orphans)
         .await
@@ -361,12 +365,34 @@ impl Shard {
             .spawn("remove files", self.clone().remove_leftovers());
     }
 
+    /// Tells the owners of partitions which copies of them were found here.
+    async fn announce(&self, copies: Vec<(PartitionKey, u64)>) {
+        let mut by_owner: Vec<Vec<(PartitionKey, u64)>> = vec![Vec::new(); self.count()];
+        for (key, revision) in copies {
+            by_owner[self.owner(&key)].push((key, revision));
+        }
+        for (owner, copies) in by_owner.into_iter().enumerate() {
+            self.run_on(owner, move |owner| async move {
+                let mut newest = owner.0.newest_copies.borrow_mut();
+                for (key, revision) in copies {
+                    let known = newest.entry(key).or_default();
+                    *known = revision.max(*known);
+                }
+            })
+            .await;
+        }
+    }
+
     /// Puts recovered partitions in their places: first all that stay, so that one which comes from
     /// another journal can be compared with the copy that is here.
     async fn take_recovered(
         &self,
         recovered: FxHashMap<PartitionKey, Recovering>,
     ) -> Result<(), StartError> {
+        let copies: Vec<(PartitionKey, u64)> = recovered
+            .iter()
+            .map(|(key, found)| (*key, found.revision))
+            .collect();
         let mut recovered: Vec<_> = recovered.into_iter().collect();
         recovered.sort_unstable_by_key(|(key, partition)| (partition.anchor, *key));
         let stays = |(key, found): &(PartitionKey, Recovering)| {
@@ -376,6 +402,8 @@ impl Shard {
         for (key, found) in staying {
             self.place_recovered(key, found);
         }
+        self.announce(copies).await;
+        self.meet().await;
         for (key, found) in moving {
             let facts = snapshot::Facts {
                 dir: &found.dir,
@@ -454,6 +482,10 @@ impl Shard {
         let config = Rc::new(LogConfig::default());
         let decoded = snapshot::decode(&snapshot, config);
         let found = decoded.unwrap_or_else(|_| panic!("a snapshot that was just encoded is sound"));
+        let newest = self.0.newest_copies.borrow().get(&key).copied();
+        if newest.is_some_and(|newest| newest >= revision) {
+            return true;
+        }
         while let Some(known) = self.partition(&key) {
             if known.revision >= revision {
                 return true;

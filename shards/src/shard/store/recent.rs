@@ -41,7 +41,7 @@ impl<K: std::hash::Hash + Eq + Copy, V> Recent<K, V> {
         self.entries.retain(|key, _| keep(key));
     }
 
-    pub fn remove(&mut self, key: &K) -> Option<V> {
-        self.entries.remove(key).map(|(_, value)| value)
+    pub fn remove(&mut self, key: &K) {
+        self.entries.remove(key);
     }
 }

@@ -1,14 +1,13 @@
 //! More connections than the process may open files.
 
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use corelog_bench::batch::{self, Producer};
 use corelog_bench::client::{self, Client, PRODUCE_VERSION, produce_outcome, produce_request};
 
 use crate::harness::{Broker, Launch};
-use crate::turn::{self, NotHere};
+use crate::turn;
 
 const LIMIT: &str = "--nofile=600:600";
 const CONNECTIONS: usize = 900;
@@ -19,13 +18,7 @@ const BATCH_BYTES: usize = 900_000;
 #[test]
 fn connections_that_take_all_descriptors_do_not_stop_the_log() {
     turn::run("many-connections", || {
-        let limited = Command::new("prlimit")
-            .args([LIMIT, "true"])
-            .stderr(Stdio::null())
-            .status();
-        if !limited.is_ok_and(|status| status.success()) {
-            return Err(NotHere(format!("`prlimit {LIMIT}` does not run")));
-        }
+        turn::needs_prlimit(LIMIT)?;
         let broker = Broker::launch(Launch {
             overrides: &["corelog.journal.bytes=67108864"],
             arguments: &["--cores", "1"],

@@ -1,6 +1,5 @@
 //! More partitions than the process may open files.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use crate::harness::{Broker, Launch};
 use crate::random::Random;
 use crate::stamp::{self, Stamp};
-use crate::turn::{self, NotHere};
+use crate::turn;
 
 const TOPICS: u32 = 10;
 const PARTITIONS: i32 = 1_000;
@@ -24,13 +23,7 @@ const LIMIT: &str = "--nofile=4096:4096";
 #[test]
 fn ten_thousand_partitions_with_4096_files() {
     turn::run("many-partitions", || {
-        let limited = Command::new("prlimit")
-            .args([LIMIT, "true"])
-            .stderr(Stdio::null())
-            .status();
-        if !limited.is_ok_and(|status| status.success()) {
-            return Err(NotHere(format!("`prlimit {LIMIT}` does not run")));
-        }
+        turn::needs_prlimit(LIMIT)?;
         let mut broker = Broker::launch(Launch {
             overrides: &["corelog.journal.bytes=67108864"],
             under: &["prlimit", LIMIT],

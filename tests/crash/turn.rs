@@ -1,6 +1,7 @@
 //! One test at a time, since they share a disk, and each says what came of it: passed, failed or skipped.
 
 use std::io::Write;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -9,6 +10,18 @@ static TURN: Mutex<()> = Mutex::new(());
 /// Why a test could not run here.
 #[derive(Debug)]
 pub struct NotHere(pub String);
+
+/// Whether a broker can be run under `prlimit` with such a limit.
+pub fn needs_prlimit(limit: &str) -> Result<(), NotHere> {
+    let limited = Command::new("prlimit")
+        .args([limit, "true"])
+        .stderr(Stdio::null())
+        .status();
+    match limited.is_ok_and(|status| status.success()) {
+        true => Ok(()),
+        false => Err(NotHere(format!("`prlimit {limit}` does not run"))),
+    }
+}
 
 /// Runs one test and prints its outcome on a line that the test runner does not withhold. A skipped one is no
 /// failure, and never counted as passed.

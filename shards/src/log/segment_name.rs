@@ -120,6 +120,12 @@ impl DirPurpose {
         (DirPurpose::Future, "-future"),
         (DirPurpose::Stray, "-stray"),
     ];
+
+    fn mark(self) -> &'static str {
+        let mut marked = Self::MARKED.into_iter();
+        let found = marked.find(|(purpose, _)| *purpose == self);
+        found.map_or("", |(_, mark)| mark)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,15 +172,7 @@ pub fn partition_dir(topic: &str, partition: i32) -> String {
 /// from earlier topics of the same name; a long topic is cut so that the name still fits a file system.
 pub fn dir_set_aside(dir: &PartitionDir, purpose: DirPurpose, unique: Uuid) -> String {
     let (topic, partition) = (&dir.topic, dir.partition);
-    let marked = DirPurpose::MARKED.iter();
-    let mark = marked
-        .filter(|(of, _)| *of == purpose)
-        .map(|(_, mark)| *mark);
-    let suffix = format!(
-        "-{partition}.{}{}",
-        unique.simple(),
-        mark.collect::<String>()
-    );
+    let suffix = format!("-{partition}.{}{}", unique.simple(), purpose.mark());
     let topic_bytes = topic.floor_char_boundary(NAME_BYTES_MAX - suffix.len());
     format!("{}{suffix}", &topic[..topic_bytes])
 }

@@ -130,10 +130,7 @@ impl Shard {
                 let mut acks = self.0.acks.borrow_mut();
                 let queue = acks.queue(durability).expect("memory completes by itself");
                 queue.through = queue.through.max(through);
-                match queue.marks.front() {
-                    Some((ticket, ..)) if *ticket <= through => queue.marks.pop_front(),
-                    _ => None,
-                }
+                queue.marks.pop_front_if(|(ticket, ..)| *ticket <= through)
             };
             let Some((_, partition, end)) = mark else {
                 break;

@@ -351,22 +351,10 @@ pub(super) fn validated_config_records(
         match &value {
             // What is there already, from whenever it was allowed, can be removed.
             Some(_) if name.len() > NAME_BYTES_MAX => {
-                return Err(ControlError::new(
-                    ControlErrorKind::InvalidConfig,
-                    format!(
-                        "The configuration name cannot be added because it exceeds \
-                         the maximum name size of {NAME_BYTES_MAX} bytes."
-                    ),
-                ));
+                return Err(too_long("name", NAME_BYTES_MAX));
             }
             Some(value) if value.len() > VALUE_BYTES_MAX => {
-                return Err(ControlError::new(
-                    ControlErrorKind::InvalidConfig,
-                    format!(
-                        "The configuration value cannot be added because it exceeds \
-                         the maximum value size of {VALUE_BYTES_MAX} bytes."
-                    ),
-                ));
+                return Err(too_long("value", VALUE_BYTES_MAX));
             }
             Some(value) => wanted.insert(name.clone(), value.clone()),
             None => wanted.remove(&name),
@@ -383,6 +371,16 @@ pub(super) fn validated_config_records(
         records.push(Record::from(ClearElrRecord { topic_name }));
     }
     Ok(records)
+}
+
+fn too_long(what: &str, bytes_max: usize) -> ControlError {
+    ControlError::new(
+        ControlErrorKind::InvalidConfig,
+        format!(
+            "The configuration {what} cannot be added because it exceeds the maximum {what} size \
+             of {bytes_max} bytes."
+        ),
+    )
 }
 
 /// Eligible leader replicas depend on one `min.insync.replicas` for the whole cluster.

@@ -338,3 +338,6 @@ impl Journal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

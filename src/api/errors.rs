@@ -94,7 +94,8 @@ pub fn of_read(error: ReadError) -> ResponseError {
         ReadError::OffsetOutOfRange => ResponseError::OffsetOutOfRange,
         ReadError::FencedLeaderEpoch => ResponseError::FencedLeaderEpoch,
         ReadError::UnknownLeaderEpoch => ResponseError::UnknownLeaderEpoch,
-        ReadError::Corrupt | ReadError::Storage => ResponseError::KafkaStorageError,
+        ReadError::Corrupt => ResponseError::CorruptMessage,
+        ReadError::Storage => ResponseError::KafkaStorageError,
     }
 }
 
@@ -170,6 +171,21 @@ mod tests {
         ];
         for (kind, code) in table {
             assert_eq!(of_control(kind).code(), code, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn failed_reads_have_the_codes_of_kafka() {
+        let table = [
+            (ReadError::UnknownPartition, 3),
+            (ReadError::OffsetOutOfRange, 1),
+            (ReadError::FencedLeaderEpoch, 74),
+            (ReadError::UnknownLeaderEpoch, 75),
+            (ReadError::Corrupt, 2),
+            (ReadError::Storage, 56),
+        ];
+        for (error, code) in table {
+            assert_eq!(of_read(error).code(), code, "{error:?}");
         }
     }
 }

@@ -23,11 +23,15 @@ pub struct Run {
     pub after: Option<Crash>,
     /// Whether they were in this run.
     pub is_compared: Cell<bool>,
+    /// Whether that has ended because a partition could not be read.
+    pub is_unreadable: Cell<bool>,
     pub on_rot: RotPolicy,
     /// Whether only a deliberate fault may fail an operation.
     pub is_disk_sound: bool,
     /// Whether the disk may be full: then each writer waits for one batch before it sends the next.
     pub may_fill: bool,
+    /// Whether there are clients that write and read.
+    pub has_clients: bool,
     /// Whether records are deleted from the front of logs.
     pub deletes: bool,
     /// Why a shard did not start.
@@ -48,9 +52,11 @@ impl Run {
             random: RefCell::new(Random::from_seed(world.random_below(u64::MAX))),
             after,
             is_compared: Cell::new(false),
+            is_unreadable: Cell::new(false),
             on_rot: RotPolicy::Refuse,
             is_disk_sound: true,
             may_fill: false,
+            has_clients: true,
             deletes: true,
             refused: RefCell::default(),
             lost_ends: RefCell::default(),
@@ -156,10 +162,14 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
     for partition in 0..PARTITIONS {
         if !verify(&shard, partition, &run).await {
             assert!(!run.is_disk_sound, "partition {partition} cannot be read");
+            run.is_unreadable.set(true);
             return;
         }
     }
     run.is_compared.set(true);
+    if !run.has_clients {
+        return;
+    }
     let io = shard.io().clone();
     for partition in 0..PARTITIONS {
         io.spawn("writer", write(shard.clone(), partition, run.clone()));

@@ -11,7 +11,7 @@ use corelog_shards::mesh::{self, Ends};
 use corelog_shards::route::Route;
 use corelog_shards::shard::{RotPolicy, Shard, StartError, open};
 
-use crate::model::{Models, PARTITIONS, key, log_config, shard_config};
+use crate::model::{Classes, Models, PARTITIONS, all_classes, key, log_config, shard_config};
 use crate::verification::verify;
 use crate::workload::{read_along, write};
 
@@ -26,6 +26,9 @@ pub struct Run {
     /// Whether that has ended because a partition could not be read.
     pub is_unreadable: Cell<bool>,
     pub on_rot: RotPolicy,
+    /// Whether a bit of the journal was flipped.
+    pub has_rotted: bool,
+    pub classes: Classes,
     /// Whether only a deliberate fault may fail an operation.
     pub is_disk_sound: bool,
     /// Whether the disk may be full: then each writer waits for one batch before it sends the next.
@@ -54,6 +57,8 @@ impl Run {
             is_compared: Cell::new(false),
             is_unreadable: Cell::new(false),
             on_rot: RotPolicy::Refuse,
+            has_rotted: false,
+            classes: all_classes,
             is_disk_sound: true,
             may_fill: false,
             has_clients: true,
@@ -136,7 +141,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
                 }
                 StartError::NotAdopted(_) => !run.is_disk_sound,
                 StartError::Journal(RecoveryError::Malformed(..)) => false,
-                StartError::Damaged(_) => true,
+                StartError::Damaged(_) => run.has_rotted,
             };
             assert!(is_expected, "{error}");
             *run.refused.borrow_mut() = Some(error);
@@ -146,8 +151,9 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
     let shard = opened.shard;
     for partition in (0..PARTITIONS).filter(|partition| shard.owner(&key(*partition)) == id) {
         let dir = format!("topic-{partition}");
+        let config = log_config((run.classes)(partition));
         if shard
-            .open_partition(key(partition), &dir, 0, log_config(partition))
+            .open_partition(key(partition), &dir, 0, config)
             .await
             .is_err()
         {

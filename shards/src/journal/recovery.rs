@@ -147,7 +147,14 @@ pub async fn scan(
         scan.report(oldest, 0, begins.saturating_sub(1)..begins);
     }
     for at in 0..found.len() {
+        let before = (scan.groups, scan.rot.len());
         scan.file(&found[at], found.get(at + 1), &mut visit).await?;
+        if (scan.groups, scan.rot.len()) == before {
+            // All of it was cut off and may vanish at a power loss: were it said to be needed, the next
+            // start would take that for damage.
+            files.released.push_back(found[at].slot);
+            continue;
+        }
         files.closed.push_back(Closed {
             slot: found[at].slot,
             seq: found[at].first.file_seq,

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::files::{Slot, prepare_slot, slot_path};
-use super::group::EntryKind;
+use super::files::{Slot, open_slot, prepare_slot, slot_path};
+use super::group::{BLOCK, EntryKind, GroupHeader};
+use super::recovery::scan;
 use super::*;
 use crate::io::sim::{Faults, World};
 use crate::route::PartitionKey;
 
+const DIR: &str = "/journal";
 const FILE_BYTES: u64 = 96 << 10;
 
 #[derive(Default)]
@@ -51,21 +53,25 @@ fn append_of(len: usize) -> Entry {
     }
 }
 
+/// Makes a file of zeros.
+async fn prepare(io: &Io, number: u32, len: u64) -> Slot {
+    let dir = Path::new(DIR);
+    io.create_dir_all(dir).await.expect("made");
+    let path = slot_path(dir, 0, number);
+    let prepared = prepare_slot(io, &path, Slot { number, len: 0 }, len).await;
+    prepared.expect("prepared");
+    Slot { number, len }
+}
+
 /// A journal that goes on in files of these lengths.
 async fn start(io: &Io, lens: &[u64], events: &Rc<Events>) -> Rc<Journal> {
-    let dir = Path::new("/journal");
-    io.create_dir_all(dir).await.expect("made");
     let mut files = Files::default();
     for (number, len) in (0..).zip(lens) {
-        let blank = Slot { number, len: 0 };
-        let path = slot_path(dir, 0, number);
-        let prepared = prepare_slot(io, &path, blank, *len).await;
-        prepared.expect("prepared");
-        files.ready.push_back(Slot { number, len: *len });
+        files.ready.push_back(prepare(io, number, *len).await);
         files.made += 1;
     }
     let config = JournalConfig {
-        dir: dir.to_owned(),
+        dir: DIR.into(),
         id: 0,
         file_bytes: FILE_BYTES,
         files_max: 8,
@@ -93,4 +99,35 @@ fn what_is_too_long_for_the_next_file_goes_into_the_one_behind_it() {
     });
     world.run_for(Duration::from_secs(5));
     assert_eq!(events.synced.get(), 1);
+}
+
+#[test]
+fn a_file_with_nothing_but_a_torn_group_is_not_needed() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    let (slot, scanned) = world.block_on(node, |io| async move {
+        let slot = prepare(&io, 0, FILE_BYTES).await;
+        let mut block = io.buffer(BLOCK);
+        let torn = GroupHeader {
+            journal_id: 0,
+            file_seq: 0,
+            run_id: 1,
+            number: 1,
+            synced_through: 0,
+            previous: 0,
+            oldest_needed: 0,
+            payload_len: 100,
+            payload_crc: 7,
+        };
+        torn.encode(&mut block);
+        let file = open_slot(&io, &slot_path(Path::new(DIR), 0, 0)).await;
+        let (written, _) = file.expect("opened").plain.write_at(block, BLOCK, 0).await;
+        written.expect("written");
+        (slot, scan(&io, Path::new(DIR), 0, |_| Ok(())).await)
+    });
+    let scanned = scanned.expect("read");
+    assert_eq!((scanned.groups, scanned.rot), (0, Vec::new()));
+    assert!(scanned.files.closed.is_empty());
+    assert_eq!(scanned.files.released, [slot]);
 }

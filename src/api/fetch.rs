@@ -81,7 +81,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
                 error: Some(errors::of_session(error)),
                 ..FetchResponse::default()
             };
-            return Ok(response.encode(&request.header));
+            return Ok(response.encode(&request.header)?);
         }
     };
     let mut partitions = fetch_all(&context, &wanted, &terms).await;
@@ -98,7 +98,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
                 Ok(changed) => told = changed,
                 Err(error) => {
                     response.error = Some(errors::of_session(error));
-                    return Ok(response.encode(&request.header));
+                    return Ok(response.encode(&request.header)?);
                 }
             }
         }
@@ -109,7 +109,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
     let topics = wanted.into_iter().map(|wanted| wanted.topic);
     let all = topics.zip(partitions).zip(told);
     response.topics = by_topic(all.filter_map(|(partition, is_told)| is_told.then_some(partition)));
-    Ok(response.encode(&request.header))
+    Ok(response.encode(&request.header)?)
 }
 
 /// Finds the session that a request belongs to, on whichever shard it is; the partitions to fetch.

@@ -149,7 +149,7 @@ impl Engine {
 fn echo(request: &Request, body: &[u8]) -> Reply {
     let mut reply = ReplyBuilder::new(&request.header, body.len());
     reply.records(Bytes::copy_from_slice(body));
-    reply.finish()
+    reply.finish().expect("a small reply")
 }
 
 /// The body says: milliseconds (2 bytes), and how it is answered (1 byte).

@@ -4,3 +4,7 @@ mod claims;
 mod connections;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod hostile;
+#[path = "../crash/random.rs"]
+mod random;
+mod samples;

@@ -178,15 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_has_the_codes_of_kafka() {
-        use ReadError::*;
+    fn failed_reads_have_the_codes_of_kafka() {
         let table = [
-            (UnknownPartition, 3),
-            (OffsetOutOfRange, 1),
-            (FencedLeaderEpoch, 74),
-            (UnknownLeaderEpoch, 75),
-            (Corrupt, 2),
-            (Storage, 56),
+            (ReadError::UnknownPartition, 3),
+            (ReadError::OffsetOutOfRange, 1),
+            (ReadError::FencedLeaderEpoch, 74),
+            (ReadError::UnknownLeaderEpoch, 75),
+            (ReadError::Corrupt, 2),
+            (ReadError::Storage, 56),
         ];
         for (error, code) in table {
             assert_eq!(of_read(error).code(), code, "{error:?}");

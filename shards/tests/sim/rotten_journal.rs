@@ -161,7 +161,10 @@ fn simulate(seed: u64) -> bool {
     }
     let mut on_rot = RotPolicy::Refuse;
     if is_vouched_for {
-        let run = Rc::new(new_run(&mut world, &models, after));
+        let run = Rc::new(Run {
+            has_rotted: true,
+            ..new_run(&mut world, &models, after)
+        });
         start(&mut world, node, &run);
         let damage = run.damage().expect("damage that was not found");
         assert_eq!(damage.len(), 1, "{damage:?}");
@@ -210,6 +213,8 @@ fn simulate(seed: u64) -> bool {
 
 #[test]
 fn rot_is_told_from_a_torn_end() {
+    // So much came in during the sync before a checkpoint that it fitted into no file.
+    simulate(2272);
     let seeds = seeds(30);
     let count = seeds.end - seeds.start;
     let vouched_for = seeds.filter(|seed| simulate(*seed)).count() as u64;

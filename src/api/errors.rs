@@ -115,16 +115,19 @@ pub fn of_rejection(kind: RejectionKind) -> ResponseError {
         RejectionKind::TooLarge => ResponseError::MessageTooLarge,
         RejectionKind::InvalidRecord => ResponseError::InvalidRecord,
         RejectionKind::InvalidTimestamp => ResponseError::InvalidTimestamp,
-        RejectionKind::UnknownCompression => ResponseError::UnsupportedCompressionType,
-        RejectionKind::Undecodable => ResponseError::UnknownServerError,
+        // Nobody expects these in Kafka: the exception of the codec, or of its number, is passed on.
+        RejectionKind::UnknownCompression | RejectionKind::Undecodable => {
+            ResponseError::UnknownServerError
+        }
     }
 }
 
 /// Why a batch could not be stored with the topic's codec.
 pub fn of_recompress(error: &RecompressError) -> ResponseError {
     match error {
-        RecompressError::Codec(_) => ResponseError::UnknownServerError,
-        RecompressError::UnknownCompression { .. } => ResponseError::UnsupportedCompressionType,
+        RecompressError::Codec(_) | RecompressError::UnknownCompression { .. } => {
+            ResponseError::UnknownServerError
+        }
         RecompressError::TooLarge { .. } => ResponseError::MessageTooLarge,
     }
 }
@@ -186,6 +189,22 @@ mod tests {
         ];
         for (error, code) in table {
             assert_eq!(of_read(error).code(), code, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn refused_batches_have_the_codes_of_kafka() {
+        use RejectionKind::*;
+        let table = [
+            (Corrupt, 2),
+            (TooLarge, 10),
+            (InvalidRecord, 87),
+            (InvalidTimestamp, 32),
+            (UnknownCompression, -1),
+            (Undecodable, -1),
+        ];
+        for (kind, code) in table {
+            assert_eq!(of_rejection(kind).code(), code, "{kind:?}");
         }
     }
 }

@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::glommio::Bell;
+
 /// Shared by all shards and whoever may end them, such as the thread that waits for
 /// signals. Asking twice is asking once. Not for the way of the data: it locks.
 #[derive(Clone, Default)]
@@ -18,7 +20,7 @@ struct State {
     requested: bool,
     next_id: u64,
     /// In the order in which they began to wait, so that a simulated run repeats.
-    waiting: BTreeMap<u64, Waker>,
+    waiting: BTreeMap<u64, (Waker, Option<Arc<Bell>>)>,
 }
 
 impl Stop {
@@ -32,8 +34,11 @@ impl Stop {
             state.requested = true;
             std::mem::take(&mut state.waiting)
         };
-        for waker in waiting.into_values() {
+        for (waker, bell) in waiting.into_values() {
             waker.wake();
+            if let Some(bell) = bell {
+                bell.ring_for_foreign_wake();
+            }
         }
     }
 
@@ -73,7 +78,8 @@ impl Future for StopRequested {
             state.next_id += 1;
             state.next_id
         });
-        state.waiting.insert(id, cx.waker().clone());
+        let waiting = (cx.waker().clone(), Bell::of_this_thread());
+        state.waiting.insert(id, waiting);
         Poll::Pending
     }
 }

@@ -56,10 +56,14 @@ impl Executor {
                 write: true,
                 ..mode
             };
-            drop(self.poller.submitted(dma_open(path, write_only)).await?);
+            drop(
+                self.poller
+                    .submitted_all(dma_open(path, write_only))
+                    .await?,
+            );
             self.remember_device(path);
         }
-        let file = self.poller.submitted(dma_open(path, mode)).await?;
+        let file = self.poller.submitted_all(dma_open(path, mode)).await?;
         Ok(File {
             file,
             executor: Rc::clone(self),
@@ -188,13 +192,13 @@ impl File {
 
     pub(in crate::io) async fn allocate(&self, len: u64) -> io::Result<()> {
         let allocate = self.file.pre_allocate(len, true);
-        let allocated = self.executor.poller.submitted(allocate).await;
+        let allocated = self.executor.poller.submitted_all(allocate).await;
         allocated.map_err(os_error)
     }
 
     pub(in crate::io) async fn close(self) -> io::Result<()> {
         let File { file, executor, .. } = self;
-        let closed = executor.poller.submitted(file.close()).await;
+        let closed = executor.poller.submitted_all(file.close()).await;
         closed.map_err(os_error)
     }
 }

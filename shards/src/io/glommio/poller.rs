@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -132,11 +132,25 @@ impl Poller {
         self.wants_pass.set(true);
     }
 
-    /// Awaits an operation of glommio's, and sees to it that glommio gets to submit it.
+    /// Awaits what is one operation of glommio's, and sees to it that glommio gets to submit it.
     pub(super) async fn submitted<T>(&self, operation: impl Future<Output = T>) -> T {
-        let mut operation = std::pin::pin!(operation);
+        let mut is_new = true;
+        let mut operation = pin!(operation);
         poll_fn(|cx| {
             let polled = operation.as_mut().poll(cx);
+            if std::mem::take(&mut is_new) && polled.is_pending() {
+                self.want_pass();
+            }
+            polled
+        })
+        .await
+    }
+
+    /// The same for what may be several operations, one after the other.
+    pub(super) async fn submitted_all<T>(&self, operations: impl Future<Output = T>) -> T {
+        let mut operations = pin!(operations);
+        poll_fn(|cx| {
+            let polled = operations.as_mut().poll(cx);
             if polled.is_pending() {
                 self.want_pass();
             }

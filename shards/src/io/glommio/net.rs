@@ -177,7 +177,12 @@ impl ReadHalf {
     ) -> Poll<io::Result<usize>> {
         let watched = &self.stream.watched;
         loop {
-            ready!(watched.poll_readable(cx));
+            if watched.poll_readable(cx).is_pending() {
+                if buffer.is_empty() {
+                    *buffer = BytesMut::new();
+                }
+                return Poll::Pending;
+            }
             buffer.reserve(room);
             match self.receive(buffer) {
                 Ok(received) => {
@@ -186,12 +191,7 @@ impl ReadHalf {
                     }
                     return Poll::Ready(Ok(received));
                 }
-                Err(Errno::EAGAIN) => {
-                    watched.found_empty();
-                    if buffer.is_empty() {
-                        *buffer = BytesMut::new();
-                    }
-                }
+                Err(Errno::EAGAIN) => watched.found_empty(),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Poll::Ready(Err(errno.into())),
             }

@@ -157,11 +157,12 @@ impl Files {
         }
         let first = (file_bytes / FIRST_PART).next_multiple_of(BLOCK as u64);
         let len = match &self.active {
-            // After a crash all files may be needed: one more is made then, to go on in. It has to take
-            // all that is carried before another one becomes free.
-            None if self.made as usize >= files_max => file_bytes,
-            None => first.max(FILE_BYTES_MIN),
+            // Only after a crash, when all may be needed, one more is made, to go on in.
             Some(_) if self.made as usize >= files_max => return None,
+            // The last one is the reserve of what is carried: it has to take all of that before another
+            // one becomes free.
+            _ if self.made as usize + 1 >= files_max => file_bytes,
+            None => first.max(FILE_BYTES_MIN),
             Some(active) => active.slot.len * GROWTH,
         };
         let new = Slot {
@@ -177,6 +178,14 @@ impl Files {
         self.short.retain(|short| short.number != slot.number);
         self.made = self.made.max(slot.number + 1);
         self.ready.push_back(slot);
+    }
+
+    /// After a start: where the free files are too short to be the reserve of what is carried, the next
+    /// one has to be longer.
+    pub fn secure_reserve(&mut self, files_max: usize, file_bytes: u64) {
+        if self.free_bytes(files_max, file_bytes) < file_bytes {
+            self.lengthen_next();
+        }
     }
 
     /// The next entry is too long for the next file: that one has to be longer.
@@ -257,4 +266,56 @@ async fn extend(io: &Io, file: &File, from: u64, to: u64) -> io::Result<()> {
         position += len as u64;
     }
     file.sync().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES_MAX: usize = 8;
+    const FILE_BYTES: u64 = 96 << 10;
+
+    /// Files as a start finds them when `needed` full ones may be needed and some are free.
+    fn found(needed: u32, free: &[u64]) -> Files {
+        let free = (needed..).zip(free);
+        let mut files = Files {
+            made: needed,
+            ready: free
+                .map(|(number, len)| Slot { number, len: *len })
+                .collect(),
+            ..Files::default()
+        };
+        files.made += files.ready.len() as u32;
+        files.secure_reserve(FILES_MAX, FILE_BYTES);
+        files
+    }
+
+    fn len_to_prepare(files: &Files) -> Option<u64> {
+        let wanted = files.to_prepare(FILES_MAX, FILE_BYTES);
+        wanted.map(|(_, len)| len)
+    }
+
+    #[test]
+    fn the_last_file_that_is_made_is_a_full_one() {
+        for needed in 0..FILES_MAX as u32 - 1 {
+            let len = len_to_prepare(&found(needed, &[]));
+            assert_eq!(len, Some(FILE_BYTES_MIN), "{needed} are needed");
+        }
+        for needed in FILES_MAX as u32 - 1..=FILES_MAX as u32 + 1 {
+            let len = len_to_prepare(&found(needed, &[]));
+            assert_eq!(len, Some(FILE_BYTES), "{needed} are needed");
+        }
+    }
+
+    #[test]
+    fn short_files_are_the_reserve_only_if_they_are_enough() {
+        let last_is_short = found(7, &[FILE_BYTES_MIN]);
+        assert_eq!(len_to_prepare(&last_is_short), Some(FILE_BYTES));
+        let one_is_lengthened = found(6, &[FILE_BYTES_MIN, FILE_BYTES_MIN]);
+        assert_eq!(one_is_lengthened.free_or_unmade(FILES_MAX), 2);
+        assert!(one_is_lengthened.free_bytes(FILES_MAX, FILE_BYTES) > FILE_BYTES);
+        for enough in [found(7, &[FILE_BYTES]), found(6, &[FILE_BYTES_MIN])] {
+            assert_eq!(len_to_prepare(&enough), None);
+        }
+    }
 }

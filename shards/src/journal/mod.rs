@@ -238,7 +238,8 @@ pub struct Journal {
 
 impl Journal {
     /// A journal over the files that recovery found. Nothing is written before [`Journal::run`].
-    pub fn new(io: Io, config: JournalConfig, files: Files, carried: Ticket) -> Rc<Self> {
+    pub fn new(io: Io, config: JournalConfig, mut files: Files, carried: Ticket) -> Rc<Self> {
+        files.secure_reserve(config.files_max, config.file_bytes);
         let mut pending = Pending::default();
         pending.carried.submitted = carried;
         pending.carried.taken = carried;
@@ -337,3 +338,6 @@ impl Journal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -295,7 +295,10 @@ impl Journal {
                 continue;
             }
             if chain.under_way.is_empty() {
-                self.lengthen_next_if_too_short();
+                if self.lengthen_next_if_too_short() {
+                    // The one behind it may be long enough.
+                    continue;
+                }
                 if self.gives_up() {
                     return Ok(None);
                 }
@@ -413,8 +416,9 @@ impl Journal {
         files.active.as_ref().map_or(0, left)
     }
 
-    /// Nothing fits: if that is because the next file is one of the short first ones, it has to grow.
-    fn lengthen_next_if_too_short(&self) {
+    /// Nothing fits: if that is because the next file is one of the short first ones, it has to grow
+    /// before it is used. Whether it is.
+    fn lengthen_next_if_too_short(&self) -> bool {
         let longest = {
             let pending = self.pending.borrow();
             let carried = pending.carried.entries.front();
@@ -424,10 +428,12 @@ impl Journal {
         let mut files = self.files.borrow_mut();
         let is_too_short =
             |next: &Slot| next.len < self.config.file_bytes && usable_bytes(next.len) < longest;
-        if files.ready.front().is_some_and(is_too_short) {
+        let lengthens = files.ready.front().is_some_and(is_too_short);
+        if lengthens {
             files.lengthen_next();
             self.prepare.notify_one();
         }
+        lengthens
     }
 
     /// When half of the files are in use, the oldest should become free.

@@ -150,29 +150,32 @@ impl Shard {
         let carried = || partition.state.borrow().log.carried_bytes();
         let has_full_segment = || partition.state.borrow().log.has_full_segment_to_settle();
         let is_dropped = || partition.state.borrow().is_dropped;
-        while !is_dropped() && (carried() > self.carried_bytes_max() || has_full_segment()) {
-            self.settle(partition, Reach::Blocks).await?;
-            // What remains begins with the batch that is not settled to its end: maybe a large one.
-            if carried() > self.carried_bytes_max() {
-                self.settle(partition, Reach::End).await?;
+        while !is_dropped() {
+            let aim = CARRIED_BYTES_MAX.min(self.carried_bytes_max());
+            while !is_dropped() && (carried() > aim || has_full_segment()) {
+                self.settle(partition, Reach::Blocks).await?;
+                // What remains begins with the batch that is not settled to its end: maybe a large one.
+                if carried() > aim {
+                    self.settle(partition, Reach::End).await?;
+                }
             }
             self.sync_segments(partition).await?;
+            // What came in during the sync may be too much for any journal file.
+            if carried() <= self.carried_bytes_max() {
+                break;
+            }
         }
-        match is_dropped() {
-            true => Ok(()),
-            false => self.sync_segments(partition).await,
-        }
+        Ok(())
     }
 
-    /// How much a checkpoint may carry. Nothing once only the reserve is left: many tails together
-    /// could be more than fits there, and then no file would ever become free.
+    /// How much a checkpoint may carry, so that as many as are made at once fit into half a file.
+    /// Nothing once only the reserve is left: many tails together could be more than fits there, and
+    /// then no file would ever become free.
     fn carried_bytes_max(&self) -> u64 {
         let journal = &self.0.journal;
         match journal.files_free() {
             0 | 1 => 0,
-            _ => {
-                CARRIED_BYTES_MAX.min((journal.append_bytes_max() / (2 * ANCHORED_AT_ONCE)) as u64)
-            }
+            _ => (journal.append_bytes_max() / (2 * ANCHORED_AT_ONCE)) as u64,
         }
     }
 

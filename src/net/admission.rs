@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
+use corelog_shards::io::RemoteWaker;
+
 /// `max.connections`, `max.connections.per.ip` and its overrides, for the whole broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionLimits {
@@ -38,7 +40,7 @@ pub struct Admission {
     total: AtomicUsize,
     per_ip: Mutex<BTreeMap<IpAddr, u32>>,
     /// Those who wait for a connection to end: one for each listener and shard at most.
-    waiting: Mutex<Vec<Waker>>,
+    waiting: Mutex<Vec<RemoteWaker>>,
     waiting_count: AtomicUsize,
 }
 
@@ -97,7 +99,7 @@ impl Admission {
     pub async fn admit_in_turn(self: &Arc<Self>, ip: IpAddr) -> Result<Admitted, Refused> {
         poll_fn(|cx| match self.admit(ip) {
             Err(Refused::Full) => {
-                self.wake_me(cx.waker().clone());
+                self.wake_me(cx.waker());
                 // One may have ended before it could know of us.
                 match self.admit(ip) {
                     Err(Refused::Full) => Poll::Pending,
@@ -109,10 +111,10 @@ impl Admission {
         .await
     }
 
-    fn wake_me(&self, waker: Waker) {
+    fn wake_me(&self, waker: &Waker) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.iter().any(|other| other.will_wake(&waker)) {
-            waiting.push(waker);
+        if !waiting.iter().any(|other| other.will_wake(waker)) {
+            waiting.push(RemoteWaker::new(waker));
         }
         self.waiting_count.store(waiting.len(), Ordering::SeqCst);
     }
@@ -126,7 +128,7 @@ impl Admission {
         self.waiting_count.store(0, Ordering::SeqCst);
         let woken = std::mem::take(&mut *waiting);
         drop(waiting);
-        woken.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(RemoteWaker::wake);
     }
 }
 

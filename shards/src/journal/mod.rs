@@ -168,6 +168,8 @@ pub trait GroupEvents {
     fn disk_full(&self, full: bool);
     /// The journal is poisoned: nothing will complete any more.
     fn failed(&self, error: &io::Error);
+    /// The journal was closed and has ended without what found no room: that will not complete.
+    fn gave_up(&self);
 }
 
 #[derive(Debug, Default)]

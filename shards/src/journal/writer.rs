@@ -193,14 +193,15 @@ impl Journal {
         // What was only written becomes stable before a clean end.
         let synced = self.sync_active(&mut chain).await;
         self.tell(&mut chain, events);
-        let is_complete = self.pending.borrow().is_empty();
-        let complete = match is_complete {
-            true => Ok(()),
-            false => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
-        };
-        if let Err(error) = synced.and(complete) {
-            tracing::error!(journal = self.config.id, %error, "the journal ends without its newest entries, which nobody was told of");
+        if let Err(error) = synced {
+            tracing::error!(journal = self.config.id, %error, "the journal ends without a sync");
             events.failed(&error);
+        } else if !self.pending.borrow().is_empty() {
+            tracing::warn!(
+                journal = self.config.id,
+                "the disk is full: the journal ends without its newest entries, which nobody was told of"
+            );
+            events.gave_up();
         }
     }
 

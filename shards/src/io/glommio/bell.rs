@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::task::Waker;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -12,10 +13,39 @@ thread_local! {
     static OF_THIS_THREAD: RefCell<Option<Arc<Bell>>> = const { RefCell::new(None) };
 }
 
+/// Wakes a task of this thread's shard from any thread. A task's own [`Waker`] does not: glommio
+/// takes note of it, and the shard sleeps on.
+pub struct RemoteWaker {
+    task: Waker,
+    /// There is none in the simulated world, where nothing sleeps.
+    bell: Option<Arc<Bell>>,
+}
+
+impl RemoteWaker {
+    /// Call it on the task's own thread.
+    pub fn new(task: &Waker) -> RemoteWaker {
+        RemoteWaker {
+            task: task.clone(),
+            bell: OF_THIS_THREAD.with_borrow(Clone::clone),
+        }
+    }
+
+    pub fn will_wake(&self, task: &Waker) -> bool {
+        self.task.will_wake(task)
+    }
+
+    pub fn wake(self) {
+        self.task.wake();
+        if let Some(bell) = self.bell {
+            bell.ring_for_foreign_wake();
+        }
+    }
+}
+
 /// Rung by whoever has put something where the shard will find it: a message into a lane, a task's
 /// waker into glommio's queue of foreign wake-ups. Costs a fence while the shard is awake, since it
 /// looks into those places before it sleeps, and a system call when it sleeps.
-pub(crate) struct Bell {
+pub(super) struct Bell {
     event: EventFd,
     /// The shard sleeps, or is about to and will look once more.
     asleep: AtomicBool,
@@ -33,11 +63,6 @@ impl Bell {
         }))
     }
 
-    /// Of the shard that runs on this thread.
-    pub(crate) fn of_this_thread() -> Option<Arc<Bell>> {
-        OF_THIS_THREAD.with_borrow(Clone::clone)
-    }
-
     pub(super) fn hang_up_here(self: &Arc<Bell>) {
         OF_THIS_THREAD.set(Some(Arc::clone(self)));
     }
@@ -53,8 +78,8 @@ impl Bell {
         }
     }
 
-    /// Call it after a task of the shard was woken from another thread.
-    pub(crate) fn ring_for_foreign_wake(&self) {
+    /// glommio has put a task's waker into its queue of foreign wake-ups.
+    fn ring_for_foreign_wake(&self) {
         self.foreign.store(true, Ordering::Release);
         self.ring();
     }

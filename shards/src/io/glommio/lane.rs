@@ -124,8 +124,10 @@ impl<T> ConnectedReceiver<T> {
 impl<T> Inbox<T> {
     fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut messages = self.messages.borrow_mut();
-        // Asked first: what was sent before the sender went is there then.
+        // Asked first: what was sent before the sender went is there then. Asking alone does not
+        // synchronize with the sender's end.
         let is_abandoned = messages.is_abandoned();
+        fence(Ordering::Acquire);
         match messages.pop() {
             Ok(message) => Poll::Ready(Some(message)),
             Err(_) if is_abandoned => Poll::Ready(None),

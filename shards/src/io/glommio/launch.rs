@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
@@ -28,6 +28,12 @@ const RING_DEPTH: usize = 128;
 /// writes, of 4 KiB or of 1 MiB, cost measurably less with megabytes registered.
 const REGISTERED_BYTES: usize = 64 << 10;
 
+/// The rings of one executor: main, latency, poll.
+const RINGS: usize = 3;
+/// How often to try again when an executor that ends meanwhile gives its descriptors' numbers to those
+/// of the new one, which then cannot be told from the old ones.
+const ATTEMPTS_MAX: usize = 100;
+
 /// How the kernel names an io_uring in /proc.
 const RING_NAME: &str = "anon_inode:[io_uring]";
 
@@ -44,24 +50,20 @@ impl Prepared {
     /// inherit where they may run, and on the core of a busy shard they would wait
     /// for it. `Unsupported` if the kernel's io_uring lacks what glommio needs.
     pub(crate) fn new() -> io::Result<Prepared> {
-        /// One at a time, so that rings that come up are those of the one.
-        static BEING_MADE: Mutex<()> = Mutex::new(());
-        let _alone = BEING_MADE.lock().unwrap_or_else(PoisonError::into_inner);
-        let others = open_rings()?;
-        let made = catch_unwind(AssertUnwindSafe(|| {
-            LocalExecutorBuilder::new(Placement::Unbound)
-                .preempt_timer(PREEMPT_TIMER)
-                .ring_depth(RING_DEPTH)
-                .io_memory(REGISTERED_BYTES)
-                .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-                .make()
-        }));
-        let executor = match made {
-            Ok(made) => made.map_err(os_error)?,
-            Err(_) => return Err(io::ErrorKind::Unsupported.into()),
+        let _alone = alone();
+        let mut attempts = 0..ATTEMPTS_MAX;
+        let (executor, rings) = loop {
+            let others = open_rings()?;
+            let executor = make_executor()?;
+            let mut rings = open_rings()?;
+            rings.retain(|ring| !others.contains(ring));
+            if rings.len() == RINGS {
+                break (executor, rings);
+            }
+            if attempts.next().is_none() {
+                return Err(io::Error::other("/proc/self/fd does not show the rings"));
+            }
         };
-        let mut rings = open_rings()?;
-        rings.retain(|ring| !others.contains(ring));
         Ok(Prepared {
             executor,
             rings,
@@ -69,7 +71,7 @@ impl Prepared {
         })
     }
 
-    /// Runs until the future returns that `main` makes. Other tasks are dropped then.
+    /// Runs until the future returns that `main` makes. Other tasks do not run any more then.
     #[allow(unsafe_code)]
     pub(crate) fn run<F>(self, main: impl FnOnce(Io) -> F + 'static) -> io::Result<()>
     where
@@ -100,6 +102,27 @@ impl Prepared {
     }
 }
 
+fn make_executor() -> io::Result<LocalExecutor> {
+    let made = catch_unwind(AssertUnwindSafe(|| {
+        LocalExecutorBuilder::new(Placement::Unbound)
+            .preempt_timer(PREEMPT_TIMER)
+            .ring_depth(RING_DEPTH)
+            .io_memory(REGISTERED_BYTES)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
+            .make()
+    }));
+    match made {
+        Ok(made) => made.map_err(os_error),
+        Err(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// While this is held no other ring is made here.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The io_urings of this process.
 fn open_rings() -> io::Result<Vec<RawFd>> {
     let mut rings = Vec::new();
@@ -121,6 +144,7 @@ fn open_rings() -> io::Result<Vec<RawFd>> {
 /// Sets up a ring of the smallest size and closes it: tells why there can be none.
 #[allow(unsafe_code)]
 pub(crate) fn probe_io_uring() -> io::Result<()> {
+    let _alone = alone();
     // The kernel's struct io_uring_params: 120 bytes, all zero for the defaults.
     let mut parameters = [0u64; 15];
     // SAFETY: the pointer is to a live struct of the size that the kernel reads and

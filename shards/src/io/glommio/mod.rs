@@ -13,7 +13,7 @@
 //!   for completions, and an empty one makes it decide wrongly: see `disk`.
 //! - Whatever glommio is asked to do is submitted at a pass of its reactor, and the poller makes
 //!   one only if it was told to: [`Poller::submitted`].
-//! - What another thread wakes has to ring the [`Bell`] after it.
+//! - A task that another thread is to wake gives it a [`RemoteWaker`].
 
 mod bell;
 mod disk;
@@ -40,7 +40,9 @@ use super::time::Instant;
 use poller::Poller;
 use pool::Pool;
 
-pub(super) use bell::Bell;
+use bell::Bell;
+
+pub use bell::RemoteWaker;
 pub(super) use disk::File;
 pub(super) use lane::{ConnectedReceiver, ConnectedSender, LaneReceiver, LaneSender, lane};
 pub(crate) use launch::{Prepared, probe_io_uring};

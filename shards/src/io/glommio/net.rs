@@ -34,7 +34,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const WRITE_BURST: usize = 1 << 20;
 
 pub struct Listener {
-    // Before the socket: a registration goes first.
     watched: Watched,
     socket: TcpListener,
     address: SocketAddr,
@@ -187,7 +186,7 @@ impl ReadHalf {
             match self.receive(buffer) {
                 Ok(received) => {
                     if buffer.len() < buffer.capacity() {
-                        watched.read_all();
+                        watched.read_less();
                     }
                     return Poll::Ready(Ok(received));
                 }

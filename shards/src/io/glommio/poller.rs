@@ -25,8 +25,8 @@
 //!
 //! While tasks run it looks outside now and then, without sleeping, so that none of them starves.
 //!
-//! That the executor's queue is first in, first out makes "none of them ran" exact: whoever was
-//! woken before the poller queued itself would have run before it.
+//! That the executor's queue is first in, first out makes "none of them ran" mean that none is ready:
+//! whoever was woken before the poller queued itself would have run before it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -53,8 +53,13 @@ const EVENTS_MAX: usize = 256;
 /// How long tasks may keep the poller from looking outside.
 const LOOK_EVERY: Duration = Duration::from_micros(20);
 
-/// The longest sleep: bounds what a wake-up would cost that is lost inside of glommio.
-const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// How often glommio's reactor gets a pass without anybody's wish, and the longest sleep: bounds what
+/// a wake-up would cost that is lost inside of glommio.
+const PASS_EVERY: Duration = Duration::from_millis(100);
+
+/// What makes a short read say nothing: the end follows without an event of its own, and a read stops
+/// at a mark of urgent data.
+const LAST_OR_URGENT: EpollFlags = EpollFlags::EPOLLRDHUP.union(EpollFlags::EPOLLPRI);
 
 /// Events with these tokens are for no source.
 const RINGS: u64 = u64::MAX;
@@ -90,6 +95,8 @@ impl Poller {
     /// `rings` are the io_urings of this thread's executor.
     pub(super) fn new(rings: &[BorrowedFd<'_>]) -> io::Result<Poller> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        // A policy may forbid it: better told now than in the middle of something.
+        wait(&epoll, &mut [EpollEvent::empty()], Duration::ZERO)?;
         for &ring in rings {
             add(&epoll, ring, EpollFlags::EPOLLIN, RINGS)?;
         }
@@ -188,8 +195,7 @@ impl Poller {
         all.push(inbound);
     }
 
-    /// Watches a descriptor until its registration is dropped, which must be before the descriptor
-    /// is closed.
+    /// Watches a descriptor until that is closed. What is returned is to be dropped with it.
     pub(super) fn watch(self: &Rc<Poller>, descriptor: BorrowedFd<'_>) -> io::Result<Watched> {
         let source = Rc::new(Source::default());
         let token = self.sources.borrow_mut().insert(Rc::clone(&source));
@@ -198,7 +204,7 @@ impl Poller {
             token,
             source,
         };
-        let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP;
+        let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | LAST_OR_URGENT;
         add(&self.epoll, descriptor, interest, token)?;
         Ok(watched)
     }
@@ -213,14 +219,19 @@ impl Poller {
         let mut events = [EpollEvent::empty(); EVENTS_MAX];
         let mut turns_seen = self.turns.get();
         let mut looked = now();
-        while !self.ended.get() {
+        let mut passed = looked;
+        loop {
             give_turn().await;
+            if self.ended.get() {
+                return;
+            }
             let turns = self.turns.get();
-            let is_idle = turns == turns_seen;
+            let mut is_idle = turns == turns_seen;
             turns_seen = turns;
-            if self.wants_pass.take() {
+            if self.wants_pass.take() || looked.since(passed) >= PASS_EVERY {
                 self.pass().await;
-                continue;
+                passed = now();
+                is_idle = false;
             }
             let at = now();
             if !is_idle && at.since(looked) < LOOK_EVERY {
@@ -234,7 +245,7 @@ impl Poller {
             } else {
                 Duration::ZERO
             };
-            self.look(&mut events, patience.min(SLEEP_MAX));
+            self.look(&mut events, patience.min(PASS_EVERY));
             for waker in self.yielded.take() {
                 waker.wake();
             }
@@ -259,10 +270,6 @@ impl Poller {
                         BELL => {}
                         token => self.sources.borrow().happened(token, event.events()),
                     }
-                }
-                // Nothing within the longest sleep: look whether glommio has something after all.
-                if count == 0 && patience == SLEEP_MAX {
-                    self.want_pass();
                 }
             }
             // A ring's completion is delivered as an interruption first.
@@ -339,10 +346,10 @@ impl Watched {
         self.source.reading.is_ready.set(false);
     }
 
-    /// Less was read than there was room for, so nothing is left: what comes later is an event. The
-    /// end is none if it was told before.
-    pub(super) fn read_all(&self) {
-        if !self.source.is_hung_up.get() {
+    /// Less was read than there was room for, so nothing is left, as a rule: what comes later is an
+    /// event.
+    pub(super) fn read_less(&self) {
+        if !self.source.may_have_more.get() {
             self.source.reading.is_ready.set(false);
         }
     }
@@ -364,8 +371,8 @@ impl Drop for Watched {
 struct Source {
     reading: Direction,
     writing: Direction,
-    /// The peer will send nothing more.
-    is_hung_up: Cell<bool>,
+    /// After a short read, too.
+    may_have_more: Cell<bool>,
 }
 
 struct Direction {
@@ -442,11 +449,10 @@ impl Sources {
             return;
         }
         let over = EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
-        let hung_up = over | EpollFlags::EPOLLRDHUP;
-        if events.intersects(hung_up) {
-            source.is_hung_up.set(true);
+        if events.intersects(over | LAST_OR_URGENT) {
+            source.may_have_more.set(true);
         }
-        if events.intersects(hung_up | EpollFlags::EPOLLIN) {
+        if events.intersects(over | LAST_OR_URGENT | EpollFlags::EPOLLIN) {
             source.reading.becomes_ready();
         }
         if events.intersects(over | EpollFlags::EPOLLOUT) {

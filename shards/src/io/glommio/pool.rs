@@ -5,10 +5,10 @@ use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::thread;
 
-use super::Bell;
+use super::RemoteWaker;
 use crate::io::task::panic_message;
 
 /// Threads of each shard.
@@ -16,7 +16,6 @@ const THREADS: usize = 2;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads end when the pool is dropped, each after the job that it has begun.
 pub(super) struct Pool {
     jobs: flume::Sender<Job>,
 }
@@ -24,7 +23,7 @@ pub(super) struct Pool {
 /// Where a job leaves what came of it.
 struct Outcome<T> {
     result: Option<io::Result<T>>,
-    waiting: Option<Waker>,
+    waiting: Option<RemoteWaker>,
 }
 
 impl Pool {
@@ -48,7 +47,6 @@ impl Pool {
             result: None,
             waiting: None,
         }));
-        let bell = Bell::of_this_thread();
         let of_job = Arc::clone(&outcome);
         let job = Box::new(move || {
             let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
@@ -64,9 +62,6 @@ impl Pool {
             if let Some(waker) = waiting {
                 waker.wake();
             }
-            if let Some(bell) = bell {
-                bell.ring_for_foreign_wake();
-            }
         });
         self.jobs
             .send(job)
@@ -76,7 +71,7 @@ impl Pool {
             match outcome.result.take() {
                 Some(result) => Poll::Ready(result),
                 None => {
-                    outcome.waiting = Some(cx.waker().clone());
+                    outcome.waiting = Some(RemoteWaker::new(cx.waker()));
                     Poll::Pending
                 }
             }

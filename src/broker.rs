@@ -236,6 +236,9 @@ impl Broker {
                 let storage = &config.storage;
                 let expiration_ms = storage.producer_id_expiration.as_millis() as i64;
                 self.shard.set_times(storage.memory_flush, expiration_ms);
+                if let Some(network) = self.network.get() {
+                    network.set_connection_limits(&config.network);
+                }
                 *self.config.borrow_mut() = Rc::new(config);
             }
             // The controller checks what it accepts; an older version may have accepted more.

@@ -4,7 +4,7 @@
 //! the end has them drain before any engine stops, since connections of one shard use the others.
 
 use std::fmt;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,7 @@ use crate::cluster::controller::{NodeStart, Policy};
 use crate::cluster::driver::{Driver, METADATA_LOG};
 use crate::cluster::records;
 use crate::config::{BrokerConfig, OnRot, StorageConfig};
-use crate::net::admission::{Admission, ConnectionLimits};
+use crate::net::admission::Admission;
 use crate::net::{Limits, Network};
 
 /// Kafka's mark of a clean stop.
@@ -88,7 +88,7 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
             advertised: prepared.advertised.clone(),
         },
         banner: prepared.banner(),
-        admission: Admission::new(connection_limits(&prepared.config, shards)),
+        admission: Admission::new(connections_max(shards), look_up),
         listeners: prepared.listeners.clone(),
         config: prepared.config.clone(),
         shards,
@@ -232,6 +232,7 @@ fn listen(plan: &Plan, shard: &Shard, broker: &Rc<Broker>) -> Result<Network, St
         broker.clone(),
         plan.admission.clone(),
     );
+    network.set_connection_limits(&broker.config().network);
     for listener in &plan.listeners {
         for address in &listener.addresses {
             let bound = network.listen(&listener.name, *address);
@@ -299,24 +300,21 @@ fn open_files_max(shards: usize) -> usize {
 }
 
 /// Connections never take the files that the logs need.
-fn connection_limits(config: &BrokerConfig, shards: usize) -> ConnectionLimits {
-    let network = &config.network;
+fn connections_max(shards: usize) -> usize {
     let for_logs = (open_files_max(shards) + OWN_FILES_OF_SHARD) * shards + OWN_FILES;
-    let files_left = files_max().saturating_sub(for_logs).max(1);
-    let mut per_ip_overrides = std::collections::BTreeMap::new();
-    for (host, max) in &network.connections_per_ip_overrides {
-        match (host.as_str(), 0).to_socket_addrs() {
-            Ok(addresses) => per_ip_overrides.extend(addresses.map(|address| (address.ip(), *max))),
-            Err(error) => {
-                tracing::warn!(host, %error, "max.connections.per.ip.overrides: unknown host")
+    files_max().saturating_sub(for_logs).max(1)
+}
+
+/// On a thread of its own, since a name that does not resolve takes its time to say so.
+fn look_up(admission: Arc<Admission>, hosts: Vec<String>) {
+    std::thread::spawn(move || {
+        for host in hosts {
+            match (host.as_str(), 0).to_socket_addrs() {
+                Ok(addresses) => admission.found(&host, addresses.map(|address| address.ip())),
+                Err(error) => {
+                    tracing::warn!(host, %error, "max.connections.per.ip.overrides: unknown host")
+                }
             }
         }
-    }
-    ConnectionLimits {
-        connections_max: (network.connections_max as usize).min(files_left),
-        per_ip_max: network.connections_per_ip_max,
-        per_ip_overrides: per_ip_overrides
-            .into_iter()
-            .collect::<std::collections::BTreeMap<IpAddr, u32>>(),
-    }
+    });
 }

@@ -69,7 +69,8 @@ fn fetch_assembly(criterion: &mut Criterion) {
                 || reply(partitions, slices, &slice),
                 |reply| {
                     out.clear();
-                    reply.encode(&header).drain_into(&mut out);
+                    let reply = reply.encode(&header).expect("below 2 GiB");
+                    reply.drain_into(&mut out);
                     out.len()
                 },
                 BatchSize::SmallInput,

@@ -10,6 +10,7 @@ use kafka_protocol::messages::delete_records_response::{
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::owners::{Question, ask_owners, partition_key};
+use super::turns::Turns;
 use super::view::is_internal;
 use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
@@ -20,6 +21,8 @@ const HIGH_WATERMARK: i64 = -1;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: DeleteRecordsRequest = request.decode()?;
+    let shard = &context.broker.shard;
+    let mut turns = Turns::on(shard.io());
     let mut questions = Vec::new();
     let mut topics = Vec::with_capacity(asked.topics.len());
     for topic in &asked.topics {
@@ -39,6 +42,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
                 }
                 Err(error) => untouched.with_error_code(error.code()),
             });
+            turns.step().await;
         }
         topics.push(
             DeleteRecordsTopicResult::default()
@@ -46,7 +50,6 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
                 .with_partitions(responses),
         );
     }
-    let shard = &context.broker.shard;
     let answers = ask_owners(shard, questions, |shard, key, offset| async move {
         shard.delete_records(&key, offset).await
     })
@@ -57,6 +60,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
             Ok(start_offset) => response.low_watermark = start_offset,
             Err(error) => response.error_code = errors::of_read(error).code(),
         }
+        turns.step().await;
     }
     let response = DeleteRecordsResponse::default().with_topics(topics);
     Ok(Reply::encode(&request.header, &response)?)

@@ -94,7 +94,8 @@ pub fn of_read(error: ReadError) -> ResponseError {
         ReadError::OffsetOutOfRange => ResponseError::OffsetOutOfRange,
         ReadError::FencedLeaderEpoch => ResponseError::FencedLeaderEpoch,
         ReadError::UnknownLeaderEpoch => ResponseError::UnknownLeaderEpoch,
-        ReadError::Corrupt | ReadError::Storage => ResponseError::KafkaStorageError,
+        ReadError::Corrupt => ResponseError::CorruptMessage,
+        ReadError::Storage => ResponseError::KafkaStorageError,
     }
 }
 
@@ -114,16 +115,19 @@ pub fn of_rejection(kind: RejectionKind) -> ResponseError {
         RejectionKind::TooLarge => ResponseError::MessageTooLarge,
         RejectionKind::InvalidRecord => ResponseError::InvalidRecord,
         RejectionKind::InvalidTimestamp => ResponseError::InvalidTimestamp,
-        RejectionKind::UnknownCompression => ResponseError::UnsupportedCompressionType,
-        RejectionKind::Undecodable => ResponseError::UnknownServerError,
+        // Nobody expects these in Kafka: the exception of the codec, or of its number, is passed on.
+        RejectionKind::UnknownCompression | RejectionKind::Undecodable => {
+            ResponseError::UnknownServerError
+        }
     }
 }
 
 /// Why a batch could not be stored with the topic's codec.
 pub fn of_recompress(error: &RecompressError) -> ResponseError {
     match error {
-        RecompressError::Codec(_) => ResponseError::UnknownServerError,
-        RecompressError::UnknownCompression { .. } => ResponseError::UnsupportedCompressionType,
+        RecompressError::Codec(_) | RecompressError::UnknownCompression { .. } => {
+            ResponseError::UnknownServerError
+        }
         RecompressError::TooLarge { .. } => ResponseError::MessageTooLarge,
     }
 }
@@ -170,6 +174,37 @@ mod tests {
         ];
         for (kind, code) in table {
             assert_eq!(of_control(kind).code(), code, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn failed_reads_have_the_codes_of_kafka() {
+        let table = [
+            (ReadError::UnknownPartition, 3),
+            (ReadError::OffsetOutOfRange, 1),
+            (ReadError::FencedLeaderEpoch, 74),
+            (ReadError::UnknownLeaderEpoch, 75),
+            (ReadError::Corrupt, 2),
+            (ReadError::Storage, 56),
+        ];
+        for (error, code) in table {
+            assert_eq!(of_read(error).code(), code, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn refused_batches_have_the_codes_of_kafka() {
+        use RejectionKind::*;
+        let table = [
+            (Corrupt, 2),
+            (TooLarge, 10),
+            (InvalidRecord, 87),
+            (InvalidTimestamp, 32),
+            (UnknownCompression, -1),
+            (Undecodable, -1),
+        ];
+        for (kind, code) in table {
+            assert_eq!(of_rejection(kind).code(), code, "{kind:?}");
         }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! All partitions are probed wherever they live, and with the sizes it is decided here who may send
 //! how much ([`crate::fetch::shares`]). A fetch that has not enough waits for news of its partitions
-//! or for its time to be up; nothing is polled meanwhile. An error of a partition that was read, or a
-//! log that has parted from the reader's, ends the wait at once; a topic that is not known does not,
-//! as in Kafka.
+//! or for its time to be up; nothing is polled meanwhile. An error of a partition that was read, a
+//! log that has parted from the reader's, or a topic that has another id since its session began ends
+//! the wait at once; a topic that is not known does not, as in Kafka.
 //!
 //! The state of an incremental session lives on the shard that its id names. A fetch that came in
 //! elsewhere asks there which partitions it is about, and in the end which of them are news; it waits
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use corelog_shards::shard::Shard;
 use corelog_shards::shard::message::{Probe, ReadData, ReadError, ReadSpec};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use super::wait::Wait;
 use super::{Context, Failure, Request, errors};
@@ -79,7 +81,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
                 error: Some(errors::of_session(error)),
                 ..FetchResponse::default()
             };
-            return Ok(response.encode(&request.header));
+            return Ok(response.encode(&request.header)?);
         }
     };
     let mut partitions = fetch_all(&context, &wanted, &terms).await;
@@ -96,7 +98,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
                 Ok(changed) => told = changed,
                 Err(error) => {
                     response.error = Some(errors::of_session(error));
-                    return Ok(response.encode(&request.header));
+                    return Ok(response.encode(&request.header)?);
                 }
             }
         }
@@ -107,7 +109,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
     let topics = wanted.into_iter().map(|wanted| wanted.topic);
     let all = topics.zip(partitions).zip(told);
     response.topics = by_topic(all.filter_map(|(partition, is_told)| is_told.then_some(partition)));
-    Ok(response.encode(&request.header))
+    Ok(response.encode(&request.header)?)
 }
 
 /// Finds the session that a request belongs to, on whichever shard it is; the partitions to fetch.
@@ -128,11 +130,14 @@ async fn enter_session(
             };
             shard.run_on(home, end).await;
         }
-        let session = match epoch == INITIAL_EPOCH {
-            true => Session::New,
-            false => Session::None,
-        };
-        return Ok((session, wanted));
+        if epoch == FINAL_EPOCH {
+            return Ok((Session::None, wanted));
+        }
+        let image = broker.image();
+        for wanted in &mut wanted {
+            wanted.note_name(|id| name_of(&image, id));
+        }
+        return Ok((Session::New, wanted));
     }
     Wanted::detach(&mut wanted);
     let forgotten = fetch.forgotten;
@@ -140,7 +145,9 @@ async fn enter_session(
         let broker = Broker::of(&shard);
         let mut sessions = broker.fetch_sessions.borrow_mut();
         let now = shard.io().now();
-        sessions.update(now, (id, epoch), has_topic_ids, wanted, &forgotten)
+        let image = broker.image();
+        let name_of = |id| name_of(&image, id);
+        sessions.update(now, (id, epoch), has_topic_ids, wanted, &forgotten, name_of)
     };
     let wanted = shard.run_on(home, update).await?;
     let session = match wanted.is_empty() {
@@ -148,6 +155,10 @@ async fn enter_session(
         false => Session::Known(id, epoch),
     };
     Ok((session, wanted))
+}
+
+fn name_of(image: &Image, id: Uuid) -> Option<Arc<str>> {
+    Some(image.topics.get(id)?.name.clone())
 }
 
 /// Begins a session on this shard, of what was just answered.
@@ -261,6 +272,7 @@ async fn fetch_all(
     let image = broker.image();
     let mut responses = Vec::with_capacity(wanted.len());
     let (mut places, mut specs) = (Vec::new(), Vec::new());
+    let mut wait_max = terms.wait_max;
     for (place, wanted) in wanted.iter().enumerate() {
         let error = match resolve(&image, wanted, terms) {
             Ok(key) => {
@@ -269,7 +281,12 @@ async fn fetch_all(
                 // Until its result is there.
                 ResponseError::UnknownServerError
             }
-            Err(error) => error,
+            Err(error) => {
+                if error == ResponseError::InconsistentTopicId {
+                    wait_max = Duration::ZERO;
+                }
+                error
+            }
         };
         let failed = FetchPartitionResponse::failed(wanted.params.partition, error);
         responses.push(failed);
@@ -277,7 +294,8 @@ async fn fetch_all(
     if specs.is_empty() {
         return responses;
     }
-    let probes = wait_for_enough(&context.wait, &broker.shard, &specs, terms).await;
+    let (wait, bytes_min) = (&context.wait, terms.bytes_min);
+    let probes = wait_for_enough(wait, &broker.shard, &specs, bytes_min, wait_max).await;
     let results = read(context, specs, probes, terms).await;
     for (place, result) in places.into_iter().zip(results) {
         let index = wanted[place].params.partition;
@@ -291,20 +309,26 @@ async fn fetch_all(
 
 /// Which partition a client means, if it can be fetched.
 fn resolve(image: &Image, wanted: &Wanted, terms: &Terms) -> Result<PartitionKey, ResponseError> {
-    let topic = match &wanted.topic {
-        TopicRef::Name(name) => image.topics.by_name(name),
-        TopicRef::Id(id) => {
+    let index = wanted.params.partition;
+    let by_name = |name: &str| image.topics.by_name(name);
+    let topic = match (&wanted.topic, &wanted.name) {
+        (TopicRef::Name(name), _) => by_name(name),
+        // One that was deleted, and perhaps created again, is looked for by its name.
+        (TopicRef::Id(id), Some(name)) => image.topics.get(*id).or_else(|| by_name(name)),
+        (TopicRef::Id(id), None) => {
             let topic = image.topics.get(*id);
             Some(topic.ok_or(ResponseError::UnknownTopicId)?)
         }
     };
-    let key = topic
-        .filter(|topic| topic.partition(wanted.params.partition).is_some())
-        .map(|topic| PartitionKey {
-            topic: topic.id,
-            partition: wanted.params.partition,
-        });
-    let key = key.ok_or(ResponseError::UnknownTopicOrPartition)?;
+    let topic = topic.filter(|topic| topic.partition(index).is_some());
+    let topic = topic.ok_or(ResponseError::UnknownTopicOrPartition)?;
+    if matches!(wanted.topic, TopicRef::Id(id) if id != topic.id) {
+        return Err(ResponseError::InconsistentTopicId);
+    }
+    let key = PartitionKey {
+        topic: topic.id,
+        partition: index,
+    };
     match (terms.is_follower, wanted.params.current_leader_epoch) {
         (false, _) => Ok(key),
         // Partitions have one replica, so nobody follows.
@@ -318,17 +342,18 @@ async fn wait_for_enough(
     wait: &Wait,
     shard: &Shard,
     specs: &[ReadSpec],
-    terms: &Terms,
+    bytes_min: usize,
+    wait_max: Duration,
 ) -> Results<Probe> {
     let probes = shard.probe(specs, None).await;
-    if terms.wait_max.is_zero() || is_enough(&probes, terms.bytes_min) {
+    if wait_max.is_zero() || is_enough(&probes, bytes_min) {
         return probes;
     }
     let waiter = shard.waiter();
-    let mut time_is_up = pin!(shard.io().sleep(terms.wait_max));
+    let mut time_is_up = pin!(shard.io().sleep(wait_max));
     loop {
         let probes = shard.probe(specs, Some(waiter.id())).await;
-        if is_enough(&probes, terms.bytes_min) {
+        if is_enough(&probes, bytes_min) {
             return probes;
         }
         let mut news = pin!(waiter.news());

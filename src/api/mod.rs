@@ -86,7 +86,8 @@ pub enum Answer {
     Reply(Reply),
     /// The client asked for none.
     Nothing,
-    /// The client asked for no reply, and an error can only be told by closing the connection.
+    /// There is no reply, by the client's wish or since it cannot be written: an error can only be
+    /// told by closing the connection.
     Close(String),
 }
 

@@ -9,12 +9,15 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
 use super::owners::{Question, ask_owners, partition_key};
+use super::turns::Turns;
 use super::{Context, Failure, Request, errors};
 use crate::protocol::reply::Reply;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: OffsetForLeaderEpochRequest = request.decode()?;
     let image = context.broker.image();
+    let shard = &context.broker.shard;
+    let mut turns = Turns::on(shard.io());
     let mut questions = Vec::new();
     let mut topics = Vec::with_capacity(asked.topics.len());
     for topic in &asked.topics {
@@ -37,6 +40,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
                     Err(error) => unknown.with_error_code(error.code()),
                 },
             );
+            turns.step().await;
         }
         topics.push(
             OffsetForLeaderTopicResult::default()
@@ -45,7 +49,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
         );
     }
     let answers = ask_owners(
-        &context.broker.shard,
+        shard,
         questions,
         |shard, key, (believed, epoch)| async move { shard.epoch_end(&key, believed, epoch) },
     )
@@ -61,6 +65,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
             Ok(None) => {}
             Err(error) => response.error_code = errors::of_read(error).code(),
         }
+        turns.step().await;
     }
     let response = OffsetForLeaderEpochResponse::default().with_topics(topics);
     Ok(Reply::encode(&request.header, &response)?)

@@ -48,8 +48,10 @@ where
     let mut answers = Vec::with_capacity(questions.len());
     let mut parts: Vec<Vec<Question<Q>>> = Vec::new();
     parts.resize_with(shard.count(), Vec::new);
+    let mut turns = Turns::on(shard.io());
     for question in questions {
         parts[shard.owner(&question.key)].push(question);
+        turns.step().await;
     }
     for (owner, part) in parts.into_iter().enumerate() {
         if part.is_empty() {

@@ -105,7 +105,10 @@ pub async fn begin(context: Rc<Context>, request: Request) -> Result<Effects, Fa
         for item in items {
             response.topics[item.topic].partitions.push(item.response);
         }
-        Answer::Reply(response.encode(&header))
+        match response.encode(&header) {
+            Ok(reply) => Answer::Reply(reply),
+            Err(why) => Answer::Close(Failure::from(why).to_string()),
+        }
     }))
 }
 

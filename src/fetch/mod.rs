@@ -5,9 +5,11 @@ pub mod sessions;
 pub mod shares;
 
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use kafka_protocol::protocol::StrBytes;
 use rustc_hash::FxHashMap;
+use uuid::Uuid;
 
 use crate::protocol::TopicRef;
 use crate::protocol::fetch::{FetchPartition, FetchTopic};
@@ -16,6 +18,8 @@ use crate::protocol::fetch::{FetchPartition, FetchTopic};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub topic: TopicRef,
+    /// What a topic that is wanted by id was called when its session first knew of it.
+    pub name: Option<Arc<str>>,
     pub params: FetchPartition,
 }
 
@@ -33,6 +37,7 @@ impl Wanted {
                         place.insert(all.len());
                         all.push(Wanted {
                             topic: name.clone(),
+                            name: None,
                             params,
                         });
                     }
@@ -40,6 +45,13 @@ impl Wanted {
             }
         }
         all
+    }
+
+    /// Notes the name that a topic's id stands for now, unless one was noted before.
+    pub fn note_name(&mut self, name_of: impl Fn(Uuid) -> Option<Arc<str>>) {
+        if let (TopicRef::Id(id), None) = (&self.topic, &self.name) {
+            self.name = name_of(*id);
+        }
     }
 
     /// Copies of the topics' names, so that what is kept of a request does not keep all of it.

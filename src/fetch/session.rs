@@ -11,11 +11,16 @@
 //! | answered | the epoch moved on meanwhile | refused: two fetches with one epoch |
 //! | answered | else | what has changed is told; partitions that sent records go to the back |
 //!
+//! A topic that is wanted by id keeps the name that the session first knew it by. So a client can be
+//! told that the name has another id since, which is something else than an id that nobody knows.
+//!
 //! Epochs go from 1 to the largest number and then to 1 again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use uuid::Uuid;
 
 use super::{Outcome, Wanted};
 use crate::protocol::TopicRef;
@@ -131,6 +136,13 @@ impl Session {
         }
         self.epoch = next_epoch(self.epoch);
         Ok(())
+    }
+
+    /// Notes what topics are called that were not known before.
+    pub fn note_names(&mut self, name_of: impl Fn(Uuid) -> Option<Arc<str>>) {
+        for cached in self.order.values_mut() {
+            cached.wanted.note_name(&name_of);
+        }
     }
 
     /// The partitions in the order in which they are served.

@@ -8,10 +8,12 @@
 //! whose sessions go first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corelog_shards::io::Instant;
 use corelog_shards::route::ShardId;
+use uuid::Uuid;
 
 use super::session::{Session, SessionError};
 use super::{Outcome, Wanted};
@@ -161,6 +163,7 @@ impl Sessions {
         has_topic_ids: bool,
         changed: Vec<Wanted>,
         forgotten: &[ForgottenTopic],
+        name_of: impl Fn(Uuid) -> Option<Arc<str>>,
     ) -> Result<Vec<Wanted>, SessionError> {
         let slot = self.by_id.get_mut(&id).ok_or(SessionError::UnknownId)?;
         slot.session
@@ -179,6 +182,7 @@ impl Sessions {
         if now - slot.created > EVICTION_AGE {
             self.evictable.insert((slot.size, id));
         }
+        slot.session.note_names(name_of);
         let wanted = slot.session.wanted();
         if self.partitions > PARTITIONS_MAX && !self.make_room(0, now) {
             // The client begins again and learns that there is no room.

@@ -14,6 +14,7 @@ pub fn topic() -> TopicRef {
 pub fn wanted(partition: i32, fetch_offset: i64) -> Wanted {
     Wanted {
         topic: topic(),
+        name: None,
         params: FetchPartition {
             partition,
             current_leader_epoch: -1,

@@ -1,47 +1,65 @@
-//! Who may connect: the counts of connections over all shards.
+//! Who may connect: the counts of connections over all shards, and their limits, which may change
+//! at any time.
 //!
 //! The one thing here that shards share. It is touched when a connection comes and when it goes,
-//! never on the way of a request: one atomic for the total, and for the counts of each address a
-//! lock held for a look-up.
+//! never on the way of a request, so all of it is under one lock, held for a look-up.
 //!
 //! As in Kafka a connection over its address's limit is closed at once, while one over the total
-//! waits until another has gone, and is woken by it, on whichever shard it was.
+//! waits until another has gone or the limit is raised, and is woken by it, on whichever shard it
+//! was. A lower limit holds for the next connection; those that are open stay.
+//!
+//! Limits may name hosts. Looking a name up blocks, so it is done elsewhere (see [`LookUp`]); until
+//! it is known, its limit holds for nobody.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use corelog_shards::io::RemoteWaker;
+
+use crate::config::NetworkLimits;
 
 /// `max.connections`, `max.connections.per.ip` and its overrides, for the whole broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionLimits {
     pub connections_max: usize,
     pub per_ip_max: u32,
-    pub per_ip_overrides: BTreeMap<IpAddr, u32>,
+    /// By host name or address.
+    pub per_ip_overrides: Vec<(String, u32)>,
 }
 
-impl ConnectionLimits {
-    fn of(&self, ip: IpAddr) -> u32 {
-        *self.per_ip_overrides.get(&ip).unwrap_or(&self.per_ip_max)
-    }
-
-    /// Whether addresses need not be counted.
-    fn is_open_to_all(&self) -> bool {
-        self.per_ip_max == i32::MAX as u32 && self.per_ip_overrides.is_empty()
+impl From<&NetworkLimits> for ConnectionLimits {
+    fn from(network: &NetworkLimits) -> Self {
+        Self {
+            connections_max: network.connections_max as usize,
+            per_ip_max: network.connections_per_ip_max,
+            per_ip_overrides: network.connections_per_ip_overrides.clone(),
+        }
     }
 }
+
+/// Looks hosts up without holding up its caller, and tells their addresses by [`Admission::found`].
+pub type LookUp = fn(Arc<Admission>, Vec<String>);
 
 pub struct Admission {
+    /// What the files that the logs leave over allow, whatever the limits say.
+    connections_max: usize,
+    look_up: LookUp,
+    state: Mutex<State>,
+}
+
+struct State {
     limits: ConnectionLimits,
-    total: AtomicUsize,
-    per_ip: Mutex<BTreeMap<IpAddr, u32>>,
-    /// Those who wait for a connection to end: one for each listener and shard at most.
-    waiting: Mutex<Vec<RemoteWaker>>,
-    waiting_count: AtomicUsize,
+    /// Addresses of the hosts in the limits; none where they are not known.
+    addresses: BTreeMap<String, Vec<IpAddr>>,
+    /// From both.
+    overrides: BTreeMap<IpAddr, u32>,
+    total: usize,
+    per_ip: BTreeMap<IpAddr, u32>,
+    /// Those who wait for room: one for each listener and shard at most.
+    waiting: Vec<RemoteWaker>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,40 +73,107 @@ pub enum Refused {
 /// A connection that is counted until this is dropped.
 pub struct Admitted {
     admission: Arc<Admission>,
-    /// None if addresses are not counted.
-    ip: Option<IpAddr>,
+    ip: IpAddr,
+}
+
+impl State {
+    fn set_overrides(&mut self) {
+        let overrides = self.limits.per_ip_overrides.iter();
+        self.overrides = overrides
+            .flat_map(|(host, max)| self.addresses[host].iter().map(|ip| (*ip, *max)))
+            .collect();
+    }
+
+    fn max_of(&self, ip: IpAddr) -> u32 {
+        let max = self.overrides.get(&ip);
+        *max.unwrap_or(&self.limits.per_ip_max)
+    }
 }
 
 impl Admission {
-    pub fn new(limits: ConnectionLimits) -> Arc<Self> {
+    /// Without limits but that of the files, until it is given others.
+    pub fn new(connections_max: usize, look_up: LookUp) -> Arc<Self> {
         Arc::new(Self {
-            limits,
-            total: AtomicUsize::new(0),
-            per_ip: Mutex::default(),
-            waiting: Mutex::default(),
-            waiting_count: AtomicUsize::new(0),
+            connections_max,
+            look_up,
+            state: Mutex::new(State {
+                limits: ConnectionLimits {
+                    connections_max,
+                    per_ip_max: u32::MAX,
+                    per_ip_overrides: Vec::new(),
+                },
+                addresses: BTreeMap::new(),
+                overrides: BTreeMap::new(),
+                total: 0,
+                per_ip: BTreeMap::new(),
+                waiting: Vec::new(),
+            }),
         })
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From the next connection on these limits hold. Each shard says so when they change: only the
+    /// first changes anything.
+    pub fn set_limits(self: &Arc<Self>, limits: ConnectionLimits) {
+        let mut state = self.state();
+        if state.limits == limits {
+            return;
+        }
+        let mut known = std::mem::take(&mut state.addresses);
+        let mut unknown = Vec::new();
+        for (host, _) in &limits.per_ip_overrides {
+            // One that was not found is looked up again.
+            let found = known.remove(host).filter(|found| !found.is_empty());
+            let addresses = found.unwrap_or_else(|| match host.parse() {
+                Ok(ip) => vec![canonical(ip)],
+                Err(_) => {
+                    unknown.push(host.clone());
+                    Vec::new()
+                }
+            });
+            state
+                .addresses
+                .entry(host.clone())
+                .or_default()
+                .extend(addresses);
+        }
+        state.limits = limits;
+        state.set_overrides();
+        let woken = std::mem::take(&mut state.waiting);
+        drop(state);
+        woken.into_iter().for_each(RemoteWaker::wake);
+        if !unknown.is_empty() {
+            (self.look_up)(Arc::clone(self), unknown);
+        }
+    }
+
+    /// Takes in the addresses of a host that was looked up.
+    pub fn found(&self, host: &str, addresses: impl Iterator<Item = IpAddr>) {
+        let mut state = self.state();
+        // The limits may have changed meanwhile.
+        if let Some(known) = state.addresses.get_mut(host) {
+            *known = addresses.map(canonical).collect();
+            state.set_overrides();
+        }
+    }
+
     pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Admitted, Refused> {
-        let mut counts = None;
-        let ip = ip.to_canonical();
-        let ip = (!self.limits.is_open_to_all()).then_some(ip);
-        if let Some(ip) = ip {
-            let max = self.limits.of(ip);
-            let locked = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
-            if locked.get(&ip).is_some_and(|count| *count >= max) || max == 0 {
-                return Err(Refused::PerIp { max });
-            }
-            counts = Some((locked, ip));
+        self.admit_to(&mut self.state(), canonical(ip))
+    }
+
+    fn admit_to(self: &Arc<Self>, state: &mut State, ip: IpAddr) -> Result<Admitted, Refused> {
+        let max = state.max_of(ip);
+        if state.per_ip.get(&ip).is_some_and(|count| *count >= max) || max == 0 {
+            return Err(Refused::PerIp { max });
         }
-        let one_more = |total| (total < self.limits.connections_max).then_some(total + 1);
-        self.total
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
-            .map_err(|_| Refused::Full)?;
-        if let Some((mut counts, ip)) = counts {
-            *counts.entry(ip).or_insert(0) += 1;
+        if state.total >= state.limits.connections_max.min(self.connections_max) {
+            return Err(Refused::Full);
         }
+        state.total += 1;
+        *state.per_ip.entry(ip).or_insert(0) += 1;
         Ok(Admitted {
             admission: Arc::clone(self),
             ip,
@@ -97,80 +182,81 @@ impl Admission {
 
     /// Waits while the broker is full.
     pub async fn admit_in_turn(self: &Arc<Self>, ip: IpAddr) -> Result<Admitted, Refused> {
-        poll_fn(|cx| match self.admit(ip) {
-            Err(Refused::Full) => {
-                self.wake_me(cx.waker());
-                // One may have ended before it could know of us.
-                match self.admit(ip) {
-                    Err(Refused::Full) => Poll::Pending,
-                    outcome => Poll::Ready(outcome),
+        let ip = canonical(ip);
+        poll_fn(|cx| {
+            let mut state = self.state();
+            match self.admit_to(&mut state, ip) {
+                Err(Refused::Full) => {
+                    if !state
+                        .waiting
+                        .iter()
+                        .any(|other| other.will_wake(cx.waker()))
+                    {
+                        state.waiting.push(RemoteWaker::new(cx.waker()));
+                    }
+                    Poll::Pending
                 }
+                outcome => Poll::Ready(outcome),
             }
-            outcome => Poll::Ready(outcome),
         })
         .await
     }
+}
 
-    fn wake_me(&self, waker: &Waker) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.iter().any(|other| other.will_wake(waker)) {
-            waiting.push(RemoteWaker::new(waker));
-        }
-        self.waiting_count.store(waiting.len(), Ordering::SeqCst);
-    }
-
-    /// Lets those who wait look again.
-    fn wake_waiting(&self) {
-        if self.waiting_count.load(Ordering::SeqCst) == 0 {
-            return;
-        }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        self.waiting_count.store(0, Ordering::SeqCst);
-        let woken = std::mem::take(&mut *waiting);
-        drop(waiting);
-        woken.into_iter().for_each(RemoteWaker::wake);
-    }
+/// One form for the two that an address can have.
+fn canonical(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.uncount_address();
-        self.admission.total.fetch_sub(1, Ordering::SeqCst);
-        self.admission.wake_waiting();
-    }
-}
-
-impl Admitted {
-    fn uncount_address(&self) {
-        let Some(ip) = self.ip else { return };
-        let mut counts = self
-            .admission
-            .per_ip
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match counts.get_mut(&ip) {
+        let mut state = self.admission.state();
+        state.total -= 1;
+        match state.per_ip.get_mut(&self.ip) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {
-                counts.remove(&ip);
+                state.per_ip.remove(&self.ip);
             }
         }
+        // They look again.
+        let woken = std::mem::take(&mut state.waiting);
+        drop(state);
+        woken.into_iter().for_each(RemoteWaker::wake);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([10, 0, 0, last])
     }
 
-    fn admission(connections_max: usize, per_ip_max: u32) -> Arc<Admission> {
-        Admission::new(ConnectionLimits {
+    fn nobody(_: Arc<Admission>, hosts: Vec<String>) {
+        panic!("{hosts:?} need not be looked up");
+    }
+
+    fn limits(
+        connections_max: usize,
+        per_ip_max: u32,
+        overrides: &[(&str, u32)],
+    ) -> ConnectionLimits {
+        let owned = |(host, max): &(&str, u32)| ((*host).to_owned(), *max);
+        ConnectionLimits {
             connections_max,
             per_ip_max,
-            per_ip_overrides: BTreeMap::from([(ip(9), 1), (ip(8), 0)]),
-        })
+            per_ip_overrides: overrides.iter().map(owned).collect(),
+        }
+    }
+
+    fn admission(connections_max: usize, per_ip_max: u32) -> Arc<Admission> {
+        let admission = Admission::new(usize::MAX, nobody);
+        let overrides = [("10.0.0.9", 1), ("10.0.0.8", 0)];
+        admission.set_limits(limits(connections_max, per_ip_max, &overrides));
+        admission
     }
 
     #[test]
@@ -185,13 +271,68 @@ mod tests {
     }
 
     #[test]
-    fn one_that_waits_is_woken_when_another_has_gone() {
-        struct Count(AtomicUsize);
-        impl std::task::Wake for Count {
-            fn wake(self: Arc<Self>) {
-                self.0.fetch_add(1, Ordering::Relaxed);
-            }
+    fn files_limit_the_total_whatever_is_set() {
+        let admission = Admission::new(1, nobody);
+        admission.set_limits(limits(2, 10, &[]));
+        let _first = admission.admit(ip(1)).expect("room");
+        assert_eq!(admission.admit(ip(1)).err(), Some(Refused::Full));
+    }
+
+    #[test]
+    fn changed_limits_hold_for_the_next_and_count_those_who_were_there() {
+        let admission = admission(10, 10);
+        let _held: Vec<_> = (0..3).map(|_| admission.admit(ip(1))).collect();
+        admission.set_limits(limits(10, 2, &[]));
+        let refused = admission.admit(ip(1)).err();
+        assert_eq!(refused, Some(Refused::PerIp { max: 2 }));
+        admission.set_limits(limits(10, 2, &[("::ffff:10.0.0.1", 4)]));
+        let _fourth = admission.admit(ip(1)).expect("room");
+        let refused = admission.admit(ip(1)).err();
+        assert_eq!(refused, Some(Refused::PerIp { max: 4 }));
+        admission.set_limits(limits(1, 10, &[]));
+        assert_eq!(admission.admit(ip(1)).err(), Some(Refused::Full));
+    }
+
+    #[test]
+    fn a_host_is_limited_once_it_is_found() {
+        fn asked(admission: Arc<Admission>, hosts: Vec<String>) {
+            assert_eq!(hosts, ["one.example", "none.example"]);
+            admission.found("one.example", [ip(1), ip(2)].into_iter());
+            admission.found("gone.example", [ip(3)].into_iter());
         }
+        let admission = Admission::new(usize::MAX, asked);
+        let hosts = [("one.example", 0), ("none.example", 0), ("10.0.0.4", 0)];
+        admission.set_limits(limits(10, 10, &hosts));
+        let refused: Vec<_> = (1..5).map(|n| admission.admit(ip(n)).is_err()).collect();
+        assert_eq!(refused, [true, true, false, true]);
+        // What is known is not looked up again.
+        admission.set_limits(limits(10, 10, &[("one.example", 1)]));
+        assert!(admission.admit(ip(1)).is_ok());
+    }
+
+    struct Count(AtomicUsize);
+
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn one_that_waits_is_woken_when_the_limit_is_raised() {
+        let woken = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = std::task::Context::from_waker(&waker);
+        let admission = admission(0, 10);
+        let mut waiting = std::pin::pin!(admission.admit_in_turn(ip(2)));
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        admission.set_limits(limits(1, 10, &[]));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(waiting.as_mut().poll(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn one_that_waits_is_woken_when_another_has_gone() {
         let woken = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = std::task::Context::from_waker(&waker);
@@ -209,7 +350,7 @@ mod tests {
         let Poll::Ready(Ok(_second)) = waiting.as_mut().poll(&mut cx) else {
             panic!("there is room");
         };
-        assert_eq!(admission.per_ip.lock().expect("whole").len(), 1);
+        assert_eq!(admission.state().per_ip.len(), 1);
     }
 
     #[test]
@@ -232,8 +373,8 @@ mod tests {
             Some(Refused::PerIp { max: 1 })
         );
         drop((held, nine));
-        assert_eq!(admission.total.load(Ordering::Relaxed), 0);
-        assert!(admission.per_ip.lock().expect("whole").is_empty());
+        let state = admission.state();
+        assert_eq!((state.total, state.per_ip.len()), (0, 0));
     }
 
     #[test]

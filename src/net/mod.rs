@@ -30,6 +30,7 @@ use kafka_protocol::messages::ApiKey;
 use crate::api::{self, Api, Unserved};
 use crate::broker::Broker;
 use crate::budget::Budget;
+use crate::config::NetworkLimits;
 use admission::Admission;
 use keeper::Keeper;
 
@@ -109,6 +110,11 @@ impl Network {
         let task = listener::accept_all(Rc::clone(&self.shared), listener, name.into());
         self.accepting.borrow_mut().push(task);
         Ok(address)
+    }
+
+    /// Who may connect from now on, to any shard.
+    pub fn set_connection_limits(&self, limits: &NetworkLimits) {
+        self.shared.admission.set_limits(limits.into());
     }
 
     /// Connections that are open.

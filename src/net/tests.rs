@@ -7,7 +7,7 @@ mod order;
 mod sim;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -149,7 +149,7 @@ impl Engine {
 fn echo(request: &Request, body: &[u8]) -> Reply {
     let mut reply = ReplyBuilder::new(&request.header, body.len());
     reply.records(Bytes::copy_from_slice(body));
-    reply.finish()
+    reply.finish().expect("a small reply")
 }
 
 /// The body says: milliseconds (2 bytes), and how it is answered (1 byte).
@@ -233,7 +233,7 @@ fn open_to_all() -> ConnectionLimits {
     ConnectionLimits {
         connections_max: 1_000,
         per_ip_max: i32::MAX as u32,
-        per_ip_overrides: BTreeMap::new(),
+        per_ip_overrides: Vec::new(),
     }
 }
 
@@ -244,12 +244,14 @@ async fn network(
     limits: Limits,
     connection_limits: ConnectionLimits,
 ) -> Rc<Network> {
+    let admission = Admission::new(usize::MAX, |_, hosts| panic!("{hosts:?} are no addresses"));
+    admission.set_limits(connection_limits);
     Rc::new(Network::serving(
         find,
         io.clone(),
         limits,
         broker::testing::broker(io, folder).await,
-        Admission::new(connection_limits),
+        admission,
     ))
 }
 

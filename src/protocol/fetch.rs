@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::header::RequestHeader;
 use super::produce::Entries;
-use super::reply::{Reply, ReplyBuilder};
+use super::reply::{Reply, ReplyBuilder, Unencodable, check_body};
 use super::wire::Reader;
 use super::{LeaderIdAndEpoch, Malformed, NodeEndpoint, TopicRef, bounded};
 
@@ -280,7 +280,7 @@ impl FetchPartitionResponse {
 
 impl FetchResponse {
     /// The reply to `request`, in its version. The topics must be named as the request named them.
-    pub fn encode(self, request: &RequestHeader) -> Reply {
+    pub fn encode(self, request: &RequestHeader) -> Result<Reply, Unencodable> {
         let version = request.api_version;
         let flexible = version >= FLEXIBLE;
         let partitions: usize = self.topics.iter().map(|topic| topic.partitions.len()).sum();
@@ -301,7 +301,7 @@ impl FetchResponse {
             }
             out.len(Some(topic.partitions.len()));
             for partition in topic.partitions {
-                partition.write(&mut reply, version);
+                partition.write(&mut reply, version)?;
             }
             reply.fields(flexible).tagged_fields(0);
         }
@@ -316,7 +316,9 @@ impl FetchResponse {
 }
 
 impl FetchPartitionResponse {
-    fn write(self, reply: &mut ReplyBuilder, version: i16) {
+    fn write(self, reply: &mut ReplyBuilder, version: i16) -> Result<(), Unencodable> {
+        let record_bytes = self.records.iter().map(Bytes::len).sum();
+        check_body(record_bytes)?;
         let flexible = version >= FLEXIBLE;
         let mut out = reply.fields(flexible);
         out.i32(self.partition);
@@ -335,7 +337,7 @@ impl FetchPartitionResponse {
         if version >= 11 {
             out.i32(self.preferred_read_replica);
         }
-        out.len(Some(self.records.iter().map(Bytes::len).sum()));
+        out.len(Some(record_bytes));
         for records in self.records {
             reply.records(records);
         }
@@ -353,6 +355,7 @@ impl FetchPartitionResponse {
         if let Some(leader) = leader {
             out.tagged_field(1, |out| leader.write(out));
         }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
 
 use super::header::RequestHeader;
-use super::reply::{Reply, ReplyBuilder};
+use super::reply::{Reply, ReplyBuilder, Unencodable};
 use super::wire::{Reader, Writer};
 use super::{LeaderIdAndEpoch, Malformed, NodeEndpoint, TopicRef, bounded};
 
@@ -175,7 +175,7 @@ impl PartitionProduceResponse {
 
 impl ProduceResponse {
     /// The reply to `request`, in its version. The topics must be named as the request named them.
-    pub fn encode(&self, request: &RequestHeader) -> Reply {
+    pub fn encode(&self, request: &RequestHeader) -> Result<Reply, Unencodable> {
         let version = request.api_version;
         let partitions: usize = self.topics.iter().map(|topic| topic.partitions.len()).sum();
         let mut reply = ReplyBuilder::new(request, 16 + 48 * (self.topics.len() + partitions));

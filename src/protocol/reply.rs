@@ -37,6 +37,14 @@ impl std::fmt::Display for Unencodable {
 
 impl std::error::Error for Unencodable {}
 
+/// Fails if a frame has no room for such a body, before any of it is written.
+pub(super) fn check_body(body_bytes: usize) -> Result<(), Unencodable> {
+    match body_bytes {
+        ..=BODY_BYTES_MAX => Ok(()),
+        _ => Err(Unencodable(format!("it would have {body_bytes} bytes"))),
+    }
+}
+
 /// Nearly all replies are one slice: these cost no list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Slices {
@@ -62,13 +70,11 @@ impl Reply {
         let body_bytes = body
             .compute_size(version)
             .map_err(|why| Unencodable(why.to_string()))?;
-        if body_bytes > BODY_BYTES_MAX {
-            return Err(Unencodable(format!("it would have {body_bytes} bytes")));
-        }
+        check_body(body_bytes)?;
         let mut builder = ReplyBuilder::new(request, body_bytes);
         body.encode(&mut builder.fields, version)
             .map_err(|why| Unencodable(why.to_string()))?;
-        Ok(builder.finish())
+        builder.finish()
     }
 
     /// Length of the frame on the wire.
@@ -135,17 +141,15 @@ impl ReplyBuilder {
         }
     }
 
-    pub fn finish(mut self) -> Reply {
+    pub fn finish(mut self) -> Result<Reply, Unencodable> {
         let len = self.fields.len() + self.inserted_bytes;
-        let claimed =
-            i32::try_from(len - PREFIX_BYTES).expect("a reply is bounded far below 2 GiB");
+        check_body(len)?;
+        let claimed = i32::try_from(len - PREFIX_BYTES).expect("just checked");
         self.fields[..PREFIX_BYTES].copy_from_slice(&claimed.to_be_bytes());
         let mut fields = self.fields.freeze();
         if self.inserted.is_empty() {
-            return Reply {
-                slices: Slices::One(fields),
-                len,
-            };
+            let slices = Slices::One(fields);
+            return Ok(Reply { slices, len });
         }
         let mut slices = Vec::with_capacity(2 * self.inserted.len() + 1);
         let mut done = 0;
@@ -159,10 +163,8 @@ impl ReplyBuilder {
         if !fields.is_empty() {
             slices.push(fields);
         }
-        Reply {
-            slices: Slices::Many(slices),
-            len,
-        }
+        let slices = Slices::Many(slices);
+        Ok(Reply { slices, len })
     }
 }
 
@@ -211,5 +213,14 @@ mod tests {
     #[test]
     fn what_no_frame_can_hold_is_an_error() {
         assert!(Reply::encode(&request(4), &Huge).is_err());
+        // Many times the same memory.
+        let records = Bytes::from(vec![0; 1 << 20]);
+        let with = |times: usize| {
+            let mut reply = ReplyBuilder::new(&request(4), 0);
+            (0..times).for_each(|_| reply.records(records.clone()));
+            reply.finish()
+        };
+        assert!(with(2_047).is_ok());
+        assert!(with(2_048).is_err());
     }
 }

@@ -1,3 +1,10 @@
-//! The protocol against bytes that nobody should trust.
+//! The protocol as seen from outside: bytes that nobody should trust, and who may send any.
 
 mod claims;
+mod connections;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod hostile;
+#[path = "../crash/random.rs"]
+mod random;
+mod samples;

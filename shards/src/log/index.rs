@@ -159,22 +159,37 @@ impl SegmentIndex {
 
     /// Where to start reading for `offset`: a batch that begins at or before it.
     pub fn position_for_offset(&self, offset: i64) -> u32 {
-        match self.offset_slot(offset).checked_sub(1) {
-            Some(slot) => self.offset_entry(slot).1,
-            None => 0,
+        self.entry_for_offset(offset)
+            .map_or(0, |(_, position)| position)
+    }
+
+    /// The last offset and the position of the batch to start reading at for `offset`; `None` for the
+    /// first batch of the segment.
+    pub fn entry_for_offset(&self, offset: i64) -> Option<(i64, u32)> {
+        let slot = self.offset_slot(offset).checked_sub(1)?;
+        let (relative, position) = self.offset_entry(slot);
+        Some((self.absolute(relative), position))
+    }
+
+    /// Forgets the entry that leads to a position.
+    pub fn forget(&mut self, position: u32) {
+        let slot = partition_point(self.offset_entries(), |slot| {
+            self.offset_entry(slot).1 < position
+        });
+        if slot < self.offset_entries() && self.offset_entry(slot).1 == position {
+            let at = slot * OFFSET_ENTRY_BYTES;
+            self.offsets.drain(at..at + OFFSET_ENTRY_BYTES);
         }
     }
 
-    /// An offset that no record with a timestamp of `timestamp_ms` or later lies before, save in
-    /// the batch that holds it: where to start looking for the first such record.
-    pub fn offset_for_timestamp(&self, timestamp_ms: i64) -> i64 {
+    /// Where to start looking for the first record with a timestamp of `timestamp_ms` or later: none
+    /// lies before the batch that holds this offset, whose largest timestamp comes with it. `None` for
+    /// the first batch of the segment.
+    pub fn entry_for_timestamp(&self, timestamp_ms: i64) -> Option<TimestampOffset> {
         let slot = partition_point(self.time_entries(), |slot| {
             self.time_entry(slot).timestamp_ms <= timestamp_ms
         });
-        match slot.checked_sub(1) {
-            Some(slot) => self.time_entry(slot).offset,
-            None => self.base_offset,
-        }
+        Some(self.time_entry(slot.checked_sub(1)?))
     }
 
     /// Forgets entries at and above `offset`, where the log now ends. The largest timestamp falls

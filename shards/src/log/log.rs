@@ -431,10 +431,12 @@ impl Log {
         }
         let at = self.segment_at(offset);
         let segment = &self.segments[at];
+        let next = self.segments.get(at + 1);
+        let next = next.filter(|_| segment.settled == segment.bytes);
         Found::Disk(DiskPlace {
             segment_base: segment.base_offset,
             limit: segment.settled,
-            next_base: self.segments.get(at + 1).map(|next| next.base_offset),
+            next_base: next.map(|next| next.base_offset),
         })
     }
 
@@ -526,7 +528,7 @@ pub struct DiskPlace {
     pub segment_base: i64,
     /// The file holds batches up to here.
     pub limit: u64,
-    /// Base offset of the next segment.
+    /// Base offset of the next segment, if the file holds all of its own.
     pub next_base: Option<i64>,
 }
 

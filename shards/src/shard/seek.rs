@@ -7,6 +7,7 @@ use super::store::Store;
 use crate::io::Io;
 use crate::log::batch::lookup::{RecordSearch, TimestampOffset};
 use crate::log::batch::{Batch, BatchIter, Budget, Progress};
+use crate::log::index;
 use crate::partition::Partition;
 
 /// Bytes looked at together.
@@ -131,16 +132,44 @@ impl Store {
         segment_base: i64,
         timestamp_ms: i64,
     ) -> Result<i64, ReadError> {
-        {
+        let in_memory = {
             let state = partition.state.borrow();
-            if let Some(index) = state.log.index_in_memory(segment_base) {
-                return Ok(index.offset_for_timestamp(timestamp_ms));
+            let index = state.log.index_in_memory(segment_base);
+            index.map(|index| index.entry_for_timestamp(timestamp_ms))
+        };
+        let entry = match in_memory {
+            Some(entry) => entry,
+            None => {
+                let index = self.index(partition, segment_base).await?;
+                index.entry_for_timestamp(timestamp_ms)
             }
+        };
+        Ok(match entry {
+            Some(entry) if self.is_sound(partition, entry).await? => entry.offset,
+            _ => segment_base,
+        })
+    }
+
+    /// Whether an entry of a time index fits to the batch that it speaks of: it may have rotted. One of a
+    /// batch that nobody may read any more is of no use either.
+    async fn is_sound(
+        &self,
+        partition: &Rc<Partition>,
+        entry: index::TimestampOffset,
+    ) -> Result<bool, ReadError> {
+        let (start, upper) = {
+            let state = partition.state.borrow();
+            (state.log.start_offset(), state.high_watermark)
+        };
+        if entry.offset < start {
+            return Ok(false);
         }
-        Ok(self
-            .index(partition, segment_base)
-            .await?
-            .offset_for_timestamp(timestamp_ms))
+        let spec = step_from(partition, entry.offset, 0);
+        let batches = self.read(partition, &spec, upper).await?.concat();
+        let first = BatchIter::new(&batches).next();
+        Ok(first.and_then(Result::ok).is_some_and(|batch| {
+            batch.base_offset() <= entry.offset && batch.max_timestamp() == entry.timestamp_ms
+        }))
     }
 
     /// Reads on from an offset until the record is found or the readable end is reached.
@@ -152,15 +181,7 @@ impl Store {
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let mut offset = from;
         loop {
-            let spec = ReadSpec {
-                key: partition.key,
-                offset,
-                bytes_max: STEP_BYTES,
-                at_least_one: true,
-                current_leader_epoch: None,
-                last_fetched_epoch: None,
-                committed: false,
-            };
+            let spec = step_from(partition, offset, STEP_BYTES);
             // In memory a large batch lies in two slices, its header and its records.
             let upper = partition.state.borrow().high_watermark;
             let batches = self.read(partition, &spec, upper).await?.concat();
@@ -179,5 +200,18 @@ impl Store {
             }
             offset = next;
         }
+    }
+}
+
+/// A read of whole batches, one at least.
+fn step_from(partition: &Partition, offset: i64, bytes_max: usize) -> ReadSpec {
+    ReadSpec {
+        key: partition.key,
+        offset,
+        bytes_max,
+        at_least_one: true,
+        current_leader_epoch: None,
+        last_fetched_epoch: None,
+        committed: false,
     }
 }

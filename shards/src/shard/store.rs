@@ -5,6 +5,7 @@
 
 mod ahead;
 mod recent;
+mod scan;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -18,8 +19,6 @@ use bytes::Bytes;
 use super::message::{ReadError, ReadSpec};
 use crate::io::{File, Io, OpenMode, align_down};
 use crate::journal::group::BLOCK;
-use crate::log::batch::Batch;
-use crate::log::batch::header::LENGTH_PREFIX_BYTES;
 use crate::log::index::SegmentIndex;
 use crate::log::segment_name::{FileKind, SegmentFile, format_partition_metadata};
 use crate::log::{DiskPlace, Found};
@@ -27,6 +26,7 @@ use crate::partition::Partition;
 use crate::route::PartitionKey;
 use ahead::{CHUNK_BYTES_MAX, ReadAhead};
 use recent::Recent;
+use scan::{Expected, Piece, Scan};
 
 /// Least bytes of one read: a smaller one costs nearly as much.
 const READ_BYTES_MIN: usize = 128 << 10;
@@ -283,12 +283,13 @@ impl Store {
             let batches = self
                 .read_segment(partition, spec, offset..upper, &place)
                 .await?;
-            match (batches, place.next_base) {
+            offset = match (batches, place.next_base) {
                 (Some(batches), _) => return Ok(batches),
                 // The segment ends before the offset: compaction leaves such gaps.
-                (None, Some(next)) => offset = offset.max(next),
-                (None, None) => return Ok(Vec::new()),
-            }
+                (None, Some(next)) => offset.max(next),
+                // What is not in memory should be here.
+                (None, None) => return Err(ReadError::Corrupt),
+            };
         }
     }
 
@@ -300,8 +301,14 @@ impl Store {
         place: &DiskPlace,
     ) -> Result<Option<Vec<Bytes>>, ReadError> {
         let (segment_base, limit) = (place.segment_base, place.limit);
-        let offset = wanted_offsets.start;
-        let (mut position, is_sequential) = self.place_of(partition, segment_base, offset).await?;
+        let next_segment = place.next_base;
+        let Start {
+            mut position,
+            mut expected,
+            is_sequential,
+        } = self
+            .start_for(partition, segment_base, wanted_offsets.start)
+            .await?;
         let mut wanted = spec.bytes_max.max(READ_BYTES_MIN);
         let file = self
             .segment(partition, segment_base, false)
@@ -325,7 +332,13 @@ impl Store {
             };
             let end = chunk.len().min((limit - aligned) as usize);
             let start = ((position - aligned) as usize).min(end);
-            match scan(&chunk[start..end], &wanted_offsets, spec)? {
+            let is_cut_short = !was_ahead && end < len.min((limit - aligned) as usize);
+            let piece = Piece {
+                bytes: &chunk[start..end],
+                left: limit - position,
+                next_segment,
+            };
+            match piece.scan(expected, &wanted_offsets, spec)? {
                 Scan::Data {
                     from,
                     to,
@@ -347,17 +360,19 @@ impl Store {
                     return Ok(Some(vec![data]));
                 }
                 Scan::Nothing => return Ok(Some(Vec::new())),
-                // A batch that goes on behind what was read ahead.
-                Scan::Skipped { bytes: 0, needs } if was_ahead => wanted = needs.max(wanted),
-                Scan::Skipped { bytes, needs } => {
-                    if bytes == 0 && end < chunk.len().min(len) {
-                        return Err(ReadError::Corrupt);
-                    }
-                    if bytes == 0 && needs <= end - start {
-                        return Err(ReadError::Corrupt);
-                    }
+                Scan::Skipped { .. } if is_cut_short => return Err(ReadError::Corrupt),
+                Scan::Skipped {
+                    bytes,
+                    needs,
+                    expected: then,
+                } => {
                     position += bytes as u64;
+                    expected = then;
                     wanted = needs.max(wanted);
+                }
+                Scan::Astray => {
+                    self.doubt_index(partition, segment_base, position);
+                    (position, expected) = (0, Expected::Base(segment_base));
                 }
             }
             if slice.is_over(&self.io) {
@@ -368,103 +383,68 @@ impl Store {
         Ok(None)
     }
 
-    /// Where to begin reading for an offset: a batch that begins at or before it. And whether a reader
-    /// has come that far before.
-    async fn place_of(
+    /// Where to begin reading for an offset: a batch that begins at or before it.
+    async fn start_for(
         &self,
         partition: &Partition,
         segment_base: i64,
         offset: i64,
-    ) -> Result<(u64, bool), ReadError> {
+    ) -> Result<Start, ReadError> {
         if let Some((base, position)) = self.cursors.borrow_mut().get(&(partition.key, offset))
             && *base == segment_base
         {
-            return Ok((*position, true));
+            return Ok(Start {
+                position: *position,
+                expected: Expected::Base(offset),
+                is_sequential: true,
+            });
         }
-        {
+        let in_memory = {
             let state = partition.state.borrow();
-            if let Some(index) = state.log.index_in_memory(segment_base) {
-                return Ok((u64::from(index.position_for_offset(offset)), false));
+            let index = state.log.index_in_memory(segment_base);
+            index.map(|index| index.entry_for_offset(offset))
+        };
+        let entry = match in_memory {
+            Some(entry) => entry,
+            None => {
+                let index = self.index(partition, segment_base).await?;
+                index.entry_for_offset(offset)
             }
-        }
-        let index = self.index(partition, segment_base).await?;
-        Ok((u64::from(index.position_for_offset(offset)), false))
+        };
+        let (position, expected) = match entry {
+            Some((last_offset, position)) => (u64::from(position), Expected::Last(last_offset)),
+            None => (0, Expected::Base(segment_base)),
+        };
+        Ok(Start {
+            position,
+            expected,
+            is_sequential: false,
+        })
     }
+
+    /// An entry of an index leads astray: whether it has rotted or the segment has, readers begin before
+    /// it from now on.
+    fn doubt_index(&self, partition: &Partition, segment_base: i64, position: u64) {
+        tracing::warn!(partition = %partition.dir, segment_base, position, "an index does not fit to its segment");
+        let key = (partition.key, segment_base);
+        let mut indexes = self.indexes.borrow_mut();
+        let Some(mut index) = indexes.get(&key).cloned() else {
+            return;
+        };
+        Rc::make_mut(&mut index).forget(position as u32);
+        indexes.put(key, index, INDEXES_MAX);
+    }
+}
+
+/// Where to begin reading in a segment.
+struct Start {
+    position: u64,
+    expected: Expected,
+    /// Whether a reader has come that far before.
+    is_sequential: bool,
 }
 
 pub(super) fn storage(error: io::Error) -> ReadError {
     tracing::error!(%error, "cannot read a segment");
     ReadError::Storage
-}
-
-/// What a chunk of a segment has for a reader.
-enum Scan {
-    /// Batches in this range.
-    Data {
-        from: usize,
-        to: usize,
-        next_offset: i64,
-    },
-    /// The reader gave no room for its next batch and does not insist, or may not have it yet.
-    Nothing,
-    /// Only batches before the offset, or a piece of the one that is wanted.
-    Skipped { bytes: usize, needs: usize },
-}
-
-/// Looks for whole, sound batches in a range of offsets. Files may hold more: they are written without
-/// waiting for the journal.
-fn scan(chunk: &[u8], wanted: &Range<i64>, spec: &ReadSpec) -> Result<Scan, ReadError> {
-    let mut at = 0;
-    let mut from = None;
-    let mut next_offset = wanted.start;
-    while at < chunk.len() {
-        let rest = &chunk[at..];
-        let Some(size) = batch_size(rest)? else { break };
-        if size > rest.len() {
-            if from.is_none() {
-                return Ok(Scan::Skipped {
-                    bytes: at,
-                    needs: size,
-                });
-            }
-            break;
-        }
-        let batch = Batch::first(rest).map_err(|_| ReadError::Corrupt)?;
-        let end_offset = batch.header().next_offset();
-        if end_offset > wanted.start {
-            let begins = *from.get_or_insert(at);
-            let fits = at + size - begins <= spec.bytes_max;
-            let may_exceed = at == begins && spec.at_least_one;
-            if end_offset > wanted.end || !(fits || may_exceed) {
-                if at == begins {
-                    return Ok(Scan::Nothing);
-                }
-                break;
-            }
-            batch.check_crc().map_err(|_| ReadError::Corrupt)?;
-            next_offset = end_offset;
-        }
-        at += size;
-    }
-    Ok(match from {
-        Some(from) => Scan::Data {
-            from,
-            to: at,
-            next_offset,
-        },
-        None => Scan::Skipped {
-            bytes: at,
-            needs: LENGTH_PREFIX_BYTES,
-        },
-    })
-}
-
-/// Size of the batch at the front; `None` if even that is cut off.
-fn batch_size(bytes: &[u8]) -> Result<Option<usize>, ReadError> {
-    let Some(length) = bytes.get(8..LENGTH_PREFIX_BYTES) else {
-        return Ok(None);
-    };
-    let length = i32::from_be_bytes(length.try_into().expect("four bytes"));
-    let length = usize::try_from(length).map_err(|_| ReadError::Corrupt)?;
-    Ok(Some(length + LENGTH_PREFIX_BYTES))
 }

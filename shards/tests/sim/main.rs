@@ -18,3 +18,4 @@ mod crashes;
 mod failed_journal;
 mod full_disk;
 mod rotten_journal;
+mod rotten_segments;

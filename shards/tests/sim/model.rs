@@ -56,7 +56,10 @@ pub fn key(partition: usize) -> PartitionKey {
     }
 }
 
-pub fn durability(partition: usize) -> Durability {
+/// Which class a partition has: one of each, and more of the strictest.
+pub type Classes = fn(usize) -> Durability;
+
+pub fn all_classes(partition: usize) -> Durability {
     match partition {
         3 => Durability::Written,
         4 => Durability::Memory,
@@ -81,12 +84,12 @@ pub fn shard_config(on_rot: RotPolicy) -> ShardConfig {
     }
 }
 
-pub fn log_config(partition: usize) -> LogConfig {
+pub fn log_config(durability: Durability) -> LogConfig {
     LogConfig {
         segment_bytes: 50_000,
         index_interval_bytes: 1_000,
         retention_ms: None,
-        durability: durability(partition),
+        durability,
         ..LogConfig::default()
     }
 }

@@ -11,7 +11,7 @@ use corelog_shards::mesh::{self, Ends};
 use corelog_shards::route::Route;
 use corelog_shards::shard::{RotPolicy, Shard, StartError, open};
 
-use crate::model::{Models, PARTITIONS, key, log_config, shard_config};
+use crate::model::{Classes, Models, PARTITIONS, all_classes, key, log_config, shard_config};
 use crate::verification::verify;
 use crate::workload::{read_along, write};
 
@@ -23,11 +23,18 @@ pub struct Run {
     pub after: Option<Crash>,
     /// Whether they were in this run.
     pub is_compared: Cell<bool>,
+    /// Whether that has ended because a partition could not be read.
+    pub is_unreadable: Cell<bool>,
     pub on_rot: RotPolicy,
+    /// Whether a bit of the journal was flipped.
+    pub has_rotted: bool,
+    pub classes: Classes,
     /// Whether only a deliberate fault may fail an operation.
     pub is_disk_sound: bool,
     /// Whether the disk may be full: then each writer waits for one batch before it sends the next.
     pub may_fill: bool,
+    /// Whether there are clients that write and read.
+    pub has_clients: bool,
     /// Whether records are deleted from the front of logs.
     pub deletes: bool,
     /// Why a shard did not start.
@@ -48,9 +55,13 @@ impl Run {
             random: RefCell::new(Random::from_seed(world.random_below(u64::MAX))),
             after,
             is_compared: Cell::new(false),
+            is_unreadable: Cell::new(false),
             on_rot: RotPolicy::Refuse,
+            has_rotted: false,
+            classes: all_classes,
             is_disk_sound: true,
             may_fill: false,
+            has_clients: true,
             deletes: true,
             refused: RefCell::default(),
             lost_ends: RefCell::default(),
@@ -130,7 +141,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
                 }
                 StartError::NotAdopted(_) => !run.is_disk_sound,
                 StartError::Journal(RecoveryError::Malformed(..)) => false,
-                StartError::Damaged(_) => true,
+                StartError::Damaged(_) => run.has_rotted,
             };
             assert!(is_expected, "{error}");
             *run.refused.borrow_mut() = Some(error);
@@ -140,8 +151,9 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
     let shard = opened.shard;
     for partition in (0..PARTITIONS).filter(|partition| shard.owner(&key(*partition)) == id) {
         let dir = format!("topic-{partition}");
+        let config = log_config((run.classes)(partition));
         if shard
-            .open_partition(key(partition), &dir, 0, log_config(partition))
+            .open_partition(key(partition), &dir, 0, config)
             .await
             .is_err()
         {
@@ -156,10 +168,14 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
     for partition in 0..PARTITIONS {
         if !verify(&shard, partition, &run).await {
             assert!(!run.is_disk_sound, "partition {partition} cannot be read");
+            run.is_unreadable.set(true);
             return;
         }
     }
     run.is_compared.set(true);
+    if !run.has_clients {
+        return;
+    }
     let io = shard.io().clone();
     for partition in 0..PARTITIONS {
         io.spawn("writer", write(shard.clone(), partition, run.clone()));

@@ -161,7 +161,10 @@ fn simulate(seed: u64) -> bool {
     }
     let mut on_rot = RotPolicy::Refuse;
     if is_vouched_for {
-        let run = Rc::new(new_run(&mut world, &models, after));
+        let run = Rc::new(Run {
+            has_rotted: true,
+            ..new_run(&mut world, &models, after)
+        });
         start(&mut world, node, &run);
         let damage = run.damage().expect("damage that was not found");
         assert_eq!(damage.len(), 1, "{damage:?}");

@@ -5,7 +5,7 @@ use corelog_shards::journal::Durability;
 use corelog_shards::log::batch::BatchIter;
 use corelog_shards::shard::Shard;
 
-use crate::model::{HEADER_BYTES, durability, key, records_in, spec};
+use crate::model::{HEADER_BYTES, key, records_in, spec};
 use crate::node::Run;
 
 /// Compares a recovered partition with its model, and lets the model follow what a crash has cost.
@@ -51,7 +51,7 @@ pub async fn verify(shard: &Shard, partition: usize, run: &Run) -> bool {
     }
     let mut models = run.models.borrow_mut();
     let model = &mut models[partition];
-    let must_end = match (durability(partition), run.after) {
+    let must_end = match ((run.classes)(partition), run.after) {
         (_, None) | (Durability::Sync, _) | (Durability::Written, Some(Crash::Kill)) => {
             model.acked_end
         }

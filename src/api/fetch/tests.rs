@@ -2,13 +2,14 @@ use corelog_shards::log::batch::BatchBuilder;
 use corelog_shards::log::batch::compress::Codec;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ApiKey, ProduceRequest, TopicName, fetch_request as wire};
-use kafka_protocol::protocol::Encodable;
+use kafka_protocol::protocol::{Decodable, Encodable};
 
 use super::*;
 use crate::api::testing::{image_of, on_a_broker};
 use crate::api::wait::ReplyMemory;
 use crate::api::{Answer, produce};
 use crate::protocol::header::RequestHeader;
+use crate::protocol::testing;
 
 const BATCH_BYTES: usize = 100_000;
 
@@ -94,6 +95,74 @@ fn a_reply_is_as_large_as_memory_allows_and_holds_it() {
         assert!(memory.used() <= 2 << 20);
         held.clear();
         assert_eq!(memory.used(), 0);
+    });
+}
+
+/// The error of each partition of a fetch by ids, and the session's id.
+async fn fetch_by_id(
+    context: &Rc<Context>,
+    (session_id, session_epoch): (i32, i32),
+    ids: &[u128],
+) -> (Vec<i16>, i32) {
+    const VERSION: i16 = 13;
+    let topic = |id: &u128| {
+        let partition = wire::FetchPartition::default().with_partition_max_bytes(1_000);
+        wire::FetchTopic::default()
+            .with_topic_id(Uuid::from_u128(*id))
+            .with_partitions(vec![partition])
+    };
+    let body = kafka_protocol::messages::FetchRequest::default()
+        .with_max_wait_ms(60_000)
+        .with_min_bytes(1)
+        .with_max_bytes(1_000)
+        .with_session_id(session_id)
+        .with_session_epoch(session_epoch)
+        .with_topics(ids.iter().map(topic).collect());
+    let request = request(ApiKey::Fetch, VERSION, &body);
+    let header = request.header.clone();
+    let reply = handle(Rc::clone(context), request).await;
+    let reply = reply.expect("it can be answered");
+    let mut body = testing::reply_body(&header, &reply);
+    let reply = kafka_protocol::messages::FetchResponse::decode(&mut body, VERSION);
+    let reply = reply.expect("a valid reply");
+    assert_eq!(reply.error_code, 0);
+    let partitions = reply.responses.iter().flat_map(|topic| &topic.partitions);
+    (
+        partitions.map(|partition| partition.error_code).collect(),
+        reply.session_id,
+    )
+}
+
+#[test]
+fn a_session_tells_a_topic_with_another_id_from_one_that_nobody_knows() {
+    const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+    const UNKNOWN_TOPIC_ID: i16 = 100;
+    const INCONSISTENT_TOPIC_ID: i16 = 103;
+    let (other, old, unknown) = (1, 4, 77);
+    let image = image_of(&[("a", 1), ("b", 1), ("c", 1), ("t", 1)], &[]);
+    on_a_broker(image, async move |context| {
+        let io = context.broker.shard.io().clone();
+        let all = [other, old, unknown];
+        let (codes, session) = fetch_by_id(&context, (0, 0), &all).await;
+        assert_eq!(codes, [0, 0, UNKNOWN_TOPIC_ID]);
+
+        // The name has another id now, which is told without waiting for records of the others.
+        let made_again = image_of(&[("a", 1), ("t", 1)], &[]);
+        context.broker.install(made_again).await;
+        let begun = io.now();
+        let (codes, _) = fetch_by_id(&context, (session, 1), &[]).await;
+        assert_eq!(codes, [INCONSISTENT_TOPIC_ID, UNKNOWN_TOPIC_ID]);
+        assert_eq!(io.now(), begun);
+        let (codes, _) = fetch_by_id(&context, (0, -1), &[old]).await;
+        assert_eq!(
+            codes,
+            [UNKNOWN_TOPIC_ID],
+            "without a session nobody knows its name"
+        );
+
+        context.broker.install(image_of(&[("a", 1)], &[])).await;
+        let (codes, _) = fetch_by_id(&context, (session, 2), &[]).await;
+        assert_eq!(codes, [UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID]);
     });
 }
 

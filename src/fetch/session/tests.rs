@@ -71,6 +71,30 @@ fn only_what_is_news_is_told() {
 }
 
 #[test]
+fn a_topic_keeps_the_name_it_was_first_known_by() {
+    let [known, unknown] = [1, 2].map(Uuid::from_u128);
+    let by_id = |id| Wanted {
+        topic: TopicRef::Id(id),
+        ..wanted(0, 0)
+    };
+    let mut session = Session::new(
+        true,
+        [known, unknown].map(|id| (by_id(id), idle(5))).into_iter(),
+    );
+    let names = |session: &Session| -> Vec<_> {
+        let wanted = session.wanted().into_iter();
+        wanted.map(|wanted| wanted.name).collect()
+    };
+    session.note_names(|id| (id == known).then(|| "a".into()));
+    assert_eq!(names(&session), [Some("a".into()), None]);
+    session.note_names(|_| Some("b".into()));
+    assert_eq!(names(&session), [Some("a".into()), Some("b".into())]);
+    let again = session.update(1, true, vec![by_id(known)], &[]);
+    assert_eq!(again, Ok(()));
+    assert_eq!(names(&session), [Some("a".into()), Some("b".into())]);
+}
+
+#[test]
 fn the_end_of_an_error_is_news() {
     let mut session = session();
     let error = Outcome {

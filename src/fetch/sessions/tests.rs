@@ -19,6 +19,10 @@ fn begin(sessions: &mut Sessions, now: Instant, partitions: i32) -> i32 {
     })
 }
 
+fn nameless(_: Uuid) -> Option<Arc<str>> {
+    None
+}
+
 fn is_there(sessions: &Sessions, id: i32) -> bool {
     sessions.by_id.contains_key(&id)
 }
@@ -55,11 +59,11 @@ fn a_session_in_use_gives_way_to_a_larger_one_once_it_is_old() {
     let mut sessions = Sessions::new(1, 0, 1);
     let old = begin(&mut sessions, at(0), 2);
     sessions
-        .update(at(100), (old, 1), false, vec![], &[])
+        .update(at(100), (old, 1), false, vec![], &[], nameless)
         .unwrap();
     assert_eq!(begin(&mut sessions, at(110), 9), NO_SESSION, "too young");
     sessions
-        .update(at(130), (old, 2), false, vec![], &[])
+        .update(at(130), (old, 2), false, vec![], &[], nameless)
         .unwrap();
     assert_eq!(begin(&mut sessions, at(131), 2), NO_SESSION, "no larger");
     let new = begin(&mut sessions, at(131), 3);
@@ -70,10 +74,10 @@ fn a_session_in_use_gives_way_to_a_larger_one_once_it_is_old() {
 fn a_session_ends_when_nothing_is_left_of_it() {
     let mut sessions = Sessions::new(1, 0, 1);
     let id = begin(&mut sessions, at(0), 1);
-    let left = sessions.update(at(1), (id, 1), false, vec![], &forgotten(&[0]));
+    let left = sessions.update(at(1), (id, 1), false, vec![], &forgotten(&[0]), nameless);
     assert_eq!(left, Ok(vec![]));
     assert!(!is_there(&sessions, id) && sessions.by_use.is_empty());
-    let gone = sessions.update(at(1), (id, 2), false, vec![], &[]);
+    let gone = sessions.update(at(1), (id, 2), false, vec![], &[], nameless);
     assert_eq!(gone, Err(SessionError::UnknownId));
     assert_ne!(begin(&mut sessions, at(2), 1), NO_SESSION);
 }
@@ -96,7 +100,7 @@ fn the_partitions_of_all_sessions_are_bounded() {
     let other = begin(&mut sessions, at(100), half);
     assert_eq!(begin(&mut sessions, at(101), 1), NO_SESSION);
     let one_more = vec![wanted(half, 0)];
-    let grown = sessions.update(at(102), (other, 1), false, one_more, &[]);
+    let grown = sessions.update(at(102), (other, 1), false, one_more, &[], nameless);
     assert_eq!(grown, Err(SessionError::UnknownId));
     assert_eq!(sessions.partitions, half as usize);
     let new = begin(&mut sessions, at(121), half + 1);

@@ -1,13 +1,11 @@
 //! Limits: connections, silence, memory, clients that don't read.
 
-use std::net::IpAddr;
-
 use super::*;
 
 #[test]
 fn an_address_over_its_limit_is_closed_at_once() {
     let limits = ConnectionLimits {
-        per_ip_overrides: BTreeMap::from([(IpAddr::from([127, 0, 0, 1]), 2)]),
+        per_ip_overrides: vec![("127.0.0.1".to_owned(), 2)],
         ..open_to_all()
     };
     on_a_stage(roomy(), limits, |stage| async move {

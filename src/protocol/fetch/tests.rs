@@ -256,7 +256,8 @@ fn responses_of_every_version_read_as_the_oracle_expects() {
     let records: Vec<u8> = sample_response(4).topics[0].partitions[0].records.concat();
     for version in VERSION_MIN..=VERSION_MAX {
         let request = header(version);
-        let mut body = reply_body(&request, &sample_response(version).encode(&request));
+        let reply = sample_response(version).encode(&request).expect("small");
+        let mut body = reply_body(&request, &reply);
         let read = oracle_response::FetchResponse::decode(&mut body, version).expect("decodes");
         assert!(body.is_empty());
         assert_eq!(read.throttle_time_ms, 2);
@@ -294,7 +295,8 @@ fn large_records_are_passed_by_reference_and_small_ones_join_the_fields() {
     let response = sample_response(12);
     let large = response.topics[0].partitions[0].records[1].clone();
     let mut slices = VecDeque::new();
-    response.encode(&header(12)).drain_into(&mut slices);
+    let reply = response.encode(&header(12)).expect("small");
+    reply.drain_into(&mut slices);
     assert!(slices.iter().any(|slice| slice.as_ptr() == large.as_ptr()));
     // Fields, two large slices, fields; twice, and the fields in the middle are one.
     assert_eq!(slices.len(), 7);
@@ -304,9 +306,21 @@ fn large_records_are_passed_by_reference_and_small_ones_join_the_fields() {
 #[test]
 fn an_empty_fetch_is_a_single_small_slice() {
     let mut slices = VecDeque::new();
-    FetchResponse::default()
-        .encode(&header(17))
-        .drain_into(&mut slices);
+    let reply = FetchResponse::default().encode(&header(17));
+    reply.expect("small").drain_into(&mut slices);
     assert_eq!(slices.len(), 1);
     assert!(slices[0].len() < 32);
+}
+
+#[test]
+fn records_that_no_reply_can_hold_are_an_error() {
+    // Many times the same memory.
+    let mut response = sample_response(12);
+    response.topics[0].partitions[0].records = vec![Bytes::from(vec![0; 1 << 20]); 2_048];
+    assert!(response.encode(&header(12)).is_err());
+    let mut response = sample_response(12);
+    for partition in &mut response.topics[0].partitions {
+        partition.records = vec![Bytes::from(vec![0; 1 << 20]); 1_000];
+    }
+    assert!(response.encode(&header(12)).is_err());
 }

@@ -80,7 +80,7 @@ fn batches_without_timestamps_leave_no_time_entries() {
     index.seal();
     assert!(index.time_index_bytes().is_empty());
     assert_eq!(index.max_timestamp(), None);
-    assert_eq!(index.offset_for_timestamp(0), 0);
+    assert_eq!(index.entry_for_timestamp(0), None);
 }
 
 #[test]
@@ -234,7 +234,8 @@ fn searches_agree_with_a_list_of_all_batches() {
 /// No batch with such a timestamp lies before the offset where the search starts.
 fn check_times_found(index: &SegmentIndex, batches: &[IndexedBatch], seed: u64) {
     for timestamp_ms in (-1..5_001).step_by(50) {
-        let from_offset = index.offset_for_timestamp(timestamp_ms);
+        let entry = index.entry_for_timestamp(timestamp_ms);
+        let from_offset = entry.map_or(index.base_offset(), |entry| entry.offset);
         let wanted = batches
             .iter()
             .find(|batch| batch.max_timestamp_ms >= timestamp_ms);
@@ -260,4 +261,20 @@ fn building_again_gives_the_same_entries() {
         position += u32::try_from(random.between(61, 900)).unwrap();
     }
     assert_eq!(first, second);
+}
+
+#[test]
+fn what_leads_astray_is_forgotten() {
+    let mut index = SegmentIndex::new(100);
+    for at in 0..4 {
+        index.append(batch(109 + at * 10, at as u32 * 1_000, -1), 100);
+    }
+    assert_eq!(index.entry_for_offset(125), Some((119, 1_000)));
+    assert_eq!(index.entry_for_offset(130), Some((129, 2_000)));
+    index.forget(2_000);
+    assert_eq!(index.entry_for_offset(130), Some((119, 1_000)));
+    index.forget(1_500);
+    index.forget(1_000);
+    assert_eq!(index.entry_for_offset(130), None);
+    assert_eq!(index.entry_for_offset(139), Some((139, 3_000)));
 }

@@ -1,0 +1,237 @@
+//! Looking through a piece of a segment file for the batches that a reader wants.
+//!
+//! A batch's CRC covers neither its base offset nor its length, and the CRC of what is passed over is not
+//! looked at. So every batch has to follow on the one before it, or to be the one that an index speaks of.
+//!
+//! Compaction leaves gaps between batches. One is believed if the CRC of the batch before it is right (so
+//! that its length and its number of offsets are) and what comes behind the batch after it goes on from
+//! there (so that its base offset is right).
+
+use std::ops::Range;
+
+use crate::log::batch::Batch;
+use crate::log::batch::header::LENGTH_PREFIX_BYTES;
+use crate::shard::message::{ReadError, ReadSpec};
+
+/// Bytes of a batch that hold its base offset.
+const BASE_OFFSET_BYTES: usize = 8;
+
+/// What is known of a batch before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// It begins at this offset, or later if there is a gap before it.
+    Base(i64),
+    /// An index says that it ends with this offset.
+    Last(i64),
+}
+
+/// A piece of a segment file that begins with a batch.
+pub(super) struct Piece<'a> {
+    pub bytes: &'a [u8],
+    /// Bytes that the file has from its beginning on.
+    pub left: u64,
+    /// Base offset of the next segment, if the file holds all of its own.
+    pub next_segment: Option<i64>,
+}
+
+/// What a piece has for a reader.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Scan {
+    /// Batches in this range.
+    Data {
+        from: usize,
+        to: usize,
+        next_offset: i64,
+    },
+    /// The reader gave no room for its next batch and does not insist, or may not have it yet.
+    Nothing,
+    /// Only batches before the offset, or a part of the one that is wanted. So many bytes are done with,
+    /// so many are needed from there on.
+    Skipped {
+        bytes: usize,
+        needs: usize,
+        expected: Expected,
+    },
+    /// The batch that an index speaks of is not here.
+    Astray,
+}
+
+enum Next<'a> {
+    Batch(Batch<'a>),
+    /// So many bytes are needed to tell.
+    Unread(usize),
+    /// The file ends here.
+    End,
+}
+
+impl Piece<'_> {
+    /// Looks for whole, sound batches in a range of offsets. Files may hold more: they are written without
+    /// waiting for the journal.
+    pub fn scan(
+        &self,
+        mut expected: Expected,
+        wanted: &Range<i64>,
+        spec: &ReadSpec,
+    ) -> Result<Scan, ReadError> {
+        let mut at = 0;
+        // The last batch that was passed over.
+        let mut passed = None;
+        loop {
+            let next = match self.next(at, expected) {
+                Err(_) if matches!(expected, Expected::Last(_)) => return Ok(Scan::Astray),
+                next => next?,
+            };
+            let begins = match &next {
+                Next::Batch(batch) => Some(batch.base_offset()),
+                Next::End => self.next_segment,
+                Next::Unread(_) => None,
+            };
+            if let (Some(begins), Expected::Base(offset)) = (begins, expected)
+                && begins != offset
+            {
+                self.check_gap(offset..begins, passed.map(|(at, _)| at))?;
+            }
+            match next {
+                Next::Batch(batch) if batch.next_offset() > wanted.start => {
+                    return self.take(at, wanted, spec);
+                }
+                Next::Batch(batch) => {
+                    passed = Some((at, expected));
+                    expected = Expected::Base(batch.next_offset());
+                    at += batch.bytes().len();
+                }
+                Next::Unread(needs) => {
+                    // With the batch before it, in case that there is a gap between them.
+                    let (from, expected) = passed.unwrap_or((at, expected));
+                    return Ok(Scan::Skipped {
+                        bytes: from,
+                        needs: at - from + needs,
+                        expected,
+                    });
+                }
+                Next::End => {
+                    return Ok(Scan::Skipped {
+                        bytes: at,
+                        needs: 0,
+                        expected,
+                    });
+                }
+            }
+        }
+    }
+
+    /// What there is for the reader from the batch on that it wants first, and that is in its place. Rot
+    /// behind that is for the next read to find.
+    fn take(&self, from: usize, wanted: &Range<i64>, spec: &ReadSpec) -> Result<Scan, ReadError> {
+        let mut to = from;
+        let mut next_offset = wanted.start;
+        let mut next = Batch::first(&self.bytes[from..]).map_err(|_| ReadError::Corrupt)?;
+        loop {
+            let is_first = to == from;
+            let may_exceed = is_first && spec.at_least_one;
+            let fits = to + next.bytes().len() - from <= spec.bytes_max || may_exceed;
+            if !fits || (next.next_offset() > wanted.end && !is_first) {
+                break;
+            }
+            match next.check_crc() {
+                Err(_) if is_first => return Err(ReadError::Corrupt),
+                Err(_) => break,
+                // Only a sound one says truly where it ends.
+                Ok(()) if next.next_offset() > wanted.end => break,
+                Ok(()) => {}
+            }
+            to += next.bytes().len();
+            next_offset = next.next_offset();
+            match self.next(to, Expected::Base(next_offset)) {
+                Ok(Next::Batch(batch)) => next = batch,
+                _ => break,
+            }
+        }
+        Ok(match to > from {
+            true => Scan::Data {
+                from,
+                to,
+                next_offset,
+            },
+            false => Scan::Nothing,
+        })
+    }
+
+    /// The whole batch at a position, if it is in its place.
+    fn next(&self, at: usize, expected: Expected) -> Result<Next<'_>, ReadError> {
+        if at as u64 == self.left {
+            return Ok(Next::End);
+        }
+        let Some(prefix) = self.get(at, LENGTH_PREFIX_BYTES)? else {
+            return Ok(Next::Unread(LENGTH_PREFIX_BYTES));
+        };
+        let size = size_of(prefix)?;
+        let Some(bytes) = self.get(at, size)? else {
+            return Ok(Next::Unread(size));
+        };
+        let batch = Batch::first(bytes).map_err(|_| ReadError::Corrupt)?;
+        let (base, end) = (batch.base_offset(), batch.next_offset());
+        let is_expected = match expected {
+            Expected::Base(offset) => base == offset,
+            Expected::Last(offset) => batch.last_offset() == offset,
+        };
+        if end <= base {
+            return Err(ReadError::Corrupt);
+        }
+        if is_expected {
+            return Ok(Next::Batch(batch));
+        }
+        let follower = if (at + size) as u64 == self.left {
+            self.next_segment.ok_or(ReadError::Corrupt)?
+        } else {
+            match self.get(at + size, BASE_OFFSET_BYTES)? {
+                Some(bytes) => base_offset_of(bytes),
+                None => return Ok(Next::Unread(size + BASE_OFFSET_BYTES)),
+            }
+        };
+        let is_in_place = match expected {
+            Expected::Base(offset) => base > offset && follower >= end,
+            // Older versions of Apache Kafka made one entry for several batches.
+            Expected::Last(offset) => base <= offset && follower == end,
+        };
+        match is_in_place {
+            true => Ok(Next::Batch(batch)),
+            false => Err(ReadError::Corrupt),
+        }
+    }
+
+    /// Whether no record is missing in these offsets because of rot in the batch before them, which was
+    /// passed over.
+    fn check_gap(&self, gap: Range<i64>, passed: Option<usize>) -> Result<(), ReadError> {
+        let is_sound = |at: usize| {
+            let batch = Batch::first(&self.bytes[at..]);
+            batch.and_then(|batch| batch.check_crc()).is_ok()
+        };
+        match gap.start < gap.end && passed.is_none_or(is_sound) {
+            true => Ok(()),
+            false => Err(ReadError::Corrupt),
+        }
+    }
+
+    /// Bytes of the file; `None` if they lie behind this piece.
+    fn get(&self, at: usize, len: usize) -> Result<Option<&[u8]>, ReadError> {
+        match (at + len) as u64 > self.left {
+            true => Err(ReadError::Corrupt),
+            false => Ok(self.bytes.get(at..at + len)),
+        }
+    }
+}
+
+fn base_offset_of(bytes: &[u8]) -> i64 {
+    i64::from_be_bytes(*bytes.first_chunk().expect("eight bytes"))
+}
+
+fn size_of(prefix: &[u8]) -> Result<usize, ReadError> {
+    let length = prefix[BASE_OFFSET_BYTES..].first_chunk();
+    let length = i32::from_be_bytes(*length.expect("four bytes"));
+    let length = usize::try_from(length).map_err(|_| ReadError::Corrupt)?;
+    Ok(length + LENGTH_PREFIX_BYTES)
+}
+
+#[cfg(test)]
+mod tests;

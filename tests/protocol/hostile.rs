@@ -1,0 +1,471 @@
+//! Requests that nobody should send, all the way through a broker: of every API and version that it advertises,
+//! damaged, cut short, or larger than any client's. Each is framed as it should be, so that it gets past the first door.
+//!
+//! After each the broker must do one of three things: answer with a reply of that version under the right number, close
+//! the connection, or (where the request says so) not answer. Meanwhile somebody else writes and reads as ever.
+//!
+//! `CORELOG_HOSTILE_ROUNDS=1000` sends more of each version, `CORELOG_HOSTILE_SEED` others.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use corelog::protocol::produce::ProduceRequest as ProduceByHand;
+use corelog_bench::batch::{self, Producer};
+use corelog_bench::client::{
+    Client, FETCH_VERSION, PRODUCE_VERSION, produce_outcome, produce_request, topic_name, wall_ms,
+};
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use uuid::Uuid;
+
+use crate::harness::{Broker, Launch};
+use crate::random::Random;
+use crate::samples::{PARTITIONS, Samples, TOPIC, sign};
+
+const SEED: u64 = 0x5eed;
+const ROUNDS: u64 = 30;
+/// Of the broker over all of it: far more than it takes, far less than a length can claim.
+const MEMORY_BYTES_MAX: u64 = 384 << 20;
+/// A broker that neither answers nor closes within this time never will.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The canary's own topic, which no damaged request is likely to name.
+const CANARY: &str = "canary-in-the-mine";
+/// Marks the request that is sent behind each other one, so that no reply is a reply, too.
+const SENTINEL: i32 = 0x7e57;
+const CORRELATION: i32 = 77;
+
+/// Older versions of Produce than the codecs know; the broker refuses them in a reply.
+const PRODUCE_BY_CODEC: i16 = 3;
+
+#[test]
+fn hostile_requests_are_answered_or_closed_and_disturb_nobody() {
+    const SEED_GIVEN: &str = "CORELOG_HOSTILE_SEED";
+    let seed = match std::env::var_os(SEED_GIVEN) {
+        Some(_) => Random::seed_from(SEED_GIVEN),
+        None => SEED,
+    };
+    let rounds = std::env::var("CORELOG_HOSTILE_ROUNDS");
+    let rounds = rounds.map_or(ROUNDS, |n| n.parse().expect("a number"));
+    let mut broker = Broker::launch(Launch {
+        arguments: &["--cores", "2"],
+        overrides: &["node.id=1"],
+        ..Launch::default()
+    });
+    let mut client = Client::connect(broker.address()).expect("a connection");
+    let topic_id = create_topics(&mut client);
+    let served = served(&mut client);
+    let known: Vec<i16> = APIS.iter().map(|api| api.key).collect();
+    assert_eq!(
+        known,
+        served.iter().map(|(key, ..)| *key).collect::<Vec<_>>()
+    );
+
+    let (stop, sung) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let until = Stop(&stop);
+        let canary = scope.spawn(|| sing(&broker, &stop, &sung));
+        for (api, (_, min, max)) in APIS.iter().zip(served) {
+            for version in min..=max {
+                let mut fuzz = Fuzz::new(&broker, api, version, topic_id, seed);
+                for round in 0..rounds {
+                    fuzz.send_damaged(round);
+                }
+            }
+            Fuzz::new(&broker, api, max, topic_id, seed).send_large();
+            // Somebody else has been served since.
+            let before = sung.load(Ordering::Relaxed);
+            while sung.load(Ordering::Relaxed) == before && !canary.is_finished() {
+                thread::yield_now();
+            }
+            assert!(!canary.is_finished(), "the canary is dead");
+        }
+        drop(until);
+    });
+    assert!(broker.is_running(), "{}", broker.log());
+    let peak = broker.memory_peak_bytes();
+    println!("{} MiB at most", peak >> 20);
+    assert!(peak < MEMORY_BYTES_MAX, "it held {} MiB", peak >> 20);
+    broker.stop();
+}
+
+/// Lets the canary end when a check has failed.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Writes and reads what it wrote, again and again.
+fn sing(broker: &Broker, stop: &AtomicBool, sung: &AtomicUsize) {
+    let mut client = Client::connect(broker.address()).expect("a connection");
+    for offset in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let note = batch::encode(Producer::NONE, wall_ms(), [b"note".as_slice()]);
+        let request = produce_request(CANARY, 0, -1, &Bytes::from(note));
+        let reply = client.call(&request, PRODUCE_VERSION).expect("a reply");
+        assert_eq!(produce_outcome(&reply).expect("an outcome"), (0, offset));
+        let reply = client.call(&fetch_request(offset), FETCH_VERSION);
+        let fetched = &reply.expect("a reply").responses[0].partitions[0];
+        let records = fetched.records.as_deref().unwrap_or_default();
+        let read = batch::whole_batches(records).next().expect("a batch");
+        assert_eq!((fetched.error_code, read.base_offset()), (0, offset));
+        sung.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn fetch_request(offset: i64) -> FetchRequest {
+    let partition = fetch_request::FetchPartition::default()
+        .with_fetch_offset(offset)
+        .with_partition_max_bytes(1 << 20);
+    let topic = fetch_request::FetchTopic::default()
+        .with_topic(topic_name(CANARY))
+        .with_partitions(vec![partition]);
+    FetchRequest::default()
+        .with_max_bytes(1 << 20)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic])
+}
+
+fn create_topics(client: &mut Client) -> Uuid {
+    client.create_topic(CANARY, 1, &[]).expect("a topic");
+    client
+        .create_topic(TOPIC, PARTITIONS, &[])
+        .expect("a topic");
+    let topic =
+        metadata_request::MetadataRequestTopic::default().with_name(Some(topic_name(TOPIC)));
+    let request = MetadataRequest::default().with_topics(Some(vec![topic]));
+    client.call(&request, 12).expect("a reply").topics[0].topic_id
+}
+
+/// Key and versions of each API that the broker advertises.
+fn served(client: &mut Client) -> Vec<(i16, i16, i16)> {
+    let reply = client.call(&ApiVersionsRequest::default(), 0);
+    let all = reply.expect("a reply").api_keys.into_iter();
+    let mut all: Vec<_> = all
+        .map(|api| (api.api_key, api.min_version, api.max_version))
+        .collect();
+    all.sort();
+    all
+}
+
+struct Api {
+    key: i16,
+    header_version: fn(i16) -> i16,
+    samples: fn(i16, Uuid) -> Vec<Bytes>,
+    large: fn(i16) -> Option<Bytes>,
+    /// Fails unless the bytes are one reply of that version.
+    check: fn(Bytes, i16) -> Result<()>,
+}
+
+const fn api<T: Samples>() -> Api {
+    Api {
+        key: T::KEY,
+        header_version: T::header_version,
+        samples: |version, topic_id| {
+            let mut samples = T::samples(topic_id);
+            samples.push(T::default());
+            // Those that the version has no room for are left out.
+            let encoded = samples.iter().filter_map(|sample| encode(sample, version));
+            encoded.collect()
+        },
+        large: |version| T::large().map(|large| encode(&large, version).expect("it fits")),
+        check: check::<T>,
+    }
+}
+
+/// In the order of their keys.
+static APIS: &[Api] = &[
+    api::<ProduceRequest>(),
+    api::<FetchRequest>(),
+    api::<ListOffsetsRequest>(),
+    api::<MetadataRequest>(),
+    api::<FindCoordinatorRequest>(),
+    api::<ApiVersionsRequest>(),
+    api::<CreateTopicsRequest>(),
+    api::<DeleteTopicsRequest>(),
+    api::<DeleteRecordsRequest>(),
+    api::<InitProducerIdRequest>(),
+    api::<OffsetForLeaderEpochRequest>(),
+    api::<DescribeConfigsRequest>(),
+    api::<AlterConfigsRequest>(),
+    api::<DescribeLogDirsRequest>(),
+    api::<CreatePartitionsRequest>(),
+    api::<ElectLeadersRequest>(),
+    api::<IncrementalAlterConfigsRequest>(),
+    api::<DescribeQuorumRequest>(),
+    api::<DescribeClusterRequest>(),
+    api::<ListConfigResourcesRequest>(),
+    api::<DescribeTopicPartitionsRequest>(),
+];
+
+fn encode<T: Request>(sample: &T, version: i16) -> Option<Bytes> {
+    let is_by_hand = T::KEY == ApiKey::Produce as i16 && version < PRODUCE_BY_CODEC;
+    let mut body = BytesMut::new();
+    let codec_version = if is_by_hand {
+        PRODUCE_BY_CODEC
+    } else {
+        version
+    };
+    sample.encode(&mut body, codec_version).ok()?;
+    if is_by_hand {
+        // What they have not: the transactional id.
+        body.advance(2);
+    }
+    Some(body.freeze())
+}
+
+fn check<T: Request>(mut frame: Bytes, version: i16) -> Result<()> {
+    if T::KEY == ApiKey::Produce as i16 && version < PRODUCE_BY_CODEC {
+        return check_old_produce(frame, version);
+    }
+    let header = T::Response::header_version(version);
+    ResponseHeader::decode(&mut frame, header).context("its header")?;
+    T::Response::decode(&mut frame, version).context("its body")?;
+    ensure!(frame.is_empty(), "{} bytes after it", frame.len());
+    Ok(())
+}
+
+fn check_old_produce(mut frame: Bytes, version: i16) -> Result<()> {
+    let partition_bytes = if version < 2 { 14 } else { 22 };
+    frame.try_get_i32()?;
+    for _ in 0..frame.try_get_i32()? {
+        let name = frame.try_get_i16()? as usize;
+        ensure!(frame.len() > name, "a name of {name} bytes");
+        frame.advance(name);
+        let partitions = frame.try_get_i32()? as usize;
+        ensure!(
+            frame.len() >= partitions * partition_bytes,
+            "{partitions} partitions"
+        );
+        frame.advance(partitions * partition_bytes);
+    }
+    let throttle_bytes = if version < 1 { 0 } else { 4 };
+    ensure!(
+        frame.len() == throttle_bytes,
+        "{} bytes at its end",
+        frame.len()
+    );
+    Ok(())
+}
+
+/// Requests of one version of one API.
+struct Fuzz<'a> {
+    broker: &'a Broker,
+    api: &'a Api,
+    version: i16,
+    seed: u64,
+    samples: Vec<Bytes>,
+}
+
+impl<'a> Fuzz<'a> {
+    fn new(broker: &'a Broker, api: &'a Api, version: i16, topic_id: Uuid, seed: u64) -> Self {
+        let samples = (api.samples)(version, topic_id);
+        assert!(!samples.is_empty(), "API {} version {version}", api.key);
+        Self {
+            broker,
+            api,
+            version,
+            seed,
+            samples,
+        }
+    }
+
+    /// The first rounds send what is not damaged yet.
+    fn send_damaged(&mut self, round: u64) {
+        let place = (self.api.key as u64) << 48 | (self.version as u64) << 32 | round;
+        let mut random = Random::new(self.seed ^ place);
+        let mut body = match round {
+            0 => self.samples[0].to_vec(),
+            _ => self.samples[random.below(self.samples.len() as u64) as usize].to_vec(),
+        };
+        let is_damaged = round > 1;
+        if is_damaged {
+            damage(&mut body, &mut random);
+        }
+        if self.api.key == ApiKey::Fetch as i16 {
+            hurry(&mut body, self.version);
+        }
+        self.send(round, body.into(), is_damaged);
+    }
+
+    fn send_large(&mut self) {
+        if let Some(mut body) = (self.api.large)(self.version) {
+            self.send(u64::MAX, body.clone(), false);
+            body.truncate(body.len() - 1);
+            self.send(u64::MAX, body, true);
+        }
+    }
+
+    fn send(&self, round: u64, body: Bytes, is_damaged: bool) {
+        if let Err(error) = self.exchange(&body, is_damaged) {
+            let shown = &body[..body.len().min(4_096)];
+            panic!(
+                "CORELOG_HOSTILE_SEED={}: API {} version {} round {round}: {error:#}\n{} bytes: {shown:02x?}",
+                self.seed,
+                self.api.key,
+                self.version,
+                body.len(),
+            );
+        }
+    }
+
+    /// Sends the request and another one behind it, and looks at what comes back.
+    fn exchange(&self, body: &Bytes, is_damaged: bool) -> Result<()> {
+        let header_version = (self.api.header_version)(self.version);
+        let mut sent = frame(
+            self.api.key,
+            self.version,
+            header_version,
+            CORRELATION,
+            body,
+        );
+        sent.extend(frame(
+            ApiKey::ApiVersions as i16,
+            0,
+            1,
+            SENTINEL,
+            &Bytes::new(),
+        ));
+        let mut stream = TcpStream::connect(self.broker.address()).context("connecting")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        match stream.write_all(&sent) {
+            Err(error) if !is_close(&error) => return Err(error).context("sending"),
+            _ => {}
+        }
+        let Some(first) = receive(&mut stream)? else {
+            let may_close = is_damaged || self.wants_no_reply(body);
+            ensure!(may_close, "closed, although nothing is damaged");
+            return Ok(());
+        };
+        match correlation(&first)? {
+            CORRELATION => (self.api.check)(first, self.version)?,
+            SENTINEL => {
+                ensure!(self.wants_no_reply(body), "there was no reply");
+                return Ok(());
+            }
+            other => bail!("a reply to {other}"),
+        }
+        match receive(&mut stream)? {
+            Some(second) => ensure!(correlation(&second)? == SENTINEL, "two replies"),
+            None => bail!("closed after the reply"),
+        }
+        Ok(())
+    }
+
+    fn wants_no_reply(&self, body: &Bytes) -> bool {
+        self.api.key == ApiKey::Produce as i16
+            && ProduceByHand::decode(body, self.version).is_ok_and(|request| request.acks == 0)
+    }
+}
+
+fn frame(key: i16, version: i16, header_version: i16, correlation: i32, body: &Bytes) -> BytesMut {
+    let mut frame = BytesMut::zeroed(4);
+    RequestHeader::default()
+        .with_request_api_key(key)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation)
+        .with_client_id(Some(StrBytes::from_static_str("hostile")))
+        .encode(&mut frame, header_version)
+        .expect("a header");
+    frame.put_slice(body);
+    let len = frame.len() as u32 - 4;
+    frame[..4].copy_from_slice(&len.to_be_bytes());
+    frame
+}
+
+fn correlation(reply: &Bytes) -> Result<i32> {
+    Ok(reply.clone().try_get_i32()?)
+}
+
+/// The next reply, or none if the connection is closed.
+fn receive(stream: &mut TcpStream) -> Result<Option<Bytes>> {
+    let mut len = [0; 4];
+    match stream.read_exact(&mut len) {
+        Err(error) if is_close(&error) => return Ok(None),
+        outcome => outcome.context("neither answered nor closed")?,
+    }
+    let mut reply = vec![0; u32::from_be_bytes(len) as usize];
+    stream.read_exact(&mut reply).context("half a reply")?;
+    Ok(Some(reply.into()))
+}
+
+fn is_close(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
+}
+
+/// What decoders believe at their peril: lengths, counts, ends.
+const CLAIMS: [u32; 8] = [
+    0,
+    1,
+    0x7fff,
+    0xffff,
+    0x00ff_ffff,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+];
+
+/// Changes a few bytes, cuts, doubles, or claims what is not there. A batch of records in it has the right checksum
+/// again, half of the time.
+fn damage(body: &mut Vec<u8>, random: &mut Random) {
+    let batch = body
+        .windows(5)
+        .skip(12)
+        .position(|bytes| bytes == [0xff, 0xff, 0xff, 0xff, 2])
+        .map(|skipped| skipped + 12);
+    let len = body.len();
+    for _ in 0..=random.below(4) {
+        if body.is_empty() {
+            break;
+        }
+        let at = random.below(body.len() as u64) as usize;
+        match random.below(8) {
+            0 => body.truncate(at),
+            1 => drop(body.remove(at)),
+            2 => body.insert(at, random.next() as u8),
+            3 => {
+                let piece = body[at..].iter().copied().take(40).collect::<Vec<_>>();
+                body.splice(at..at, piece);
+            }
+            4 => {
+                let claim = CLAIMS[random.below(8) as usize].to_be_bytes();
+                for (byte, claimed) in body[at..].iter_mut().zip(claim) {
+                    *byte = claimed;
+                }
+            }
+            5 => body.extend((0..random.below(300)).map(|_| random.next() as u8 & 3)),
+            _ => body[at] ^= 1 << random.below(8),
+        }
+    }
+    // Twelve bytes stand before the epoch, which is followed by the magic number.
+    if let Some(batch) = batch
+        && body.len() == len
+        && random.one_in(2)
+    {
+        let records = u32::from_be_bytes(body[batch - 4..batch].try_into().expect("four bytes"));
+        let end = (batch + records as usize).min(len);
+        sign(&mut body[batch - 12..end]);
+    }
+}
+
+/// A fetch that waits for weeks is no finding.
+fn hurry(body: &mut [u8], version: i16) {
+    let at = if version < 15 { 4 } else { 0 };
+    if let Some(max_wait_ms) = body.get_mut(at..at + 4) {
+        max_wait_ms.copy_from_slice(&10_i32.to_be_bytes());
+    }
+}

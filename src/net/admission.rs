@@ -229,6 +229,8 @@ impl Drop for Admitted {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use std::task::Waker;
+
     use super::*;
 
     fn ip(last: u8) -> IpAddr {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use corelog::protocol::header;
 use corelog::protocol::produce::ProduceRequest as ProduceByHand;
 use corelog_bench::batch::{self, Producer};
 use corelog_bench::client::{
@@ -72,7 +73,7 @@ fn hostile_requests_are_answered_or_closed_and_disturb_nobody() {
         let canary = scope.spawn(|| sing(&broker, &stop, &sung));
         for (api, (_, min, max)) in APIS.iter().zip(served) {
             for version in min..=max {
-                let mut fuzz = Fuzz::new(&broker, api, version, topic_id, seed);
+                let fuzz = Fuzz::new(&broker, api, version, topic_id, seed);
                 for round in 0..rounds {
                     fuzz.send_damaged(round);
                 }
@@ -281,61 +282,73 @@ impl<'a> Fuzz<'a> {
     }
 
     /// The first rounds send what is not damaged yet.
-    fn send_damaged(&mut self, round: u64) {
+    fn send_damaged(&self, round: u64) {
         let place = (self.api.key as u64) << 48 | (self.version as u64) << 32 | round;
         let mut random = Random::new(self.seed ^ place);
         let mut body = match round {
             0 => self.samples[0].to_vec(),
             _ => self.samples[random.below(self.samples.len() as u64) as usize].to_vec(),
         };
+        let is_fetch = self.api.key == ApiKey::Fetch as i16;
         let is_damaged = round > 1;
-        if is_damaged {
+        // One in which nobody knows where the header ends could not be hurried.
+        let in_header = !is_fetch && random.one_in(8);
+        if is_damaged && !in_header {
             damage(&mut body, &mut random);
         }
-        if self.api.key == ApiKey::Fetch as i16 {
+        if is_fetch {
             hurry(&mut body, self.version);
         }
-        self.send(round, body.into(), is_damaged);
-    }
-
-    fn send_large(&mut self) {
-        if let Some(mut body) = (self.api.large)(self.version) {
-            self.send(u64::MAX, body.clone(), false);
-            body.truncate(body.len() - 1);
-            self.send(u64::MAX, body, true);
+        let mut request = self.request(&body);
+        if is_damaged && in_header {
+            let mut rest = request.split_off(AFTER_CORRELATION);
+            damage(&mut rest, &mut random);
+            request.extend(rest);
         }
+        self.send(round, request.into(), is_damaged);
     }
 
-    fn send(&self, round: u64, body: Bytes, is_damaged: bool) {
-        if let Err(error) = self.exchange(&body, is_damaged) {
-            let shown = &body[..body.len().min(4_096)];
-            panic!(
-                "CORELOG_HOSTILE_SEED={}: API {} version {} round {round}: {error:#}\n{} bytes: {shown:02x?}",
-                self.seed,
-                self.api.key,
-                self.version,
-                body.len(),
-            );
-        }
-    }
-
-    /// Sends the request and another one behind it, and looks at what comes back.
-    fn exchange(&self, body: &Bytes, is_damaged: bool) -> Result<()> {
+    fn request(&self, body: &[u8]) -> Vec<u8> {
         let header_version = (self.api.header_version)(self.version);
-        let mut sent = frame(
+        request(
             self.api.key,
             self.version,
             header_version,
             CORRELATION,
             body,
-        );
-        sent.extend(frame(
-            ApiKey::ApiVersions as i16,
-            0,
-            1,
-            SENTINEL,
-            &Bytes::new(),
-        ));
+        )
+    }
+
+    fn send_large(&mut self) {
+        if let Some(body) = (self.api.large)(self.version) {
+            let mut request = Bytes::from(self.request(&body));
+            self.send(u64::MAX, request.clone(), false);
+            request.truncate(request.len() - 1);
+            self.send(u64::MAX, request, true);
+        }
+    }
+
+    fn send(&self, round: u64, request: Bytes, is_damaged: bool) {
+        if let Err(error) = self.exchange(&request, is_damaged) {
+            let shown = &request[..request.len().min(4_096)];
+            panic!(
+                "CORELOG_HOSTILE_SEED={}: API {} version {} round {round}: {error:#}\n{} bytes: {shown:02x?}",
+                self.seed,
+                self.api.key,
+                self.version,
+                request.len(),
+            );
+        }
+    }
+
+    /// Sends the request and another one behind it, and looks at what comes back.
+    fn exchange(&self, hostile: &Bytes, is_damaged: bool) -> Result<()> {
+        let sentinel = request(ApiKey::ApiVersions as i16, 0, 1, SENTINEL, &[]);
+        let mut sent = Vec::with_capacity(hostile.len() + 100);
+        for request in [hostile, &sentinel.into()] {
+            sent.put_u32(request.len() as u32);
+            sent.put_slice(request);
+        }
         let mut stream = TcpStream::connect(self.broker.address()).context("connecting")?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -344,14 +357,14 @@ impl<'a> Fuzz<'a> {
             _ => {}
         }
         let Some(first) = receive(&mut stream)? else {
-            let may_close = is_damaged || self.wants_no_reply(body);
+            let may_close = is_damaged || wants_no_reply(hostile);
             ensure!(may_close, "closed, although nothing is damaged");
             return Ok(());
         };
         match correlation(&first)? {
             CORRELATION => (self.api.check)(first, self.version)?,
             SENTINEL => {
-                ensure!(self.wants_no_reply(body), "there was no reply");
+                ensure!(wants_no_reply(hostile), "there was no reply");
                 return Ok(());
             }
             other => bail!("a reply to {other}"),
@@ -362,26 +375,30 @@ impl<'a> Fuzz<'a> {
         }
         Ok(())
     }
-
-    fn wants_no_reply(&self, body: &Bytes) -> bool {
-        self.api.key == ApiKey::Produce as i16
-            && ProduceByHand::decode(body, self.version).is_ok_and(|request| request.acks == 0)
-    }
 }
 
-fn frame(key: i16, version: i16, header_version: i16, correlation: i32, body: &Bytes) -> BytesMut {
-    let mut frame = BytesMut::zeroed(4);
+fn wants_no_reply(request: &Bytes) -> bool {
+    let Ok((header, body)) = header::decode(request.clone()) else {
+        return false;
+    };
+    header.api_key == ApiKey::Produce
+        && ProduceByHand::decode(&body, header.api_version).is_ok_and(|request| request.acks == 0)
+}
+
+/// Bytes of a header up to where the client's name begins.
+const AFTER_CORRELATION: usize = 8;
+
+fn request(key: i16, version: i16, header_version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
+    let mut request = BytesMut::new();
     RequestHeader::default()
         .with_request_api_key(key)
         .with_request_api_version(version)
         .with_correlation_id(correlation)
         .with_client_id(Some(StrBytes::from_static_str("hostile")))
-        .encode(&mut frame, header_version)
+        .encode(&mut request, header_version)
         .expect("a header");
-    frame.put_slice(body);
-    let len = frame.len() as u32 - 4;
-    frame[..4].copy_from_slice(&len.to_be_bytes());
-    frame
+    request.put_slice(body);
+    request.into()
 }
 
 fn correlation(reply: &Bytes) -> Result<i32> {

@@ -77,8 +77,8 @@ def versions(request):
     return range(max(low, request.min_version), min(high, request.max_version) + 1)
 
 
-def make(partitions=1):
-    name = suite.topic("t")
+def make(partitions=1, name=None):
+    name = name or suite.topic("t")
     topic = CreateTopicsRequest.CreatableTopic(
         name=name, num_partitions=partitions, replication_factor=1, assignments=[], configs=[]
     )
@@ -204,6 +204,27 @@ def fetch_sessions():
         equal(fetch(v, [], (made.session_id, 9)).error_code, 71, "a wrong epoch")
         equal(fetch(v, [], (made.session_id + 1, 1)).error_code, 70, "an unknown session")
         equal(fetch(v, [], (made.session_id, -1)).session_id, 0, "the session's end")
+
+
+@suite
+def a_session_of_topic_ids_knows_its_topics_by_name():
+    for v in [v for v in versions(FetchRequest) if v >= 13]:
+        name, old_id = make()
+        session = fetch(v, [fetch_topic(name, old_id, 0)], (0, 0)).session_id
+        epoch = 0
+
+        def error():
+            nonlocal epoch
+            epoch += 1
+            news = fetch(v, [], (session, epoch)).responses
+            return news[0].partitions[0].error_code if news else 0
+
+        state = DeleteTopicsRequest.DeleteTopicState(name=name, topic_id=NO_ID)
+        wire.call(DeleteTopicsRequest(timeout_ms=10000, topics=[state]), 6)
+        eventually(lambda: error() == 3, f"UNKNOWN_TOPIC_OR_PARTITION in v{v}")
+        make(name=name)
+        eventually(lambda: error() == 103, f"INCONSISTENT_TOPIC_ID in v{v}")
+        equal(read(name, old_id, v, 0).error_code, 100, f"without a session in v{v}")
 
 
 @suite

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::ToSocketAddrs;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ struct Plan {
     stop: Stop,
     /// All shards have drained and may end.
     ended: Stop,
+    /// A shard has ended without what found no room on a full disk.
+    gave_up: AtomicBool,
 }
 
 /// Runs a broker until `stop` is requested.
@@ -93,6 +96,7 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
         was_clean,
         stop,
         ended: Stop::new(),
+        gave_up: AtomicBool::new(false),
     });
     let of_shards = plan.clone();
     runtime::run_shards(&prepared.cores, move |io, id| {
@@ -104,8 +108,15 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
         }
     })
     .map_err(|error| ServeError(error.to_string()))?;
-    std::fs::write(&mark, "{\"version\":0,\"brokerEpoch\":-1}")
-        .map_err(|error| ServeError(format!("{}: {error}", mark.display())))
+    if plan.gave_up.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    // Without the mark the next start takes this stop for a crash, which costs nothing but new leader
+    // epochs: no failure, and to be expected on a full disk.
+    if let Err(error) = std::fs::write(&mark, "{\"version\":0,\"brokerEpoch\":-1}") {
+        tracing::warn!(file = %mark.display(), %error, "cannot mark the stop as clean");
+    }
+    Ok(())
 }
 
 /// Ends the process. Others may be waiting for what this shard will never do; recovery is cheap.
@@ -151,6 +162,9 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
     }
     plan.ended.requested().await;
     shard.stop().await;
+    if shard.has_failed() {
+        plan.gave_up.store(true, Ordering::Relaxed);
+    }
     Ok(())
 }
 

@@ -221,7 +221,7 @@ impl Waiting {
     }
 }
 
-/// Messages that came in together: drained in batches, so that a pass of the reactor serves many.
+/// Messages that came in together: drained in batches, so that one wake-up serves many.
 pub async fn drain(
     receiver: &mut ConnectedReceiver<Message>,
     into: &mut VecDeque<Message>,

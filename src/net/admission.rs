@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::Poll;
+
+use corelog_shards::io::RemoteWaker;
 
 use crate::config::NetworkLimits;
 
@@ -57,7 +59,7 @@ struct State {
     total: usize,
     per_ip: BTreeMap<IpAddr, u32>,
     /// Those who wait for room: one for each listener and shard at most.
-    waiting: Vec<Waker>,
+    waiting: Vec<RemoteWaker>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +144,7 @@ impl Admission {
         state.set_overrides();
         let woken = std::mem::take(&mut state.waiting);
         drop(state);
-        woken.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(RemoteWaker::wake);
         if !unknown.is_empty() {
             (self.look_up)(Arc::clone(self), unknown);
         }
@@ -190,7 +192,7 @@ impl Admission {
                         .iter()
                         .any(|other| other.will_wake(cx.waker()))
                     {
-                        state.waiting.push(cx.waker().clone());
+                        state.waiting.push(RemoteWaker::new(cx.waker()));
                     }
                     Poll::Pending
                 }
@@ -219,13 +221,15 @@ impl Drop for Admitted {
         // They look again.
         let woken = std::mem::take(&mut state.waiting);
         drop(state);
-        woken.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(RemoteWaker::wake);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use std::task::Waker;
 
     use super::*;
 

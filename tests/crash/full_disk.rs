@@ -133,6 +133,7 @@ fn has_to_wait(broker: &mut Broker) -> bool {
         if log[printed..].contains("cannot make a journal file") {
             return true;
         }
+        assert!(broker.is_running(), "the start failed:\n{log}");
         assert!(begin.elapsed() < RESUME_MAX, "the start hangs:\n{log}");
         thread::sleep(Duration::from_millis(5));
     }

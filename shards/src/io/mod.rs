@@ -45,6 +45,7 @@ use std::time::Duration;
 pub use append_buf::AppendBuf;
 pub use buffer::{BLOCK, DmaBuffer, align_down, align_up};
 pub use file::{DirEntry, File, FsSpace, OpenMode};
+pub use glommio::RemoteWaker;
 pub use lane::{ConnectedReceiver, ConnectedSender, LaneReceiver, LaneSender, lane};
 pub use net::{Listener, ReadHalf, WriteHalf};
 pub use notify::{Notified, Notify};
@@ -102,15 +103,13 @@ impl Io {
         either!(self, io => io.sleep(duration).await)
     }
 
-    /// Lets the other tasks of this core run, and the reactor see to disk, network,
-    /// timers and the other cores. Never wake a task by itself instead: the reactor
-    /// would not run in between.
+    /// Lets the other tasks of this core run, and those that something outside has
+    /// become ready for: disk, network, timers, the other cores.
     pub async fn yield_now(&self) {
         either!(self, io => io.yield_now().await)
     }
 
-    /// Lets the tasks run that are ready now, without a look at the reactor. For once between two
-    /// waits, not in a loop.
+    /// Lets the tasks run that are ready now, without a look outside.
     pub async fn after_ready_tasks(&self) {
         let mut has_waited = false;
         poll_fn(|cx| {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
+
+use super::RemoteWaker;
 
 /// Shared by all shards and whoever may end them, such as the thread that waits for
 /// signals. Asking twice is asking once. Not for the way of the data: it locks.
@@ -18,7 +20,7 @@ struct State {
     requested: bool,
     next_id: u64,
     /// In the order in which they began to wait, so that a simulated run repeats.
-    waiting: BTreeMap<u64, Waker>,
+    waiting: BTreeMap<u64, RemoteWaker>,
 }
 
 impl Stop {
@@ -32,9 +34,7 @@ impl Stop {
             state.requested = true;
             std::mem::take(&mut state.waiting)
         };
-        for waker in waiting.into_values() {
-            waker.wake();
-        }
+        waiting.into_values().for_each(RemoteWaker::wake);
     }
 
     pub fn is_requested(&self) -> bool {
@@ -73,7 +73,7 @@ impl Future for StopRequested {
             state.next_id += 1;
             state.next_id
         });
-        state.waiting.insert(id, cx.waker().clone());
+        state.waiting.insert(id, RemoteWaker::new(cx.waker()));
         Poll::Pending
     }
 }

@@ -168,6 +168,8 @@ pub trait GroupEvents {
     fn disk_full(&self, full: bool);
     /// The journal is poisoned: nothing will complete any more.
     fn failed(&self, error: &io::Error);
+    /// The journal was closed and has ended without what found no room: that will not complete.
+    fn gave_up(&self);
 }
 
 #[derive(Debug, Default)]
@@ -232,8 +234,8 @@ pub struct Journal {
     carried_synced: Cell<Ticket>,
     /// How long an append of class [`Durability::Memory`] may wait for its write.
     memory_flush: Cell<Duration>,
-    /// The buffer of the last group, for the next one.
-    spare: Cell<Option<DmaBuffer>>,
+    /// Buffers of groups that were written, for the next ones.
+    spares: RefCell<Vec<DmaBuffer>>,
 }
 
 impl Journal {
@@ -258,7 +260,7 @@ impl Journal {
             has_ended: Cell::new(false),
             carried_synced: Cell::new(carried),
             memory_flush: Cell::new(memory_flush),
-            spare: Cell::default(),
+            spares: RefCell::default(),
         })
     }
 

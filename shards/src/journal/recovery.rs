@@ -5,7 +5,9 @@
 //!
 //! - the next file goes on with the number expected here: the writer rotated, or a new run began
 //!   behind a torn end. Nothing is wrong.
-//! - nothing later was written: the end of the log, torn or not. What is there is cut off.
+//! - no later group says that the broken one was on stable storage: the end of the log, torn or not.
+//!   A few groups are on their way to the disk at a time, so a sound one may lie behind. All of it is
+//!   cut off.
 //! - a later group says that the broken one was on stable storage, or the next file begins with a
 //!   later number: the block has rotted. Recovery reports what is missing and goes on behind it; the
 //!   caller decides what to make of that.
@@ -430,6 +432,12 @@ impl Scan<'_> {
                 self.io.yield_now().await;
                 slice = self.io.slice();
             }
+        }
+        if let Some((at, number)) = resume {
+            tracing::warn!(
+                file = %file.path.display(),
+                "group {expected} is torn, and group {number} behind it, at {at}, is cut off with it"
+            );
         }
         Ok(None)
     }

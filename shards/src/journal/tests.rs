@@ -35,6 +35,10 @@ impl GroupEvents for Events {
     fn failed(&self, error: &io::Error) {
         panic!("{error}");
     }
+
+    fn gave_up(&self) {
+        panic!("there was room");
+    }
 }
 
 fn append_of(len: usize) -> Entry {

@@ -1,8 +1,11 @@
 //! The journal's task: takes what waits, writes it as one group, says what is durable.
 
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::files::{Active, Handles, Slot, open_slot, prepare_slot, slot_path};
@@ -17,6 +20,12 @@ const GROUP_BYTES_TARGET: usize = 2 << 20;
 const SPARE_BYTES_MAX: usize = 2 * GROUP_BYTES_TARGET;
 /// Up to here a write that is durable at once is faster than a write and a sync.
 const DURABLE_WRITE_BYTES_MAX: usize = 64 << 10;
+/// Small groups that may be under way to the disk at a time. A disk does two in hardly more time
+/// than one.
+const UNDER_WAY_MAX: usize = 2;
+/// A further group is begun beside one that is under way once it has this part of its bytes: smaller
+/// ones cost more than they gain, and join the next one.
+const FURTHER_PART: usize = 2;
 /// How long to wait before trying again to make a file on a full disk.
 const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
 /// How long to wait before trying again to open a file when there are no descriptors.
@@ -46,6 +55,13 @@ impl Batch {
     fn padded_len(&self) -> usize {
         padded_len(self.payload_len)
     }
+
+    fn done(&self) -> Done {
+        Done {
+            appends: self.has_appends.then_some(self.appends_through),
+            carried: self.has_carried.then_some(self.carried_through),
+        }
+    }
 }
 
 /// Bytes that a group takes in its file.
@@ -58,9 +74,39 @@ fn usable_bytes(file_len: u64) -> u64 {
     file_len.saturating_sub(BLOCK as u64)
 }
 
+/// A small group on its way to the disk, durable once it is there.
+struct UnderWay {
+    write: Pin<Box<dyn Future<Output = (io::Result<()>, DmaBuffer)>>>,
+    /// What came of it, once it has finished.
+    outcome: Option<(io::Result<()>, DmaBuffer)>,
+    number: u64,
+    payload_len: usize,
+    done: Done,
+}
+
+/// A group that is ready for the disk.
+struct Sealed {
+    buffer: DmaBuffer,
+    padded: usize,
+    number: u64,
+    handles: Handles,
+    position: u64,
+}
+
+/// What is completed with a group.
+#[derive(Clone, Copy)]
+struct Done {
+    appends: Option<Ticket>,
+    carried: Option<Ticket>,
+}
+
 /// What the writer knows from group to group.
 struct Chain {
+    /// Checksum of the newest group's header.
     previous: u32,
+    /// Groups that were begun and not completed yet, oldest first. Completed in this order: a
+    /// group is part of the log only with all before it.
+    under_way: VecDeque<UnderWay>,
     written: u64,
     synced: u64,
     /// Carried tickets in groups so far, for the files.
@@ -122,6 +168,7 @@ impl Journal {
         let next = self.files.borrow().next_group;
         let mut chain = Chain {
             previous: 0,
+            under_way: VecDeque::new(),
             written: next.saturating_sub(1),
             synced: next.saturating_sub(1),
             carried_through: self.pending.borrow().carried.taken,
@@ -129,34 +176,40 @@ impl Journal {
             unsynced_carried: None,
             news: News::default(),
         };
-        while let Some(batch) = self.next_batch(&mut chain, events).await {
-            if let Err(error) = self.write_batch(batch, &mut chain, events).await {
-                self.tell(&mut chain, events);
-                {
-                    let mut pending = self.pending.borrow_mut();
-                    (pending.poisoned, pending.ended) = (true, true);
-                }
-                tracing::error!(
-                    journal = self.config.id,
-                    %error,
-                    "journal write failed: nothing is acknowledged from now on"
-                );
-                events.failed(&error);
-                return;
+        if let Err(error) = self.write_until_end(&mut chain, events).await {
+            self.tell(&mut chain, events);
+            {
+                let mut pending = self.pending.borrow_mut();
+                (pending.poisoned, pending.ended) = (true, true);
             }
+            tracing::error!(
+                journal = self.config.id,
+                %error,
+                "journal write failed: nothing is acknowledged from now on"
+            );
+            events.failed(&error);
+            return;
         }
         // What was only written becomes stable before a clean end.
         let synced = self.sync_active(&mut chain).await;
         self.tell(&mut chain, events);
-        let is_complete = self.pending.borrow().is_empty();
-        let complete = match is_complete {
-            true => Ok(()),
-            false => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
-        };
-        if let Err(error) = synced.and(complete) {
-            tracing::error!(journal = self.config.id, %error, "the journal ends without its newest entries, which nobody was told of");
+        if let Err(error) = synced {
+            tracing::error!(journal = self.config.id, %error, "the journal ends without a sync");
             events.failed(&error);
+        } else if !self.pending.borrow().is_empty() {
+            tracing::warn!(
+                journal = self.config.id,
+                "the disk is full: the journal ends without its newest entries, which nobody was told of"
+            );
+            events.gave_up();
         }
+    }
+
+    async fn write_until_end(&self, chain: &mut Chain, events: &dyn GroupEvents) -> io::Result<()> {
+        while let Some(batch) = self.next_batch(chain, events).await? {
+            self.write_batch(batch, chain, events).await?;
+        }
+        self.complete_all(chain, events).await
     }
 
     /// Makes files ahead of need, in the background; ends with the journal.
@@ -217,37 +270,69 @@ impl Journal {
     /// Requests that came in while the last group was written go into the next one, and that is given
     /// to the disk before those who wait for the last one are told: their replies are sent while the
     /// disk works.
-    async fn next_batch(&self, chain: &mut Chain, events: &dyn GroupEvents) -> Option<Batch> {
+    async fn next_batch(
+        &self,
+        chain: &mut Chain,
+        events: &dyn GroupEvents,
+    ) -> io::Result<Option<Batch>> {
         let mut flush_due = false;
-        if !chain.news.is_empty() {
-            self.io.after_ready_tasks().await;
-        }
         loop {
+            self.complete_finished(chain).await?;
+            if !chain.news.is_empty() {
+                self.io.after_ready_tasks().await;
+            }
             self.ask_for_reclaim(events);
-            let is_lazy = match self.take_batch(flush_due) {
-                Taken::Batch(batch) => return Some(batch),
-                Taken::End => return None,
-                Taken::Nothing { is_lazy } => is_lazy,
-            };
+            let mut is_lazy = false;
+            if self.may_begin(chain) {
+                match self.take_batch(flush_due) {
+                    Taken::Batch(batch) => return Ok(Some(batch)),
+                    Taken::End => return Ok(None),
+                    Taken::Nothing { is_lazy: lazy } => is_lazy = lazy,
+                }
+            }
             if !chain.news.is_empty() {
                 // What is told may free a file.
                 self.tell(chain, events);
                 continue;
             }
-            if self.lengthen_next_if_too_short() {
-                // The one behind it may be long enough.
-                continue;
-            }
-            if self.gives_up() {
-                return None;
+            if chain.under_way.is_empty() {
+                if self.lengthen_next_if_too_short() {
+                    // The one behind it may be long enough.
+                    continue;
+                }
+                if self.gives_up() {
+                    return Ok(None);
+                }
             }
             if is_lazy {
                 let timer = pin!(self.io.sleep(self.memory_flush.get()));
                 flush_due = first_of(timer, pin!(self.work.notified())).await;
-            } else {
+            } else if chain.under_way.is_empty() {
                 first_of(pin!(self.room.notified()), pin!(self.work.notified())).await;
+            } else if chain.under_way.len() < UNDER_WAY_MAX {
+                let finished = pin!(chain.oldest_finished());
+                first_of(finished, pin!(self.work.notified())).await;
+            } else {
+                chain.oldest_finished().await;
             }
         }
+    }
+
+    /// Whether a group may be begun: none is under way, or there is enough for a further small one
+    /// that goes where the last one went.
+    fn may_begin(&self, chain: &Chain) -> bool {
+        let Some(newest) = chain.under_way.back() else {
+            return true;
+        };
+        let pending = self.pending.borrow();
+        let bytes = pending.appends.bytes;
+        chain.under_way.len() < UNDER_WAY_MAX
+            && pending.urgent
+            && pending.carried.entries.is_empty()
+            && bytes >= newest.payload_len / FURTHER_PART
+            && padded_len(bytes) <= DURABLE_WRITE_BYTES_MAX
+            && padded_len(bytes) as u64 <= self.room_here()
+            && self.files.borrow().released.is_empty()
     }
 
     /// Ends a journal that is being closed and whose entries find no room.
@@ -375,42 +460,24 @@ impl Journal {
         chain: &mut Chain,
         events: &dyn GroupEvents,
     ) -> io::Result<()> {
-        let padded = batch.padded_len();
+        if self.may_overlap(&batch, chain) {
+            return self.begin(batch, chain, events).await;
+        }
+        self.complete_all(chain, events).await?;
         if !self.has_space_for(&batch) {
             self.rotate(chain).await?;
         }
-        let (header, handles, position, publishes) = {
-            let mut files = self.files.borrow_mut();
-            let number = files.next_group;
-            files.next_group += 1;
-            let oldest = files.closed.front().map(|oldest| oldest.seq);
-            let published = files.released.len();
-            let active = files
-                .active
-                .as_mut()
-                .expect("a file was made active just now");
-            let position = active.position;
-            active.position += padded as u64;
-            let header = GroupHeader {
-                journal_id: self.config.id,
-                file_seq: active.seq,
-                run_id: self.run_id,
-                number,
-                synced_through: chain.synced,
-                previous: chain.previous,
-                oldest_needed: oldest.unwrap_or(active.seq),
-                payload_len: batch.payload_len as u32,
-                payload_crc: 0,
-            };
-            (header, active.handles.clone(), position, published)
-        };
-        let (buffer, crc) = self.encode(header, &batch, padded);
+        let publishes = self.files.borrow().released.len();
+        let sealed = self.seal(&batch, chain);
+        let Sealed {
+            handles, position, ..
+        } = sealed;
         let all_before_synced = chain.synced == chain.written;
         // The first group of a file tells recovery which files are needed, so it is always synced
         // before another one follows.
         let sync = batch.needs_sync || position == 0 || publishes > 0;
         let durable_write = sync
-            && padded <= DURABLE_WRITE_BYTES_MAX
+            && sealed.padded <= DURABLE_WRITE_BYTES_MAX
             // A write that is durable by itself says nothing of unsynced ones before it.
             && all_before_synced;
         let file = if durable_write {
@@ -418,32 +485,16 @@ impl Journal {
         } else {
             &handles.plain
         };
-        let mut writing = pin!(file.write_at(buffer, padded, position));
-        let (written, buffer) = match poll_once(writing.as_mut()).await {
+        let mut writing = pin!(file.write_at(sealed.buffer, sealed.padded, position));
+        let outcome = match poll_once(writing.as_mut()).await {
             Some(outcome) => outcome,
             None => {
-                if !chain.news.is_empty() {
-                    // The reactor gives the write to the kernel.
-                    self.io.yield_now().await;
-                    self.tell(chain, events);
-                }
+                self.tell_while_it_is_written(chain, events).await;
                 writing.await
             }
         };
-        written?;
-        if buffer.len() <= SPARE_BYTES_MAX {
-            self.spare.set(Some(buffer));
-        }
-        chain.previous = crc;
-        chain.written = header.number;
+        self.written(outcome, sealed.number, batch.done(), chain)?;
         chain.carried_through = batch.carried_through;
-        if batch.has_appends {
-            chain.unsynced_appends = Some(batch.appends_through);
-            chain.news.written = Some(batch.appends_through);
-        }
-        if batch.has_carried {
-            chain.unsynced_carried = Some(batch.carried_through);
-        }
         if sync && !durable_write {
             // Who asked for no more than the write need not wait for the sync.
             self.tell(chain, events);
@@ -461,8 +512,149 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether the group may be on its way together with others: nothing but itself has to be made
+    /// durable, in the file that the others are in, and nothing has to be synced before it.
+    fn may_overlap(&self, batch: &Batch, chain: &Chain) -> bool {
+        let files = self.files.borrow();
+        batch.needs_sync
+            && batch.padded_len() <= DURABLE_WRITE_BYTES_MAX
+            && chain.synced == chain.written
+            && files.released.is_empty()
+            && files
+                .active
+                .as_ref()
+                .is_some_and(|active| active.position > 0)
+            && self.has_space_for(batch)
+    }
+
+    /// Has the disk begin with a small group.
+    async fn begin(
+        &self,
+        batch: Batch,
+        chain: &mut Chain,
+        events: &dyn GroupEvents,
+    ) -> io::Result<()> {
+        let Sealed {
+            buffer,
+            padded,
+            number,
+            handles,
+            position,
+        } = self.seal(&batch, chain);
+        let write = async move { handles.durable.write_at(buffer, padded, position).await };
+        chain.carried_through = batch.carried_through;
+        chain.under_way.push_back(UnderWay {
+            write: Box::pin(write),
+            outcome: None,
+            number,
+            payload_len: batch.payload_len,
+            done: batch.done(),
+        });
+        let newest = chain.under_way.back_mut().expect("pushed just now");
+        poll_fn(|cx| {
+            let _ = newest.poll(cx);
+            Poll::Ready(())
+        })
+        .await;
+        self.tell_while_it_is_written(chain, events).await;
+        Ok(())
+    }
+
+    /// Numbers and encodes the next group.
+    fn seal(&self, batch: &Batch, chain: &mut Chain) -> Sealed {
+        let padded = batch.padded_len();
+        let (header, handles, position) = {
+            let mut files = self.files.borrow_mut();
+            let number = files.next_group;
+            files.next_group += 1;
+            let oldest = files.closed.front().map(|oldest| oldest.seq);
+            let active = files.active.as_mut().expect("there is a file with room");
+            let position = active.position;
+            active.position += padded as u64;
+            let header = GroupHeader {
+                journal_id: self.config.id,
+                file_seq: active.seq,
+                run_id: self.run_id,
+                number,
+                synced_through: chain.synced,
+                previous: chain.previous,
+                oldest_needed: oldest.unwrap_or(active.seq),
+                payload_len: batch.payload_len as u32,
+                payload_crc: 0,
+            };
+            (header, active.handles.clone(), position)
+        };
+        let (buffer, crc) = self.encode(header, batch, padded);
+        chain.previous = crc;
+        Sealed {
+            buffer,
+            padded,
+            number: header.number,
+            handles,
+            position,
+        }
+    }
+
+    /// Tells the shard what was completed before, once the reactor has given to the kernel what was
+    /// begun just now.
+    async fn tell_while_it_is_written(&self, chain: &mut Chain, events: &dyn GroupEvents) {
+        if !chain.news.is_empty() {
+            self.io.yield_now().await;
+            self.tell(chain, events);
+        }
+    }
+
+    /// Takes note that a group was written.
+    fn written(
+        &self,
+        (written, buffer): (io::Result<()>, DmaBuffer),
+        number: u64,
+        done: Done,
+        chain: &mut Chain,
+    ) -> io::Result<()> {
+        written?;
+        if buffer.len() <= SPARE_BYTES_MAX {
+            let mut spares = self.spares.borrow_mut();
+            if spares.len() < UNDER_WAY_MAX {
+                spares.push(buffer);
+            }
+        }
+        chain.written = number;
+        chain.unsynced_appends = done.appends.or(chain.unsynced_appends);
+        chain.unsynced_carried = done.carried.or(chain.unsynced_carried);
+        chain.news.written = done.appends.or(chain.news.written);
+        Ok(())
+    }
+
+    /// Takes note of the groups that the disk has finished, in their order.
+    async fn complete_finished(&self, chain: &mut Chain) -> io::Result<()> {
+        while poll_once(pin!(chain.oldest_finished())).await.is_some() {
+            self.complete_oldest(chain)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for all groups that are under way.
+    async fn complete_all(&self, chain: &mut Chain, events: &dyn GroupEvents) -> io::Result<()> {
+        while !chain.under_way.is_empty() {
+            chain.oldest_finished().await;
+            self.complete_oldest(chain)?;
+            self.tell(chain, events);
+        }
+        Ok(())
+    }
+
+    fn complete_oldest(&self, chain: &mut Chain) -> io::Result<()> {
+        let oldest = chain.under_way.pop_front().expect("one has finished");
+        let outcome = oldest.outcome.expect("it has finished");
+        self.written(outcome, oldest.number, oldest.done, chain)?;
+        chain.completed();
+        Ok(())
+    }
+
     fn encode(&self, mut header: GroupHeader, batch: &Batch, padded: usize) -> (DmaBuffer, u32) {
-        let spare = self.spare.take().filter(|spare| spare.len() >= padded);
+        let spare = self.spares.borrow_mut().pop();
+        let spare = spare.filter(|spare| spare.len() >= padded);
         let mut buffer = spare.unwrap_or_else(|| self.io.buffer(padded.next_power_of_two()));
         let mut at = HEADER_LEN;
         for entry in &batch.entries {
@@ -570,7 +762,25 @@ impl Journal {
     }
 }
 
+impl UnderWay {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.outcome.is_none() {
+            self.outcome = Some(ready!(self.write.as_mut().poll(cx)));
+        }
+        Poll::Ready(())
+    }
+}
+
 impl Chain {
+    /// Waits until the disk has finished the oldest group under way; for ever if there is none.
+    async fn oldest_finished(&mut self) {
+        poll_fn(|cx| match self.under_way.front_mut() {
+            Some(oldest) => oldest.poll(cx),
+            None => Poll::Pending,
+        })
+        .await;
+    }
+
     /// Everything written so far is on stable storage.
     fn completed(&mut self) {
         self.synced = self.written;

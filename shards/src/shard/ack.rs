@@ -15,7 +15,7 @@ use crate::mesh::Mesh;
 use crate::partition::Partition;
 use crate::route::ShardId;
 
-/// Replies sent before the reactor looks for what came in meanwhile.
+/// Replies sent before it is looked for what came in meanwhile.
 const REPLIES_AT_ONCE: usize = 8;
 
 /// Who gets the reply to an append.
@@ -180,6 +180,21 @@ impl Shard {
         !self.has_failed()
     }
 
+    /// Nothing that waits for the journal will complete.
+    fn fail_what_waits(&self) {
+        self.0.has_failed.set(true);
+        self.wake_all_for_anchors();
+        while let Some(reply) = self.next_completed() {
+            reply.release(&self.0.mesh);
+        }
+        let waiting = std::mem::take(&mut *self.0.acks.borrow_mut());
+        for queue in [waiting.written, waiting.synced] {
+            for (_, reply) in queue.replies {
+                reply.fail(&self.0.mesh);
+            }
+        }
+    }
+
     /// Moves a partition's high watermark and tells those who wait for it.
     pub(super) fn acknowledge(&self, partition: &Partition, end: i64) {
         for watch in partition.acknowledge(end) {
@@ -210,19 +225,13 @@ impl GroupEvents for Shard {
     }
 
     fn failed(&self, _error: &io::Error) {
-        self.0.has_failed.set(true);
-        self.wake_all_for_anchors();
-        while let Some(reply) = self.next_completed() {
-            reply.release(&self.0.mesh);
-        }
-        let waiting = std::mem::take(&mut *self.0.acks.borrow_mut());
-        for queue in [waiting.written, waiting.synced] {
-            for (_, reply) in queue.replies {
-                reply.fail(&self.0.mesh);
-            }
-        }
+        self.fail_what_waits();
         if let Some(then) = self.0.on_failure.get() {
             then();
         }
+    }
+
+    fn gave_up(&self) {
+        self.fail_what_waits();
     }
 }

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -11,13 +12,26 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use ::glommio::io::{DmaFile, OpenOptions};
+use nix::unistd::ftruncate;
 
+use super::poller::Poller;
 use super::{Executor, os_error};
 use crate::io::OpenMode;
 use crate::io::buffer::DmaBuffer;
 
 pub struct File {
     file: DmaFile,
+    executor: Rc<Executor>,
+    _closing: Closing,
+}
+
+/// Dropped after a file: its closing has to be submitted, too.
+struct Closing(Rc<Poller>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.want_pass();
+    }
 }
 
 impl Executor {
@@ -27,7 +41,11 @@ impl Executor {
         buffer
     }
 
-    pub(in crate::io) async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<File> {
+    pub(in crate::io) async fn open(
+        self: &Rc<Self>,
+        path: &Path,
+        mode: OpenMode,
+    ) -> io::Result<File> {
         if mode.read && !self.is_known_device(path) {
             // glommio reads from the first file it opens on a device, to find out
             // whether completions can be polled for, and takes the zero bytes of an
@@ -38,11 +56,19 @@ impl Executor {
                 write: true,
                 ..mode
             };
-            drop(dma_open(path, write_only).await?);
+            drop(
+                self.poller
+                    .submitted_all(dma_open(path, write_only))
+                    .await?,
+            );
             self.remember_device(path);
         }
-        let file = dma_open(path, mode).await?;
-        Ok(File { file })
+        let file = self.poller.submitted_all(dma_open(path, mode)).await?;
+        Ok(File {
+            file,
+            executor: Rc::clone(self),
+            _closing: Closing(Rc::clone(&self.poller)),
+        })
     }
 
     /// Whether files beside `path` are on a device that glommio has judged.
@@ -127,7 +153,8 @@ impl File {
         let mut short = unsafe { std::ptr::read(&*buffer) };
         short.trim_to_size(len);
         let short = Rc::new(short);
-        let result = self.file.write_rc_at(Rc::clone(&short), position).await;
+        let write = self.file.write_rc_at(Rc::clone(&short), position);
+        let result = self.executor.poller.submitted(write).await;
         match Rc::try_unwrap(short) {
             Ok(short) => {
                 let _the_same_memory = ManuallyDrop::new(short);
@@ -143,23 +170,35 @@ impl File {
     }
 
     pub(in crate::io) async fn read_at(&self, position: u64, len: usize) -> io::Result<DmaBuffer> {
-        let read = self.file.read_at_aligned(position, len).await;
+        let read = self.file.read_at_aligned(position, len);
+        let read = self.executor.poller.submitted(read).await;
         Ok(DmaBuffer::from_read(read.map_err(os_error)?))
     }
 
     pub(in crate::io) async fn sync(&self) -> io::Result<()> {
-        self.file.fdatasync().await.map_err(os_error)
+        let synced = self.executor.poller.submitted(self.file.fdatasync()).await;
+        synced.map_err(os_error)
     }
 
+    #[allow(unsafe_code)]
     pub(in crate::io) async fn truncate(&self, len: u64) -> io::Result<()> {
-        self.file.truncate(len).await.map_err(os_error)
+        // SAFETY: the file is open.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(self.file.as_raw_fd()) };
+        // One of the thread's own, which stays open even if this future is dropped.
+        let descriptor = descriptor.try_clone_to_owned()?;
+        let truncate = move || Ok(ftruncate(descriptor, len as libc::off_t)?);
+        self.executor.pool.run(truncate).await
     }
 
     pub(in crate::io) async fn allocate(&self, len: u64) -> io::Result<()> {
-        self.file.pre_allocate(len, true).await.map_err(os_error)
+        let allocate = self.file.pre_allocate(len, true);
+        let allocated = self.executor.poller.submitted_all(allocate).await;
+        allocated.map_err(os_error)
     }
 
     pub(in crate::io) async fn close(self) -> io::Result<()> {
-        self.file.close().await.map_err(os_error)
+        let File { file, executor, .. } = self;
+        let closed = executor.poller.submitted_all(file.close()).await;
+        closed.map_err(os_error)
     }
 }

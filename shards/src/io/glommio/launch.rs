@@ -1,27 +1,24 @@
 //! Making and running the executor of one thread.
 
+use std::fs;
 use std::future::Future;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 
-use super::{Executor, os_error};
+use super::pool::Pool;
+use super::{Executor, os_error, spawn_uncounted};
+use crate::io::task::{OnPanic, supervise};
 use crate::io::{Backend, Io};
 
 /// Turns glommio's preemption off: with it, an executor can park for ever while
 /// tasks are runnable.
 const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
-
-/// How often every executor wakes up without a reason. When a wake-up from another
-/// core comes late, to an executor that is awake already, glommio can take it for a
-/// reason not to run its tasks, find nothing else to do, and park while they are
-/// runnable. The next event of any kind mends that, and this bounds how long it may
-/// take to come.
-const HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// Entries of each of an executor's three rings.
 const RING_DEPTH: usize = 128;
@@ -31,62 +28,123 @@ const RING_DEPTH: usize = 128;
 /// writes, of 4 KiB or of 1 MiB, cost measurably less with megabytes registered.
 const REGISTERED_BYTES: usize = 64 << 10;
 
-/// Threads beside each executor for what would block: operations on paths.
-const BLOCKING_THREADS: usize = 2;
+/// The rings of one executor: main, latency, poll.
+const RINGS: usize = 3;
+/// How often to try again when an executor that ends meanwhile gives its descriptors' numbers to those
+/// of the new one, which then cannot be told from the old ones.
+const ATTEMPTS_MAX: usize = 100;
+
+/// How the kernel names an io_uring in /proc.
+const RING_NAME: &str = "anon_inode:[io_uring]";
 
 /// An executor that belongs to this thread and does not run yet.
 pub(crate) struct Prepared {
     executor: LocalExecutor,
+    /// Of the executor, which does not tell: they are open as long as it exists.
+    rings: Vec<RawFd>,
+    pool: Pool,
 }
 
 impl Prepared {
-    /// Must be called before the thread is pinned to a core: the threads of the
-    /// blocking pool inherit where they may run, and on the core of a busy shard
-    /// they would wait for it. `Unsupported` if the kernel's io_uring lacks what
-    /// glommio needs.
+    /// Must be called before the thread is pinned to a core: the threads of the pool
+    /// inherit where they may run, and on the core of a busy shard they would wait
+    /// for it. `Unsupported` if the kernel's io_uring lacks what glommio needs.
     pub(crate) fn new() -> io::Result<Prepared> {
-        let made = catch_unwind(AssertUnwindSafe(|| {
-            LocalExecutorBuilder::new(Placement::Unbound)
-                .preempt_timer(PREEMPT_TIMER)
-                .ring_depth(RING_DEPTH)
-                .io_memory(REGISTERED_BYTES)
-                .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
-                .make()
-        }));
-        match made {
-            Ok(made) => Ok(Prepared {
-                executor: made.map_err(os_error)?,
-            }),
-            Err(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
+        let _alone = alone();
+        let mut attempts = 0..ATTEMPTS_MAX;
+        let (executor, rings) = loop {
+            let others = open_rings()?;
+            let executor = make_executor()?;
+            let mut rings = open_rings()?;
+            rings.retain(|ring| !others.contains(ring));
+            if rings.len() == RINGS {
+                break (executor, rings);
+            }
+            if attempts.next().is_none() {
+                return Err(io::Error::other("/proc/self/fd does not show the rings"));
+            }
+        };
+        Ok(Prepared {
+            executor,
+            rings,
+            pool: Pool::start()?,
+        })
     }
 
-    /// Runs until the future returns that `main` makes. Other tasks are dropped then.
+    /// Runs until the future returns that `main` makes. Other tasks do not run any more then.
+    #[allow(unsafe_code)]
     pub(crate) fn run<F>(self, main: impl FnOnce(Io) -> F + 'static) -> io::Result<()>
     where
         F: Future<Output = ()> + 'static,
     {
-        self.executor.run(async move {
+        let Prepared {
+            executor,
+            rings,
+            pool,
+        } = self;
+        executor.run(async move {
+            // SAFETY: inside of the executor, whose rings are open as long as it exists.
+            let borrow = |ring: &RawFd| unsafe { BorrowedFd::borrow_raw(*ring) };
+            let rings: Vec<_> = rings.iter().map(borrow).collect();
+            let executor = Rc::new(Executor::new(&rings, pool)?);
+            let poller = Rc::clone(&executor.poller);
+            let (task, _) = supervise("poller", OnPanic::Abort, Rc::clone(&poller).run());
+            spawn_uncounted(task);
             let io = Io {
-                backend: Backend::Glommio(Rc::new(Executor::new()?)),
+                backend: Backend::Glommio(executor),
             };
-            let beating = io.clone();
-            io.spawn("heartbeat", async move {
-                loop {
-                    beating.sleep(HEARTBEAT).await;
-                }
-            });
             io.spawn("main", main(io.clone())).await;
+            poller.end();
             // Files that were dropped close at the reactor's next pass.
-            io.yield_now().await;
+            poller.pass().await;
             Ok(())
         })
     }
 }
 
+fn make_executor() -> io::Result<LocalExecutor> {
+    let made = catch_unwind(AssertUnwindSafe(|| {
+        LocalExecutorBuilder::new(Placement::Unbound)
+            .preempt_timer(PREEMPT_TIMER)
+            .ring_depth(RING_DEPTH)
+            .io_memory(REGISTERED_BYTES)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
+            .make()
+    }));
+    match made {
+        Ok(made) => made.map_err(os_error),
+        Err(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// While this is held no other ring is made here.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The io_urings of this process.
+fn open_rings() -> io::Result<Vec<RawFd>> {
+    let mut rings = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let entry = entry?;
+        // A descriptor may have been closed meanwhile; then it is none of ours.
+        let is_ring = fs::read_link(entry.path()).is_ok_and(|name| name.as_os_str() == RING_NAME);
+        let number = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        if let (true, Some(number)) = (is_ring, number) {
+            rings.push(number);
+        }
+    }
+    Ok(rings)
+}
+
 /// Sets up a ring of the smallest size and closes it: tells why there can be none.
 #[allow(unsafe_code)]
 pub(crate) fn probe_io_uring() -> io::Result<()> {
+    let _alone = alone();
     // The kernel's struct io_uring_params: 120 bytes, all zero for the defaults.
     let mut parameters = [0u64; 15];
     // SAFETY: the pointer is to a live struct of the size that the kernel reads and

@@ -1,68 +1,77 @@
 //! The real world: one glommio executor on one core.
 //!
+//! glommio runs the tasks and does the direct I/O; everything that is waited for meets in the
+//! [`poller`], which says why.
+//!
 //! The rules that keep glommio well, each of them a trap met before:
-//! - The preempt timer is off (`launch` sets it to an hour), so a task yields
-//!   *through the reactor* or the reactor never runs: see [`Executor::yield_now`].
+//! - The preempt timer is off (`launch` sets it to an hour): with a short one an executor can park
+//!   for ever while tasks are runnable. So a task yields by [`Executor::yield_now`] or nobody else
+//!   gets a turn.
 //! - A new task never runs inside the call that spawns it, unlike glommio's own
 //!   `spawn_local`: the caller may hold borrows that the task wants.
 //! - The first file opened on a device decides whether glommio polls that device
 //!   for completions, and an empty one makes it decide wrongly: see `disk`.
-//! - Closures for the blocking pool catch their panics, or their caller hangs.
+//! - Whatever glommio is asked to do is submitted at a pass of its reactor, and the poller makes
+//!   one only if it was told to: [`Poller::submitted`].
+//! - A task that another thread is to wake gives it a [`RemoteWaker`].
 
+mod bell;
 mod disk;
+mod lane;
 mod launch;
 mod net;
 mod paths;
+mod poller;
+mod pool;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::sync::OnceLock;
-use std::task::Poll;
 use std::time::Duration;
 
-use ::glommio::channels::shared_channel;
-use ::glommio::timer::Timer;
 use ::glommio::{GlommioError, TaskQueueHandle};
 use rustc_hash::FxHashSet;
 
 use super::random::Random;
 use super::time::Instant;
+use poller::Poller;
+use pool::Pool;
 
+use bell::Bell;
+
+pub use bell::RemoteWaker;
 pub(super) use disk::File;
+pub(super) use lane::{ConnectedReceiver, ConnectedSender, LaneReceiver, LaneSender, lane};
 pub(crate) use launch::{Prepared, probe_io_uring};
 pub(super) use net::{Listener, ReadHalf, WriteHalf};
 
 /// What one executor's handle to the outside world remembers.
 pub struct Executor {
+    poller: Rc<Poller>,
+    pool: Pool,
     random: RefCell<Random>,
     /// Devices of which glommio knows that their completions are not polled for.
     known_devices: RefCell<FxHashSet<u64>>,
-    /// A connection that is never made; polling it asks for the next pass of the reactor.
-    next_pass: RefCell<Pin<Box<dyn Future<Output = ()>>>>,
-    /// Keeps `next_pass` from completing.
-    _never_connected: shared_channel::SharedSender<()>,
 }
 
 impl Executor {
-    /// Must be called on the executor's own thread, inside of it.
-    pub(super) fn new() -> io::Result<Executor> {
-        let (sender, receiver) = shared_channel::new_bounded::<()>(1);
+    /// Must be called on the executor's own thread, inside of it. `rings` are its io_urings.
+    fn new(rings: &[BorrowedFd<'_>], pool: Pool) -> io::Result<Executor> {
+        let poller = Rc::new(Poller::new(rings)?);
+        poller.bell().hang_up_here();
         Ok(Executor {
+            poller,
+            pool,
             random: RefCell::new(Random::from_seed(seed_from_kernel()?)),
             known_devices: RefCell::default(),
-            next_pass: RefCell::new(Box::pin(async move {
-                receiver.connect().await;
-            })),
-            _never_connected: sender,
         })
     }
 
     pub(super) fn now(&self) -> Instant {
-        static START: OnceLock<std::time::Instant> = OnceLock::new();
-        let elapsed = START.get_or_init(std::time::Instant::now).elapsed();
-        Instant::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+        now()
     }
 
     pub(super) fn wall_ms(&self) -> i64 {
@@ -81,38 +90,33 @@ impl Executor {
         if duration.is_zero() {
             self.yield_now().await;
         } else {
-            Timer::new(duration).await;
+            self.poller.sleep(duration).await;
         }
     }
 
-    /// Suspends until the reactor has looked at the rings, the timers and the other
-    /// cores once.
-    ///
-    /// The usual way is a timer of a few microseconds, which costs a timer and often
-    /// a park: 29 us of CPU as measured. A receiver that waits for its peer costs 4:
-    /// glommio wakes everyone who polled it at the reactor's next pass, and does not
-    /// park before.
+    /// Suspends until the poller has looked at disk, network, timers and the other cores once.
     pub(super) async fn yield_now(&self) {
-        let mut passed = false;
-        poll_fn(|cx| {
-            if passed {
-                return Poll::Ready(());
-            }
-            passed = true;
-            let asked = self.next_pass.borrow_mut().as_mut().poll(cx);
-            debug_assert!(asked.is_pending(), "the sender never connects");
-            Poll::Pending
-        })
-        .await;
+        self.poller.next_look().await;
     }
 
-    pub(super) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        let queue = TaskQueueHandle::default();
-        match ::glommio::spawn_local_into(future, queue) {
-            Ok(task) => drop(task.detach()),
-            Err(error) => panic!("glommio's first task queue always exists: {error}"),
-        }
+    pub(super) fn spawn(&self, mut future: impl Future<Output = ()> + Unpin + 'static) {
+        let poller = Rc::clone(&self.poller);
+        spawn_uncounted(poll_fn(move |cx| poller.turn(&mut future, cx)));
     }
+}
+
+/// Spawns a task of whose turns the poller does not know.
+fn spawn_uncounted(future: impl Future<Output = ()> + 'static) {
+    match ::glommio::spawn_local_into(future, TaskQueueHandle::default()) {
+        Ok(task) => drop(task.detach()),
+        Err(error) => panic!("glommio's first task queue always exists: {error}"),
+    }
+}
+
+fn now() -> Instant {
+    static START: OnceLock<std::time::Instant> = OnceLock::new();
+    let elapsed = START.get_or_init(std::time::Instant::now).elapsed();
+    Instant::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn seed_from_kernel() -> io::Result<u64> {

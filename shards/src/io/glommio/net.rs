@@ -1,24 +1,23 @@
-//! Sockets: glommio waits for readiness, plain system calls move the bytes.
+//! Sockets: the poller waits for readiness, plain system calls move the bytes.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
-use std::pin::Pin;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ::glommio::net::{TcpListener, TcpStream};
 use bytes::{Buf, Bytes, BytesMut};
-use futures_io::{AsyncRead, AsyncWrite};
+use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, bind, listen,
-    sendmsg, setsockopt, shutdown, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, connect, listen,
+    sendmsg, setsockopt, socket, sockopt,
 };
 
-use super::{Executor, os_error};
+use super::Executor;
+use super::poller::Watched;
 use crate::io::is_exhaustion;
 
 /// How many slices one system call takes.
@@ -35,15 +34,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const WRITE_BURST: usize = 1 << 20;
 
 pub struct Listener {
-    listener: TcpListener,
+    watched: Watched,
+    socket: TcpListener,
     address: SocketAddr,
 }
 
-/// One connection, shared by its two halves. A borrow lasts for one poll, and
-/// reading and writing wait on different sources, so the halves don't meet.
+/// One connection, shared by its two halves.
 struct Stream {
-    tcp: RefCell<TcpStream>,
-    descriptor: RawFd,
+    watched: Watched,
+    socket: TcpStream,
 }
 
 pub struct ReadHalf {
@@ -55,59 +54,82 @@ pub struct WriteHalf {
     executor: Rc<Executor>,
 }
 
-#[allow(unsafe_code)]
+fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socket(family, SockType::Stream, flags, None)?)
+}
+
 impl Executor {
     pub(in crate::io) fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
-        let family = match address {
-            SocketAddr::V4(_) => AddressFamily::Inet,
-            SocketAddr::V6(_) => AddressFamily::Inet6,
-        };
-        let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        let socket = stream_socket(address)?;
         // The first lets us have a port on which old connections of another program
         // linger; the second lets every shard listen on it.
         setsockopt(&socket, sockopt::ReuseAddr, &true)?;
         setsockopt(&socket, sockopt::ReusePort, &true)?;
         bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
         listen(&socket, Backlog::new(BACKLOG)?)?;
-        // SAFETY: an open listening socket that nobody else owns.
-        let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
-        let address = listener.local_addr().map_err(os_error)?;
-        Ok(Listener { listener, address })
+        let socket = TcpListener::from(socket);
+        Ok(Listener {
+            watched: self.poller.watch(socket.as_fd())?,
+            address: socket.local_addr()?,
+            socket,
+        })
     }
 
     pub(in crate::io) async fn connect(
         self: &Rc<Self>,
         address: SocketAddr,
     ) -> io::Result<(ReadHalf, WriteHalf)> {
-        let tcp = TcpStream::connect(address).await.map_err(os_error)?;
-        self.halves(tcp)
+        let socket = stream_socket(address)?;
+        match connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
+            Ok(()) | Err(Errno::EINPROGRESS) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let stream = self.stream(TcpStream::from(socket))?;
+        // A socket that is on its way is not writable, which is not known yet.
+        stream.watched.found_full();
+        poll_fn(|cx| stream.watched.poll_writable(cx)).await;
+        match stream.socket.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(self.halves(stream)),
+        }
     }
 
     pub(in crate::io) async fn accept(
         self: &Rc<Self>,
         listener: &Listener,
     ) -> io::Result<(ReadHalf, WriteHalf, SocketAddr)> {
-        let tcp = match listener.listener.accept().await.map_err(os_error) {
-            Ok(tcp) => tcp,
+        let accepted = poll_fn(|cx| listener.poll_accept(cx)).await;
+        let accepted = accepted.and_then(|(socket, peer)| Ok((self.stream(socket)?, peer)));
+        match accepted {
+            Ok((stream, peer)) => {
+                let (read, write) = self.halves(stream);
+                Ok((read, write, peer))
+            }
             Err(error) => {
                 if is_exhaustion(&error) {
                     self.sleep(ACCEPT_PAUSE).await;
                 }
-                return Err(error);
+                Err(error)
             }
-        };
-        let peer = tcp.peer_addr().map_err(os_error)?;
-        let (read, write) = self.halves(tcp)?;
-        Ok((read, write, peer))
+        }
     }
 
-    fn halves(self: &Rc<Self>, tcp: TcpStream) -> io::Result<(ReadHalf, WriteHalf)> {
-        tcp.set_nodelay(true).map_err(os_error)?;
-        let descriptor = tcp.as_raw_fd();
-        let stream = Rc::new(Stream {
-            tcp: RefCell::new(tcp),
-            descriptor,
-        });
+    fn stream(&self, socket: TcpStream) -> io::Result<Stream> {
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        Ok(Stream {
+            watched: self.poller.watch(socket.as_fd())?,
+            socket,
+        })
+    }
+
+    fn halves(self: &Rc<Self>, stream: Stream) -> (ReadHalf, WriteHalf) {
+        let stream = Rc::new(stream);
         let read = ReadHalf {
             stream: Rc::clone(&stream),
         };
@@ -115,7 +137,7 @@ impl Executor {
             stream,
             executor: Rc::clone(self),
         };
-        Ok((read, write))
+        (read, write)
     }
 }
 
@@ -123,52 +145,86 @@ impl Listener {
     pub(in crate::io) fn local_addr(&self) -> SocketAddr {
         self.address
     }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        loop {
+            ready!(self.watched.poll_readable(cx));
+            match self.socket.accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.watched.found_empty();
+                }
+                accepted => return Poll::Ready(accepted),
+            }
+        }
+    }
 }
 
-#[allow(unsafe_code)]
 impl ReadHalf {
     pub(in crate::io) async fn read(
         &mut self,
         buffer: &mut BytesMut,
         room: usize,
     ) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_read(cx, buffer, room)).await
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        let watched = &self.stream.watched;
         loop {
-            let received = poll_fn(|cx| {
-                buffer.reserve(room);
-                let spare = buffer.spare_capacity_mut();
-                // SAFETY: glommio hands the slice to recv(2) and never reads from it, so
-                // that the bytes need not be initialised, let alone zeroed for each read.
-                let spare = unsafe {
-                    std::slice::from_raw_parts_mut(spare.as_mut_ptr().cast::<u8>(), spare.len())
-                };
-                let polled = Pin::new(&mut *self.stream.tcp.borrow_mut()).poll_read(cx, spare);
-                if polled.is_pending() && buffer.is_empty() {
-                    // Nothing is written to the room once the call has returned.
+            if watched.poll_readable(cx).is_pending() {
+                if buffer.is_empty() {
                     *buffer = BytesMut::new();
                 }
-                polled
-            })
-            .await;
-            match received {
+                return Poll::Pending;
+            }
+            buffer.reserve(room);
+            match self.receive(buffer) {
                 Ok(received) => {
-                    // SAFETY: the kernel has written that many bytes of the spare capacity.
-                    unsafe { buffer.set_len(buffer.len() + received) };
-                    return Ok(received);
+                    if buffer.len() < buffer.capacity() {
+                        watched.read_less();
+                    }
+                    return Poll::Ready(Ok(received));
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(Errno::EAGAIN) => watched.found_empty(),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Poll::Ready(Err(errno.into())),
             }
         }
     }
 
+    /// Receives into the spare capacity, which need not be initialised, let alone zeroed each time.
+    #[allow(unsafe_code)]
+    fn receive(&self, buffer: &mut BytesMut) -> Result<usize, Errno> {
+        let spare = buffer.spare_capacity_mut();
+        // SAFETY: the socket is open, and the kernel writes at most as many bytes as there is room.
+        let received = unsafe {
+            libc::recv(
+                self.stream.socket.as_raw_fd(),
+                spare.as_mut_ptr().cast(),
+                spare.len(),
+                libc::MSG_DONTWAIT,
+            )
+        };
+        let received = Errno::result(received)? as usize;
+        // SAFETY: the kernel has written that many bytes of the spare capacity.
+        unsafe { buffer.set_len(buffer.len() + received) };
+        Ok(received)
+    }
+
     /// Asks to be woken only once `bytes` are there, or the end or an error is.
+    #[allow(unsafe_code)]
     pub(in crate::io) fn set_low_water(&mut self, bytes: usize) -> io::Result<()> {
         let value = libc::c_int::try_from(bytes.max(1)).unwrap_or(libc::c_int::MAX);
         // SAFETY: the descriptor is open as long as `stream` is, and the option's value
         // is an int that outlives the call.
         let outcome = unsafe {
             libc::setsockopt(
-                self.stream.descriptor,
+                self.stream.socket.as_raw_fd(),
                 libc::SOL_SOCKET,
                 libc::SO_RCVLOWAT,
                 (&raw const value).cast(),
@@ -189,12 +245,12 @@ impl WriteHalf {
         while !slices.is_empty() {
             burst += match self.send(slices) {
                 Ok(sent) => sent,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let sent = self.wait_and_send_first(slices).await?;
-                    advance(slices, sent);
+                Err(Errno::EAGAIN) => {
+                    self.stream.watched.found_full();
+                    poll_fn(|cx| self.stream.watched.poll_writable(cx)).await;
                     0
                 }
-                Err(error) => return Err(error),
+                Err(errno) => return Err(errno.into()),
             };
             if burst >= WRITE_BURST && !slices.is_empty() {
                 burst = 0;
@@ -208,8 +264,8 @@ impl WriteHalf {
         while !slices.is_empty() {
             match self.send(slices) {
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
+                Err(Errno::EAGAIN) => return Ok(false),
+                Err(errno) => return Err(errno.into()),
             }
         }
         Ok(true)
@@ -217,7 +273,7 @@ impl WriteHalf {
 
     /// Gives the socket what it takes of the first slices, without waiting, and
     /// removes that from them.
-    fn send(&mut self, slices: &mut VecDeque<Bytes>) -> io::Result<usize> {
+    fn send(&mut self, slices: &mut VecDeque<Bytes>) -> Result<usize, Errno> {
         while slices.front().is_some_and(Bytes::is_empty) {
             slices.pop_front();
         }
@@ -229,39 +285,23 @@ impl WriteHalf {
         if count == 0 {
             return Ok(0);
         }
+        let socket = self.stream.socket.as_raw_fd();
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         loop {
-            match sendmsg::<()>(self.stream.descriptor, &vectors[..count], &[], flags, None) {
+            match sendmsg::<()>(socket, &vectors[..count], &[], flags, None) {
                 Ok(sent) => {
                     advance(slices, sent);
                     return Ok(sent);
                 }
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-    }
-
-    /// Waits until the socket takes more and gives it some of the first slice:
-    /// glommio has no way to wait alone.
-    async fn wait_and_send_first(&mut self, slices: &VecDeque<Bytes>) -> io::Result<usize> {
-        let Some(first) = slices.front() else {
-            return Ok(0);
-        };
-        loop {
-            let sent =
-                poll_fn(|cx| Pin::new(&mut *self.stream.tcp.borrow_mut()).poll_write(cx, first))
-                    .await;
-            match sent {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                sent => return sent,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
             }
         }
     }
 
     /// Ends this direction; the peer reads the end once it has read the rest.
     pub(in crate::io) fn shutdown(&mut self) -> io::Result<()> {
-        Ok(shutdown(self.stream.descriptor, Shutdown::Write)?)
+        self.stream.socket.shutdown(Shutdown::Write)
     }
 }
 

@@ -1,15 +1,13 @@
 //! Operations on paths. io_uring does few of them and glommio fewer, so they run on
-//! the executor's pool of ordinary threads, which is placed off the shard's core.
+//! the shard's pool of ordinary threads.
 
 use std::fs;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 
 use super::Executor;
-use crate::io::task::panic_message;
 use crate::io::{DirEntry, FsSpace};
 
 /// What one truncation of a large file frees. Freeing half a gigabyte at once makes
@@ -17,31 +15,14 @@ use crate::io::{DirEntry, FsSpace};
 const TRUNCATE_STEP: u64 = 32 << 20;
 
 impl Executor {
-    /// Runs `work` on a thread of the pool. A panic in it is an error for the caller,
-    /// which would otherwise wait for ever.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        let outcome = ::glommio::executor()
-            .spawn_blocking(move || catch_unwind(AssertUnwindSafe(work)))
-            .await;
-        outcome.unwrap_or_else(|panic| {
-            let what = panic_message(panic.as_ref());
-            Err(io::Error::other(format!(
-                "blocking operation panicked: {what}"
-            )))
-        })
-    }
-
     pub(in crate::io) async fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let path = path.to_owned();
-        self.blocking(move || fs::create_dir_all(path)).await
+        self.pool.run(move || fs::create_dir_all(path)).await
     }
 
     pub(in crate::io) async fn remove_dir(&self, path: &Path) -> io::Result<()> {
         let path = path.to_owned();
-        self.blocking(move || fs::remove_dir(path)).await
+        self.pool.run(move || fs::remove_dir(path)).await
     }
 
     pub(in crate::io) async fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -50,63 +31,66 @@ impl Executor {
         while len > TRUNCATE_STEP {
             len -= TRUNCATE_STEP;
             let path = path.to_owned();
-            self.blocking(move || {
-                let file = fs::OpenOptions::new().write(true).open(path)?;
-                file.set_len(len)
-            })
-            .await?;
+            self.pool
+                .run(move || {
+                    let file = fs::OpenOptions::new().write(true).open(path)?;
+                    file.set_len(len)
+                })
+                .await?;
         }
         let path = path.to_owned();
-        self.blocking(move || fs::remove_file(path)).await
+        self.pool.run(move || fs::remove_file(path)).await
     }
 
     pub(in crate::io) async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, to) = (from.to_owned(), to.to_owned());
-        self.blocking(move || fs::rename(from, to)).await
+        self.pool.run(move || fs::rename(from, to)).await
     }
 
     pub(in crate::io) async fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let path = path.to_owned();
-        self.blocking(move || fs::File::open(path)?.sync_all())
+        self.pool
+            .run(move || fs::File::open(path)?.sync_all())
             .await
     }
 
     pub(in crate::io) async fn list_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         let path = path.to_owned();
-        self.blocking(move || list_dir(&path)).await
+        self.pool.run(move || list_dir(&path)).await
     }
 
     pub(in crate::io) async fn file_len(&self, path: &Path) -> io::Result<u64> {
         let path = path.to_owned();
-        self.blocking(move || Ok(fs::metadata(path)?.len())).await
+        self.pool.run(move || Ok(fs::metadata(path)?.len())).await
     }
 
     pub(in crate::io) async fn read_small(&self, path: &Path) -> io::Result<Vec<u8>> {
         let path = path.to_owned();
-        self.blocking(move || fs::read(path)).await
+        self.pool.run(move || fs::read(path)).await
     }
 
     pub(in crate::io) async fn write_small(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let (path, bytes) = (path.to_owned(), bytes.to_owned());
-        self.blocking(move || write_small(&path, &bytes)).await
+        self.pool.run(move || write_small(&path, &bytes)).await
     }
 
     pub(in crate::io) async fn write_behind(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let (path, bytes) = (path.to_owned(), bytes.to_owned());
-        self.blocking(move || fs::write(path, bytes)).await
+        self.pool.run(move || fs::write(path, bytes)).await
     }
 
     pub(in crate::io) async fn free_space(&self, path: &Path) -> io::Result<FsSpace> {
         let path = path.to_owned();
-        self.blocking(move || {
-            let stat = statvfs(&path)?;
-            let block = stat.fragment_size();
-            Ok(FsSpace {
-                total: stat.blocks() * block,
-                available: stat.blocks_available() * block,
+        self.pool
+            .run(move || {
+                let stat = statvfs(&path)?;
+                let block = stat.fragment_size();
+                Ok(FsSpace {
+                    total: stat.blocks() * block,
+                    available: stat.blocks_available() * block,
+                })
             })
-        })
-        .await
+            .await
     }
 }
 

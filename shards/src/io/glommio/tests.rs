@@ -3,14 +3,16 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use nix::sys::socket::{MsgFlags, send};
 
 use crate::io::{BLOCK, Io, OpenMode, Stop, lane};
 use crate::runtime::{cores, run_shards};
@@ -240,7 +242,6 @@ fn dropped_halves_close_the_connection() {
         });
         let (mut read, write, _) = listener.accept().await.unwrap();
         let mut buffer = BytesMut::new();
-        // Brings less than there is room for, so that glommio polls on in advance.
         assert_eq!(read.read(&mut buffer, 4096).await.unwrap(), 5);
         drop((read, write));
         io.sleep(Duration::from_millis(20)).await;
@@ -318,6 +319,40 @@ fn time_passes_and_yielding_lets_timers_fire() {
         }
         assert!(yields > 0);
         io.sleep(Duration::ZERO).await;
+    });
+}
+
+#[test]
+fn files_that_are_never_waited_for_leave_the_others_their_turn() {
+    on_a_shard(|io, directory| async move {
+        let file = io.open(&directory.join("file"), OpenMode::CREATE).await;
+        let file = file.unwrap();
+        let slept = Rc::new(Cell::new(false));
+        let (sleeper, flag) = (io.clone(), Rc::clone(&slept));
+        io.spawn("sleep", async move {
+            sleeper.sleep(Duration::from_millis(1)).await;
+            flag.set(true);
+        });
+        while !slept.get() {
+            // At the end of a file: completes as soon as it is submitted.
+            assert!(file.read_at(0, BLOCK).await.unwrap().is_empty());
+        }
+    });
+}
+
+#[test]
+fn urgent_data_does_not_stop_a_connection() {
+    on_a_shard(|io, _| async move {
+        let listener = io.listen(loopback()).unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr()).unwrap();
+        let (mut read, _write, _) = listener.accept().await.unwrap();
+        peer.write_all(b"abc").unwrap();
+        send(peer.as_raw_fd(), b"!", MsgFlags::MSG_OOB).unwrap();
+        peer.write_all(b"def").unwrap();
+        let mut buffer = BytesMut::new();
+        while buffer != b"abcdef"[..] {
+            assert_ne!(read.read(&mut buffer, 4096).await.unwrap(), 0);
+        }
     });
 }
 

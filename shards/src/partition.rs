@@ -43,6 +43,8 @@ pub struct Partition {
     pub durable_start: Cell<i64>,
     /// Whether its folder is known to exist.
     pub has_dir: Cell<bool>,
+    /// Whether it had to forget producers because there were too many.
+    pub has_forgotten_producers: Cell<bool>,
 }
 
 /// Log, watermark and those who wait.
@@ -86,6 +88,7 @@ impl Partition {
             is_dirty: Cell::new(false),
             durable_start,
             has_dir: Cell::new(false),
+            has_forgotten_producers: Cell::new(false),
         })
     }
 

@@ -17,6 +17,7 @@ const FILE_BYTES: u64 = 96 << 10;
 #[derive(Default)]
 struct Events {
     synced: Cell<Ticket>,
+    has_failed: Cell<bool>,
 }
 
 impl GroupEvents for Events {
@@ -32,8 +33,8 @@ impl GroupEvents for Events {
 
     fn disk_full(&self, _full: bool) {}
 
-    fn failed(&self, error: &io::Error) {
-        panic!("{error}");
+    fn failed(&self, _error: &io::Error) {
+        self.has_failed.set(true);
     }
 
     fn gave_up(&self) {
@@ -103,6 +104,25 @@ fn what_is_too_long_for_the_next_file_goes_into_the_one_behind_it() {
     });
     world.run_for(Duration::from_secs(5));
     assert_eq!(events.synced.get(), 1);
+}
+
+#[test]
+fn what_is_too_long_for_any_file_is_a_failure() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    let events = Rc::new(Events::default());
+    let its_events = events.clone();
+    world.start(node, 1, |io, _| {
+        let events = its_events.clone();
+        async move {
+            let journal = start(&io, &[16 << 10, FILE_BYTES], &events).await;
+            journal.carry(append_of(FILE_BYTES as usize));
+            journal.append(append_of(100));
+        }
+    });
+    world.run_for(Duration::from_secs(5));
+    assert!(events.has_failed.get());
+    assert_eq!(events.synced.get(), 0);
 }
 
 #[test]

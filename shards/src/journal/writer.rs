@@ -296,6 +296,7 @@ impl Journal {
                 continue;
             }
             if chain.under_way.is_empty() {
+                self.check_that_next_can_fit()?;
                 if self.lengthen_next_if_too_short() {
                     // The one behind it may be long enough.
                     continue;
@@ -417,15 +418,31 @@ impl Journal {
         files.active.as_ref().map_or(0, left)
     }
 
+    /// Nothing fits: an entry that no file can take would be waited for without end, and everything
+    /// behind it with it.
+    fn check_that_next_can_fit(&self) -> io::Result<()> {
+        let (len, len_max) = (self.next_len(), usable_bytes(self.config.file_bytes));
+        match len <= len_max {
+            true => Ok(()),
+            false => Err(io::Error::other(format!(
+                "an entry takes {len} bytes of a journal file, which has {len_max}: \
+                 set a larger corelog.journal.bytes"
+            ))),
+        }
+    }
+
+    /// Bytes of a group with no more than the entry that has to be written next.
+    fn next_len(&self) -> u64 {
+        let pending = self.pending.borrow();
+        let carried = pending.carried.entries.front();
+        let first = carried.or(pending.appends.entries.front());
+        first.map_or(0, |entry| padded_len(entry.encoded_len()) as u64)
+    }
+
     /// Nothing fits: if that is because the next file is one of the short first ones, it has to grow
     /// before it is used. Whether it is.
     fn lengthen_next_if_too_short(&self) -> bool {
-        let longest = {
-            let pending = self.pending.borrow();
-            let carried = pending.carried.entries.front();
-            let first = carried.or(pending.appends.entries.front());
-            first.map_or(0, |entry| padded_len(entry.encoded_len()) as u64)
-        };
+        let longest = self.next_len();
         let mut files = self.files.borrow_mut();
         let is_too_short =
             |next: &Slot| next.len < self.config.file_bytes && usable_bytes(next.len) < longest;

@@ -466,9 +466,16 @@ impl Log {
         removed
     }
 
-    /// Forgets producers that were silent for too long.
-    pub fn expire_producers(&mut self, now_ms: i64, expiration_ms: i64) {
+    /// Forgets producers that were silent for too long. Answers how many it were.
+    pub fn expire_producers(&mut self, now_ms: i64, expiration_ms: i64) -> usize {
+        let before = self.producers.len();
         self.producers.expire(now_ms, expiration_ms);
+        before - self.producers.len()
+    }
+
+    /// Forgets up to `count` producers that were silent for longest. Answers how many it were.
+    pub fn forget_producers(&mut self, count: usize) -> usize {
+        self.producers.forget_silent(count)
     }
 
     /// A leader epoch begins at the end of the log.

@@ -19,6 +19,7 @@
 //!
 //! An unknown producer may start anywhere, as in Kafka, because its records may have been removed
 //! by retention, or its entry by expiry; for the same reason a moving log start removes no entry.
+//! For a table that grows too large the shard has the most silent ones forgotten earlier.
 //! Expiry counts from the last append as the broker saw it, not from the timestamp a client wrote
 //! into its records (Kafka's way), which may be years old or in the future.
 //!
@@ -35,7 +36,7 @@ use std::collections::BTreeMap;
 use super::batch::BatchHeader;
 use super::batch::header::{NO_SEQUENCE, add_to_sequence};
 
-pub use encoding::ProducersDecodeError;
+pub use encoding::{PRODUCER_BYTES_MAX, ProducersDecodeError};
 
 /// So many batches of a producer are recognised when they are repeated; a client has no more in
 /// flight.
@@ -342,6 +343,27 @@ impl ProducerTable {
             let silent_ms = now_ms.saturating_sub(entry.last_update_ms);
             entry.transaction_first_offset.is_some() || silent_ms < expiration_ms
         });
+    }
+
+    /// Forgets up to `count` producers without an open transaction: those that have been silent for
+    /// longest. Looks at the whole table, whatever `count` is. Answers how many it were.
+    pub fn forget_silent(&mut self, count: usize) -> usize {
+        let mut silent: Vec<(i64, Option<i64>, i64)> = self
+            .iter()
+            .filter(|(_, entry)| entry.transaction_first_offset.is_none())
+            .map(|(id, entry)| {
+                let last_offset = entry.last_batch().map(|last| last.last_offset);
+                (entry.last_update_ms, last_offset, id)
+            })
+            .collect();
+        if count < silent.len() {
+            silent.select_nth_unstable(count);
+            silent.truncate(count);
+        }
+        for (.., id) in &silent {
+            self.producers.remove(id);
+        }
+        silent.len()
     }
 
     /// Adds an entry read from a snapshot; `false` if its producer or transaction exists already.

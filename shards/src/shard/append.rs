@@ -117,6 +117,7 @@ impl Shard {
         }
         let mut state = partition.state.borrow_mut();
         let before = state.log.tail().backing_bytes();
+        let producers_before = state.log.producers().len();
         let outcome = state
             .log
             .append(
@@ -131,6 +132,7 @@ impl Shard {
         match outcome {
             Outcome::Placed(placed) => {
                 let grown = state.log.tail().backing_bytes() - before;
+                self.bound_producers(&partition, &mut state.log, producers_before);
                 drop(state);
                 self.0.settling.grew(append.batch.len(), grown);
                 let durability = self.class_now(durability);

@@ -42,7 +42,11 @@ impl Shard {
             None => Log::new(config),
         };
         let partition = Partition::new(key, dir, 1, leader_epoch, log);
-        let is_imported = partition.state.borrow().log.end_offset() > 0;
+        let is_imported = {
+            let log = &mut partition.state.borrow_mut().log;
+            self.bound_producers(&partition, log, 0);
+            log.end_offset() > 0
+        };
         self.0
             .partitions
             .borrow_mut()

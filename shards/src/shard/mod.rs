@@ -14,6 +14,7 @@ mod fetch;
 mod folders;
 mod lifecycle;
 pub mod message;
+mod producers;
 mod pump;
 mod query;
 mod reclaim;
@@ -92,6 +93,7 @@ struct Inner {
     /// Partitions in the order of their newest checkpoints.
     anchors: RefCell<VecDeque<(Ticket, Weak<Partition>)>>,
     reclaim: reclaim::Reclaim,
+    producers: producers::Producers,
     /// A write of a segment or journal file failed for want of space.
     is_disk_full: Cell<bool>,
     /// The journal is poisoned.

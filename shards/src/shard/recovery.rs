@@ -17,6 +17,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
+use super::producers::Producers;
 use super::settle::Settling;
 use super::store::Store;
 use super::{Shard, ShardConfig};
@@ -137,10 +138,11 @@ pub async fn open(
         .map_err(at(&journal_dir))?;
     let recovered = read_journals(&io, id, route, &journal_dir, config.on_rot).await?;
     let (mesh, lanes) = Mesh::connect(&io, ends).await;
+    let file_bytes = config.journal_bytes / JOURNAL_FILES as u64;
     let journal_config = JournalConfig {
         dir: journal_dir.clone(),
         id: id as u32,
-        file_bytes: config.journal_bytes / JOURNAL_FILES as u64,
+        file_bytes,
         files_max: JOURNAL_FILES,
         memory_flush: config.memory_flush,
     };
@@ -169,6 +171,7 @@ pub async fn open(
         settling,
         anchors: RefCell::default(),
         reclaim: Default::default(),
+        producers: Producers::new(file_bytes),
         is_disk_full: Cell::new(false),
         has_failed: Cell::new(false),
         stopping: Cell::new(false),
@@ -459,6 +462,7 @@ impl Shard {
         {
             let mut state = partition.state.borrow_mut();
             state.anchor = anchor;
+            self.bound_producers(&partition, &mut state.log, 0);
             let unsettled = state.log.unsettled_bytes();
             self.0
                 .settling
@@ -517,6 +521,7 @@ impl Shard {
         if !std::mem::replace(&mut state.is_dropped, true) {
             let cached = state.log.tail().backing_bytes();
             self.0.settling.forgot(state.log.unsettled_bytes(), cached);
+            self.0.producers.forgot(state.log.producers().len());
         }
         drop(state);
         self.0.store.forget_files(old);

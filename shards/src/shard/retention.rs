@@ -40,11 +40,12 @@ impl Shard {
             };
             let now_ms = self.io().wall_ms();
             let expiration_ms = self.0.producer_expiration_ms.get();
-            partition
+            let expired = partition
                 .state
                 .borrow_mut()
                 .log
                 .expire_producers(now_ms, expiration_ms);
+            self.0.producers.forgot(expired);
             if let Some(decision) = self.decide(&partition, now_ms) {
                 self.apply(&partition, decision, now_ms).await;
             }
@@ -145,6 +146,7 @@ impl Shard {
             state.is_dropped = true;
             let cached = state.log.tail().backing_bytes();
             self.0.settling.forgot(state.log.unsettled_bytes(), cached);
+            self.0.producers.forgot(state.log.producers().len());
             (state.take_watches(), state.anchor > 0)
         };
         for watch in watches {

@@ -17,5 +17,6 @@ mod workload;
 mod crashes;
 mod failed_journal;
 mod full_disk;
+mod many_producers;
 mod rotten_journal;
 mod rotten_segments;

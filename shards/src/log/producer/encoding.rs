@@ -10,6 +10,9 @@ use super::{
 
 const VERSION: u8 = 1;
 const PRODUCER_BYTES_MIN: usize = 31;
+/// The most that one producer takes in [`ProducerTable::encode`].
+pub const PRODUCER_BYTES_MAX: usize = PRODUCER_BYTES_MIN + BATCHES_REMEMBERED * BATCH_BYTES;
+const BATCH_BYTES: usize = 24;
 const UNREPLICATED_BYTES: usize = 24;
 const NO_TRANSACTION: i64 = -1;
 

@@ -430,3 +430,61 @@ fn resending_never_repeats_or_reorders() {
         }
     }
 }
+
+#[test]
+fn the_most_silent_producers_are_forgotten() {
+    let of = |producer_id, transactional| ProducerBatch {
+        producer_id,
+        transactional,
+        ..batch(0, 0, 1)
+    };
+    let mut table = ProducerTable::new();
+    // The oldest has an open transaction, the second one has sent again at last.
+    for id in 0..100 {
+        table.apply(&of(id, id == 0), at(id));
+    }
+    table.apply(&of(1, false), at(100));
+    assert_eq!(table.forget_silent(10), 10);
+    let kept: Vec<i64> = table.iter().map(|(id, _)| id).collect();
+    let expected: Vec<i64> = [0, 1].into_iter().chain(12..100).collect();
+    assert_eq!(kept, expected);
+    assert_eq!(table.check(&batch_of(5, 77)), Ok(Check::Append));
+
+    assert_eq!(table.forget_silent(1_000), 89);
+    assert_eq!(table.len(), 1);
+    assert_eq!(table.first_unstable_offset(), Some(0));
+}
+
+#[test]
+fn within_a_millisecond_the_offset_says_who_was_silent_for_longer() {
+    let mut table = ProducerTable::new();
+    for id in 0..10 {
+        let at = AppendedAt {
+            now_ms: 1,
+            ..at(100 - id)
+        };
+        table.apply(&batch_of(id, 0), at);
+    }
+    assert_eq!(table.forget_silent(9), 9);
+    assert!(table.get(0).is_some());
+}
+
+#[test]
+fn a_producer_takes_no_more_than_was_counted_on() {
+    let mut table = ProducerTable::new();
+    let mut empty = Vec::new();
+    table.encode(&mut empty);
+    for sequence in 0..10 {
+        table.apply(&batch(0, sequence, 1), at(i64::from(sequence)));
+    }
+    let mut full = Vec::new();
+    table.encode(&mut full);
+    assert_eq!(full.len() - empty.len(), PRODUCER_BYTES_MAX);
+}
+
+fn batch_of(producer_id: i64, base_sequence: i32) -> ProducerBatch {
+    ProducerBatch {
+        producer_id,
+        ..batch(0, base_sequence, 1)
+    }
+}

@@ -1,0 +1,118 @@
+//! More producers than a journal could hold: the oldest are forgotten, and writing goes on, now and
+//! after a restart.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use corelog_shards::io::sim::{Crash, Faults, NodeId, World};
+use corelog_shards::journal::Durability;
+use corelog_shards::log::batch::BatchBuilder;
+use corelog_shards::mesh;
+use corelog_shards::route::Route;
+use corelog_shards::shard::message::Append;
+use corelog_shards::shard::{RotPolicy, Shard, open};
+
+use crate::model::{key, log_config, shard_config};
+
+const PRODUCERS: i64 = 20_000;
+/// Producers in one request.
+const AT_ONCE: i64 = 40;
+/// Longer than all the work takes.
+const A_WHILE: Duration = Duration::from_secs(600);
+
+/// Starts the node with so many partitions, and runs until `work` is done.
+fn run<F>(world: &mut World, node: NodeId, partitions: usize, work: fn(Shard, usize) -> F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    let is_done = Rc::new(Cell::new(false));
+    world.start(node, 1, |io, id| {
+        let is_done = is_done.clone();
+        async move {
+            let ends = mesh::lanes(1).pop().expect("one");
+            let config = shard_config(RotPolicy::Refuse);
+            let opened = open(io, id, Route::new(1), config, ends).await;
+            let shard = opened.unwrap_or_else(|error| panic!("{error}")).shard;
+            for partition in 0..partitions {
+                let dir = format!("topic-{partition}");
+                let config = log_config(Durability::Sync);
+                let opened = shard.open_partition(key(partition), &dir, 0, config);
+                opened.await.expect("opened");
+            }
+            work(shard, partitions).await;
+            is_done.set(true);
+        }
+    });
+    for _ in 0..A_WHILE.as_secs() {
+        if is_done.get() {
+            return;
+        }
+        world.run_for(Duration::from_secs(1));
+    }
+    panic!("appends to {partitions} partitions hang");
+}
+
+fn batch(producer: i64, sequence: i32) -> Bytes {
+    let mut builder = BatchBuilder::uncompressed().producer(producer, 0, sequence);
+    builder
+        .append(0, None, Some(b"a value"))
+        .expect("there is room");
+    Bytes::from(builder.finish().expect("built"))
+}
+
+/// Appends one batch of each producer, all with the same sequence; their offsets.
+async fn append(
+    shard: &Shard,
+    partitions: usize,
+    producers: impl Iterator<Item = i64>,
+    sequence: i32,
+) -> Vec<i64> {
+    let appends = producers
+        .map(|id| Append::own(key(id as usize % partitions), batch(id, sequence)))
+        .collect();
+    let results = shard.append(appends).await.wait().await;
+    let offsets = results
+        .into_iter()
+        .map(|result| result.expect("appended").base_offset);
+    offsets.collect()
+}
+
+async fn fill(shard: Shard, partitions: usize) {
+    for first in (0..PRODUCERS).step_by(AT_ONCE as usize) {
+        append(&shard, partitions, first..first + AT_ONCE, 0).await;
+    }
+    check_newest(&shard, partitions).await;
+}
+
+/// What the newest producers send again is not appended again.
+async fn check_newest(shard: &Shard, partitions: usize) {
+    let of_each = PRODUCERS / partitions as i64;
+    let newest = PRODUCERS - partitions as i64..PRODUCERS;
+    let offsets = append(shard, partitions, newest, 0).await;
+    assert_eq!(offsets, vec![of_each - 1; partitions]);
+}
+
+async fn go_on(shard: Shard, partitions: usize) {
+    check_newest(&shard, partitions).await;
+    // Those that were forgotten may go on anywhere.
+    let offsets = append(&shard, partitions, 0..partitions as i64, 500).await;
+    let of_each = PRODUCERS / partitions as i64;
+    assert_eq!(offsets, vec![of_each; partitions]);
+    for first in (PRODUCERS..2 * PRODUCERS).step_by(AT_ONCE as usize) {
+        append(&shard, partitions, first..first + AT_ONCE, 0).await;
+    }
+}
+
+#[test]
+fn more_producers_than_the_journal_holds_do_not_stop_it() {
+    for partitions in [1, 5, 40] {
+        let mut world = World::new(partitions as u64, Faults::none());
+        let node = world.add_node();
+        run(&mut world, node, partitions, fill);
+        world.crash(node, Crash::PowerLoss);
+        run(&mut world, node, partitions, go_on);
+    }
+}

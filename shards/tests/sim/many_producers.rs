@@ -108,7 +108,7 @@ async fn go_on(shard: Shard, partitions: usize) {
 
 #[test]
 fn more_producers_than_the_journal_holds_do_not_stop_it() {
-    for partitions in [1, 5, 40] {
+    for partitions in [1, 5, 80] {
         let mut world = World::new(partitions as u64, Faults::none());
         let node = world.add_node();
         run(&mut world, node, partitions, fill);

@@ -99,6 +99,9 @@ impl FromArgMatches for WorkloadArgs {
                 [Type::Table] => Input::List(values),
                 _ => Input::Text(raw.clone()),
             };
+            self.flags
+                .given
+                .retain(|given| given.setting.key != setting.key);
             self.flags.given.push(Given {
                 setting,
                 input,

@@ -65,7 +65,7 @@ fn argument(setting: &'static Setting) -> Arg {
     let argument = Arg::new(setting.key)
         .long(setting.flag)
         .value_name(setting.value_name())
-        .help(format!("{}: {}", setting.meaning, setting.allowed()))
+        .help(format!("{} [{}]", setting.meaning, setting.allowed()))
         .help_heading("Workload");
     match setting.types() {
         // Alone it means true.

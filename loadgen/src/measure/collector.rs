@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::histogram::{self, Compact, Histogram};
 use super::measurements::{Interval, Measurements};
 use super::plan::{Phase, Plan};
+use super::progress::Progress;
 use super::recorder::{Chunk, Recorder};
 use super::thread::ThreadUse;
-use crate::report::Progress;
 
 /// So many intervals are kept as they are before they get compacted: workers do not finish a second at the same time.
 /// Who comes later still gets in, at some cost.

@@ -74,7 +74,8 @@ impl Verdict {
             verdict.add(Level::Kept, text);
         }
         if verdict.text.is_empty() {
-            let text = "There is nothing to tell of the generator: it had no timetable to keep, and no thread of it was watched.";
+            let text = "There is nothing to tell of the generator: it had no timetable to keep, and no thread of it was \
+                        watched.";
             verdict.add(Level::Kept, text.to_owned());
         }
         verdict
@@ -120,20 +121,21 @@ fn of_thread(thread: &ThreadUse) -> Option<(Level, String)> {
     let seconds = thread.seconds;
     if full > 0 && full as f64 >= FULL_SECONDS_SHARE_MAX * seconds as f64 {
         let text = format!(
-            "Thread {name} of the generator had a full core in {full} of {seconds} s: the generator was the limit; give it \
-             more cores or more machines."
+            "Thread {name} of the generator had a full core in {full} of {seconds} s: the generator was the limit; give \
+             it more cores or more machines."
         );
         Some((Level::Limit, text))
     } else if seconds > 0 && thread.waited_share() >= WAITED_SHARE_MAX {
         let text = format!(
-            "Thread {name} of the generator waited for a core {} of the time: others use its cores, and latencies hold that \
-             wait.",
+            "Thread {name} of the generator waited for a core {} of the time: others use its cores, and latencies hold \
+             that wait.",
             percent(thread.waited_share())
         );
         Some((Level::Disturbed, text))
     } else if full > 0 {
         let text = format!(
-            "Thread {name} of the generator had a full core in {full} of {seconds} s: latencies of those are partly its own."
+            "Thread {name} of the generator had a full core in {full} of {seconds} s: latencies of those are partly \
+             its own."
         );
         Some((Level::Disturbed, text))
     } else {

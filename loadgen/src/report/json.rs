@@ -9,7 +9,7 @@ pub fn write(figures: &Figures) -> String {
     text
 }
 
-/// From what [`write`] made, to compare with a later run.
+/// From what [`write()`] made, to compare with a later run.
 pub fn read(text: &str) -> Result<Figures, serde_json::Error> {
     serde_json::from_str(text)
 }

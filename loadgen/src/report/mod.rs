@@ -18,8 +18,9 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
+pub use crate::measure::Progress;
 pub use figures::{
     CurvePoint, Errors, Figures, FlowFigures, Lag, Latency, LatencySecond, Second, ThreadFigures,
 };
 pub use host::Host;
-pub use progress::{Progress, ProgressLine};
+pub use progress::ProgressLine;

@@ -33,6 +33,8 @@ struct Bin {
     intended_per_s: f64,
     produced_per_s: f64,
     consumed_per_s: f64,
+    errors_per_s: f64,
+    lateness_max_ns: u64,
     lag_records: Option<u64>,
     produce: Option<LatencySecond>,
     end_to_end: Option<LatencySecond>,
@@ -55,6 +57,8 @@ pub(super) fn pictures(runs: &[Run<'_>]) -> Vec<Picture> {
         end_to_end_latency(runs),
         curves(runs),
         lag(runs),
+        lateness(runs),
+        errors(runs),
     ];
     let has_lines = |picture: &Picture| !picture.plot.lines.is_empty();
     all.into_iter().filter(has_lines).collect()
@@ -141,6 +145,35 @@ fn lag(runs: &[Run<'_>]) -> Picture {
             format::count(lag.max_records),
             format::count(lag.last_records),
         ))
+    });
+    picture.plot.description = sentences.collect::<Vec<_>>().join(" ");
+    picture
+}
+
+fn lateness(runs: &[Run<'_>]) -> Picture {
+    let series = [Series {
+        name: "latest",
+        value: |bin| Some(bin.lateness_max_ns as f64),
+        text: format::time,
+    }];
+    let title = "How late requests left the generator";
+    let mut picture = over_time(runs, "lateness", title, &series, lateness_axis);
+    picture.plot.description = latency_sentences(runs, |run| run.figures.lateness_ns);
+    picture
+}
+
+fn errors(runs: &[Run<'_>]) -> Picture {
+    let series = [Series {
+        name: "errors",
+        value: |bin| bin.rate(bin.errors_per_s),
+        text: format::digits,
+    }];
+    let mut picture = over_time(runs, "errors", "Errors over time", &series, |_, max| {
+        Axis::linear("errors/s", max, format::short)
+    });
+    let sentences = runs.iter().map(|run| {
+        let total = format::count(run.figures.errors.total);
+        format!("{}{total} errors after the warm-up.", prefix(run))
     });
     picture.plot.description = sentences.collect::<Vec<_>>().join(" ");
     picture
@@ -321,6 +354,12 @@ impl Bin {
             intended_per_s: per_s(|second| second.intended_records),
             produced_per_s: per_s(|second| second.produced_records),
             consumed_per_s: per_s(|second| second.consumed_records),
+            errors_per_s: per_s(|second| second.errors),
+            lateness_max_ns: seconds
+                .iter()
+                .map(|second| second.lateness_max_ns)
+                .max()
+                .unwrap_or(0),
             lag_records: seconds.iter().filter_map(|second| second.lag_records).max(),
             produce: worst(
                 seconds
@@ -364,6 +403,10 @@ fn latency_series(values: [OfBin; 4]) -> Vec<Series> {
 
 fn latency_axis(min: f64, max: f64) -> Axis {
     Axis::log("latency", min, max, format::time)
+}
+
+fn lateness_axis(min: f64, max: f64) -> Axis {
+    Axis::log("later than due", min, max, format::time)
 }
 
 /// The lowest and the highest y above 0.

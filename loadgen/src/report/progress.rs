@@ -4,55 +4,33 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use super::format;
+use crate::measure::Progress;
 
 /// Elsewhere than on a terminal there is a line only so often.
 const QUIET_EVERY: Duration = Duration::from_secs(10);
 
-/// How it goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Progress {
-    /// Since the start.
-    pub elapsed: Duration,
-    /// Warm-up and all.
-    pub whole: Duration,
-    /// Records acknowledged in the last second.
-    pub records_per_s: f64,
-    /// Bytes of them.
-    pub bytes_per_s: f64,
-    /// Produce latency in the last second, in nanoseconds; none if nothing was acknowledged.
-    pub p50_ns: Option<u64>,
-    /// The same.
-    pub p99_ns: Option<u64>,
-    /// Failures since the end of the warm-up.
-    pub errors: u64,
-    /// How far consumers are behind, if there are any.
-    pub lag_records: Option<u64>,
-}
-
-impl Progress {
-    /// In one line.
-    fn line(&self) -> String {
-        let latency = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| format::time(ns as f64));
-        let mut line = format!(
-            "{}  {} records/s  {} MB/s  p50 {}  p99 {}  errors {}",
-            format::clock(self.elapsed.as_secs()),
-            format::rate(self.records_per_s),
-            format::digits(self.bytes_per_s / 1e6),
-            latency(self.p50_ns),
-            latency(self.p99_ns),
-            format::short(self.errors as f64),
-        );
-        if let Some(lag) = self.lag_records {
-            line += &format!("  lag {}", format::short(lag as f64));
-        }
-        // The part of a second counts as a whole one, so that there is none left only at the end.
-        let left = self.whole.saturating_sub(self.elapsed);
-        line += &format!(
-            "  {} left",
-            format::clock(left.as_millis().div_ceil(1000) as u64)
-        );
-        line
+/// Progress in one line.
+fn text(progress: &Progress) -> String {
+    let latency = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| format::time(ns as f64));
+    let mut line = format!(
+        "{}  {} records/s  {} MB/s  p50 {}  p99 {}  errors {}",
+        format::clock(progress.elapsed.as_secs()),
+        format::rate(progress.records_per_s),
+        format::digits(progress.bytes_per_s / 1e6),
+        latency(progress.p50_ns),
+        latency(progress.p99_ns),
+        format::short(progress.errors as f64),
+    );
+    if let Some(lag) = progress.lag_records {
+        line += &format!("  lag {}", format::short(lag as f64));
     }
+    // The part of a second counts as a whole one, so that there is none left only at the end.
+    let left = progress.whole.saturating_sub(progress.elapsed);
+    line += &format!(
+        "  {} left",
+        format::clock(left.as_millis().div_ceil(1000) as u64)
+    );
+    line
 }
 
 /// Shows progress: on a terminal in one line that is written over and over, elsewhere in a line every 10 s.
@@ -90,10 +68,10 @@ impl<W: Write> ProgressLine<W> {
         if self.is_terminal {
             // To the first column, over what was there, and away with what is left of it. A narrow terminal cuts the
             // line, since one that went on below could not be written over.
-            write!(self.to, "\r\x1b[?7l{}\x1b[K\x1b[?7h", progress.line())?;
+            write!(self.to, "\r\x1b[?7l{}\x1b[K\x1b[?7h", text(progress))?;
             self.is_open = true;
         } else if progress.elapsed >= self.next_quiet {
-            writeln!(self.to, "{}", progress.line())?;
+            writeln!(self.to, "{}", text(progress))?;
             let whole_periods = progress.elapsed.as_secs() / QUIET_EVERY.as_secs();
             self.next_quiet = QUIET_EVERY * (whole_periods as u32 + 1);
         }

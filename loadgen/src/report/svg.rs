@@ -6,11 +6,11 @@ use std::fmt::Write;
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 320.0;
 const LEFT: f64 = 74.0;
-const RIGHT: f64 = 20.0;
+const RIGHT: f64 = 36.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 48.0;
 /// Names of lines stand above the plot, each with so much room.
-const NAME_WIDTH: f64 = 140.0;
+const NAME_WIDTH: f64 = 136.0;
 
 /// A plot.
 pub(super) struct Plot {
@@ -46,9 +46,9 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// From 0 to `max` or a little more, with a tick at each round step.
+    /// From 0 to more than `max`, with a tick at each round step.
     pub fn linear(label: &'static str, max: f64, text: fn(f64) -> String) -> Self {
-        let max = if max > 0.0 { max } else { 1.0 };
+        let max = if max > 0.0 { max * 1.02 } else { 1.0 };
         let step = round_step(max / 5.0, &[1.0, 2.0, 2.5, 5.0, 10.0]);
         let count = (max / step - 1e-9).ceil();
         Self {
@@ -86,11 +86,11 @@ impl Axis {
         }
     }
 
-    /// Logarithmic, from `min` to `max` or to the next round values, with ticks at 1, 2 and 5 of each decade, or at 1
-    /// only if there are many.
+    /// Logarithmic, from `min` to `max` or to the next round values, and over one decade at least. It has ticks at 1, 2
+    /// and 5 of each decade, or at 1 only if there are many.
     pub fn log(label: &'static str, min: f64, max: f64, text: fn(f64) -> String) -> Self {
         let (min, max) = if max > 0.0 { (min, max) } else { (1.0, 10.0) };
-        let decades = min.log10().floor() as i32..=max.log10().ceil() as i32;
+        let decades = min.log10().floor() as i32 - 1..=max.log10().ceil() as i32;
         let all = || {
             let decades = decades.clone();
             decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|part| part * 10_f64.powi(decade)))
@@ -99,7 +99,8 @@ impl Axis {
         let from = all().rfind(|&at| at <= min * (1.0 + 1e-9)).unwrap_or(min);
         let to = all().find(|&at| at >= max * (1.0 - 1e-9) && at > from);
         let to = to.unwrap_or(max * 2.0);
-        let has_room = (to / from).log10() <= 3.0;
+        let from = from.min(to / 10.0);
+        let has_room = (to / from).log10() <= 4.0;
         let is_shown = |at: f64| has_room || (at.log10() - at.log10().round()).abs() < 1e-6;
         Self {
             label,
@@ -115,7 +116,8 @@ impl Axis {
 
     /// Logarithmic over 1/(1 - p), where each decade is one nine more; up to `max` of that.
     pub fn percentiles(label: &'static str, max: f64) -> Self {
-        let nines = max.max(10.0).log10().ceil() as i32;
+        let max = max.max(10.0);
+        let nines = max.log10().floor() as i32;
         let mut ticks = vec![(1.0, "0 %".to_owned())];
         if nines <= 6 {
             ticks.push((2.0, "50 %".to_owned()));
@@ -128,7 +130,7 @@ impl Axis {
             label,
             is_log: true,
             from: 1.0,
-            to: 10_f64.powi(nines),
+            to: max,
             ticks,
         }
     }

@@ -248,12 +248,12 @@ fn the_page_is_well_formed_and_stands_alone() {
     let page = html::page(&figures(1));
     let elements = elements(&page);
     assert_stands_alone(&page);
-    assert_eq!(count(&elements, "svg"), 5);
+    assert_eq!(count(&elements, "svg"), 7);
     for in_each in ["figure", "figcaption", "details", "desc"] {
-        assert_eq!(count(&elements, in_each), 5, "{in_each}");
+        assert_eq!(count(&elements, in_each), 7, "{in_each}");
     }
     // Each plot's, and the page's.
-    assert_eq!(count(&elements, "title"), 6);
+    assert_eq!(count(&elements, "title"), 8);
     assert!(page.contains("small &lt;records&gt; &amp; more"));
     assert!(page.contains("prefers-color-scheme: dark"));
 }
@@ -263,7 +263,7 @@ fn two_runs_are_drawn_over_each_other() {
     let page = html::comparison(("one", &figures(1)), ("other", &figures(3)));
     let elements = elements(&page);
     assert_stands_alone(&page);
-    assert_eq!(count(&elements, "svg"), 5);
+    assert_eq!(count(&elements, "svg"), 7);
     for name in [
         "one produced",
         "other produced",

@@ -1,7 +1,9 @@
 //! `corelog start`: everything that comes before the shards.
 //!
-//! In this order, so that a start that fails leaves nothing behind: the configuration is read and
-//! checked, the host, the ports; then the data folder is made, locked and identified.
+//! In this order: the configuration is read and checked, the host, the ports; then the data folder
+//! is made, locked and identified, and its file system checked. A start that fails before the folder
+//! leaves nothing behind; one that fails at it may leave the folder with its lock file and
+//! identity, which the next start takes.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -114,12 +116,8 @@ pub fn prepare(args: &StartArgs) -> Result<Prepared, StartError> {
     let folder = DataFolder::open(&storage.log_dir, config.node.node_id, cluster_id)
         .map_err(StartError::Folder)?;
     host::check_direct_io(&folder.path).map_err(StartError::Host)?;
-    match host::check_room(&folder.path, cores.len(), storage.journal_bytes_per_shard) {
-        Err(error) if folder.is_new => return Err(StartError::Host(error)),
-        // What is there can be read, and written again when there is room.
-        Err(error) => tracing::warn!("{error}"),
-        Ok(()) => {}
-    }
+    host::check_room(&folder.path, cores.len(), storage.journal_bytes_per_shard)
+        .map_err(StartError::Host)?;
     // The folder as it was opened, whatever becomes of the working directory.
     config.storage.log_dir = folder.path.clone();
     Ok(Prepared {

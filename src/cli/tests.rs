@@ -317,6 +317,23 @@ fn too_little_room_for_the_journals_is_refused() {
 }
 
 #[test]
+fn no_start_runs_without_room_for_its_first_journals() {
+    let folder = temp();
+    // The largest journals there may be, for more shards than any disk has room for.
+    let mut wide = args(folder.path(), &["corelog.journal.bytes=68719476736"]);
+    wide.cores = Some(4096);
+    for round in 0..2 {
+        let refused = prepare(&wide).unwrap_err();
+        assert!(
+            matches!(refused, StartError::Host(HostError::TooLittleRoom { .. })),
+            "{round}: {refused}"
+        );
+    }
+    // What those have left is no obstacle.
+    start(folder.path(), &[]).unwrap();
+}
+
+#[test]
 fn direct_io_is_probed_and_nothing_left_behind() {
     let folder = temp();
     host::check_direct_io(folder.path()).unwrap();

@@ -37,7 +37,8 @@ pub enum StoredCompression {
     },
 }
 
-/// Every topic property that has an effect, resolved over all layers.
+/// Topic properties, resolved over all layers: those that have an effect, and some that have none
+/// yet (the table says which).
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicSettings {
     pub durability: Durability,

@@ -73,16 +73,6 @@ fn check_dynamic(changed: &Overrides) -> Result<(), ConfigError> {
          prefix",
         changed.keys().filter(|name| is_of_one_listener(name)),
     )?;
-    // Kafka binds and closes sockets at this; here it takes a start.
-    refuse_names(
-        "These configs can be changed in server.properties only, until the next start",
-        changed.keys().filter(|name| {
-            matches!(
-                name.as_str(),
-                "listeners" | "listener.security.protocol.map"
-            )
-        }),
-    )?;
     for (name, value) in changed {
         if let Some(row) = rows.get(base_name(name)) {
             row.parse(value)?;

@@ -1,12 +1,13 @@
 //! What the broker knows of its topics, whatever became of their records.
 
 use std::fs;
+use std::time::Duration;
 
 use bytes::Bytes;
 use corelog_loadgen::batch::{self, Producer};
 use corelog_loadgen::client::{self, Client, PRODUCE_VERSION, produce_outcome, produce_request};
 
-use crate::harness::Broker;
+use crate::harness::{Broker, Launch};
 use crate::turn;
 
 /// Appends one record to partition 0 of a topic: error code and offset.
@@ -74,6 +75,51 @@ fn a_folder_of_a_topic_that_nobody_knows_is_set_aside_and_kept() {
         assert_eq!(kept.expect("its file"), b"old");
         let mut client = Client::connect(broker.address()).expect("a connection");
         assert_eq!(append(&mut client, "known"), (0, 1));
+        Ok(())
+    });
+}
+
+#[test]
+fn topics_that_are_deleted_and_made_again_after_a_start_take_records() {
+    turn::run("topics-made-again", || {
+        // Their new ids give half of the partitions to the other shard, on average.
+        let mut broker = Broker::launch(Launch {
+            arguments: &["--cores", "2"],
+            ..Launch::default()
+        });
+        let topics: Vec<String> = (0..8).map(|n| format!("t{n}")).collect();
+        let mut client = Client::connect(broker.address()).expect("a connection");
+        for topic in &topics {
+            client.create_topic(topic, 1, &[]).expect("a topic");
+            assert_eq!(append(&mut client, topic), (0, 0));
+        }
+        broker.stop();
+        for topic in &topics {
+            let dir = broker.folder().join(format!("{topic}-0"));
+            assert!(dir.is_dir(), "no folder of {topic}");
+        }
+
+        broker.restart();
+        let mut client = Client::connect(broker.address()).expect("a connection");
+        // Twice: a folder may come back to the shard that had it first.
+        for _ in 0..2 {
+            for topic in &topics {
+                client.delete_topic(topic).expect("deleted");
+                client.create_topic(topic, 1, &[]).expect("a topic");
+                client
+                    .prime(topic, 1, Duration::from_secs(5))
+                    .expect("a record");
+                assert_eq!(append(&mut client, topic), (0, 1), "{topic}");
+            }
+        }
+        drop(client);
+        broker.restart();
+        let mut client = Client::connect(broker.address()).expect("a connection");
+        for topic in &topics {
+            assert_eq!(client.end_offsets(topic, 1).expect("offsets"), [2]);
+        }
+        let log = broker.log();
+        assert!(!log.contains("cannot open a partition"), "{log}");
         Ok(())
     });
 }

@@ -11,8 +11,8 @@
 //! of the batch at its position, a time entry the last offset of the batch that holds the largest
 //! timestamp up to there: that is what Kafka writes and what `kafka-dump-log` checks.
 //! Crash behaviour: the files carry no checksum. One that breaks an invariant is refused here, and
-//! the caller builds it anew by feeding the segment's batches to `append`, which gives the same
-//! entries as the first time.
+//! the caller goes on with an empty index: the segment is then read from its beginning, slower and
+//! not wrong. Nothing rewrites the file.
 
 use super::batch::header::NO_TIMESTAMP;
 

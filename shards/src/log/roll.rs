@@ -5,8 +5,8 @@
 
 use super::index::SegmentIndex;
 
-/// The settings `segment.bytes`, `segment.ms` (less the partition's share of `segment.jitter.ms`)
-/// and `segment.index.bytes`.
+/// The settings `segment.bytes`, `segment.ms` and `segment.index.bytes`; `segment.jitter.ms` has no
+/// effect yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RollLimits {
     pub segment_bytes: u32,

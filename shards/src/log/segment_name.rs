@@ -57,7 +57,8 @@ impl FileKind {
 pub struct SegmentFile {
     pub base_offset: i64,
     pub kind: FileKind,
-    /// Marked for removal: nobody reads it any more, and start-up removes it.
+    /// Marked for removal, by Apache Kafka: nobody reads it any more. Here files are removed at once
+    /// and never marked; one that is found so stays until its folder goes.
     pub deleted: bool,
 }
 

@@ -39,18 +39,30 @@ impl Store {
     }
 
     /// Takes over a partition that is not in a journal and whose segments lie in its folder: written
-    /// by Apache Kafka, or copied there. `None` if there is nothing.
+    /// by Apache Kafka, or copied there. `None` if there is nothing. After an error the folder counts
+    /// as unclaimed still, so that no later try begins an empty log over its files.
     pub(super) async fn import(
         &self,
         key: &PartitionKey,
         dir: &str,
         config: &Rc<LogConfig>,
     ) -> Result<Option<Log>, ReadError> {
-        if !self.found_dirs().borrow_mut().remove(dir) {
+        if !self.found_dirs().borrow().contains(dir) {
             return Ok(None);
         }
+        let log = self.import_found(key, dir, config).await?;
+        self.found_dirs().borrow_mut().remove(dir);
+        Ok(log)
+    }
+
+    async fn import_found(
+        &self,
+        key: &PartitionKey,
+        dir: &str,
+        config: &Rc<LogConfig>,
+    ) -> Result<Option<Log>, ReadError> {
         let path = self.log_dir().join(dir);
-        let topic = self.topic_of_dir(dir).await;
+        let topic = self.topic_of_dir(dir).await.map_err(storage)?;
         if topic.is_some_and(|topic| topic != key.topic) {
             tracing::info!(dir, "the folder belongs to a topic that was deleted");
             self.set_aside_dir(dir, DirPurpose::Delete, key.topic)
@@ -58,11 +70,12 @@ impl Store {
                 .map_err(storage)?;
             return Ok(None);
         }
-        let mut bases: Vec<(i64, u64)> = self
-            .io()
-            .list_dir(&path)
-            .await
-            .map_err(storage)?
+        let entries = match self.io().list_dir(&path).await {
+            // Another shard had a partition there since the start, and its topic was deleted.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            listed => listed.map_err(storage)?,
+        };
+        let mut bases: Vec<(i64, u64)> = entries
             .iter()
             .filter_map(|entry| Some((SegmentFile::parse(&entry.name)?, entry.len)))
             .filter(|(file, _)| file.kind == FileKind::Log && !file.deleted)
@@ -86,11 +99,14 @@ impl Store {
         Ok(Some(log))
     }
 
-    /// The topic that a folder says it belongs to.
-    async fn topic_of_dir(&self, dir: &str) -> Option<Uuid> {
+    /// The topic that a folder says it belongs to, if it says so.
+    async fn topic_of_dir(&self, dir: &str) -> io::Result<Option<Uuid>> {
         let path = self.log_dir().join(dir).join(PARTITION_METADATA);
-        let bytes = self.io().read_small(&path).await.ok()?;
-        parse_partition_metadata(&String::from_utf8_lossy(&bytes))
+        match self.io().read_small(&path).await {
+            Ok(bytes) => Ok(parse_partition_metadata(&String::from_utf8_lossy(&bytes))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Where Apache Kafka says that a partition's log starts, if records were deleted from its front.
@@ -172,9 +188,11 @@ impl Store {
         unique: Uuid,
     ) -> io::Result<Option<PathBuf>> {
         self.forget_files(partition);
+        let aside = self
+            .set_aside_dir(&partition.dir, DirPurpose::Delete, unique)
+            .await?;
         self.found_dirs().borrow_mut().remove(&*partition.dir);
-        self.set_aside_dir(&partition.dir, DirPurpose::Delete, unique)
-            .await
+        Ok(aside)
     }
 
     async fn set_aside_dir(
@@ -262,7 +280,7 @@ impl Shard {
         let found = store.found_dirs().borrow().clone();
         for dir in found.into_iter().filter(is_stray) {
             // Anything else that looks like one is none of ours.
-            let Some(topic) = store.topic_of_dir(&dir).await else {
+            let Ok(Some(topic)) = store.topic_of_dir(&dir).await else {
                 continue;
             };
             tracing::warn!(dir, %topic, "a folder of a topic that is not in the metadata is set aside");

@@ -96,7 +96,8 @@ impl Store {
         &self.log_dir
     }
 
-    /// Folders that were there at the start and that no partition has claimed.
+    /// Folders that were there at the start and that no partition of this shard has claimed. Other
+    /// shards have lists of their own, so any of these may be gone or another's by now.
     pub(super) fn found_dirs(&self) -> &RefCell<BTreeSet<String>> {
         &self.found_dirs
     }

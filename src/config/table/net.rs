@@ -1,6 +1,6 @@
 //! Listeners, sockets, connections and the requests they carry.
 
-use crate::config::property::Scope::{ClusterWide, PerBroker};
+use crate::config::property::Scope::ClusterWide;
 use crate::config::property::{Property, broker, broker_unset};
 use crate::config::valid::Valid;
 use crate::config::value::Kind::{Int, List, Long, String};
@@ -8,7 +8,6 @@ use crate::config::value::Kind::{Int, List, Long, String};
 pub(super) const ROWS: &[Property] = &[
     broker("listeners", List, "PLAINTEXT://localhost:9092")
         .valid(Valid::AT_LEAST_ONE_ITEM)
-        .dynamic(PerBroker)
         .honoured(
             "Addresses to listen on, as `NAME://host:port`. An empty host is every interface, \
              a host name is each of its addresses, port 0 a free port. Change `localhost` to \
@@ -22,7 +21,6 @@ pub(super) const ROWS: &[Property] = &[
         String,
         "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT",
     )
-    .dynamic(PerBroker)
     .honoured(
         "Which security protocol each listener name speaks. Only PLAINTEXT listeners can \
              be bound for now; other entries may stand here.",

@@ -250,22 +250,30 @@ impl Log {
 }
 
 impl Shard {
-    /// Renames folders of partitions whose topics nobody knows by name, as Kafka does: a deletion was
-    /// cut short, or the metadata is not that of this folder. They are kept for whoever knows better.
-    /// Before new topics can be made.
-    pub async fn set_strays_aside(&self, is_known: impl Fn(&str) -> bool) {
+    /// Folders of partitions whose topics nobody knows by name, with the topic that each belongs to.
+    pub async fn strays(&self, is_known: impl Fn(&str) -> bool) -> Vec<(String, Uuid)> {
         let store = &self.0.store;
         let is_stray = |dir: &String| {
             PartitionDir::parse(dir)
                 .is_some_and(|dir| dir.purpose == DirPurpose::Live && !is_known(&dir.topic))
         };
         let found = store.found_dirs().borrow().clone();
+        let mut strays = Vec::new();
         for dir in found.into_iter().filter(is_stray) {
             // Anything else that looks like one is none of ours.
-            let Some(topic) = store.topic_of_dir(&dir).await else {
-                continue;
-            };
+            if let Some(topic) = store.topic_of_dir(&dir).await {
+                strays.push((dir, topic));
+            }
+        }
+        strays
+    }
+
+    /// Renames strays, as Kafka does: a deletion was cut short, or the metadata is not that of this
+    /// folder. They are kept for whoever knows better. Before new topics can be made.
+    pub async fn set_strays_aside(&self, strays: Vec<(String, Uuid)>) {
+        for (dir, topic) in strays {
             tracing::warn!(dir, %topic, "a folder of a topic that is not in the metadata is set aside");
+            let store = &self.0.store;
             let renamed = store.set_aside_dir(&dir, DirPurpose::Stray, topic).await;
             if let Err(error) = renamed {
                 tracing::warn!(dir, %error, "cannot set a folder aside");

@@ -16,6 +16,7 @@ use crate::log::Log;
 use crate::log::batch::header::HEADER_BYTES;
 use crate::log::batch::{Batch, BatchError};
 use crate::log::config::LogConfig;
+use crate::log::producer::CompletedTransaction;
 use crate::log::segment_name::{
     DirPurpose, FileKind, PARTITION_METADATA, PartitionDir, SegmentFile, dir_set_aside,
     parse_partition_metadata,
@@ -73,8 +74,17 @@ impl Store {
             return Ok(None);
         }
         let mut log = Log::new(config.clone());
+        let mut aborted = 0;
         for (base, len) in bases {
-            self.import_segment(&mut log, &path, base, len).await?;
+            aborted += self.import_segment(&mut log, &path, base, len).await?;
+        }
+        if aborted > 0 {
+            tracing::warn!(
+                dir,
+                aborted,
+                "records of aborted transactions in this partition are shown to readers of committed \
+                 records too"
+            );
         }
         let start = self.kafkas_log_start(dir).await.unwrap_or(0);
         log.set_start(start.min(log.end_offset()));
@@ -107,14 +117,15 @@ impl Store {
         })
     }
 
-    /// Reads one segment and notes its batches; what is behind the last sound one is cut off.
+    /// Reads one segment and notes its batches; what is behind the last sound one is cut off. Returns
+    /// how many transactions were aborted in it.
     async fn import_segment(
         &self,
         log: &mut Log,
         dir: &Path,
         base: i64,
         len: u64,
-    ) -> Result<(), ReadError> {
+    ) -> Result<usize, ReadError> {
         let path = dir.join(SegmentFile::new(base, FileKind::Log).name());
         let file = self
             .io()
@@ -123,6 +134,7 @@ impl Store {
             .map_err(storage)?;
         let now_ms = self.io().wall_ms();
         log.roll_at(base.max(log.end_offset()), now_ms);
+        let mut aborted = 0;
         let mut position = 0;
         let mut wanted = STEP_BYTES;
         while position < len {
@@ -141,7 +153,8 @@ impl Store {
                         if batch.check_crc().is_ok()
                             && batch.header().base_offset() >= log.end_offset() =>
                     {
-                        log.note_stored(&batch, now_ms);
+                        let completed = log.note_stored(&batch, now_ms);
+                        aborted += usize::from(completed.is_some_and(|ended| ended.aborted));
                         at += batch.bytes().len();
                     }
                     Err(BatchError::Truncated { needed, .. }) => break Some(needed),
@@ -161,7 +174,7 @@ impl Store {
         }
         file.sync().await.map_err(storage)?;
         log.finish_active(now_ms);
-        Ok(())
+        Ok(aborted)
     }
 
     /// Renames a partition's folder, so that a topic of the same name can be made at once. Returns
@@ -213,13 +226,13 @@ impl Store {
 }
 
 impl Log {
-    /// Notes a batch that a segment file holds already.
-    fn note_stored(&mut self, batch: &Batch<'_>, now_ms: i64) {
+    /// Notes a batch that a segment file holds already, and returns the transaction that it ended.
+    fn note_stored(&mut self, batch: &Batch<'_>, now_ms: i64) -> Option<CompletedTransaction> {
         let (header, records) = batch
             .bytes()
             .split_first_chunk::<HEADER_BYTES>()
             .expect("a whole batch");
-        self.install(header, &Bytes::copy_from_slice(records), now_ms);
+        let completed = self.install(header, &Bytes::copy_from_slice(records), now_ms);
         let active = self
             .segments()
             .last()
@@ -230,6 +243,7 @@ impl Log {
             let (base, settled) = (segment.base_offset, segment.settled);
             self.evict(base, settled, usize::MAX);
         }
+        completed
     }
 
     /// The active segment is complete as it is in its file; the next batch begins another.
@@ -301,3 +315,6 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use corelog_bench::batch::{self, Producer};
+use corelog_loadgen::batch::{self, Producer};
 use corelog_shards::log::batch::compress::DecoderPool;
 use corelog_shards::log::batch::{Budget, Progress, Rules, TimestampType, Validator};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use corelog_bench::batch::{self, Producer};
+use corelog_loadgen::batch::{self, Producer};
 use corelog_shards::io::{Io, Stop};
 use corelog_shards::journal::Durability;
 use corelog_shards::log::config::LogConfig;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use corelog::protocol::TopicRef;
 use corelog::protocol::fetch::{FetchPartitionResponse, FetchResponse, FetchTopicResponse};
 use corelog::protocol::header::{self, RequestHeader};
-use corelog_bench::client::{self, FETCH_VERSION};
 use corelog_bench::fetch::{self, Limits};
+use corelog_loadgen::client::{self, FETCH_VERSION};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 fn request_header() -> RequestHeader {

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use corelog::protocol::frame::{FrameDecoder, Next};
 use corelog::protocol::header;
 use corelog::protocol::produce::ProduceRequest;
-use corelog_bench::batch::{self, Producer};
-use corelog_bench::client::{self, PRODUCE_VERSION};
+use corelog_loadgen::batch::{self, Producer};
+use corelog_loadgen::client::{self, PRODUCE_VERSION};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const FRAME_BYTES_MAX: usize = 100 << 20;

@@ -16,10 +16,10 @@ use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, ResponseHe
 use kafka_protocol::protocol::{Decodable, HeaderVersion};
 use nix::sys::socket::{MsgFlags, recv};
 
-use crate::batch;
-use crate::client::{self, FETCH_VERSION, REPLY_BYTES_MAX, connect_within};
 use crate::report::FetchReport;
 use crate::usage::{ProcessUsage, ThreadUsage};
+use corelog_loadgen::batch;
+use corelog_loadgen::client::{self, FETCH_VERSION, REPLY_BYTES_MAX, connect_within};
 
 #[derive(Clone, Debug)]
 pub struct FetchSettings {

@@ -1,11 +1,9 @@
 //! Measurements of Corelog: a client that replays requests at little cost to itself, the comparison with Apache
 //! Kafka, and what both need to start, stop and kill a broker.
 //!
-//! The crash test uses the same client, batches and broker processes. Nothing here depends on the broker's code: what
-//! is measured is reached through its sockets and `/proc` alone.
+//! The crash test uses the same broker processes. Nothing here depends on the broker's code: what is measured is
+//! reached through its sockets and `/proc` alone.
 
-pub mod batch;
-pub mod client;
 pub mod usage;
 
 pub mod fetch;

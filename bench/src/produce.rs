@@ -14,10 +14,10 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use crate::client::connect_within;
 use crate::replay::{Replay, Template};
 use crate::report::{Measured, ProduceReport};
 use crate::usage::{ProcessUsage, ThreadUsage};
+use corelog_loadgen::client::connect_within;
 
 /// Longest time that replies may take after the last request.
 const DRAIN_MAX: Duration = Duration::from_secs(30);

@@ -11,8 +11,8 @@ use std::net::{SocketAddr, TcpStream};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 
-use crate::batch::{self, Producer};
-use crate::client;
+use corelog_loadgen::batch::{self, Producer};
+use corelog_loadgen::client;
 
 const CORRELATION_ID_AT: usize = 8;
 /// Requests handed to the kernel by one call: two slices each, within its limit of 1,024.

@@ -1,4 +1,23 @@
 //! The load generator: open-loop load on any broker that speaks the Kafka protocol, verification of what comes back,
-//! the search for its limit, and a report of it all.
+//! and a report of it all.
 //!
-//! The crate is empty so far. Until it is filled, `corelog-bench produce` and `corelog-bench fetch` load a broker.
+//! In the order of the data: a [`workload`] says what to do, a [`schedule`] when each record is due, the [`engine`] does
+//! it over [`connection`]s, [`measure`] gathers what happened, [`verify`] holds what came out against what went in, and
+//! [`report`] tells people.
+
+pub mod workload;
+
+pub mod schedule;
+
+pub mod batch;
+pub mod client;
+pub mod cluster;
+pub mod connection;
+pub mod record;
+
+pub mod engine;
+
+pub mod measure;
+pub mod verify;
+
+pub mod report;

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use corelog_bench::batch::{self, Producer};
-use corelog_bench::client::{self, Client, PRODUCE_VERSION, error_name};
+use corelog_loadgen::batch::{self, Producer};
+use corelog_loadgen::client::{self, Client, PRODUCE_VERSION, error_name};
 use kafka_protocol::ResponseError;
 
 use crate::harness::{Broker, Launch};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corelog_bench::client::Client;
+use corelog_loadgen::client::Client;
 
 use crate::harness::Broker;
 use crate::ledger::{Ledger, Place};

@@ -9,9 +9,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use corelog_bench::batch::whole_batches;
-use corelog_bench::client::{Backoff, Client, FETCH_VERSION, error_name, is_retriable};
 use corelog_bench::fetch::{self, Limits};
+use corelog_loadgen::batch::whole_batches;
+use corelog_loadgen::client::{Backoff, Client, FETCH_VERSION, error_name, is_retriable};
 
 use crate::stamp::{self, Stamp};
 

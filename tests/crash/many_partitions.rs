@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use corelog_bench::batch::{self, Producer, whole_batches};
-use corelog_bench::client::{self, Client, PRODUCE_VERSION, error_name};
 use corelog_bench::fetch::{self, Fetcher, Limits};
+use corelog_loadgen::batch::{self, Producer, whole_batches};
+use corelog_loadgen::client::{self, Client, PRODUCE_VERSION, error_name};
 use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 

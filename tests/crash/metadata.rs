@@ -3,8 +3,8 @@
 use std::fs;
 
 use bytes::Bytes;
-use corelog_bench::batch::{self, Producer};
-use corelog_bench::client::{self, Client, PRODUCE_VERSION, produce_outcome, produce_request};
+use corelog_loadgen::batch::{self, Producer};
+use corelog_loadgen::client::{self, Client, PRODUCE_VERSION, produce_outcome, produce_request};
 
 use crate::harness::Broker;
 use crate::turn;

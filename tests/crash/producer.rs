@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use corelog_bench::batch::{self, Producer};
-use corelog_bench::client::{self, Client, PRODUCE_VERSION, error_name, is_retriable};
+use corelog_loadgen::batch::{self, Producer};
+use corelog_loadgen::client::{self, Client, PRODUCE_VERSION, error_name, is_retriable};
 use kafka_protocol::messages::ProduceRequest;
 
 use crate::ledger::{Ledger, Place};

@@ -12,8 +12,8 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use corelog_bench::batch::{self, Producer};
-use corelog_bench::client::{self, Client, PRODUCE_VERSION};
+use corelog_loadgen::batch::{self, Producer};
+use corelog_loadgen::client::{self, Client, PRODUCE_VERSION};
 
 use crate::harness::{Broker, Launch};
 use crate::trace::{Event, Trace};

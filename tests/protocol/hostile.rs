@@ -16,8 +16,8 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use corelog::protocol::header;
 use corelog::protocol::produce::ProduceRequest as ProduceByHand;
-use corelog_bench::batch::{self, Producer};
-use corelog_bench::client::{
+use corelog_loadgen::batch::{self, Producer};
+use corelog_loadgen::client::{
     Client, FETCH_VERSION, PRODUCE_VERSION, produce_outcome, produce_request, topic_name, wall_ms,
 };
 use kafka_protocol::messages::*;

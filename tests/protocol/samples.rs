@@ -2,8 +2,8 @@
 //! for is left out by whoever encodes them.
 
 use bytes::Bytes;
-use corelog_bench::batch::{self, Producer};
-use corelog_bench::client::topic_name;
+use corelog_loadgen::batch::{self, Producer};
+use corelog_loadgen::client::topic_name;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Request, StrBytes};
 use uuid::Uuid;

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 pub use apache_kafka::Jars;
 
-use crate::client::{Backoff, Client};
+use corelog_loadgen::client::{Backoff, Client};
 
 /// What can be started.
 #[derive(Clone, Debug)]

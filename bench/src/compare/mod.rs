@@ -19,8 +19,8 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use serde_json::{Value, json};
 
 use crate::broker::{Product, Site};
-use crate::client::wall_ms;
 use crate::usage::ProcessUsage;
+use corelog_loadgen::client::wall_ms;
 
 pub use figures::{Figure, Reading};
 pub use table::Table;

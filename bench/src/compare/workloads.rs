@@ -83,7 +83,7 @@ const WITHIN_1_5: Wanted = Wanted::PartOfMin(
     1.0 / 1.5,
 );
 
-/// At 5,000 requests a second Kafka is at half of its limit here, for either size.
+/// At 5,000 requests of 16 KiB a second Kafka is at half of its limit here, of 1 KiB at a tenth.
 const PRODUCE: [Produce; 10] = [
     closed(ONE_PARTITION, 1, 16, Wanted::TimesKafkaMin(2.0)),
     closed(

@@ -128,6 +128,21 @@ async def acks_of_each_kind_with_and_without_idempotence():
 
 
 @suite
+async def a_large_record_passes():
+    name = await make("megabyte", max_message_bytes=2_000_000)
+    large = [(None, bytes(range(256)) * 4000, [], BASE_MS)]
+    await send(name, large, max_request_size=2_000_000)
+    check_same(await read(name, 1, max_partition_fetch_bytes=2_000_000), large)
+
+
+@suite
+async def min_insync_replicas_counts_no_more_than_there_can_be():
+    name = await make("isr", min_insync_replicas=2)
+    await send(name, sample(10), acks="all")
+    check_same(await read(name, 10), sample(10))
+
+
+@suite
 async def a_record_too_large_is_refused():
     name = await make("large", max_message_bytes=50000)
     try:

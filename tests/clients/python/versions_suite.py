@@ -168,8 +168,8 @@ def produce_and_fetch():
             equal(read(name, uuid.uuid4(), v, 0).error_code, 100, "an unknown topic id")
 
 
-def fetch(v, topics, session=(0, -1), forgotten=()):
-    return wire.call(
+def fetch(v, topics, session=(0, -1), forgotten=(), through=None):
+    return (through or wire).call(
         FetchRequest(replica_id=-1, max_wait_ms=50, min_bytes=1, max_bytes=1 << 20, isolation_level=0,
                      session_id=session[0], session_epoch=session[1], topics=topics,
                      forgotten_topics_data=list(forgotten), rack_id=""), v)
@@ -201,6 +201,9 @@ def fetch_sessions():
         news = fetch(v, [], (made.session_id, 2))
         equal([len(t.partitions) for t in news.responses], [1], "only what changed")
         equal(news.responses[0].partitions[0].high_watermark, high + 1)
+        send(name, topic_id, 13)
+        elsewhere = fetch(v, [], (made.session_id, 3), through=Wire())
+        equal(elsewhere.responses[0].partitions[0].high_watermark, high + 2, "from another connection")
         equal(fetch(v, [], (made.session_id, 9)).error_code, 71, "a wrong epoch")
         equal(fetch(v, [], (made.session_id + 1, 1)).error_code, 70, "an unknown session")
         equal(fetch(v, [], (made.session_id, -1)).session_id, 0, "the session's end")

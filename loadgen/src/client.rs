@@ -28,7 +28,7 @@ pub const PRODUCE_VERSION: i16 = 12;
 pub const FETCH_VERSION: i16 = 12;
 const CREATE_TOPICS_VERSION: i16 = 7;
 const DELETE_TOPICS_VERSION: i16 = 6;
-const METADATA_VERSION: i16 = 12;
+pub const METADATA_VERSION: i16 = 12;
 const LIST_OFFSETS_VERSION: i16 = 7;
 const INIT_PRODUCER_ID_VERSION: i16 = 4;
 /// The longest reply that is believed to be one.
@@ -63,7 +63,7 @@ pub fn frame<R: Request>(request: &R, version: i16, correlation_id: i32) -> Resu
         .with_request_api_key(R::KEY)
         .with_request_api_version(version)
         .with_correlation_id(correlation_id)
-        .with_client_id(Some(StrBytes::from_static_str("corelog-bench")))
+        .with_client_id(Some(StrBytes::from_static_str("corelog-loadgen")))
         .encode(&mut out, R::header_version(version))?;
     request.encode(&mut out, version)?;
     let counted = u32::try_from(out.len() - 4)?;
@@ -174,6 +174,17 @@ impl Client {
         partitions: i32,
         configs: &[(&str, &str)],
     ) -> Result<()> {
+        self.create_topic_with(topic, partitions, 1, configs)
+    }
+
+    /// The same with this many replicas; -1 leaves it to the broker.
+    pub fn create_topic_with(
+        &mut self,
+        topic: &str,
+        partitions: i32,
+        replication_factor: i16,
+        configs: &[(&str, &str)],
+    ) -> Result<()> {
         let configs = configs.iter().map(|(name, value)| {
             CreatableTopicConfig::default()
                 .with_name(StrBytes::from_string((*name).to_owned()))
@@ -182,7 +193,7 @@ impl Client {
         let wanted = CreatableTopic::default()
             .with_name(topic_name(topic))
             .with_num_partitions(partitions)
-            .with_replication_factor(1)
+            .with_replication_factor(replication_factor)
             .with_configs(configs.collect());
         let request = CreateTopicsRequest::default()
             .with_topics(vec![wanted])

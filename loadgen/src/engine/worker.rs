@@ -1,0 +1,223 @@
+//! One thread of the generator: an epoll, a timer, some producers and some consumers.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+use super::Shared;
+use super::consumer::Consumer;
+use super::producer::Producer;
+use crate::connection::Connection;
+use crate::measure::Recorder;
+
+/// The longest sleep.
+const SLEEP_MAX: Duration = Duration::from_millis(20);
+/// The shortest: what is due within it leaves together, so that a fast schedule does not take a core.
+const SLEEP_MIN: Duration = Duration::from_micros(20);
+/// How long answers may take once nothing more is sent.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// How long consumers may come no further, once producers are done, before they give up.
+const STUCK_MAX: Duration = Duration::from_secs(10);
+const EVENTS_MAX: usize = 256;
+const TIMER: u64 = u64::MAX;
+/// In a token: the link belongs to a consumer.
+const OF_CONSUMER: u64 = 1 << 63;
+
+#[derive(Default)]
+pub(super) struct Worker<'a> {
+    pub producers: Vec<Producer<'a>>,
+    pub consumers: Vec<Consumer>,
+}
+
+impl<'a> Worker<'a> {
+    /// Runs until its producers have sent everything and its consumers have read everything.
+    pub(super) fn run(mut self, shared: &Shared<'_>, mut recorder: Recorder) -> Result<Self> {
+        // Without this the kernel wakes a sleeping thread up to 50 us late.
+        nix::sys::prctl::set_timerslack(1).context("asking for exact timers")?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
+        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        let mut events = [EpollEvent::empty(); EVENTS_MAX];
+        let whole_ns = shared.workload.whole().as_nanos() as u64;
+        let mut stopped_ns = None;
+        let mut producers_done = false;
+        let mut progressed = (0, 0);
+        loop {
+            let now_ns = shared.clock.now_ns();
+            recorder.tick(now_ns);
+            if stopped_ns.is_none() && (now_ns >= whole_ns || shared.stop.load(Ordering::Relaxed)) {
+                stopped_ns = Some(now_ns);
+                recorder.stop(now_ns);
+            }
+            let mut wake_ns = u64::MAX;
+            let mut waiting = 0;
+            for producer in &mut self.producers {
+                wake_ns = wake_ns.min(producer.tick(shared, &mut recorder, stopped_ns.is_none()));
+                waiting += producer.unacknowledged;
+            }
+            if let Some(stopped_ns) = stopped_ns
+                && !producers_done
+                && (waiting == 0 || now_ns > stopped_ns + DRAIN_MAX.as_nanos() as u64)
+            {
+                producers_done = true;
+                let done = self.producers.len() as u64;
+                shared.producers_done.fetch_add(done, Ordering::Relaxed);
+            }
+            if self.consume(shared, &mut recorder, now_ns, &mut progressed) && producers_done {
+                return Ok(self);
+            }
+            self.watch(&epoll)?;
+            arm(&timer, wake_ns, now_ns)?;
+            let timeout = SLEEP_MAX.as_millis() as u16;
+            let count = match epoll.wait(&mut events, timeout) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => 0,
+                Err(errno) => return Err(errno).context("waiting for replies"),
+            };
+            for event in &events[..count] {
+                if event.data() == TIMER {
+                    // What it returns does not matter: the clock tells what is due.
+                    let _ = timer.wait();
+                } else {
+                    self.happened(*event, &epoll, shared, &mut recorder)?;
+                }
+            }
+        }
+    }
+
+    /// Lets the consumers ask; whether all of them are done.
+    fn consume(
+        &mut self,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+        now_ns: u64,
+        progressed: &mut (u64, u64),
+    ) -> bool {
+        let backlog = shared.workload.consumers.backlog_bytes;
+        let all_done = u64::from(shared.workload.producers.count);
+        let may_begin = shared.produced_bytes.load(Ordering::Relaxed) >= backlog
+            || shared.producers_done.load(Ordering::Relaxed) == all_done;
+        if !may_begin {
+            return self.consumers.is_empty();
+        }
+        let mut lag = 0;
+        let mut records = 0;
+        for consumer in &mut self.consumers {
+            consumer.tick(shared, recorder);
+            records += consumer.records;
+            if let Some(ends) = shared.ends.get() {
+                lag += consumer.lag(ends);
+            }
+        }
+        if records > progressed.0 {
+            *progressed = (records, now_ns);
+        }
+        let is_stuck = now_ns > progressed.1 + STUCK_MAX.as_nanos() as u64;
+        match shared.ends.get() {
+            Some(_) => {
+                recorder.lag(now_ns, lag as u64);
+                lag == 0 || is_stuck
+            }
+            None => self.consumers.is_empty() || shared.give_up.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Registers connections that are new.
+    fn watch(&mut self, epoll: &Epoll) -> Result<()> {
+        for (at, producer) in self.producers.iter_mut().enumerate() {
+            for (link_at, link) in producer.links.iter_mut().enumerate() {
+                if let Some(connection) = &link.connection {
+                    let token = (at as u64) << 32 | link_at as u64;
+                    watch(epoll, connection, &mut link.is_watched, token)?;
+                }
+            }
+        }
+        for (at, consumer) in self.consumers.iter_mut().enumerate() {
+            for (link_at, link) in consumer.links.iter_mut().enumerate() {
+                if let Some(connection) = &link.connection {
+                    let token = OF_CONSUMER | (at as u64) << 32 | link_at as u64;
+                    watch(epoll, connection, &mut link.is_watched, token)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn happened(
+        &mut self,
+        event: EpollEvent,
+        epoll: &Epoll,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) -> Result<()> {
+        let token = event.data();
+        let (at, link_at) = ((token & !OF_CONSUMER) >> 32, token as u32);
+        let (at, link_at) = (at as usize, link_at as usize);
+        let may_write = event.events().contains(EpollFlags::EPOLLOUT);
+        if token & OF_CONSUMER != 0 {
+            let consumer = &mut self.consumers[at];
+            if let Some(connection) = &mut consumer.links[link_at].connection {
+                unblock(epoll, connection, may_write, token)?;
+            }
+            consumer.receive(link_at, shared, recorder);
+        } else {
+            let producer = &mut self.producers[at];
+            if let Some(connection) = &mut producer.links[link_at].connection {
+                unblock(epoll, connection, may_write, token)?;
+            }
+            producer.receive(link_at, shared, recorder);
+        }
+        Ok(())
+    }
+}
+
+/// Watches a connection for replies, and for room while it has none.
+fn watch<T>(
+    epoll: &Epoll,
+    connection: &Connection<T>,
+    is_watched: &mut bool,
+    token: u64,
+) -> Result<()> {
+    let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT;
+    if !std::mem::replace(is_watched, true) {
+        epoll.add(
+            connection.stream(),
+            EpollEvent::new(EpollFlags::EPOLLIN, token),
+        )?;
+    }
+    if connection.is_blocked {
+        epoll.modify(connection.stream(), &mut EpollEvent::new(both, token))?;
+    }
+    Ok(())
+}
+
+fn unblock<T>(
+    epoll: &Epoll,
+    connection: &mut Connection<T>,
+    may_write: bool,
+    token: u64,
+) -> Result<()> {
+    if may_write && connection.is_blocked {
+        connection.is_blocked = false;
+        let reading = &mut EpollEvent::new(EpollFlags::EPOLLIN, token);
+        epoll.modify(connection.stream(), reading)?;
+        // A failure shows when it is read from.
+        let _ = connection.flush();
+    }
+    Ok(())
+}
+
+/// Has the timer fire at `wake_ns`.
+fn arm(timer: &TimerFd, wake_ns: u64, now_ns: u64) -> Result<()> {
+    let sleep = Duration::from_nanos(wake_ns.saturating_sub(now_ns)).max(SLEEP_MIN);
+    if sleep < SLEEP_MAX {
+        let once = Expiration::OneShot(TimeSpec::from_duration(sleep));
+        timer.set(once, TimerSetTimeFlags::empty())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! What a run measures: each worker thread writes into a [`Recorder`] of its own, a [`Collector`] gathers what they
+//! recorded, second by second, and in the end there are [`Measurements`], which merge with those of other machines.
+//!
+//! Times are nanoseconds since the start of the run; latencies are nanoseconds in HdrHistograms of three significant
+//! digits, up to an hour (see [`histogram`]). What happens before the end of the warm-up is kept for plots and counts
+//! nowhere else.
+//!
+//! ```text
+//! worker thread: Recorder ── one chunk a second ──► Collector ── compacts ──► Measurements ──► report
+//! ```
+//!
+//! No lock is taken to record, and nothing is compressed on a worker's thread: the thread that calls
+//! [`Collector::collect`] does that. Memory grows by some kilobytes a second, whatever the rate.
+
+mod collector;
+pub mod histogram;
+mod measurements;
+mod plan;
+mod progress;
+mod recorder;
+mod thread;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+pub use collector::Collector;
+pub use measurements::{Flow, Interval, Measurements};
+pub use plan::Plan;
+pub use progress::Progress;
+pub use recorder::Recorder;
+pub use thread::{ThreadClock, ThreadTime, ThreadUse};
+pub use verdict::{Level, Verdict};
+
+/// What became of the records of a run, by looking at each that came back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// Records that the broker acknowledged.
+    pub acknowledged: u64,
+    /// Records that a consumer got, repeated ones included.
+    pub received: u64,
+    /// Acknowledged, and never received.
+    pub lost: u64,
+    /// Received once more than they should have been.
+    pub duplicated: u64,
+    /// Received after a later one of the same producer and partition.
+    pub reordered: u64,
+    /// Received with other bytes than were sent.
+    pub corrupted: u64,
+    /// Received, and nothing that this run has sent.
+    pub unknown: u64,
+}
+
+impl Verification {
+    /// Whether every acknowledged record came back once, in order and whole.
+    pub fn is_clean(&self) -> bool {
+        [self.lost, self.duplicated, self.reordered, self.corrupted] == [0; 4]
+    }
+}

@@ -1,0 +1,145 @@
+//! The table at the end of a run.
+
+use std::fmt::Write;
+
+use super::figures::{Figures, FlowFigures, Latency};
+use super::format::{clock, count, millions, ms, rate};
+use crate::measure::Verification;
+
+/// As text of lines below 100 characters, but for the verdict.
+pub fn write(figures: &Figures) -> String {
+    let mut text = String::new();
+    let mut line = |line: std::fmt::Arguments<'_>| {
+        text.push_str(line.to_string().trim_end());
+        text.push('\n');
+    };
+    let cut_short = match figures.is_cut_short() {
+        true => format!(" of {}", clock(figures.planned_s.round() as u64)),
+        false => String::new(),
+    };
+    line(format_args!(
+        "{}: {:.1} s{cut_short} measured after {:.1} s of warm-up",
+        figures.name(),
+        figures.measured_s,
+        figures.warm_up_s
+    ));
+    line(format_args!(""));
+    line(format_args!(
+        "{:<12}{:>14}{:>12}{:>18}",
+        "throughput", "records/s", "MB/s", "records"
+    ));
+    for (name, flow) in flows(figures) {
+        let megabytes = match flow.bytes {
+            0 => "-".to_owned(),
+            _ => millions(flow.bytes_per_s),
+        };
+        line(format_args!(
+            "{name:<12}{:>14}{megabytes:>12}{:>18}",
+            rate(flow.records_per_s),
+            count(flow.records)
+        ));
+    }
+    line(format_args!(""));
+    line(format_args!(
+        "{:<12}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}",
+        "latency, ms", "p50", "p90", "p99", "p99.9", "p99.99", "max"
+    ));
+    for (name, latency) in latencies(figures) {
+        let [p50, p90, p99, p999, p9999, max] = columns(latency);
+        line(format_args!(
+            "{name:<12}{p50:>12}{p90:>12}{p99:>12}{p999:>12}{p9999:>12}{max:>12}"
+        ));
+    }
+    line(format_args!(""));
+    for (name, value) in facts(figures) {
+        line(format_args!("{name:<14}{value}"));
+    }
+    text
+}
+
+/// Throughput in the order in which records pass; what a run did not have is left out.
+pub(super) fn flows(figures: &Figures) -> Vec<(&'static str, FlowFigures)> {
+    let all = [
+        ("intended", figures.intended),
+        ("produced", figures.produced),
+        ("consumed", figures.consumed),
+    ];
+    let is_there = |&(name, flow): &(&str, FlowFigures)| name == "produced" || flow.records > 0;
+    all.into_iter().filter(is_there).collect()
+}
+
+/// Distributions of times; what a run did not have is left out.
+pub(super) fn latencies(figures: &Figures) -> Vec<(&'static str, Latency)> {
+    let all = [
+        ("produce", figures.produce_latency_ns),
+        ("end-to-end", figures.end_to_end_latency_ns),
+        ("left late", figures.lateness_ns),
+    ];
+    let is_there = |&(name, latency): &(&str, Latency)| name == "produce" || latency.count > 0;
+    all.into_iter().filter(is_there).collect()
+}
+
+/// p50, p90, p99, p99.9, p99.99 and the longest, in milliseconds.
+pub(super) fn columns(latency: Latency) -> [String; 6] {
+    let all = [
+        latency.p50,
+        latency.p90,
+        latency.p99,
+        latency.p999,
+        latency.p9999,
+        latency.max,
+    ];
+    all.map(|ns| match latency.count {
+        0 => "-".to_owned(),
+        _ => ms(ns),
+    })
+}
+
+/// All else that is to be said, by name.
+pub(super) fn facts(figures: &Figures) -> Vec<(&'static str, String)> {
+    let mut facts = vec![("errors", errors(figures))];
+    if let Some(lag) = figures.lag {
+        let (last, max) = (count(lag.last_records), count(lag.max_records));
+        facts.push((
+            "lag",
+            format!("{last} records at the end, {max} at the most"),
+        ));
+    }
+    if let Some(verification) = &figures.verification {
+        facts.push(("verification", verification_line(verification)));
+    }
+    facts.push(("verdict", figures.verdict.to_string()));
+    facts
+}
+
+fn errors(figures: &Figures) -> String {
+    let mut text = count(figures.errors.total);
+    let names = figures.errors.by_name.iter();
+    for (at, (name, number)) in names.enumerate() {
+        let before = if at == 0 { " (" } else { ", " };
+        let _ = write!(text, "{before}{name} {}", count(*number));
+    }
+    if !figures.errors.by_name.is_empty() {
+        text.push(')');
+    }
+    text
+}
+
+/// What became of the records, in a line.
+pub(super) fn verification_line(verification: &Verification) -> String {
+    let word = match verification.is_clean() {
+        true => "passed",
+        false => "FAILED",
+    };
+    let counts = [
+        ("acknowledged", verification.acknowledged),
+        ("received", verification.received),
+        ("lost", verification.lost),
+        ("duplicated", verification.duplicated),
+        ("reordered", verification.reordered),
+        ("corrupted", verification.corrupted),
+        ("unknown", verification.unknown),
+    ];
+    let counts = counts.map(|(name, number)| format!("{} {name}", count(number)));
+    format!("{word}: {}", counts.join(", "))
+}

@@ -1,0 +1,108 @@
+//! The load generator against a real broker: what it verifies is what happened.
+
+#[path = "harness/mod.rs"]
+mod harness;
+
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use corelog_loadgen::engine::{self, Outcome, Settings};
+use corelog_loadgen::workload::{Acks, Codec, Keys, Load, Shape, Sizes, Workload, named};
+use harness::Broker;
+
+/// A workload small enough for any machine.
+fn light(name: &str) -> Workload {
+    let mut workload = named("small-records").expect("it ships");
+    workload.name = name.to_owned();
+    workload.topics.name = name.to_owned();
+    workload.topics.partitions = 5;
+    workload.producers.count = 3;
+    workload.consumers.count = 2;
+    workload.consumers.fan_out = 1;
+    workload.load = Load::Open(Shape::Poisson(2_000.0));
+    workload.warm_up = Duration::from_millis(200);
+    workload.duration = Duration::from_secs(2);
+    workload.verify = true;
+    workload
+}
+
+fn run(workload: &Workload, broker: &Broker) -> Outcome {
+    let settings = Settings {
+        bootstrap: vec![broker.address()],
+        threads: 2,
+    };
+    let outcome = engine::run(workload, &settings, &AtomicBool::new(false), |_| {});
+    outcome.expect("the run comes to its end")
+}
+
+/// Everything that was made has come out.
+fn assert_whole(outcome: &Outcome, at_least: u64) {
+    let found = outcome.verification.expect("it was asked for");
+    assert!(found.is_clean(), "{found:?}");
+    assert!(found.acknowledged >= at_least, "{found:?}");
+    assert_eq!(outcome.measurements.error_count(), 0);
+}
+
+#[test]
+fn every_codec_and_every_kind_of_record_comes_out_as_it_went_in() {
+    let broker = Broker::start(&[]);
+    for codec in [
+        Codec::None,
+        Codec::Gzip,
+        Codec::Snappy,
+        Codec::Lz4,
+        Codec::Zstd,
+    ] {
+        let mut workload = light(&format!("{codec:?}").to_lowercase());
+        workload.producers.codec = codec;
+        workload.producers.linger = Duration::from_millis(5);
+        workload.records.keys = Keys::Zipf(1_000, 0.99);
+        workload.records.sizes = Sizes::Range(40, 2_000);
+        workload.records.compressibility = 0.5;
+        workload.consumers.fan_out = 2;
+        workload.duration = Duration::from_millis(500);
+        assert_whole(&run(&workload, &broker), 500);
+    }
+}
+
+#[test]
+fn a_closed_loop_and_a_backlog_are_read_to_their_end() {
+    let broker = Broker::start(&[]);
+    let mut workload = light("closed");
+    workload.load = Load::Max;
+    workload.producers.acks = Acks::Leader;
+    workload.producers.idempotence = false;
+    workload.topics.count = 2;
+    workload.consumers.backlog_bytes = 1_000_000;
+    workload.duration = Duration::from_millis(500);
+    let outcome = run(&workload, &broker);
+    let found = outcome.verification.expect("it was asked for");
+    assert!(found.is_clean() && found.acknowledged > 0, "{found:?}");
+}
+
+#[test]
+fn a_broker_that_is_killed_and_starts_again_loses_nothing_and_the_report_says_so() {
+    let mut broker = Broker::start(&[]);
+    let mut workload = light("killed");
+    workload.producers.idempotence = true;
+    workload.producers.acks = Acks::All;
+    workload.duration = Duration::from_secs(4);
+    let settings = Settings {
+        bootstrap: vec![broker.address()],
+        threads: 2,
+    };
+    let running =
+        thread::spawn(move || engine::run(&workload, &settings, &AtomicBool::new(false), |_| {}));
+    thread::sleep(Duration::from_millis(1_500));
+    broker.kill9();
+    broker.restart();
+    let outcome = running.join().expect("no panic").expect("it goes on");
+    let found = outcome.verification.expect("it was asked for");
+    assert!(found.is_clean(), "{found:?}");
+    assert!(found.acknowledged >= 8_000, "{found:?}");
+    assert!(
+        outcome.measurements.error_count() > 0,
+        "connections were lost"
+    );
+}

@@ -197,7 +197,17 @@ impl Broker {
         if self.shard.id() == 0 {
             let is_known =
                 |topic: &str| topic == METADATA_NAME || image.topics.by_name(topic).is_some();
-            self.shard.set_strays_aside(is_known).await;
+            let strays = self.shard.strays(is_known).await;
+            match strays.first() {
+                // Rather the metadata was lost than every one of them deleted.
+                Some((dir, _)) if image.topics.is_empty() => tracing::error!(
+                    folders = strays.len(),
+                    dir,
+                    "there are folders of topics, but the metadata knows no topic at all: they stay \
+                     as they are"
+                ),
+                _ => self.shard.set_strays_aside(strays).await,
+            }
         }
     }
 
@@ -330,3 +340,5 @@ pub fn log_config(settings: &TopicSettings) -> LogConfig {
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

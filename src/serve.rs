@@ -182,6 +182,7 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
     opened.map_err(|error| format!("the metadata log cannot be opened: {error:?}"))?;
     let driver = Driver::start(
         shard.clone(),
+        &plan.shard_config.log_dir.join(METADATA_DIR),
         &plan.node.cluster_id,
         Policy::from(&plan.config),
         plan.node.file.clone(),

@@ -67,8 +67,9 @@ impl Partition {
         dir: &str,
         revision: u64,
         leader_epoch: i32,
-        log: Log,
+        mut log: Log,
     ) -> Rc<Self> {
+        log.on_high_watermark(log.end_offset());
         let durable_start = Cell::new(log.start_offset());
         let state = State {
             high_watermark: log.end_offset(),
@@ -103,6 +104,7 @@ impl Partition {
             "nothing is acknowledged that is not there"
         );
         state.high_watermark = end_offset;
+        state.log.on_high_watermark(end_offset);
         state.take_watches()
     }
 

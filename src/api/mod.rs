@@ -35,7 +35,7 @@ mod view;
 pub mod wait;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -5,24 +5,27 @@
 //! reply loses only the reply. With one node, committed means synced; a quorum will put its agreement
 //! between append and replay.
 
+mod read_log;
+
 use std::cell::RefCell;
 use std::fmt;
+use std::path::Path;
 
 use bytes::Bytes;
 use corelog_shards::partition::Turn;
 use corelog_shards::route::{METADATA_TOPIC, PartitionKey};
 use corelog_shards::shard::Shard;
-use corelog_shards::shard::message::{Append, ReadError, ReadSpec};
+use corelog_shards::shard::message::Append;
 
 use super::controller::{Context, Decision, NodeStart, Policy, start_node};
 use super::features::first_unsupported;
 use super::image::{Image, Replayer};
-use super::log_codec::{self, BatchPlace, LogError, encode_batch, encode_leader_change};
+use super::log_codec::{self, BatchPlace, encode_batch, encode_leader_change};
 use crate::broker::Broker;
 use crate::config::Overrides;
 
-/// Bytes of the metadata log read together at the start.
-const READ_BYTES: usize = 1 << 20;
+pub use read_log::ReadLogError;
+use read_log::read_log;
 
 /// The metadata log.
 pub const METADATA_LOG: PartitionKey = PartitionKey {
@@ -43,8 +46,7 @@ pub enum ControlFailure {
 /// Why the controller does not start.
 #[derive(Debug)]
 pub enum DriverError {
-    Read(ReadError),
-    Log(LogError),
+    Read(ReadLogError),
     /// The log was written by a version that knows more.
     Unsupported {
         feature: String,
@@ -56,8 +58,7 @@ pub enum DriverError {
 impl fmt::Display for DriverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(error) => write!(f, "the metadata log cannot be read: {error:?}"),
-            Self::Log(error) => write!(f, "the metadata log is damaged: {error:?}"),
+            Self::Read(error) => error.fmt(f),
             Self::Unsupported { feature, level } => {
                 write!(
                     f,
@@ -82,15 +83,19 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Reads the metadata log, begins a new epoch of it, and puts this node into service.
+    /// Reads the metadata log, which lies in `dir`, begins a new epoch of it, and puts this node into
+    /// service.
     pub async fn start(
         shard: Shard,
+        dir: &Path,
         cluster_id: &str,
         policy: Policy,
         file: Overrides,
         start: NodeStart,
     ) -> Result<Self, DriverError> {
-        let replayer = read_log(&shard, Image::empty(cluster_id)).await?;
+        let replayer = read_log(&shard, dir, Image::empty(cluster_id))
+            .await
+            .map_err(DriverError::Read)?;
         if let Some((feature, level)) = first_unsupported(replayer.image()) {
             let feature = feature.to_owned();
             return Err(DriverError::Unsupported { feature, level });
@@ -199,33 +204,5 @@ impl Driver {
         self.shard
             .run_on_all(move |shard| async move { Broker::of(&shard).apply(&delta).await })
             .await;
-    }
-}
-
-/// Replays the whole log.
-async fn read_log(shard: &Shard, image: Image) -> Result<Replayer, DriverError> {
-    let mut replayer = Replayer::new(image);
-    loop {
-        let spec = ReadSpec {
-            key: METADATA_LOG,
-            offset: replayer.image().last_offset + 1,
-            bytes_max: READ_BYTES,
-            at_least_one: true,
-            current_leader_epoch: None,
-            last_fetched_epoch: None,
-            committed: false,
-        };
-        let read = shard
-            .read(&[spec])
-            .await
-            .pop()
-            .expect("one answer for one question");
-        let batches = read.map_err(DriverError::Read)?.batches.concat();
-        if batches.is_empty() {
-            replayer.take_delta();
-            return Ok(replayer);
-        }
-        log_codec::replay(&batches, &mut replayer).map_err(DriverError::Log)?;
-        shard.io().yield_now().await;
     }
 }

@@ -35,6 +35,10 @@ pub struct LogError {
 pub enum LogFault {
     Batch(BatchError),
     Walk(WalkError),
+    /// Batches are missing, or come again.
+    Gap {
+        expected: i64,
+    },
     NoValue,
     Decode(DecodeError),
     Replay(ReplayError),
@@ -46,6 +50,7 @@ impl fmt::Display for LogError {
         match &self.fault {
             LogFault::Batch(error) => error.fmt(f),
             LogFault::Walk(error) => error.fmt(f),
+            LogFault::Gap { expected } => write!(f, "offset {expected} was to come next"),
             LogFault::NoValue => f.write_str("a record without a value"),
             LogFault::Decode(error) => error.fmt(f),
             LogFault::Replay(error) => error.fmt(f),
@@ -167,6 +172,26 @@ pub fn replay(bytes: &[u8], replayer: &mut Replayer) -> Result<(), LogError> {
             offset: replayer.image().last_offset,
             fault: LogFault::Batch(error),
         })?;
+        replay_batch(batch, replayer)?;
+    }
+    Ok(())
+}
+
+/// Replays all batches in `bytes` like [`replay`], each of which has to go on where the one before it
+/// has ended.
+pub fn replay_contiguous(bytes: &[u8], replayer: &mut Replayer) -> Result<(), LogError> {
+    for batch in BatchIter::verifying(bytes) {
+        let expected = replayer.image().last_offset + 1;
+        let batch = batch.map_err(|error| LogError {
+            offset: expected - 1,
+            fault: LogFault::Batch(error),
+        })?;
+        if batch.base_offset() != expected {
+            return Err(LogError {
+                offset: batch.base_offset(),
+                fault: LogFault::Gap { expected },
+            });
+        }
         replay_batch(batch, replayer)?;
     }
     Ok(())

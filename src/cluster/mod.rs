@@ -14,3 +14,4 @@ pub mod ids;
 pub mod image;
 pub mod log_codec;
 pub mod records;
+pub mod snapshot;

@@ -15,12 +15,15 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::batch::control::TransactionEnd;
 use super::batch::header::{HEADER_BYTES, NO_SEQUENCE};
-use super::batch::{BatchHeader, Stamp, TimestampType};
+use super::batch::{Batch, BatchHeader, Stamp, TimestampType};
 use super::config::LogConfig;
 use super::epochs::LeaderEpochs;
 use super::index::{IndexedBatch, SegmentIndex};
-use super::producer::{AppendedAt, Check, ProducerBatch, ProducerError, ProducerTable};
+use super::producer::{
+    AppendedAt, Check, CompletedTransaction, EndMarker, ProducerBatch, ProducerError, ProducerTable,
+};
 use super::roll::{ActiveSegment, Incoming, RollLimits, must_roll};
 use super::segment::Segment;
 use super::tail::{ReadLimits, SegmentPosition, Tail, TailBatch};
@@ -188,8 +191,14 @@ impl Log {
         })
     }
 
-    /// Notes a batch at the end of the active segment: the one way in, live and in recovery.
-    pub fn install(&mut self, header_bytes: &[u8; HEADER_BYTES], records: &Bytes, now_ms: i64) {
+    /// Notes a batch at the end of the active segment: the one way in, live and in recovery. Returns
+    /// the transaction that it ended.
+    pub fn install(
+        &mut self,
+        header_bytes: &[u8; HEADER_BYTES],
+        records: &Bytes,
+        now_ms: i64,
+    ) -> Option<CompletedTransaction> {
         let header =
             BatchHeader::parse(header_bytes).expect("a batch was checked before it got here");
         assert!(header.base_offset() >= self.end, "offsets never go back");
@@ -209,7 +218,10 @@ impl Log {
         self.remember(segment_base, position, header_bytes, records);
         self.epochs
             .assign(header.leader_epoch(), header.base_offset());
-        if header.has_producer_id() && !header.is_control() {
+        let mut completed = None;
+        if header.is_control() {
+            completed = self.end_transaction(header_bytes, records, now_ms);
+        } else if header.has_producer_id() {
             let at = AppendedAt {
                 base_offset: header.base_offset(),
                 max_timestamp_ms: header.max_timestamp(),
@@ -218,6 +230,32 @@ impl Log {
             self.producers.apply(&producer_batch(&header), at);
         }
         self.end = header.next_offset();
+        completed
+    }
+
+    /// Applies the marker of a control batch, if it ends a transaction.
+    fn end_transaction(
+        &mut self,
+        header_bytes: &[u8; HEADER_BYTES],
+        records: &Bytes,
+        now_ms: i64,
+    ) -> Option<CompletedTransaction> {
+        let bytes = [header_bytes, &records[..]].concat();
+        let batch = Batch::first(&bytes).ok()?;
+        let end = TransactionEnd::of(batch)?;
+        let marker = EndMarker {
+            producer_id: batch.producer_id(),
+            epoch: batch.producer_epoch(),
+            coordinator_epoch: end.coordinator_epoch,
+            aborted: end.is_aborted,
+        };
+        self.producers
+            .apply_marker(&marker, batch.base_offset(), now_ms)
+    }
+
+    /// Transactions that were decided below the high watermark are stable.
+    pub fn on_high_watermark(&mut self, high_watermark: i64) {
+        self.producers.on_high_watermark(high_watermark);
     }
 
     /// Takes a batch from the journal. What the log has already is passed over; `false` if the batch

@@ -16,6 +16,7 @@ use crate::log::Log;
 use crate::log::batch::header::HEADER_BYTES;
 use crate::log::batch::{Batch, BatchError};
 use crate::log::config::LogConfig;
+use crate::log::producer::CompletedTransaction;
 use crate::log::segment_name::{
     DirPurpose, FileKind, PARTITION_METADATA, PartitionDir, SegmentFile, dir_set_aside,
     parse_partition_metadata,
@@ -86,8 +87,17 @@ impl Store {
             return Ok(None);
         }
         let mut log = Log::new(config.clone());
+        let mut aborted = 0;
         for (base, len) in bases {
-            self.import_segment(&mut log, &path, base, len).await?;
+            aborted += self.import_segment(&mut log, &path, base, len).await?;
+        }
+        if aborted > 0 {
+            tracing::warn!(
+                dir,
+                aborted,
+                "records of aborted transactions in this partition are shown to readers of committed \
+                 records too"
+            );
         }
         let start = self.kafkas_log_start(dir).await.unwrap_or(0);
         log.set_start(start.min(log.end_offset()));
@@ -123,14 +133,15 @@ impl Store {
         })
     }
 
-    /// Reads one segment and notes its batches; what is behind the last sound one is cut off.
+    /// Reads one segment and notes its batches; what is behind the last sound one is cut off. Returns
+    /// how many transactions were aborted in it.
     async fn import_segment(
         &self,
         log: &mut Log,
         dir: &Path,
         base: i64,
         len: u64,
-    ) -> Result<(), ReadError> {
+    ) -> Result<usize, ReadError> {
         let path = dir.join(SegmentFile::new(base, FileKind::Log).name());
         let file = self
             .io()
@@ -139,6 +150,7 @@ impl Store {
             .map_err(storage)?;
         let now_ms = self.io().wall_ms();
         log.roll_at(base.max(log.end_offset()), now_ms);
+        let mut aborted = 0;
         let mut position = 0;
         let mut wanted = STEP_BYTES;
         while position < len {
@@ -157,7 +169,8 @@ impl Store {
                         if batch.check_crc().is_ok()
                             && batch.header().base_offset() >= log.end_offset() =>
                     {
-                        log.note_stored(&batch, now_ms);
+                        let completed = log.note_stored(&batch, now_ms);
+                        aborted += usize::from(completed.is_some_and(|ended| ended.aborted));
                         at += batch.bytes().len();
                     }
                     Err(BatchError::Truncated { needed, .. }) => break Some(needed),
@@ -177,7 +190,7 @@ impl Store {
         }
         file.sync().await.map_err(storage)?;
         log.finish_active(now_ms);
-        Ok(())
+        Ok(aborted)
     }
 
     /// Renames a partition's folder, so that a topic of the same name can be made at once. Returns
@@ -231,13 +244,13 @@ impl Store {
 }
 
 impl Log {
-    /// Notes a batch that a segment file holds already.
-    fn note_stored(&mut self, batch: &Batch<'_>, now_ms: i64) {
+    /// Notes a batch that a segment file holds already, and returns the transaction that it ended.
+    fn note_stored(&mut self, batch: &Batch<'_>, now_ms: i64) -> Option<CompletedTransaction> {
         let (header, records) = batch
             .bytes()
             .split_first_chunk::<HEADER_BYTES>()
             .expect("a whole batch");
-        self.install(header, &Bytes::copy_from_slice(records), now_ms);
+        let completed = self.install(header, &Bytes::copy_from_slice(records), now_ms);
         let active = self
             .segments()
             .last()
@@ -248,6 +261,7 @@ impl Log {
             let (base, settled) = (segment.base_offset, segment.settled);
             self.evict(base, settled, usize::MAX);
         }
+        completed
     }
 
     /// The active segment is complete as it is in its file; the next batch begins another.
@@ -268,22 +282,30 @@ impl Log {
 }
 
 impl Shard {
-    /// Renames folders of partitions whose topics nobody knows by name, as Kafka does: a deletion was
-    /// cut short, or the metadata is not that of this folder. They are kept for whoever knows better.
-    /// Before new topics can be made.
-    pub async fn set_strays_aside(&self, is_known: impl Fn(&str) -> bool) {
+    /// Folders of partitions whose topics nobody knows by name, with the topic that each belongs to.
+    pub async fn strays(&self, is_known: impl Fn(&str) -> bool) -> Vec<(String, Uuid)> {
         let store = &self.0.store;
         let is_stray = |dir: &String| {
             PartitionDir::parse(dir)
                 .is_some_and(|dir| dir.purpose == DirPurpose::Live && !is_known(&dir.topic))
         };
         let found = store.found_dirs().borrow().clone();
+        let mut strays = Vec::new();
         for dir in found.into_iter().filter(is_stray) {
             // Anything else that looks like one is none of ours.
-            let Ok(Some(topic)) = store.topic_of_dir(&dir).await else {
-                continue;
-            };
+            if let Ok(Some(topic)) = store.topic_of_dir(&dir).await {
+                strays.push((dir, topic));
+            }
+        }
+        strays
+    }
+
+    /// Renames strays, as Kafka does: a deletion was cut short, or the metadata is not that of this
+    /// folder. They are kept for whoever knows better. Before new topics can be made.
+    pub async fn set_strays_aside(&self, strays: Vec<(String, Uuid)>) {
+        for (dir, topic) in strays {
             tracing::warn!(dir, %topic, "a folder of a topic that is not in the metadata is set aside");
+            let store = &self.0.store;
             let renamed = store.set_aside_dir(&dir, DirPurpose::Stray, topic).await;
             if let Err(error) = renamed {
                 tracing::warn!(dir, %error, "cannot set a folder aside");
@@ -311,3 +333,6 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
-//! The keys of control records, which say what a control batch is there for. Kafka's versions of their
-//! values are the business of whoever writes them.
+//! The keys of control records, which say what a control batch is there for, and the values of those that
+//! end transactions. Kafka's versions of the other values are the business of whoever writes them.
+
+use super::iter::Batch;
+use super::records::Records;
 
 /// What a control record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,5 +45,43 @@ impl ControlKind {
             return None;
         }
         Self::ALL.get(usize::try_from(kind).ok()?).copied()
+    }
+}
+
+/// What the marker at the end of a transaction says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionEnd {
+    pub is_aborted: bool,
+    pub coordinator_epoch: i32,
+}
+
+impl TransactionEnd {
+    const VALUE_VERSION: i16 = 0;
+
+    /// The value of the record.
+    pub fn value(self) -> [u8; 6] {
+        let mut value = [0; 6];
+        value[..2].copy_from_slice(&Self::VALUE_VERSION.to_be_bytes());
+        value[2..].copy_from_slice(&self.coordinator_epoch.to_be_bytes());
+        value
+    }
+
+    /// None for a batch that ends no transaction. Later versions of the value may be longer.
+    pub fn of(batch: Batch<'_>) -> Option<Self> {
+        if !batch.is_control() || !batch.has_producer_id() {
+            return None;
+        }
+        let mut records = Records::new(batch).ok()?;
+        let record = records.next().ok()??;
+        let is_aborted = match ControlKind::from_key(record.key?)? {
+            ControlKind::Abort => true,
+            ControlKind::Commit => false,
+            _ => return None,
+        };
+        let (_, rest) = record.value?.split_first_chunk::<2>()?;
+        Some(Self {
+            is_aborted,
+            coordinator_epoch: i32::from_be_bytes(*rest.first_chunk()?),
+        })
     }
 }

@@ -1,0 +1,168 @@
+use std::path::Path;
+
+use corelog_shards::io::sim::{Faults, World};
+use corelog_shards::log::config::LogConfig;
+
+use super::*;
+use crate::broker::testing::broker;
+use crate::cluster::log_codec::{LogFault, encode_snapshot, replay_batch};
+
+/// Written by Apache Kafka 4.3.1; ends at offset 125.
+const KAFKA_LOG: &[u8] = include_bytes!(
+    "../../../../tests/formats/kafka-4.3.1/__cluster_metadata-0/00000000000000000000.log"
+);
+const LOG_END: i64 = 125;
+const DIR: &str = "/data/__cluster_metadata-0";
+
+/// The log in two at a batch that begins at `at` or later, with what the first part says.
+fn cut(at: i64) -> (Image, Vec<u8>) {
+    let mut replayer = Replayer::new(Image::empty("c"));
+    let mut rest = Vec::new();
+    for batch in BatchIter::verifying(KAFKA_LOG) {
+        let batch = batch.expect("a good batch");
+        let is_open = replayer.open_transaction().is_some();
+        if rest.is_empty() && (batch.base_offset() < at || is_open) {
+            replay_batch(batch, &mut replayer).expect("a good log");
+        } else {
+            rest.extend_from_slice(batch.bytes());
+        }
+    }
+    (replayer.image().clone(), rest)
+}
+
+fn whole() -> Image {
+    cut(LOG_END).0
+}
+
+fn id_of(image: &Image) -> SnapshotId {
+    SnapshotId {
+        end_offset: image.last_offset + 1,
+        epoch: image.last_epoch,
+    }
+}
+
+fn base_of(log: &[u8]) -> i64 {
+    let first = BatchIter::new(log).next().expect("a batch");
+    first.expect("a good batch").base_offset()
+}
+
+/// What reading gives of a folder with this log, the base of its segment and these snapshots.
+fn read(base: i64, log: Vec<u8>, snapshots: Vec<(String, Vec<u8>)>) -> Result<Image, ReadLogError> {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, move |io| async move {
+        let dir = Path::new(DIR);
+        io.create_dir_all(dir).await.expect("a folder");
+        let files = snapshots
+            .into_iter()
+            .chain([(format!("{base:020}.log"), log)]);
+        for (name, bytes) in files {
+            io.write_small(&dir.join(name), &bytes)
+                .await
+                .expect("a file");
+        }
+        let broker = broker(&io, Path::new("/data")).await;
+        let shard = &broker.shard;
+        shard
+            .open_partition(
+                METADATA_LOG,
+                "__cluster_metadata-0",
+                0,
+                LogConfig::default(),
+            )
+            .await
+            .expect("a log");
+        let read = read_log(shard, dir, Image::empty("c")).await;
+        read.map(|replayer| replayer.image().clone())
+    })
+}
+
+#[test]
+fn a_whole_log_needs_no_snapshot() {
+    assert_eq!(read(0, KAFKA_LOG.to_vec(), Vec::new()).unwrap(), whole());
+}
+
+#[test]
+fn a_log_without_its_beginning_is_read_from_its_newest_snapshot() {
+    let snapshot_of = |image: &Image| (id_of(image).file_name(), encode_snapshot(image, 5, 6));
+    let (old, _) = cut(30);
+    let (newest, behind) = cut(80);
+    assert!(base_of(&behind) < LOG_END && newest.last_offset > old.last_offset);
+    assert!(!newest.topics.is_empty());
+    let mut snapshots = vec![snapshot_of(&newest), snapshot_of(&old)];
+    snapshots.push((
+        "00000000000000000200-0000000002.checkpoint.part".into(),
+        vec![1],
+    ));
+    // The log may reach back behind the snapshot.
+    let overlapping = cut(60).1;
+    for log in [behind, overlapping] {
+        let image = read(base_of(&log), log, snapshots.clone()).unwrap();
+        assert_eq!(image, whole());
+    }
+}
+
+#[test]
+fn a_log_without_its_beginning_and_without_a_snapshot_is_refused() {
+    let (image, log) = cut(80);
+    let base = base_of(&log);
+    let refused = read(base, log.clone(), Vec::new()).unwrap_err();
+    assert!(
+        matches!(refused, ReadLogError::NoBeginning { begins, .. } if begins == base),
+        "{refused}"
+    );
+    let text = refused.to_string();
+    assert!(
+        text.contains(DIR) && text.contains(&base.to_string()),
+        "{text}"
+    );
+
+    // One that does not reach to where the log begins.
+    let (old, _) = cut(30);
+    let snapshot = (id_of(&old).file_name(), encode_snapshot(&old, 5, 6));
+    let refused = read(base, log.clone(), vec![snapshot]).unwrap_err();
+    assert!(
+        matches!(refused, ReadLogError::NoBeginning { .. }),
+        "{refused}"
+    );
+
+    // One that is damaged.
+    let name = id_of(&image).file_name();
+    let refused = read(base, log, vec![(name.clone(), vec![1, 2, 3])]).unwrap_err();
+    assert!(
+        matches!(refused, ReadLogError::Snapshot { .. }),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains(&name));
+}
+
+#[test]
+fn a_log_that_ends_before_its_snapshot_is_refused() {
+    let image = whole();
+    let snapshot = (id_of(&image).file_name(), encode_snapshot(&image, 5, 6));
+    let (_, rest) = cut(80);
+    let begun = KAFKA_LOG[..KAFKA_LOG.len() - rest.len()].to_vec();
+    for (base, log) in [(0, begun), (LOG_END, Vec::new())] {
+        let refused = read(base, log, vec![snapshot.clone()]).unwrap_err();
+        assert!(
+            matches!(refused, ReadLogError::EndsBeforeSnapshot { .. }),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn a_log_with_a_gap_is_refused() {
+    let (_, from) = cut(60);
+    let (_, to) = cut(80);
+    let mut log = KAFKA_LOG[..KAFKA_LOG.len() - from.len()].to_vec();
+    log.extend(&to);
+    let refused = read(0, log, Vec::new()).unwrap_err();
+    let ReadLogError::Log { error, .. } = refused else {
+        panic!("{refused}");
+    };
+    let expected = base_of(&from);
+    assert_eq!(error.offset, base_of(&to));
+    assert_eq!(error.fault, LogFault::Gap { expected });
+}

@@ -153,8 +153,13 @@ fn spec(partition: i32, offset: i64) -> ReadSpec {
 }
 
 async fn end_offsets(shard: &Shard) -> Vec<i64> {
+    end_offsets_behind(shard, 0).await
+}
+
+/// The ends of logs that begin at `start`.
+async fn end_offsets_behind(shard: &Shard, start: i64) -> Vec<i64> {
     let specs: Vec<ReadSpec> = (0..PARTITIONS)
-        .map(|partition| spec(partition, 0))
+        .map(|partition| spec(partition, start))
         .collect();
     let probes = shard.probe(&specs, None).await;
     probes
@@ -290,6 +295,35 @@ fn large_batches_and_deleted_records() {
         })
     });
     std::fs::remove_dir_all(dir).expect("removed");
+}
+
+/// As retention leaves the folder of a topic that nobody writes to any more.
+#[test]
+fn a_folder_that_was_emptied_goes_on_where_it_ended() {
+    let dir = folder("emptied");
+    for partition in 0..PARTITIONS {
+        let segments = dir.join(format!("topic-{partition}"));
+        std::fs::create_dir_all(&segments).expect("a folder");
+        std::fs::write(segments.join("00000000000000001000.log"), b"").expect("a segment");
+    }
+    run(&dir, 2, true, |shard| {
+        Box::pin(async move {
+            let ends = end_offsets_behind(&shard, 1_000).await;
+            assert_eq!(ends, [1_000; PARTITIONS as usize]);
+            for partition in 0..PARTITIONS {
+                let append = Append::own(key(partition), batch(1_000, 10, 100));
+                let results = shard.append(vec![append]).await.wait().await;
+                assert_eq!(results[0].as_ref().map(|done| done.base_offset), Ok(1_000));
+            }
+        })
+    });
+    run(&dir, 2, true, |shard| {
+        Box::pin(async move {
+            let ends = end_offsets_behind(&shard, 1_000).await;
+            assert_eq!(ends, [1_010; PARTITIONS as usize]);
+        })
+    });
+    std::fs::remove_dir_all(&dir).expect("removed");
 }
 
 #[test]

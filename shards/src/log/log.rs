@@ -342,6 +342,15 @@ impl Log {
         self.segments.push(Segment::new(base_offset, now_ms));
     }
 
+    /// Goes on at `offset`: there is nothing between the end so far and that, as in a log taken over
+    /// whose records were removed. The tail must be empty.
+    pub fn skip_to(&mut self, offset: i64) {
+        assert!(offset >= self.end, "offsets never go back");
+        assert!(self.tail.start().is_none(), "what is in memory has no gaps");
+        self.end = offset;
+        self.tail = Tail::new(offset);
+    }
+
     /// The segment with this base offset.
     pub fn segment(&self, base_offset: i64) -> Option<&Segment> {
         let at = self

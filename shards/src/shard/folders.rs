@@ -83,9 +83,9 @@ impl Store {
             .map(|(file, len)| (file.base_offset, len))
             .collect();
         bases.sort_unstable();
-        if bases.is_empty() {
+        let Some(&(first, _)) = bases.first() else {
             return Ok(None);
-        }
+        };
         let mut log = Log::new(config.clone());
         let mut aborted = 0;
         for (base, len) in bases {
@@ -99,8 +99,8 @@ impl Store {
                  records too"
             );
         }
-        let start = self.kafkas_log_start(dir).await.unwrap_or(0);
-        log.set_start(start.min(log.end_offset()));
+        let start = self.kafkas_log_start(dir).await.unwrap_or(first);
+        log.set_start(start.max(first).min(log.end_offset()));
         tracing::info!(
             dir,
             end_offset = log.end_offset(),
@@ -149,7 +149,9 @@ impl Store {
             .await
             .map_err(storage)?;
         let now_ms = self.io().wall_ms();
-        log.roll_at(base.max(log.end_offset()), now_ms);
+        // Where the file says that it begins, also if it holds nothing: what was there before is gone.
+        log.skip_to(base.max(log.end_offset()));
+        log.roll_at(log.end_offset(), now_ms);
         let mut aborted = 0;
         let mut position = 0;
         let mut wanted = STEP_BYTES;

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use corelog_shards::log::batch::BatchIter;
-use corelog_shards::shard::Shard;
 use corelog_shards::shard::message::{ReadError, ReadSpec};
+use corelog_shards::shard::{OffsetQuery, Shard};
 
 use super::METADATA_LOG;
 use crate::cluster::image::{Image, Replayer};
@@ -86,21 +86,26 @@ impl std::error::Error for ReadLogError {}
 
 /// Replays everything from the empty image on. `dir` is the log's folder.
 pub async fn read_log(shard: &Shard, dir: &Path, empty: Image) -> Result<Replayer, ReadLogError> {
-    let first = read_at(shard, 0).await?;
+    let start = shard
+        .offset_for(&METADATA_LOG, None, OffsetQuery::Earliest)
+        .await
+        .map_err(ReadLogError::Read)?
+        .offset;
+    let first = read_at(shard, start).await?;
     let begins = BatchIter::new(&first)
         .next()
         .and_then(Result::ok)
-        .map(|batch| batch.base_offset());
+        .map_or(start, |batch| batch.base_offset());
     let newest = newest_snapshot(shard, dir).await?;
     let image = match (begins, newest) {
-        (Some(begins), Some(id)) if begins > 0 && id.end_offset >= begins => {
+        (0, _) => empty,
+        (begins, Some(id)) if id.end_offset >= begins => {
             read_snapshot(shard, dir, id, empty).await?
         }
-        (Some(begins), _) if begins > 0 => {
+        (begins, _) => {
             let dir = dir.to_owned();
             return Err(ReadLogError::NoBeginning { dir, begins });
         }
-        _ => empty,
     };
     let mut replayer = Replayer::new(image);
     loop {

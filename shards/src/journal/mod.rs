@@ -20,7 +20,9 @@
 //! completed. A failed write or sync poisons the journal: nothing is acknowledged from then on, the
 //! shard is told, and nothing is tried again.
 
+mod chain;
 pub mod files;
+mod gather;
 pub mod group;
 pub mod recovery;
 mod writer;

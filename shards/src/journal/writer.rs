@@ -1,21 +1,19 @@
 //! The journal's task: takes what waits, writes it as one group, says what is durable.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::chain::{Chain, Done, News, UnderWay};
 use super::files::{Active, Handles, Slot, open_slot, prepare_slot, slot_path};
+use super::gather::{Batch, GROUP_BYTES_TARGET, Taken, padded_len, usable_bytes};
 use super::group::{BLOCK, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
-use super::{Durability, Entry, GroupEvents, Journal, JournalConfig, Ticket};
+use super::{GroupEvents, Journal, JournalConfig};
 use crate::io::futures::{first_of, poll_once};
 use crate::io::{DmaBuffer, is_exhaustion};
 
-/// A group takes no further entry once it has this many bytes.
-const GROUP_BYTES_TARGET: usize = 2 << 20;
 /// Buffers up to this size are kept for the next group.
 const SPARE_BYTES_MAX: usize = 2 * GROUP_BYTES_TARGET;
 /// Up to here a write that is durable at once is faster than a write and a sync.
@@ -31,59 +29,6 @@ const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
 /// How long to wait before trying again to open a file when there are no descriptors.
 const EXHAUSTION_RETRY: Duration = Duration::from_millis(100);
 
-/// What one group will hold.
-#[derive(Default)]
-struct Batch {
-    entries: Vec<Entry>,
-    payload_len: usize,
-    /// The newest ticket of each queue in this group or before it.
-    appends_through: Ticket,
-    carried_through: Ticket,
-    has_appends: bool,
-    has_carried: bool,
-    /// Whether an entry asks for more than to be written.
-    needs_sync: bool,
-}
-
-impl Batch {
-    fn push(&mut self, entry: Entry) {
-        self.payload_len += entry.encoded_len();
-        self.needs_sync |= entry.durability != Durability::Written;
-        self.entries.push(entry);
-    }
-
-    fn padded_len(&self) -> usize {
-        padded_len(self.payload_len)
-    }
-
-    fn done(&self) -> Done {
-        Done {
-            appends: self.has_appends.then_some(self.appends_through),
-            carried: self.has_carried.then_some(self.carried_through),
-        }
-    }
-}
-
-/// Bytes that a group takes in its file.
-fn padded_len(payload_len: usize) -> usize {
-    (HEADER_LEN + payload_len).next_multiple_of(BLOCK)
-}
-
-/// Bytes of a file for groups with entries.
-fn usable_bytes(file_len: u64) -> u64 {
-    file_len.saturating_sub(BLOCK as u64)
-}
-
-/// A small group on its way to the disk, durable once it is there.
-struct UnderWay {
-    write: Pin<Box<dyn Future<Output = (io::Result<()>, DmaBuffer)>>>,
-    /// What came of it, once it has finished.
-    outcome: Option<(io::Result<()>, DmaBuffer)>,
-    number: u64,
-    payload_len: usize,
-    done: Done,
-}
-
 /// A group that is ready for the disk.
 struct Sealed {
     buffer: DmaBuffer,
@@ -91,56 +36,6 @@ struct Sealed {
     number: u64,
     handles: Handles,
     position: u64,
-}
-
-/// What is completed with a group.
-#[derive(Clone, Copy)]
-struct Done {
-    appends: Option<Ticket>,
-    carried: Option<Ticket>,
-}
-
-/// What the writer knows from group to group.
-struct Chain {
-    /// Checksum of the newest group's header.
-    previous: u32,
-    /// Groups that were begun and not completed yet, oldest first. Completed in this order: a
-    /// group is part of the log only with all before it.
-    under_way: VecDeque<UnderWay>,
-    written: u64,
-    synced: u64,
-    /// Carried tickets in groups so far, for the files.
-    carried_through: Ticket,
-    /// Tickets that are written and not yet synced.
-    unsynced_appends: Option<Ticket>,
-    unsynced_carried: Option<Ticket>,
-    /// What is to be told to the shard.
-    news: News,
-}
-
-/// Tickets that were completed and that the shard does not know of yet.
-#[derive(Default)]
-struct News {
-    written: Option<Ticket>,
-    synced: Option<Ticket>,
-    carried: Option<Ticket>,
-}
-
-impl News {
-    fn is_empty(&self) -> bool {
-        (self.written, self.synced, self.carried) == (None, None, None)
-    }
-}
-
-/// What [`Journal::take_batch`] found.
-enum Taken {
-    Batch(Batch),
-    /// Nothing that could be written now; whether something may wait for the flush interval.
-    Nothing {
-        is_lazy: bool,
-    },
-    /// Nothing will come any more.
-    End,
 }
 
 impl Journal {
@@ -344,133 +239,6 @@ impl Journal {
         pending.ended
     }
 
-    fn take_batch(&self, flush_due: bool) -> Taken {
-        let mut batch = Batch::default();
-        let mut pending = self.pending.borrow_mut();
-        if pending.poisoned {
-            return Taken::End;
-        }
-        while batch.payload_len < GROUP_BYTES_TARGET
-            && self.fits(&batch, pending.carried.entries.front())
-        {
-            let Some(entry) = pending.carried.pop() else {
-                break;
-            };
-            batch.has_carried = true;
-            batch.push(entry);
-        }
-        let due = pending.urgent || pending.closing || flush_due || batch.has_carried;
-        // An append must not overtake a checkpoint that was taken before it: recovery would put
-        // the partition back to the state without it.
-        let may_follow = pending.carried.entries.is_empty();
-        if may_follow && (due || pending.appends.bytes >= GROUP_BYTES_TARGET) {
-            while batch.payload_len < GROUP_BYTES_TARGET
-                && self.has_room(&batch, pending.appends.entries.front())
-            {
-                let Some(entry) = pending.appends.pop() else {
-                    break;
-                };
-                batch.has_appends = true;
-                batch.push(entry);
-            }
-        }
-        batch.appends_through = pending.appends.taken;
-        batch.carried_through = pending.carried.taken;
-        let has_appends_left = !pending.appends.entries.is_empty();
-        pending.urgent &= has_appends_left;
-        let publishes = self.files.borrow().can_publish();
-        if !batch.entries.is_empty() || publishes {
-            Taken::Batch(batch)
-        } else if pending.closing && may_follow && !has_appends_left {
-            pending.ended = true;
-            Taken::End
-        } else {
-            let is_lazy = may_follow && has_appends_left && !due;
-            Taken::Nothing { is_lazy }
-        }
-    }
-
-    /// Whether an append may join: it fits, and the reserve for carried entries stays whole.
-    fn has_room(&self, batch: &Batch, entry: Option<&Entry>) -> bool {
-        let Some(entry) = entry else { return false };
-        let JournalConfig {
-            files_max,
-            file_bytes,
-            ..
-        } = self.config;
-        let free = self.files.borrow().free_bytes(files_max, file_bytes);
-        let wanted = (batch.padded_len() + entry.encoded_len() + BLOCK) as u64;
-        self.room_here() + free >= wanted + file_bytes && self.fits(batch, Some(entry))
-    }
-
-    /// Whether a file can take the batch with this entry: a group never spans files.
-    fn fits(&self, batch: &Batch, entry: Option<&Entry>) -> bool {
-        let Some(entry) = entry else { return false };
-        let len = padded_len(batch.payload_len + entry.encoded_len()) as u64;
-        let next = self.files.borrow().ready.front().copied();
-        len <= self.room_here() || next.is_some_and(|next| len <= usable_bytes(next.len))
-    }
-
-    /// Bytes of the active file that are left for entries.
-    fn room_here(&self) -> u64 {
-        let files = self.files.borrow();
-        let left = |active: &Active| usable_bytes(active.slot.len).saturating_sub(active.position);
-        files.active.as_ref().map_or(0, left)
-    }
-
-    /// Nothing fits: an entry that no file can take would be waited for without end, and everything
-    /// behind it with it.
-    fn check_that_next_can_fit(&self) -> io::Result<()> {
-        let (len, len_max) = (self.next_len(), usable_bytes(self.config.file_bytes));
-        match len <= len_max {
-            true => Ok(()),
-            false => Err(io::Error::other(format!(
-                "an entry takes {len} bytes of a journal file, which has {len_max}: \
-                 set a larger corelog.journal.bytes"
-            ))),
-        }
-    }
-
-    /// Bytes of a group with no more than the entry that has to be written next.
-    fn next_len(&self) -> u64 {
-        let pending = self.pending.borrow();
-        let carried = pending.carried.entries.front();
-        let first = carried.or(pending.appends.entries.front());
-        first.map_or(0, |entry| padded_len(entry.encoded_len()) as u64)
-    }
-
-    /// Nothing fits: if that is because the next file is one of the short first ones, it has to grow
-    /// before it is used. Whether it is.
-    fn lengthen_next_if_too_short(&self) -> bool {
-        let longest = self.next_len();
-        let mut files = self.files.borrow_mut();
-        let is_too_short =
-            |next: &Slot| next.len < self.config.file_bytes && usable_bytes(next.len) < longest;
-        let lengthens = files.ready.front().is_some_and(is_too_short);
-        if lengthens {
-            files.lengthen_next();
-            self.prepare.notify_one();
-        }
-        lengthens
-    }
-
-    /// When half of the files are in use, the oldest should become free.
-    fn ask_for_reclaim(&self, events: &dyn GroupEvents) {
-        let through = {
-            let files = self.files.borrow();
-            let scarce =
-                files.free_or_unmade(self.config.files_max) < self.config.files_max.div_ceil(2);
-            files
-                .closed
-                .front()
-                .filter(|_| scarce)
-                .map(|oldest| oldest.carried_through)
-        };
-        if let Some(through) = through {
-            events.reclaim(through);
-        }
-    }
-
     async fn write_batch(
         &self,
         batch: Batch,
@@ -568,11 +336,7 @@ impl Journal {
             done: batch.done(),
         });
         let newest = chain.under_way.back_mut().expect("pushed just now");
-        poll_fn(|cx| {
-            let _ = newest.poll(cx);
-            Poll::Ready(())
-        })
-        .await;
+        poll_once(pin!(newest.finished())).await;
         self.tell_while_it_is_written(chain, events).await;
         Ok(())
     }
@@ -776,32 +540,5 @@ impl Journal {
             chain.completed();
         }
         Ok(())
-    }
-}
-
-impl UnderWay {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.outcome.is_none() {
-            self.outcome = Some(ready!(self.write.as_mut().poll(cx)));
-        }
-        Poll::Ready(())
-    }
-}
-
-impl Chain {
-    /// Waits until the disk has finished the oldest group under way; for ever if there is none.
-    async fn oldest_finished(&mut self) {
-        poll_fn(|cx| match self.under_way.front_mut() {
-            Some(oldest) => oldest.poll(cx),
-            None => Poll::Pending,
-        })
-        .await;
-    }
-
-    /// Everything written so far is on stable storage.
-    fn completed(&mut self) {
-        self.synced = self.written;
-        self.news.synced = self.unsynced_appends.take().or(self.news.synced);
-        self.news.carried = self.unsynced_carried.take().or(self.news.carried);
     }
 }

@@ -227,11 +227,16 @@ impl Shard {
     /// Waits until the partition's newest checkpoint is on stable storage; `false` if it never will be.
     pub(super) async fn anchor_synced(&self, partition: &Rc<Partition>) -> bool {
         let ticket = partition.state.borrow().anchor;
+        ticket > 0 && self.carried_synced(ticket).await
+    }
+
+    /// Waits until a carried entry is on stable storage; `false` if it never will be.
+    pub(super) async fn carried_synced(&self, ticket: Ticket) -> bool {
         loop {
-            if ticket > 0 && self.0.journal.carried_synced() >= ticket {
+            if self.0.journal.carried_synced() >= ticket {
                 return true;
             }
-            if ticket == 0 || self.acknowledges_no_more() {
+            if self.acknowledges_no_more() {
                 return false;
             }
             self.0.reclaim.carried.notified().await;

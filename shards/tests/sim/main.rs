@@ -20,5 +20,6 @@ mod failed_journal;
 mod full_disk;
 mod many_partitions;
 mod many_producers;
+mod recreated;
 mod rotten_journal;
 mod rotten_segments;

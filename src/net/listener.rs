@@ -21,9 +21,12 @@ pub(super) fn accept_all(shared: Rc<Shared>, listener: Listener, name: Rc<str>) 
                     continue;
                 }
             };
+            let metrics = &shared.broker.metrics;
             let Some(admitted) = admit(&shared, peer, &name).await else {
+                metrics.connections_refused.add(1);
                 continue;
             };
+            metrics.connections_accepted.add(1);
             let context = Rc::new(Context {
                 broker: Rc::clone(&shared.broker),
                 listener: Rc::clone(&name),

@@ -82,6 +82,35 @@ fn a_closed_loop_and_a_backlog_are_read_to_their_end() {
 }
 
 #[test]
+fn a_closed_loop_without_replies_is_not_held_up_by_waiting_for_them() {
+    let broker = Broker::start(&[]);
+    let mut workload = light("unacknowledged");
+    workload.load = Load::Max;
+    workload.producers.count = 1;
+    workload.producers.acks = Acks::None;
+    workload.producers.idempotence = false;
+    workload.producers.in_flight = 1;
+    workload.producers.batch_bytes = 1_000;
+    workload.producers.linger = Duration::ZERO;
+    workload.consumers.count = 0;
+    workload.verify = false;
+    let outcome = run(&workload, &broker);
+    let records = outcome.measurements.produced.records;
+    // One batch of ten records every 20 ms, the longest sleep, would be a thousand.
+    assert!(records > 3_000, "{records} records in two seconds");
+}
+
+#[test]
+fn several_connections_of_each_client_carry_everything_once_and_in_order() {
+    let broker = Broker::start(&[]);
+    let mut workload = light("connections");
+    workload.topics.count = 2;
+    workload.producers.connections = 3;
+    workload.consumers.connections = 2;
+    assert_whole(&run(&workload, &broker), 2_000);
+}
+
+#[test]
 fn a_broker_that_is_killed_and_starts_again_loses_nothing_and_the_report_says_so() {
     let mut broker = Broker::start(&[]);
     let mut workload = light("killed");

@@ -154,7 +154,7 @@ fn compressed(bytes: Vec<u8>, codec: Codec) -> Vec<u8> {
         Codec::Zstd => compress::<Zstd>(&mut out, records),
     };
     done.expect("compressing into memory does not fail");
-    out.to_vec()
+    out.into()
 }
 
 fn compress<C: Compressor<BytesMut>>(out: &mut BytesMut, records: &[u8]) -> Result<()>
@@ -168,9 +168,11 @@ where
 }
 
 fn decompressed(codec: i16, records: &[u8]) -> Result<Cow<'_, [u8]>> {
+    if codec == 0 {
+        return Ok(Cow::Borrowed(records));
+    }
     let mut bytes = Bytes::copy_from_slice(records);
     Ok(Cow::Owned(match codec {
-        0 => return Ok(Cow::Borrowed(records)),
         1 => decompress::<Gzip>(&mut bytes)?,
         2 => decompress::<Snappy>(&mut bytes)?,
         3 => decompress::<Lz4>(&mut bytes)?,

@@ -17,18 +17,22 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     BrokerId, CreateTopicsRequest, DeleteTopicsRequest, InitProducerIdRequest, ListOffsetsRequest,
-    MetadataRequest, ProduceRequest, ProduceResponse, ProducerId, RequestHeader, ResponseHeader,
-    TopicName, TransactionalId,
+    MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse, ProducerId, RequestHeader,
+    ResponseHeader, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
-/// Produce as Kafka 4 clients send it, the last version that names the topic instead of giving its id.
+use crate::versions::{self, Answer, Versions};
+
+/// The last version of Produce that names the topic instead of giving its id.
 pub const PRODUCE_VERSION: i16 = 12;
-/// Fetch likewise.
+/// Of Fetch likewise.
 pub const FETCH_VERSION: i16 = 12;
-const CREATE_TOPICS_VERSION: i16 = 7;
+/// The last one that takes a topic's name beside its id.
 const DELETE_TOPICS_VERSION: i16 = 6;
-pub const METADATA_VERSION: i16 = 12;
+/// The newest that asks for nothing but what is used here.
+const CREATE_TOPICS_VERSION: i16 = 7;
+const METADATA_VERSION: i16 = 12;
 const LIST_OFFSETS_VERSION: i16 = 7;
 const INIT_PRODUCER_ID_VERSION: i16 = 4;
 /// The longest reply that is believed to be one.
@@ -112,6 +116,8 @@ pub fn produce_outcome(reply: &ProduceResponse) -> Result<(i16, i64)> {
 pub struct Client {
     stream: TcpStream,
     correlation_id: i32,
+    /// What the broker serves, once it was asked.
+    versions: Option<Versions>,
 }
 
 impl Client {
@@ -122,6 +128,7 @@ impl Client {
         Ok(Self {
             stream,
             correlation_id: 0,
+            versions: None,
         })
     }
 
@@ -139,13 +146,7 @@ impl Client {
         version: i16,
         correlation_id: i32,
     ) -> Result<R::Response> {
-        let mut length = [0; 4];
-        self.stream.read_exact(&mut length)?;
-        let length = u32::from_be_bytes(length) as usize;
-        ensure!(length <= REPLY_BYTES_MAX, "a reply of {length} bytes");
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body)?;
-        let mut body = Bytes::from(body);
+        let mut body = self.receive_frame()?;
         let header = ResponseHeader::decode(&mut body, R::Response::header_version(version))?;
         ensure!(
             header.correlation_id == correlation_id,
@@ -162,9 +163,54 @@ impl Client {
         Ok(reply)
     }
 
+    fn receive_frame(&mut self) -> Result<Bytes> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length) as usize;
+        ensure!(length <= REPLY_BYTES_MAX, "a reply of {length} bytes");
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        Ok(Bytes::from(body))
+    }
+
     pub fn call<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response> {
         let correlation_id = self.send(request, version)?;
         self.receive::<R>(version, correlation_id)
+    }
+
+    /// Calls in the newest version that both sides know, and none above `bound`.
+    fn ask<R: Request>(&mut self, request: &R, bound: i16) -> Result<R::Response> {
+        let version = match &self.versions {
+            Some(versions) => versions.newest::<R>(bound)?,
+            None => {
+                let versions = self.ask_for_versions()?;
+                self.versions.insert(versions).newest::<R>(bound)?
+            }
+        };
+        self.call(request, version)
+    }
+
+    fn ask_for_versions(&mut self) -> Result<Versions> {
+        for version in [versions::ASKED_FIRST, 0] {
+            self.send(&versions::request(), version)?;
+            let mut body = self.receive_frame()?;
+            ensure!(body.len() >= 4, "a reply of {} bytes", body.len());
+            // After the correlation id, which is the header in all versions.
+            if let Answer::Served(versions) = versions::answer(body.split_off(4), version)? {
+                return Ok(versions);
+            }
+        }
+        bail!("the broker does not say which versions it serves")
+    }
+
+    /// Brokers and leaders, of these topics alone.
+    pub fn metadata(&mut self, topics: &[String]) -> Result<MetadataResponse> {
+        let asked =
+            |name: &String| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+        let request = MetadataRequest::default()
+            .with_topics(Some(topics.iter().map(asked).collect()))
+            .with_allow_auto_topic_creation(false);
+        self.ask(&request, METADATA_VERSION)
     }
 
     /// Creates a topic, or finds that it exists already, and waits until each partition has a leader.
@@ -198,7 +244,7 @@ impl Client {
         let request = CreateTopicsRequest::default()
             .with_topics(vec![wanted])
             .with_timeout_ms(60_000);
-        let reply = self.call(&request, CREATE_TOPICS_VERSION)?;
+        let reply = self.ask(&request, CREATE_TOPICS_VERSION)?;
         for result in &reply.topics {
             let exists = ResponseError::TopicAlreadyExists.code();
             ensure!(
@@ -212,13 +258,10 @@ impl Client {
     }
 
     fn wait_for_leaders(&mut self, topic: &str, partitions: i32) -> Result<()> {
-        let asked = MetadataRequestTopic::default().with_name(Some(topic_name(topic)));
-        let request = MetadataRequest::default()
-            .with_topics(Some(vec![asked]))
-            .with_allow_auto_topic_creation(false);
+        let asked = [topic.to_owned()];
         let mut backoff = Backoff::within(Duration::from_secs(120));
         loop {
-            let reply = self.call(&request, METADATA_VERSION)?;
+            let reply = self.metadata(&asked)?;
             let found = reply
                 .topics
                 .first()
@@ -244,7 +287,7 @@ impl Client {
         let request = DeleteTopicsRequest::default()
             .with_topics(vec![state])
             .with_timeout_ms(60_000);
-        let reply = self.call(&request, DELETE_TOPICS_VERSION)?;
+        let reply = self.ask(&request, DELETE_TOPICS_VERSION)?;
         for result in &reply.responses {
             ensure!(
                 result.error_code == 0,
@@ -269,7 +312,7 @@ impl Client {
             let mut refused = Vec::new();
             for some in waiting.chunks(PRIMED_AT_ONCE) {
                 let request = produce_request_for(topic, some, -1, &batch);
-                let reply = self.call(&request, PRODUCE_VERSION)?;
+                let reply = self.ask(&request, PRODUCE_VERSION)?;
                 let outcomes: Vec<_> = reply
                     .responses
                     .iter()
@@ -316,7 +359,7 @@ impl Client {
         let request = ListOffsetsRequest::default()
             .with_replica_id(BrokerId(-1))
             .with_topics(vec![asked]);
-        let reply = self.call(&request, LIST_OFFSETS_VERSION)?;
+        let reply = self.ask(&request, LIST_OFFSETS_VERSION)?;
         let mut ends = vec![None; partitions as usize];
         for found in reply.topics.iter().flat_map(|topic| &topic.partitions) {
             let index = found.partition_index;
@@ -343,7 +386,7 @@ impl Client {
             .with_producer_epoch(-1);
         let mut backoff = Backoff::within(Duration::from_secs(30));
         loop {
-            let reply = self.call(&request, INIT_PRODUCER_ID_VERSION)?;
+            let reply = self.ask(&request, INIT_PRODUCER_ID_VERSION)?;
             if reply.error_code == 0 {
                 return Ok((reply.producer_id.0, reply.producer_epoch));
             }

@@ -8,29 +8,33 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
+use kafka_protocol::messages::MetadataResponse;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use uuid::Uuid;
 
-use crate::client::{Client, METADATA_VERSION, topic_name};
+use crate::client::Client;
 use crate::workload::Topics;
 
 /// Between two looks.
 const REFRESH_EVERY: Duration = Duration::from_millis(100);
 
-/// A partition of the workload: its topic's name and its index there.
+/// A partition of the workload: its topic's name and number, and its index there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub topic: Arc<str>,
+    /// Among the topics of the workload.
+    pub topic_number: usize,
     pub partition: i32,
 }
 
 /// All partitions of a workload, in the order in which they are numbered everywhere here.
 pub fn places(topics: &Topics) -> Vec<Place> {
     let mut places = Vec::new();
-    for topic in topics.names() {
+    for (topic_number, topic) in topics.names().into_iter().enumerate() {
         let topic: Arc<str> = topic.into();
         places.extend((0..topics.partitions as i32).map(|partition| Place {
             topic: Arc::clone(&topic),
+            topic_number,
             partition,
         }));
     }
@@ -54,23 +58,72 @@ impl Topics {
 pub struct Cluster {
     /// Addresses of brokers by id.
     pub brokers: BTreeMap<i32, SocketAddr>,
+    /// The topics of the workload, in their order.
+    pub topics: Vec<Topic>,
     /// The leader of each partition; -1 if it has none.
     pub leaders: Vec<i32>,
+    /// Replicas of each partition at the least; 0 if there is none.
+    pub replication_factor: usize,
+}
+
+/// A topic of the workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topic {
+    pub name: String,
+    /// Nil if the broker is too old to tell, or the topic is not there.
+    pub id: Uuid,
 }
 
 impl Cluster {
-    fn look_up(client: &mut Client, topics: &Topics) -> Result<Self> {
-        let asked =
-            |name: String| MetadataRequestTopic::default().with_name(Some(topic_name(&name)));
-        let request = MetadataRequest::default()
-            .with_topics(Some(topics.names().into_iter().map(asked).collect()))
-            .with_allow_auto_topic_creation(false);
-        let reply = client.call(&request, METADATA_VERSION)?;
+    /// Asks one of the brokers.
+    pub fn look_up(client: &mut Client, topics: &Topics) -> Result<Self> {
+        let names = topics.names();
+        let reply = client.metadata(&names)?;
+        let found: Vec<Option<&MetadataResponseTopic>> =
+            names.iter().map(|name| topic(&reply, name)).collect();
+        let replicas = found.iter().flatten().flat_map(|topic| {
+            let partitions = topic.partitions.iter();
+            partitions.map(|partition| partition.replica_nodes.len())
+        });
         Ok(Self {
             brokers: brokers(&reply)?,
-            leaders: leaders(&reply, topics),
+            leaders: leaders(&found, topics),
+            replication_factor: replicas.min().unwrap_or(0),
+            topics: found
+                .iter()
+                .zip(names)
+                .map(|(found, name)| Topic {
+                    name,
+                    id: found.map_or(Uuid::nil(), |topic| topic.topic_id),
+                })
+                .collect(),
         })
     }
+
+    /// Whether topics can be given by their ids.
+    pub fn has_ids(&self) -> bool {
+        self.topics.iter().all(|topic| !topic.id.is_nil())
+    }
+
+    /// The number of a topic in a reply, which has its name or its id; `near` is where to look first.
+    pub fn topic_number(&self, name: &str, id: Uuid, near: usize) -> Option<usize> {
+        let is_it = |at: &usize| {
+            let topic = &self.topics[*at];
+            match name {
+                "" => topic.id == id,
+                name => topic.name == name,
+            }
+        };
+        let count = self.topics.len();
+        (near..count).chain(0..near.min(count)).find(is_it)
+    }
+}
+
+fn topic<'a>(reply: &'a MetadataResponse, name: &str) -> Option<&'a MetadataResponseTopic> {
+    reply.topics.iter().find(|topic| {
+        let found = topic.name.as_ref();
+        found.is_some_and(|found| found.as_str() == name)
+    })
 }
 
 fn brokers(reply: &MetadataResponse) -> Result<BTreeMap<i32, SocketAddr>> {
@@ -86,17 +139,12 @@ fn brokers(reply: &MetadataResponse) -> Result<BTreeMap<i32, SocketAddr>> {
     Ok(brokers)
 }
 
-fn leaders(reply: &MetadataResponse, topics: &Topics) -> Vec<i32> {
+fn leaders(found: &[Option<&MetadataResponseTopic>], topics: &Topics) -> Vec<i32> {
     let mut leaders = vec![-1; (topics.count * topics.partitions) as usize];
-    for (at, name) in topics.names().into_iter().enumerate() {
-        let is_it = |found: &str| found == name;
-        let found = reply.topics.iter().find(|topic| {
-            let found = topic.name.as_ref();
-            found.is_some_and(|found| is_it(found.as_str()))
-        });
-        for partition in found.into_iter().flat_map(|topic| &topic.partitions) {
-            let index = at * topics.partitions as usize + partition.partition_index as usize;
-            if let Some(leader) = leaders.get_mut(index) {
+    for (number, topic) in found.iter().enumerate() {
+        for partition in topic.iter().flat_map(|topic| &topic.partitions) {
+            let at = number * topics.partitions as usize + partition.partition_index as usize;
+            if let Some(leader) = leaders.get_mut(at) {
                 *leader = partition.leader_id.0;
             }
         }

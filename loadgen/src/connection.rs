@@ -1,5 +1,5 @@
 //! A connection that never blocks: requests go out as far as the socket takes them, replies come in
-//! the order of the requests.
+//! the order of the requests. It begins by asking the broker for the versions that it serves.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -11,9 +11,10 @@ use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request};
 
 use crate::client::{self, REPLY_BYTES_MAX};
+use crate::versions::{self, Answer, Versions};
 
-/// Bytes asked of the socket at a time.
-const READ_BYTES: usize = 256 << 10;
+/// Bytes asked of a socket at a time: how long the buffer should be that is lent to [`Connection::receive`].
+pub const READ_BYTES: usize = 256 << 10;
 
 /// `T` is what the caller wants to know when the reply to a request comes.
 #[derive(Debug)]
@@ -21,27 +22,51 @@ pub struct Connection<T> {
     stream: TcpStream,
     unsent: VecDeque<Bytes>,
     received: BytesMut,
-    in_flight: VecDeque<(i32, T)>,
+    in_flight: VecDeque<InFlight<T>>,
     correlation_id: i32,
+    greeting: Greeting,
     /// The socket took less than it was given, and has not said since that it takes more.
     pub is_blocked: bool,
 }
 
+#[derive(Debug)]
+struct InFlight<T> {
+    correlation_id: i32,
+    version: i16,
+    tag: T,
+}
+
+#[derive(Debug)]
+enum Greeting {
+    /// The broker was asked for its versions, in this version of the question.
+    Asked(i16),
+    Answered(Versions),
+}
+
 impl<T> Connection<T> {
-    /// Connects, which blocks for a moment.
+    /// Connects, which blocks for a moment, and asks for the versions.
     pub fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&address, std::time::Duration::from_secs(1))
             .with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        Ok(Self {
+        let mut connection = Self {
             stream,
             unsent: VecDeque::new(),
             received: BytesMut::new(),
             in_flight: VecDeque::new(),
             correlation_id: 0,
+            greeting: Greeting::Asked(versions::ASKED_FIRST),
             is_blocked: false,
-        })
+        };
+        connection.greet(versions::ASKED_FIRST)?;
+        Ok(connection)
+    }
+
+    fn greet(&mut self, version: i16) -> Result<()> {
+        self.greeting = Greeting::Asked(version);
+        self.push(&versions::request(), version)?;
+        self.flush()
     }
 
     pub fn stream(&self) -> &TcpStream {
@@ -53,14 +78,36 @@ impl<T> Connection<T> {
         self.in_flight.len()
     }
 
+    /// Whether the broker has said what it serves. Until then no request can be queued.
+    pub fn is_greeted(&self) -> bool {
+        matches!(self.greeting, Greeting::Answered(_))
+    }
+
+    /// The newest version of an API that both sides know, and none above `bound`.
+    pub fn newest<R: Request>(&self, bound: i16) -> Result<i16> {
+        match &self.greeting {
+            Greeting::Asked(_) => bail!("the broker has not said yet which versions it serves"),
+            Greeting::Answered(versions) => versions.newest::<R>(bound),
+        }
+    }
+
     /// Queues a request; [`Connection::flush`] sends it. No reply is waited for if `tag` is `None`.
     pub fn queue<R: Request>(&mut self, request: &R, version: i16, tag: Option<T>) -> Result<()> {
+        self.push(request, version)?;
+        if let Some(tag) = tag {
+            self.in_flight.push_back(InFlight {
+                correlation_id: self.correlation_id,
+                version,
+                tag,
+            });
+        }
+        Ok(())
+    }
+
+    fn push<R: Request>(&mut self, request: &R, version: i16) -> Result<()> {
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let frame = client::frame(request, version, self.correlation_id)?;
         self.unsent.push_back(frame.freeze());
-        if let Some(tag) = tag {
-            self.in_flight.push_back((self.correlation_id, tag));
-        }
         Ok(())
     }
 
@@ -89,15 +136,17 @@ impl<T> Connection<T> {
         self.unsent.is_empty()
     }
 
-    /// Reads what is there, once; whether there may be more.
-    pub fn receive(&mut self) -> Result<bool> {
-        let old = self.received.len();
-        self.received.resize(old + READ_BYTES, 0);
-        let read = self.stream.read(&mut self.received[old..]);
-        self.received.truncate(old + *read.as_ref().unwrap_or(&0));
-        match read {
-            Ok(0) => bail!("the broker closed the connection"),
-            Ok(read) => Ok(read == READ_BYTES),
+    /// Reads what is there, once, by way of a buffer that is lent to it; whether there may be more.
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Result<bool> {
+        match self.stream.read(buffer) {
+            Ok(0) => {
+                let closed = std::io::Error::from(ErrorKind::UnexpectedEof);
+                Err(closed).context("the broker closed the connection")
+            }
+            Ok(read) => {
+                self.received.extend_from_slice(&buffer[..read]);
+                Ok(read == buffer.len())
+            }
             Err(error)
                 if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) =>
             {
@@ -108,7 +157,39 @@ impl<T> Connection<T> {
     }
 
     /// The next whole reply.
-    pub fn next_reply<R: Request>(&mut self, version: i16) -> Result<Option<(T, R::Response)>> {
+    pub fn next_reply<R: Request>(&mut self) -> Result<Option<(T, R::Response)>> {
+        while let Some(mut frame) = self.next_frame()? {
+            if let Greeting::Asked(version) = self.greeting {
+                // The header of this reply is the same in all versions: the correlation id alone.
+                ensure!(frame.len() >= 4, "a reply of {} bytes", frame.len());
+                frame.advance(4);
+                match versions::answer(frame, version)? {
+                    Answer::Served(versions) => self.greeting = Greeting::Answered(versions),
+                    Answer::AskOlder => self.greet(0)?,
+                }
+                continue;
+            }
+            let InFlight {
+                correlation_id,
+                version,
+                tag,
+            } = self
+                .in_flight
+                .pop_front()
+                .context("a reply nobody asked for")?;
+            let header = ResponseHeader::decode(&mut frame, R::Response::header_version(version))?;
+            ensure!(
+                header.correlation_id == correlation_id,
+                "reply {} where {correlation_id} was due",
+                header.correlation_id
+            );
+            return Ok(Some((tag, R::Response::decode(&mut frame, version)?)));
+        }
+        Ok(None)
+    }
+
+    /// The next whole frame, without its length.
+    fn next_frame(&mut self) -> Result<Option<Bytes>> {
         let Some(length) = self.received.first_chunk::<4>() else {
             return Ok(None);
         };
@@ -119,21 +200,60 @@ impl<T> Connection<T> {
         }
         let mut frame = self.received.split_to(4 + length).freeze();
         frame.advance(4);
-        let header = ResponseHeader::decode(&mut frame, R::Response::header_version(version))?;
-        let (id, tag) = self
-            .in_flight
-            .pop_front()
-            .context("a reply nobody asked for")?;
-        ensure!(
-            header.correlation_id == id,
-            "reply {} where {id} was due",
-            header.correlation_id
-        );
-        Ok(Some((tag, R::Response::decode(&mut frame, version)?)))
+        Ok(Some(frame))
     }
 
     /// What will have no reply, oldest first.
     pub fn into_unanswered(self) -> impl Iterator<Item = T> {
-        self.in_flight.into_iter().map(|(_, tag)| tag)
+        self.in_flight.into_iter().map(|in_flight| in_flight.tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use kafka_protocol::messages::api_versions_response::ApiVersion;
+    use kafka_protocol::messages::{ApiVersionsResponse, ProduceRequest};
+    use kafka_protocol::protocol::Encodable;
+
+    use super::*;
+
+    /// Answers ApiVersions as a broker does that knows its version 0 alone, and Produce up to version 7.
+    fn old_broker(listener: &TcpListener) {
+        let (mut stream, _) = listener.accept().expect("a client");
+        for error_code in [35, 0] {
+            let mut length = [0; 4];
+            stream.read_exact(&mut length).unwrap();
+            let mut request = vec![0; u32::from_be_bytes(length) as usize];
+            stream.read_exact(&mut request).unwrap();
+            let served = ApiVersion::default().with_max_version(7);
+            let reply = ApiVersionsResponse::default()
+                .with_error_code(error_code)
+                .with_api_keys(vec![served]);
+            let mut body = BytesMut::from(&request[4..8]);
+            reply.encode(&mut body, 0).unwrap();
+            let mut frame = BytesMut::from(&(body.len() as u32).to_be_bytes()[..]);
+            frame.extend_from_slice(&body);
+            stream.write_all(&frame).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_old_broker_is_asked_again_and_spoken_to_in_its_version() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let broker = thread::spawn(move || old_broker(&listener));
+        let mut connection = Connection::<()>::open(address).unwrap();
+        assert!(connection.newest::<ProduceRequest>(12).is_err());
+        let mut buffer = vec![0; 100];
+        while !connection.is_greeted() {
+            connection.receive(&mut buffer).unwrap();
+            assert!(connection.next_reply::<ProduceRequest>().unwrap().is_none());
+            thread::yield_now();
+        }
+        assert_eq!(connection.newest::<ProduceRequest>(12).unwrap(), 7);
+        broker.join().unwrap();
     }
 }

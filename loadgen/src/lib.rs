@@ -14,6 +14,7 @@ pub mod client;
 pub mod cluster;
 pub mod connection;
 pub mod record;
+pub mod versions;
 
 pub mod engine;
 

@@ -1,16 +1,17 @@
 //! One consumer: its share of the partitions, read from where they ended when the run began.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
+use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::{FetchRequest, FetchResponse, TopicName};
 
 use super::Shared;
+use super::link::{self, Link};
+use super::session::{Asked, Session};
 use crate::batch::whole_batches;
 use crate::client::{FETCH_VERSION, error_name, topic_name};
 use crate::cluster::Cluster;
-use crate::connection::Connection;
 use crate::measure::Recorder;
 use crate::record::{Found, Stamp};
 use crate::verify::{Line, Received};
@@ -19,220 +20,289 @@ use crate::verify::{Line, Received};
 const PARTITION_BYTES: i32 = 1 << 20;
 const REPLY_BYTES: i32 = 50 << 20;
 const WAIT_MS: i32 = 500;
-const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 pub(super) struct Consumer {
     /// Which set it belongs to.
     pub set: usize,
-    /// The partitions it reads, and the offset of the next record of each.
-    positions: Vec<(usize, i64)>,
+    /// The partitions it reads, in their order.
+    positions: Vec<Position>,
     cluster: Arc<Cluster>,
-    pub links: Vec<Link>,
+    pub links: Vec<Link<()>>,
+    /// One for each link.
+    readings: Vec<Reading>,
     /// What it got, for the verification.
     pub received: Received,
-    /// Records and bytes so far.
+    /// Records so far.
     pub records: u64,
 }
 
-/// The connection to one broker.
-pub(super) struct Link {
-    broker: i32,
-    pub connection: Option<Connection<()>>,
-    retry_ns: u64,
-    pub is_watched: bool,
+/// How far a partition has been read.
+struct Position {
+    /// Which of all partitions.
+    at: usize,
+    /// Of the next record.
+    offset: i64,
+    /// Over which link it is read; `None` as long as it has no leader.
+    link: Option<usize>,
+}
+
+/// What is read over a link.
+#[derive(Default)]
+struct Reading {
+    session: Session,
+    /// How many partitions.
+    count: usize,
 }
 
 impl Consumer {
-    /// Reads from these offsets on.
-    pub(super) fn new(set: usize, positions: Vec<(usize, i64)>, shared: &Shared<'_>) -> Self {
+    /// Reads from these offsets on, each with the number of its partition, in their order.
+    pub(super) fn new(set: usize, starts: Vec<(usize, i64)>) -> Self {
         Self {
             set,
-            positions,
-            cluster: shared.directory.newest(),
+            positions: starts
+                .into_iter()
+                .map(|(at, offset)| Position {
+                    at,
+                    offset,
+                    link: None,
+                })
+                .collect(),
+            cluster: Arc::default(),
             links: Vec::new(),
+            readings: Vec::new(),
             received: Received::default(),
             records: 0,
         }
     }
 
     /// Sees to it that each broker it needs is asked.
-    pub(super) fn tick(&mut self, shared: &Shared<'_>, recorder: &mut Recorder) {
-        self.cluster = shared.directory.newest();
-        for broker in self.cluster.brokers.keys() {
-            if self.links.iter().all(|link| link.broker != *broker) {
-                self.links.push(Link {
-                    broker: *broker,
-                    connection: None,
-                    retry_ns: 0,
-                    is_watched: false,
-                });
-            }
+    pub(super) fn tick(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) {
+        if !Arc::ptr_eq(&self.cluster, cluster) {
+            self.follow_leaders(cluster, shared.workload.consumers.connections);
         }
         for at in 0..self.links.len() {
             self.ask(at, shared, recorder);
         }
     }
 
+    /// Takes over what another look at the cluster has found.
+    fn follow_leaders(&mut self, cluster: &Arc<Cluster>, connections: u32) {
+        self.cluster = Arc::clone(cluster);
+        link::complete(&mut self.links, cluster, connections);
+        self.readings
+            .resize_with(self.links.len(), Reading::default);
+        for reading in &mut self.readings {
+            reading.session.renew();
+            reading.count = 0;
+        }
+        for (number, position) in self.positions.iter_mut().enumerate() {
+            let leader = cluster.leaders[position.at];
+            position.link = link::find(&self.links, leader, number);
+            if let Some(link) = position.link {
+                self.readings[link].count += 1;
+            }
+        }
+    }
+
     fn ask(&mut self, link_at: usize, shared: &Shared<'_>, recorder: &mut Recorder) {
         let now_ns = shared.clock.now_ns();
         let link = &self.links[link_at];
-        let is_busy = link
-            .connection
-            .as_ref()
-            .is_some_and(|it| it.in_flight() > 0);
-        if is_busy || now_ns < link.retry_ns {
+        let in_flight = link.connection.as_ref().map(|it| it.in_flight());
+        let is_busy = in_flight.is_some_and(|in_flight| in_flight > 0);
+        if is_busy || now_ns < link.retry_ns || self.readings[link_at].count == 0 {
             return;
         }
-        let Some(request) = self.request(link.broker, shared) else {
-            return;
-        };
         let link = &mut self.links[link_at];
-        if link.connection.is_none() {
-            let address = self.cluster.brokers.get(&link.broker);
-            match address.map(|address| Connection::open(*address)) {
-                Some(Ok(connection)) => {
-                    link.connection = Some(connection);
-                    link.is_watched = false;
-                }
-                _ => return self.disconnect(link_at, shared, recorder),
-            }
-        }
-        let Some(connection) = &mut link.connection else {
+        let Some(connection) = link.open(&self.cluster, now_ns, shared, recorder) else {
             return;
         };
-        let sent = connection.queue(&request, FETCH_VERSION, Some(()));
-        if sent.and_then(|()| connection.flush()).is_err() {
-            self.disconnect(link_at, shared, recorder);
+        let bound = match self.cluster.has_ids() {
+            true => i16::MAX,
+            false => FETCH_VERSION,
+        };
+        let sent = connection
+            .newest::<FetchRequest>(bound)
+            .and_then(|version| {
+                let request = self.request(link_at, version, shared);
+                let connection = self.links[link_at].connection.as_mut();
+                let connection = connection.expect("it is open");
+                connection.queue(&request, version, Some(()))?;
+                connection.flush()
+            });
+        if let Err(error) = sent {
+            self.disconnect(link_at, error, shared, recorder);
         }
     }
 
-    fn request(&self, broker: i32, shared: &Shared<'_>) -> Option<FetchRequest> {
+    fn request(&mut self, link_at: usize, version: i16, shared: &Shared<'_>) -> FetchRequest {
+        let (id, epoch, asked) = self.readings[link_at].session.next_request(version);
+        let mut numbers = match asked {
+            Asked::All => (0..self.positions.len()).collect(),
+            Asked::Changed(changed) => changed,
+        };
+        numbers.retain(|number| self.positions[*number].link == Some(link_at));
+        let by_id = version > FETCH_VERSION;
         let mut topics: Vec<FetchTopic> = Vec::new();
-        for (at, offset) in &self.positions {
-            if self.cluster.leaders[*at] != broker {
-                continue;
+        let mut last = None;
+        for number in numbers {
+            let Position { at, offset, .. } = self.positions[number];
+            let place = &shared.places[at];
+            if last != Some(place.topic_number) {
+                last = Some(place.topic_number);
+                let topic = FetchTopic::default();
+                topics.push(match by_id {
+                    true => topic.with_topic_id(self.cluster.topics[place.topic_number].id),
+                    false => topic.with_topic(topic_name(&place.topic)),
+                });
             }
-            let place = &shared.places[*at];
             let partition = FetchPartition::default()
                 .with_partition(place.partition)
-                .with_fetch_offset(*offset)
+                .with_fetch_offset(offset)
                 .with_partition_max_bytes(PARTITION_BYTES);
-            match topics
-                .last_mut()
-                .filter(|topic| topic.topic.as_str() == &*place.topic)
-            {
-                Some(topic) => topic.partitions.push(partition),
-                None => topics.push(
-                    FetchTopic::default()
-                        .with_topic(topic_name(&place.topic))
-                        .with_partitions(vec![partition]),
-                ),
-            }
+            let topic = topics.last_mut().expect("there is one now");
+            topic.partitions.push(partition);
         }
-        let request = FetchRequest::default()
-            .with_replica_id(BrokerId(-1))
+        FetchRequest::default()
             .with_max_wait_ms(WAIT_MS)
             .with_min_bytes(1)
             .with_max_bytes(REPLY_BYTES)
-            .with_session_epoch(-1)
-            .with_topics(topics);
-        (!request.topics.is_empty()).then_some(request)
+            .with_session_id(id)
+            .with_session_epoch(epoch)
+            .with_topics(topics)
     }
 
-    /// Reads what a broker has sent.
-    pub(super) fn receive(&mut self, link_at: usize, shared: &Shared<'_>, recorder: &mut Recorder) {
+    /// Reads what a broker has sent, by way of a buffer that is lent to it.
+    pub(super) fn receive(
+        &mut self,
+        link_at: usize,
+        buffer: &mut [u8],
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) {
         loop {
             let Some(connection) = &mut self.links[link_at].connection else {
                 return;
             };
-            let received = connection.receive();
-            match connection.next_reply::<FetchRequest>(FETCH_VERSION) {
-                Ok(Some(((), reply))) => self.take(&reply, shared, recorder),
+            let received = connection.receive(buffer);
+            match connection.next_reply::<FetchRequest>() {
+                Ok(Some(((), reply))) => self.take(link_at, &reply, shared, recorder),
                 Ok(None) => {}
-                Err(_) => return self.disconnect(link_at, shared, recorder),
+                Err(error) => return self.disconnect(link_at, error, shared, recorder),
             }
             match received {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(_) => return self.disconnect(link_at, shared, recorder),
+                Err(error) => return self.disconnect(link_at, error, shared, recorder),
             }
         }
     }
 
-    fn take(&mut self, reply: &FetchResponse, shared: &Shared<'_>, recorder: &mut Recorder) {
-        let now_ns = shared.clock.now_ns();
-        if reply.error_code != 0 {
-            recorder.error(now_ns, error_name(reply.error_code));
-        }
-        for topic in &reply.responses {
-            for partition in &topic.partitions {
-                let is_it = |(at, _): &&mut (usize, i64)| {
-                    let place = &shared.places[*at];
-                    place.partition == partition.partition_index
-                        && &*place.topic == topic.topic.as_str()
-                };
-                let Some((at, position)) = self.positions.iter_mut().find(is_it) else {
-                    continue;
-                };
-                if partition.error_code != 0 {
-                    recorder.error(now_ns, error_name(partition.error_code));
-                    shared.directory.want_another_look();
-                    continue;
-                }
-                let line = *at as u32;
-                for batch in whole_batches(partition.records.as_deref().unwrap_or(&[])) {
-                    let read = batch.records(|offset, value| {
-                        // A batch may begin before the offset that was asked for.
-                        if offset < *position {
-                            return Ok(());
-                        }
-                        self.records += 1;
-                        match Stamp::decode(value) {
-                            Found::Sound(stamp) if stamp.run == shared.run => {
-                                let due_ns = shared.clock.since_start(stamp.intended_ns);
-                                let latency_ns = now_ns.saturating_sub(due_ns);
-                                recorder.consumed(now_ns, latency_ns, 1, value.len() as u64);
-                                if shared.workload.verify {
-                                    let producer = stamp.producer;
-                                    let line = Line {
-                                        producer,
-                                        partition: line,
-                                    };
-                                    self.received.insert(line, stamp.sequence);
-                                }
-                            }
-                            Found::Corrupted => self.received.corrupted += 1,
-                            Found::Sound(_) | Found::Foreign => self.received.unknown += 1,
-                        }
-                        Ok(())
-                    });
-                    if let Err(error) = read {
-                        recorder.error(now_ns, error.to_string());
-                        self.received.corrupted += 1;
-                    }
-                    *position = batch.last_offset() + 1;
-                }
-            }
-        }
-    }
-
-    /// How many records are left up to these ends.
-    pub(super) fn lag(&self, ends: &[i64]) -> i64 {
-        let left = |(at, position): &(usize, i64)| (ends[*at] - position).max(0);
-        self.positions.iter().map(left).sum()
-    }
-
-    pub(super) fn disconnect(
+    fn take(
         &mut self,
         link_at: usize,
+        reply: &FetchResponse,
         shared: &Shared<'_>,
         recorder: &mut Recorder,
     ) {
         let now_ns = shared.clock.now_ns();
-        let link = &mut self.links[link_at];
-        link.connection = None;
-        link.retry_ns = now_ns + RETRY_AFTER.as_nanos() as u64;
-        recorder.error(now_ns, "connection lost");
-        shared.directory.want_another_look();
+        let session = &mut self.readings[link_at].session;
+        session.answered(reply.error_code, reply.session_id);
+        if reply.error_code != 0 {
+            recorder.error(now_ns, error_name(reply.error_code));
+            self.links[link_at].retry_ns = link::retry_ns(now_ns);
+        }
+        let mut near = 0;
+        for topic in &reply.responses {
+            let TopicName(name) = &topic.topic;
+            let Some(number) = self.cluster.topic_number(name, topic.topic_id, near) else {
+                continue;
+            };
+            near = number;
+            for partition in &topic.partitions {
+                if partition.error_code != 0 {
+                    recorder.error(now_ns, error_name(partition.error_code));
+                    shared.directory.want_another_look();
+                    self.links[link_at].retry_ns = link::retry_ns(now_ns);
+                    continue;
+                }
+                let position = shared
+                    .place_number(number, partition.partition_index)
+                    .and_then(|at| self.positions.binary_search_by_key(&at, |it| it.at).ok());
+                if let Some(position) = position
+                    && self.read(position, partition, now_ns, shared, recorder)
+                {
+                    self.readings[link_at].session.moved(position);
+                }
+            }
+        }
+    }
+
+    /// Reads the records of one partition; whether the position has moved.
+    fn read(
+        &mut self,
+        position: usize,
+        partition: &PartitionData,
+        now_ns: u64,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) -> bool {
+        let Position { at, offset, .. } = &mut self.positions[position];
+        let before = *offset;
+        for batch in whole_batches(partition.records.as_deref().unwrap_or(&[])) {
+            let read = batch.records(|record_offset, value| {
+                // A batch may begin before the offset that was asked for.
+                if record_offset < *offset {
+                    return Ok(());
+                }
+                self.records += 1;
+                match Stamp::decode(value) {
+                    Found::Sound(stamp) if stamp.run == shared.run => {
+                        let due_ns = shared.clock.since_start(stamp.intended_ns);
+                        let latency_ns = now_ns.saturating_sub(due_ns);
+                        recorder.consumed(now_ns, latency_ns, 1, value.len() as u64);
+                        if shared.workload.verify {
+                            let line = Line {
+                                producer: stamp.producer,
+                                partition: *at as u32,
+                            };
+                            self.received.insert(line, stamp.sequence);
+                        }
+                    }
+                    Found::Corrupted => self.received.corrupted += 1,
+                    Found::Sound(_) | Found::Foreign => self.received.unknown += 1,
+                }
+                Ok(())
+            });
+            if let Err(error) = read {
+                recorder.error(now_ns, error.to_string());
+                self.received.corrupted += 1;
+            }
+            *offset = batch.last_offset() + 1;
+        }
+        *offset != before
+    }
+
+    /// How many records are left up to these ends.
+    pub(super) fn lag(&self, ends: &[i64]) -> i64 {
+        let left = |position: &Position| (ends[position.at] - position.offset).max(0);
+        self.positions.iter().map(left).sum()
+    }
+
+    fn disconnect(
+        &mut self,
+        link_at: usize,
+        error: anyhow::Error,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) {
+        let now_ns = shared.clock.now_ns();
+        let why = link::reason(&error);
+        self.links[link_at].fail(why, now_ns, shared, recorder);
+        self.readings[link_at].session.renew();
     }
 }

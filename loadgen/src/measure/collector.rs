@@ -5,9 +5,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::histogram::{self, Compact, Histogram};
-use super::measurements::{Interval, Measurements};
+use super::measurements::{Flow, Interval, Measurements};
 use super::plan::{Phase, Plan};
-use super::progress::Progress;
+use super::progress::Moment;
 use super::recorder::{Chunk, Recorder};
 use super::thread::ThreadUse;
 
@@ -70,22 +70,16 @@ impl Collector {
         }
     }
 
-    /// How it goes: the figures of the last second that workers have handed in.
-    pub fn progress(&mut self, elapsed: Duration) -> Progress {
+    /// The figures of the last second that workers have handed in.
+    pub fn moment(&mut self, elapsed: Duration) -> Moment {
         self.collect();
-        let whole = Duration::from_nanos(self.plan.end_ns());
         let seen_ns = elapsed.saturating_sub(HAND_IN).as_nanos() as u64;
         let last = self.plan.interval(seen_ns).checked_sub(1);
         let last = last.and_then(|interval| self.open.get(&interval));
-        let latency = last.and_then(|last| last.produce_latency.as_ref());
-        let at = |quantile| latency.map(|latency| latency.value_at_quantile(quantile));
-        Progress {
-            elapsed,
-            whole,
-            records_per_s: last.map_or(0, |last| last.interval.produced.records) as f64,
-            bytes_per_s: last.map_or(0, |last| last.interval.produced.bytes) as f64,
-            p50_ns: at(0.5),
-            p99_ns: at(0.99),
+        let latency = last.and_then(|last| last.produce_latency.clone());
+        Moment {
+            produced: last.map_or_else(Flow::default, |last| last.interval.produced),
+            produce_latency: latency.unwrap_or_else(histogram::empty),
             errors: self.measurements.error_count(),
             lag_records: last.and_then(|last| last.interval.lag_records),
         }
@@ -144,6 +138,7 @@ impl Collector {
                 .add(chunk.consumed.records, chunk.consumed.bytes);
             let thread = &mut whole.threads[chunk.recorder];
             thread.add(chunk.thread);
+            thread.wake_ups += chunk.wake_ups;
             thread.is_polling |= chunk.is_polling;
         }
         for (name, count) in &chunk.errors {

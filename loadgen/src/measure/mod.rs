@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use collector::Collector;
 pub use measurements::{Flow, Interval, Measurements};
 pub use plan::Plan;
-pub use progress::Progress;
+pub use progress::{Moment, Progress};
 pub use recorder::Recorder;
 pub use thread::{ThreadClock, ThreadTime, ThreadUse};
 pub use verdict::{Level, Verdict};

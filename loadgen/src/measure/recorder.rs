@@ -25,6 +25,7 @@ pub(super) struct Chunk {
     pub end_to_end_latency: Option<Histogram>,
     pub lateness: Option<Histogram>,
     pub thread: ThreadTime,
+    pub wake_ups: u64,
     pub is_polling: bool,
 }
 
@@ -107,6 +108,12 @@ impl Recorder {
     pub fn lag(&mut self, at_ns: u64, records: u64) {
         self.tick(at_ns);
         self.lag_records = Some(records);
+    }
+
+    /// The worker has slept, and goes on.
+    #[inline]
+    pub fn woke(&mut self) {
+        self.chunk.wake_ups += 1;
     }
 
     /// The worker runs even if it has nothing to do: a thread that always runs is no sign of a full core.

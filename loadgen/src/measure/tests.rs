@@ -245,8 +245,16 @@ fn progress_shows_the_last_whole_second() {
     recorder.error(3_100 * MS, "TIMEOUT");
     recorder.lag(3_100 * MS, 5);
     recorder.tick(4_000 * MS);
-    let early = collector.progress(Duration::from_millis(3_100));
-    let progress = collector.progress(Duration::from_millis(4_250));
+    let mut progress = |ms| {
+        let elapsed = Duration::from_millis(ms);
+        Progress::of(
+            [&collector.moment(elapsed)],
+            elapsed,
+            Duration::from_secs(10),
+        )
+    };
+    let early = progress(3_100);
+    let progress = progress(4_250);
     assert_eq!((early.records_per_s, early.lag_records), (10_000.0, None));
     assert_eq!(progress.whole, Duration::from_secs(10));
     assert_eq!(
@@ -258,6 +266,32 @@ fn progress_shows_the_last_whole_second() {
         (Some(2_000), Some(2_000))
     );
     assert_eq!((progress.errors, progress.lag_records), (1, Some(5)));
+}
+
+#[test]
+fn progress_of_several_machines_is_that_of_all_their_records() {
+    let moment = |records, latency_ns| {
+        let mut produce_latency = histogram::empty();
+        produce_latency.record_n(latency_ns, records).unwrap();
+        Moment {
+            produced: Flow {
+                records,
+                bytes: records * 10,
+            },
+            produce_latency,
+            errors: 2,
+            lag_records: (records > 50).then_some(7),
+        }
+    };
+    let second = Duration::from_secs(1);
+    let progress = Progress::of(&[moment(98, 1_000), moment(2, 500_000)], second, second);
+    assert_eq!(
+        (progress.records_per_s, progress.bytes_per_s),
+        (100.0, 1_000.0)
+    );
+    assert_eq!(progress.p50_ns, Some(1_000));
+    assert!(progress.p99_ns.is_some_and(|p99_ns| p99_ns >= 500_000));
+    assert_eq!((progress.errors, progress.lag_records), (4, Some(7)));
 }
 
 #[test]
@@ -334,6 +368,7 @@ fn thread(ran: f64, waited: f64, full_seconds: u64) -> ThreadUse {
         waited_ns: (waited * 100.0 * SECOND as f64) as u64,
         seconds: 100,
         full_seconds,
+        wake_ups: 0,
         is_polling: false,
     }
 }

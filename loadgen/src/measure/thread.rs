@@ -83,6 +83,9 @@ pub struct ThreadUse {
     pub seconds: u64,
     /// Intervals in which it ran or waited for a core nearly all the time: [`ThreadUse::FULL_SHARE`].
     pub full_seconds: u64,
+    /// How often it woke up.
+    #[serde(default)]
+    pub wake_ups: u64,
     /// It runs even if there is nothing to do, so that running all the time says nothing.
     pub is_polling: bool,
 }
@@ -114,6 +117,14 @@ impl ThreadUse {
     /// The part of its time that it waited for a core, from 0 to 1.
     pub fn waited_share(&self) -> f64 {
         share(self.waited_ns, self.wall_ns)
+    }
+
+    /// How often it woke up in a second.
+    pub fn wake_ups_per_s(&self) -> f64 {
+        match self.wall_ns {
+            0 => 0.0,
+            wall_ns => self.wake_ups as f64 * 1e9 / wall_ns as f64,
+        }
     }
 
     /// The part of its time that it ran or waited for a core, from 0 to 1.

@@ -135,6 +135,9 @@ pub struct ThreadFigures {
     pub ran_share: f64,
     /// Part of the time that it could have run and had no core, from 0 to 1.
     pub waited_share: f64,
+    /// How often it woke up in a second. Many wake-ups are the price of a timetable kept to some microseconds.
+    #[serde(default)]
+    pub wake_ups_per_s: f64,
     /// Seconds that it was watched for.
     pub seconds: u64,
     /// Seconds in which it hardly ever slept.
@@ -298,6 +301,7 @@ impl ThreadFigures {
             name: thread.name.clone(),
             ran_share: thread.ran_share(),
             waited_share: thread.waited_share(),
+            wake_ups_per_s: thread.wake_ups_per_s(),
             seconds: thread.seconds,
             full_seconds: thread.full_seconds,
             is_polling: thread.is_polling,

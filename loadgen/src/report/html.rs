@@ -292,13 +292,20 @@ impl Page {
                     thread.name.clone(),
                     format::percent(ran),
                     format::percent(waited),
+                    format::rate(thread.wake_ups_per_s),
                     full,
                 ]
             })
             .collect();
         self.table(
             "",
-            &["thread", "ran", "waited for a core", "full core"],
+            &[
+                "thread",
+                "ran",
+                "waited for a core",
+                "wake-ups/s",
+                "full core",
+            ],
             &rows,
         );
     }

@@ -27,6 +27,7 @@ fn workload() -> Workload {
             count: 2,
             acks: Acks::All,
             idempotence: true,
+            connections: 1,
             in_flight: 5,
             batch_bytes: 16_384,
             linger: Duration::from_millis(5),
@@ -35,6 +36,7 @@ fn workload() -> Workload {
         consumers: Consumers {
             count: 1,
             fan_out: 2,
+            connections: 1,
             backlog_bytes: 0,
         },
         records: Records {

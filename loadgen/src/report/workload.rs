@@ -33,6 +33,7 @@ pub(super) fn values(workload: &Workload) -> BTreeMap<String, Value> {
         ("producers.count", json!(producers.count)),
         ("producers.acks", json!(acks(producers.acks))),
         ("producers.idempotence", json!(producers.idempotence)),
+        ("producers.connections", json!(producers.connections)),
         ("producers.in_flight", json!(producers.in_flight)),
         ("producers.batch_bytes", json!(producers.batch_bytes)),
         (
@@ -42,6 +43,7 @@ pub(super) fn values(workload: &Workload) -> BTreeMap<String, Value> {
         ("producers.codec", json!(codec(producers.codec))),
         ("consumers.count", json!(consumers.count)),
         ("consumers.fan_out", json!(consumers.fan_out)),
+        ("consumers.connections", json!(consumers.connections)),
         ("consumers.backlog_bytes", json!(consumers.backlog_bytes)),
         ("records.size_bytes", sizes(&records.sizes)),
         ("records.keys", keys(records.keys)),

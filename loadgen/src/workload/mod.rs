@@ -68,7 +68,7 @@ pub struct Topics {
     pub configs: BTreeMap<String, String>,
 }
 
-/// Every producer has a connection of its own to each broker that it needs.
+/// Every producer has connections of its own to each broker that it needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Producers {
     /// How many.
@@ -77,6 +77,8 @@ pub struct Producers {
     pub acks: Acks,
     /// Whether the broker drops repeated batches.
     pub idempotence: bool,
+    /// Connections of each to each broker; each partition goes over one of them.
+    pub connections: u32,
     /// Produce requests that one connection may have on the way.
     pub in_flight: u32,
     /// A batch is sent once it has so many bytes of records,
@@ -116,6 +118,8 @@ pub struct Consumers {
     pub count: u32,
     /// How many sets, so how often each record is read.
     pub fan_out: u32,
+    /// Connections of each to each broker; each partition is read over one of them.
+    pub connections: u32,
     /// Consumers begin once so many bytes have been produced: they have to catch up with them.
     pub backlog_bytes: u64,
 }

@@ -127,6 +127,7 @@ impl Default for Workload {
                 count: 1,
                 acks: Acks::All,
                 idempotence: true,
+                connections: 1,
                 in_flight: 5,
                 batch_bytes: 16 << 10,
                 linger: Duration::from_millis(5),
@@ -135,6 +136,7 @@ impl Default for Workload {
             consumers: Consumers {
                 count: 1,
                 fan_out: 1,
+                connections: 1,
                 backlog_bytes: 0,
             },
             records: Records {

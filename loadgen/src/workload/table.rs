@@ -174,6 +174,17 @@ pub static SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        key: "producers.connections",
+        flag: "producer-connections",
+        meaning: "Connections of each producer to each broker, over which it spreads the partitions",
+        kind: Kind::Whole {
+            least: 1,
+            most: 1_000,
+            get: |w| w.producers.connections.into(),
+            set: |w, n| w.producers.connections = n as u32,
+        },
+    },
+    Setting {
         key: "producers.max-in-flight-requests-per-connection",
         flag: "max-in-flight",
         meaning: "Produce requests that one connection may have on the way",
@@ -237,6 +248,17 @@ pub static SETTINGS: &[Setting] = &[
             most: 1_000,
             get: |w| w.consumers.fan_out.into(),
             set: |w, n| w.consumers.fan_out = n as u32,
+        },
+    },
+    Setting {
+        key: "consumers.connections",
+        flag: "consumer-connections",
+        meaning: "Connections of each consumer to each broker, over which it spreads the partitions",
+        kind: Kind::Whole {
+            least: 1,
+            most: 1_000,
+            get: |w| w.consumers.connections.into(),
+            set: |w, n| w.consumers.connections = n as u32,
         },
     },
     Setting {

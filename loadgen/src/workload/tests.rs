@@ -165,7 +165,7 @@ w.toml:3: unknown key speed: must be one of based-on, name, warm-up, duration, v
 w.toml:6: topics.partitions = 0: must be a whole number from 1 to 100000
 w.toml:7: topics.count = \"two\": must be a whole number from 1 to 100000
 w.toml:10: unknown key producers.batch: must be one of count, acks, enable-idempotence, \
-         max-in-flight-requests-per-connection, batch-size, linger, compression-type
+         connections, max-in-flight-requests-per-connection, batch-size, linger, compression-type
 w.toml:11: producers.acks = 2: must be one of 0, 1, all
 w.toml:12: producers.linger = \"90s\": must be a time from 0s to 60s, in ms unless a unit is given
 w.toml:16: load.max = true: only one load can be given, and load.rate is one"
@@ -219,6 +219,8 @@ const REFUSED: &[(&str, &[&str])] = &[
     ),
     ("consumers.count", &["-1", "10001"]),
     ("consumers.fan-out", &["0", "1001"]),
+    ("producers.connections", &["0", "1001", "\"two\""]),
+    ("consumers.connections", &["0", "1001"]),
     ("consumers.backlog", &["-1", "\"101TiB\""]),
     (
         "records.sizes",

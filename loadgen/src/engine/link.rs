@@ -1,0 +1,105 @@
+//! A client's connection to one broker, opened when it is needed and again after it was lost.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::Shared;
+use crate::cluster::Cluster;
+use crate::connection::Connection;
+use crate::measure::Recorder;
+
+/// How long to wait before connecting again, and before sending again what was refused.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// When to try again what fails now.
+pub(super) fn retry_ns(now_ns: u64) -> u64 {
+    now_ns + RETRY_AFTER.as_nanos() as u64
+}
+
+/// One connection of a client to a broker; `T` as for [`Connection`].
+pub(super) struct Link<T> {
+    pub broker: i32,
+    pub connection: Option<Connection<T>>,
+    /// Nothing is sent before this time.
+    pub retry_ns: u64,
+    /// Whether the worker's epoll knows the connection.
+    pub is_watched: bool,
+}
+
+impl<T> Link<T> {
+    fn new(broker: i32) -> Self {
+        Self {
+            broker,
+            connection: None,
+            retry_ns: 0,
+            is_watched: false,
+        }
+    }
+
+    /// The connection if requests may be sent over it; it is opened if there is none.
+    pub(super) fn open(
+        &mut self,
+        cluster: &Cluster,
+        now_ns: u64,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) -> Option<&mut Connection<T>> {
+        if now_ns < self.retry_ns {
+            return None;
+        }
+        if self.connection.is_none() {
+            let address = cluster.brokers.get(&self.broker);
+            match address.map(|address| Connection::open(*address)) {
+                Some(Ok(connection)) => {
+                    self.connection = Some(connection);
+                    self.is_watched = false;
+                }
+                _ => {
+                    self.fail("no connection", now_ns, shared, recorder);
+                    return None;
+                }
+            }
+        }
+        self.connection
+            .as_mut()
+            .filter(|connection| connection.is_greeted())
+    }
+
+    /// The connection is of no use any more: closes it, and returns it with what was in flight.
+    pub(super) fn fail(
+        &mut self,
+        why: impl Into<Cow<'static, str>>,
+        now_ns: u64,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) -> Option<Connection<T>> {
+        self.retry_ns = retry_ns(now_ns);
+        recorder.error(now_ns, why);
+        shared.directory.want_another_look();
+        self.connection.take()
+    }
+}
+
+/// Adds the links that are missing for so many connections to each broker. Those to one broker stay side by side.
+pub(super) fn complete<T>(links: &mut Vec<Link<T>>, cluster: &Cluster, connections: u32) {
+    for broker in cluster.brokers.keys() {
+        if links.iter().all(|link| link.broker != *broker) {
+            links.extend((0..connections).map(|_| Link::new(*broker)));
+        }
+    }
+}
+
+/// The link over which a broker gets what is numbered so: numbers go round over the connections to it.
+pub(super) fn find<T>(links: &[Link<T>], broker: i32, number: usize) -> Option<usize> {
+    let first = links.iter().position(|link| link.broker == broker)?;
+    let of_broker = links[first..].iter().take_while(|it| it.broker == broker);
+    Some(first + number % of_broker.count())
+}
+
+/// What a failed connection is counted as: what the network does under one name, all else as it is told.
+pub(super) fn reason(error: &anyhow::Error) -> Cow<'static, str> {
+    match error.downcast_ref::<std::io::Error>() {
+        Some(_) => Cow::Borrowed("connection lost"),
+        None => Cow::Owned(format!("connection given up: {error}")),
+    }
+}

@@ -1,0 +1,207 @@
+//! Records as they come due, and the batches they gather in.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::Producer;
+use crate::batch::{self, Builder};
+use crate::engine::Clock;
+use crate::measure::Recorder;
+use crate::record::{STAMP_BYTES, Stamp};
+
+/// Records that wait may take this much memory; then no more are made, and those that are due are late.
+const BUFFER_BYTES_MAX: usize = 64 << 20;
+/// How long a batch is tried to be delivered, as Kafka's `delivery.timeout.ms`.
+const DELIVERY_NS_MAX: u64 = 120_000_000_000;
+
+/// What waits for one partition.
+#[derive(Default)]
+pub(super) struct Partition {
+    /// The newest may be open, all others are full.
+    pub batches: VecDeque<Batch>,
+    /// Of the next record, for the verification.
+    sequence: u64,
+    /// Of the next record, for the broker.
+    base_sequence: i32,
+    /// Whether the partition is in the list of its link.
+    pub is_listed: bool,
+    pub retry_ns: u64,
+}
+
+/// Records that leave together.
+pub(in crate::engine) struct Batch {
+    pub number: u64,
+    pub records: Records,
+    /// When each record was due.
+    pub due_ns: Vec<u64>,
+    first_sequence: u64,
+    base_sequence: i32,
+    pub payload_bytes: u64,
+    pub memory: usize,
+    pub deadline_ns: u64,
+    pub is_ready: bool,
+}
+
+pub(in crate::engine) enum Records {
+    Open(Builder),
+    Sealed(Bytes),
+}
+
+impl Batch {
+    pub(super) fn sequences(&self) -> Range<u64> {
+        self.first_sequence..self.first_sequence + self.due_ns.len() as u64
+    }
+}
+
+impl Producer<'_> {
+    pub(super) fn make_due(&mut self, now_ns: u64, clock: &Clock, recorder: &mut Recorder) {
+        if self.schedule.is_none() {
+            while self.has_room() {
+                self.make(now_ns, now_ns, clock);
+            }
+            return;
+        }
+        while let Some(due_ns) = self.due_ns.filter(|due_ns| *due_ns <= now_ns) {
+            if self.buffered_bytes >= BUFFER_BYTES_MAX {
+                // The broker is behind, not we: what waits is late by its latency.
+                return;
+            }
+            recorder.intended(now_ns, 1);
+            recorder.late(now_ns, now_ns - due_ns);
+            self.make(due_ns, now_ns, clock);
+            self.due_ns = self.schedule.as_mut().and_then(Iterator::next);
+        }
+    }
+
+    /// Whether a closed loop may make another record: there is not enough yet for all requests in flight.
+    pub(super) fn has_room(&self) -> bool {
+        let links = self.links.len().max(1);
+        let producers = &self.workload.producers;
+        let enough = producers.in_flight as usize * links * producers.batch_bytes as usize;
+        self.buffered_bytes < enough.min(BUFFER_BYTES_MAX)
+    }
+
+    /// Makes one record and puts it into the batch of its partition.
+    fn make(&mut self, due_ns: u64, now_ns: u64, clock: &Clock) {
+        let len = self.sizes.next(&mut self.random) as usize;
+        let key = self.keys.next(&mut self.random);
+        let at = match key {
+            Some(key) => {
+                self.key.clear();
+                let _ = write!(self.key, "{key}");
+                crc32c::crc32c(self.key.as_bytes()) as usize % self.partitions.len()
+            }
+            None => self.sticky,
+        };
+        let linger_ns = self.workload.producers.linger.as_nanos() as u64;
+        let partition = &mut self.partitions[at];
+        if !matches!(
+            partition.batches.back(),
+            Some(Batch {
+                records: Records::Open(_),
+                ..
+            })
+        ) {
+            self.batches += 1;
+            partition.batches.push_back(Batch {
+                number: self.batches,
+                records: Records::Open(Builder::new(clock.wall_ms(due_ns))),
+                due_ns: Vec::new(),
+                first_sequence: partition.sequence,
+                base_sequence: partition.base_sequence,
+                payload_bytes: 0,
+                memory: 0,
+                deadline_ns: now_ns + DELIVERY_NS_MAX,
+                is_ready: false,
+            });
+            self.aging.push_back((now_ns + linger_ns, at, self.batches));
+        }
+        let stamp = Stamp {
+            run: self.run,
+            producer: self.index,
+            sequence: partition.sequence,
+            intended_ns: clock.wall_ns(due_ns),
+        };
+        let filling = self.filling.take(len.saturating_sub(STAMP_BYTES));
+        stamp.encode(len, filling, &mut self.value);
+        partition.sequence += 1;
+        partition.base_sequence = (partition.base_sequence + 1) & i32::MAX;
+        self.unacknowledged += 1;
+        let Some(Batch {
+            records: Records::Open(builder),
+            due_ns: times,
+            payload_bytes,
+            memory,
+            number,
+            ..
+        }) = partition.batches.back_mut()
+        else {
+            unreachable!("there is an open batch now")
+        };
+        let before = builder.records_bytes();
+        let key = key.map(|_| self.key.as_bytes());
+        builder.push(clock.wall_ms(due_ns), key, &self.value);
+        times.push(due_ns);
+        *payload_bytes += self.value.len() as u64;
+        let grown = builder.records_bytes() - before;
+        *memory += grown;
+        self.buffered_bytes += grown;
+        if builder.records_bytes() >= self.workload.producers.batch_bytes as usize {
+            let number = *number;
+            self.seal(at);
+            self.becomes_ready(at, number);
+        }
+    }
+
+    /// Closes the open batch of a partition.
+    pub(super) fn seal(&mut self, at: usize) {
+        let producers = &self.workload.producers;
+        let partition = &mut self.partitions[at];
+        if let Some(batch) = partition.batches.back_mut()
+            && let Records::Open(builder) = &mut batch.records
+        {
+            let builder = std::mem::replace(builder, Builder::new(0));
+            let (id, epoch) = self.producer_id;
+            let producer = batch::Producer {
+                id,
+                epoch,
+                base_sequence: if producers.idempotence {
+                    batch.base_sequence
+                } else {
+                    -1
+                },
+            };
+            batch.records = Records::Sealed(builder.finish(producer, producers.codec).into());
+            if self.sticky == at {
+                self.sticky = (at + 1) % self.partitions.len();
+            }
+        }
+    }
+
+    /// Whose time has come may leave.
+    pub(super) fn age(&mut self, now_ns: u64) {
+        let is_over = |(ready_ns, ..): &mut (u64, usize, u64)| *ready_ns <= now_ns;
+        while let Some((_, at, number)) = self.aging.pop_front_if(is_over) {
+            self.becomes_ready(at, number);
+        }
+        while let Some((_, at, number)) = self.retries.pop_front_if(is_over) {
+            self.becomes_ready(at, number);
+        }
+    }
+
+    fn becomes_ready(&mut self, at: usize, number: u64) {
+        let partition = &mut self.partitions[at];
+        let batch = partition
+            .batches
+            .iter_mut()
+            .rev()
+            .find(|it| it.number == number);
+        if let Some(batch) = batch {
+            batch.is_ready = true;
+            self.list(at);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Requests to brokers, and what becomes of them.
+
+use std::sync::atomic::Ordering;
+
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
+
+use super::making::{Batch, Records};
+use super::{Line, Producer};
+use crate::client::{PRODUCE_VERSION, error_name, is_retriable, topic_name};
+use crate::connection::Connection;
+use crate::engine::Shared;
+use crate::engine::link;
+use crate::measure::Recorder;
+use crate::workload::Acks;
+
+/// A request takes batches of several partitions up to this, as Kafka's `max.request.size`.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// The broker has had this batch before and acknowledges it.
+const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
+/// A batch before this one was refused, and comes again.
+const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+
+impl Producer<'_> {
+    /// Sends what is ready for one broker, as far as requests may be in flight.
+    pub(super) fn send(&mut self, link_at: usize, shared: &Shared<'_>, recorder: &mut Recorder) {
+        let producers = &self.workload.producers;
+        while !self.ready[link_at].is_empty() {
+            let now_ns = shared.clock.now_ns();
+            let link = &mut self.links[link_at];
+            let Some(connection) = link.open(&self.cluster, now_ns, shared, recorder) else {
+                return;
+            };
+            let is_full = match producers.acks {
+                Acks::None => !connection.is_flushed(),
+                Acks::Leader | Acks::All => connection.in_flight() >= producers.in_flight as usize,
+            };
+            if is_full {
+                return;
+            }
+            let bound = match self.cluster.has_ids() {
+                true => i16::MAX,
+                false => PRODUCE_VERSION,
+            };
+            let version = match connection.newest::<ProduceRequest>(bound) {
+                Ok(version) => version,
+                Err(error) => return self.disconnect(link_at, error, now_ns, shared, recorder),
+            };
+            if !self.send_request(link_at, version, now_ns, shared, recorder) {
+                return;
+            }
+        }
+    }
+
+    /// Sends one request; whether there was something to send.
+    fn send_request(
+        &mut self,
+        link_at: usize,
+        version: i16,
+        now_ns: u64,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) -> bool {
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        let listed = self.ready[link_at].len();
+        for _ in 0..listed {
+            let Some(at) = self.ready[link_at].pop_front() else {
+                break;
+            };
+            self.partitions[at].is_listed = false;
+            if self.partitions[at].retry_ns > now_ns {
+                continue;
+            }
+            if self.partitions[at].batches.len() == 1 {
+                self.seal(at);
+            }
+            let partition = &mut self.partitions[at];
+            let Some(batch) = partition.batches.front() else {
+                continue;
+            };
+            let Records::Sealed(sealed) = &batch.records else {
+                continue;
+            };
+            if bytes > 0 && bytes + sealed.len() > REQUEST_BYTES_MAX {
+                self.list(at);
+                break;
+            }
+            bytes += sealed.len();
+            batches.extend(partition.batches.pop_front().map(|batch| (at, batch)));
+            self.list(at);
+        }
+        if batches.is_empty() {
+            return false;
+        }
+        let request = self.request(&batches, version);
+        let tag = match self.workload.producers.acks {
+            Acks::None => {
+                for (at, batch) in batches {
+                    self.acknowledge(at, batch, now_ns, shared, recorder);
+                }
+                None
+            }
+            Acks::Leader | Acks::All => Some(batches),
+        };
+        let Some(connection) = &mut self.links[link_at].connection else {
+            return false;
+        };
+        let sent = connection.queue(&request, version, tag);
+        if let Err(error) = sent.and_then(|()| connection.flush()) {
+            self.disconnect(link_at, error, now_ns, shared, recorder);
+        }
+        true
+    }
+
+    fn request(&self, batches: &[(usize, Batch)], version: i16) -> ProduceRequest {
+        let by_id = version > PRODUCE_VERSION;
+        // Where each topic of the workload stands in the request.
+        let mut topics: Vec<(usize, TopicProduceData)> = Vec::new();
+        for (at, batch) in batches {
+            let Records::Sealed(records) = &batch.records else {
+                unreachable!("only closed batches are sent")
+            };
+            let place = &self.places[*at];
+            let data = PartitionProduceData::default()
+                .with_index(place.partition)
+                .with_records(Some(records.clone()));
+            let known = topics
+                .iter_mut()
+                .find(|(number, _)| *number == place.topic_number);
+            match known {
+                Some((_, topic)) => topic.partition_data.push(data),
+                None => {
+                    let topic = TopicProduceData::default().with_partition_data(vec![data]);
+                    let topic = match by_id {
+                        true => topic.with_topic_id(self.cluster.topics[place.topic_number].id),
+                        false => topic.with_name(topic_name(&place.topic)),
+                    };
+                    topics.push((place.topic_number, topic));
+                }
+            }
+        }
+        let acks = match self.workload.producers.acks {
+            Acks::None => 0,
+            Acks::Leader => 1,
+            Acks::All => -1,
+        };
+        ProduceRequest::default()
+            .with_acks(acks)
+            .with_timeout_ms(30_000)
+            .with_topic_data(topics.into_iter().map(|(_, topic)| topic).collect())
+    }
+
+    /// Reads what a broker has sent, by way of a buffer that is lent to it.
+    pub(in crate::engine) fn receive(
+        &mut self,
+        link_at: usize,
+        buffer: &mut [u8],
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) {
+        loop {
+            let Some(connection) = &mut self.links[link_at].connection else {
+                return;
+            };
+            let received = connection.receive(buffer);
+            let now_ns = shared.clock.now_ns();
+            loop {
+                let Some(connection) = &mut self.links[link_at].connection else {
+                    return;
+                };
+                match connection.next_reply::<ProduceRequest>() {
+                    Ok(Some((batches, reply))) => {
+                        self.answered(batches, &reply, now_ns, shared, recorder);
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        return self.disconnect(link_at, error, now_ns, shared, recorder);
+                    }
+                }
+            }
+            match received {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return self.disconnect(link_at, error, now_ns, shared, recorder),
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        batches: Vec<(usize, Batch)>,
+        reply: &ProduceResponse,
+        now_ns: u64,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) {
+        let outcomes = self.outcomes(reply, shared);
+        let mut refused = Vec::new();
+        for (at, batch) in batches {
+            let outcome = outcomes.binary_search_by_key(&at, |(at, _)| *at);
+            match outcome.map(|found| outcomes[found].1) {
+                Ok(0 | DUPLICATE_SEQUENCE_NUMBER) => {
+                    self.acknowledge(at, batch, now_ns, shared, recorder);
+                }
+                Ok(code) => {
+                    recorder.error(now_ns, error_name(code));
+                    let may_retry = is_retriable(code) || code == OUT_OF_ORDER_SEQUENCE_NUMBER;
+                    if may_retry && now_ns < batch.deadline_ns {
+                        refused.push((at, batch));
+                    } else {
+                        self.forget(&batch);
+                    }
+                    shared.directory.want_another_look();
+                }
+                Err(_) => {
+                    recorder.error(now_ns, "no outcome in the reply");
+                    self.forget(&batch);
+                }
+            }
+        }
+        self.put_back(refused, now_ns);
+    }
+
+    /// The error code of each partition in a reply, in the order of all partitions.
+    fn outcomes(&self, reply: &ProduceResponse, shared: &Shared<'_>) -> Vec<(usize, i16)> {
+        let mut outcomes = Vec::new();
+        let mut near = 0;
+        for topic in &reply.responses {
+            let TopicName(name) = &topic.name;
+            let Some(number) = self.cluster.topic_number(name, topic.topic_id, near) else {
+                continue;
+            };
+            near = number;
+            outcomes.extend(topic.partition_responses.iter().filter_map(|partition| {
+                let at = shared.place_number(number, partition.index)?;
+                Some((at, partition.error_code))
+            }));
+        }
+        outcomes.sort_unstable();
+        outcomes
+    }
+
+    fn acknowledge(
+        &mut self,
+        at: usize,
+        batch: Batch,
+        now_ns: u64,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) {
+        shared
+            .produced_bytes
+            .fetch_add(batch.payload_bytes, Ordering::Relaxed);
+        let count = batch.due_ns.len() as u64;
+        let bytes_each = batch.payload_bytes / count;
+        for due_ns in &batch.due_ns {
+            recorder.produced(now_ns, now_ns.saturating_sub(*due_ns), 1, bytes_each);
+        }
+        if self.workload.verify {
+            let line = Line {
+                producer: self.index,
+                partition: at as u32,
+            };
+            self.acknowledged.insert(line, batch.sequences());
+        }
+        self.forget(&batch);
+    }
+
+    fn forget(&mut self, batch: &Batch) {
+        self.buffered_bytes -= batch.memory;
+        self.unacknowledged -= batch.due_ns.len() as u64;
+    }
+
+    /// Batches that have to be sent again take their old places.
+    fn put_back(&mut self, batches: Vec<(usize, Batch)>, now_ns: u64) {
+        for (at, batch) in batches {
+            let partition = &mut self.partitions[at];
+            partition.retry_ns = link::retry_ns(now_ns);
+            let place = partition
+                .batches
+                .partition_point(|it| it.number < batch.number);
+            self.retries
+                .push_back((partition.retry_ns, at, batch.number));
+            partition.batches.insert(place, batch);
+        }
+    }
+
+    /// The connection is of no use any more, and with it go the answers to what was in flight.
+    fn disconnect(
+        &mut self,
+        link_at: usize,
+        error: anyhow::Error,
+        now_ns: u64,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) {
+        let why = link::reason(&error);
+        let lost = self.links[link_at].fail(why, now_ns, shared, recorder);
+        for batches in lost.into_iter().flat_map(Connection::into_unanswered) {
+            self.put_back(batches, now_ns);
+        }
+    }
+}

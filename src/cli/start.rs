@@ -225,12 +225,19 @@ impl Prepared {
         }
         let mut all = self.listeners.iter().flat_map(|l| &l.addresses);
         if all.all(|address| address.ip().is_loopback()) {
-            let port = self.listeners[0].addresses[0].port();
+            let everywhere = |host: &str| {
+                let endpoints = self.listeners.iter().map(|listener| {
+                    let port = listener.addresses[0].port();
+                    format!("{}://{host}:{port}", listener.name)
+                });
+                endpoints.collect::<Vec<_>>().join(",")
+            };
             writeln!(
                 out,
                 "  Only this machine can connect. To open it to the network:\n    corelog start \
-                 --override listeners=PLAINTEXT://:{port} --override \
-                 advertised.listeners=PLAINTEXT://THIS_HOST:{port}"
+                 --override listeners={} --override advertised.listeners={}",
+                everywhere(""),
+                everywhere("THIS_HOST")
             )?;
         }
         Ok(())

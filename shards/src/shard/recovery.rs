@@ -197,6 +197,7 @@ pub async fn open(
         arrivals: Cell::new(0),
         arrival: Notify::new(),
         on_failure: OnceCell::new(),
+        metrics: Default::default(),
         resident: OnceCell::new(),
     }));
     for (from, lane) in lanes {
@@ -464,6 +465,7 @@ impl Shard {
                 inline: Inline::default(),
                 body: Body::Empty,
                 durability: Durability::Sync,
+                queued: self.io().now(),
             });
             newest = Some((key, ticket));
         }

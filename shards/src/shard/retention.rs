@@ -123,6 +123,7 @@ impl Shard {
             self.0.settling.forgot(unsettled, cached);
             removed
         };
+        self.0.metrics.segments_removed.add(removed.len() as u64);
         for segment in removed {
             if let Err(error) = self
                 .0
@@ -163,6 +164,7 @@ impl Shard {
                 inline: Inline::default(),
                 body: Body::Empty,
                 durability: Durability::Sync,
+                queued: self.io().now(),
             });
             // What a crash brings back must have its folder. Only when the journal waits for room, the
             // folder goes first, because that makes room.

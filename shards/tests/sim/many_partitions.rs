@@ -29,7 +29,13 @@ async fn append_to_all(shard: Shard, partitions: usize) {
             let appends = some
                 .map(|partition| Append::own(key(partition), make_batch(2, 0, 0, &mut random)))
                 .collect();
-            for result in shard.append(appends).await.wait().await {
+            for result in shard
+                .append(appends, shard.io().now())
+                .await
+                .wait()
+                .await
+                .results
+            {
                 result.expect("appended");
             }
         }
@@ -75,7 +81,13 @@ async fn append_segments(shard: Shard, partitions: usize) {
         let appends = (0..AT_ONCE)
             .map(|_| Append::own(key(0), make_batch(2, 0, 0, &mut random)))
             .collect();
-        for result in shard.append(appends).await.wait().await {
+        for result in shard
+            .append(appends, shard.io().now())
+            .await
+            .wait()
+            .await
+            .results
+        {
             result.expect("appended");
         }
     }

@@ -198,8 +198,10 @@ async fn write_one(shard: &Shard, name: usize, run: &Run) {
         named.sent.push(batch.clone());
         (named.key(name), batch)
     };
-    let append = shard.append(vec![Append::own(key, batch)]).await;
-    let result = append.wait().await.pop().expect("one");
+    let append = shard
+        .append(vec![Append::own(key, batch)], shard.io().now())
+        .await;
+    let result = append.wait().await.results.pop().expect("one");
     let named = &mut run.metadata.borrow_mut()[name];
     if named.key(name) != key || !named.exists {
         return;

@@ -3,7 +3,7 @@
 //!
 //! In the order of the data: a [`workload`] says what to do, a [`schedule`] when each record is due, the [`engine`] does
 //! it over [`connection`]s, [`measure`] gathers what happened, [`verify`] holds what came out against what went in, and
-//! [`report`] tells people.
+//! [`report`] tells people. [`limit`] does this over and over, for the highest rate that keeps a promise.
 
 pub mod workload;
 
@@ -22,3 +22,5 @@ pub mod measure;
 pub mod verify;
 
 pub mod report;
+
+pub mod limit;

@@ -221,7 +221,7 @@ pub(crate) fn wall_ns() -> u64 {
 }
 
 /// A client of the first broker that answers; waits for one if none does.
-pub(crate) fn first_client(bootstrap: &[SocketAddr]) -> Result<Client> {
+pub fn first_client(bootstrap: &[SocketAddr]) -> Result<Client> {
     if let Some(client) = bootstrap.iter().find_map(|it| Client::connect(*it).ok()) {
         return Ok(client);
     }

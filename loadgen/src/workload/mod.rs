@@ -13,7 +13,7 @@ mod reference;
 mod settings;
 mod table;
 mod trace;
-mod units;
+pub mod units;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 //!
 //! In the order of the data: a [`workload`] says what to do, a [`schedule`] when each record is due, the [`engine`] does
 //! it over [`connection`]s, [`measure`] gathers what happened, [`verify`] holds what came out against what went in, and
-//! [`report`] tells people. [`limit`] does this over and over, for the highest rate that keeps a promise.
+//! [`report`] tells people. [`limit`] does this over and over, for the highest rate that keeps a promise, and
+//! [`capacity`] makes a plan of that.
 
 pub mod workload;
 
@@ -24,3 +25,5 @@ pub mod verify;
 pub mod report;
 
 pub mod limit;
+
+pub mod capacity;

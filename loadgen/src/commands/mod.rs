@@ -1,6 +1,7 @@
 //! The commands, and what they have in common: where the load comes from and goes to, files, Ctrl-C.
 
 pub mod find_limit;
+pub mod plan;
 pub mod run;
 
 use std::fs;

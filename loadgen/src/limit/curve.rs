@@ -187,14 +187,16 @@ pub(super) fn points(steps: &[Step], latency: impl Fn(&Step) -> u64) -> Vec<Poin
 }
 
 /// Where the curve bends most: the point furthest below the straight line from the first one to the last, both axes
-/// from 0 to 1 (the Kneedle method). None if latency does not really rise.
+/// from 0 to 1 (the Kneedle method). Latency counts as at least that of any lower rate, so that noise makes no knee.
+/// None if latency does not really rise.
 pub(super) fn knee(points: &[Point], latency: impl Fn(&Point) -> u64) -> Option<Rate> {
     let (first, last) = (points.first()?, points.last()?);
-    let ns: Vec<f64> = points.iter().map(|point| latency(point) as f64).collect();
-    let (least, most) = (
-        ns.iter().copied().fold(f64::INFINITY, f64::min),
-        ns.iter().copied().fold(0.0, f64::max),
-    );
+    let risen = points.iter().scan(0.0, |most: &mut f64, point| {
+        *most = most.max(latency(point) as f64);
+        Some(*most)
+    });
+    let ns: Vec<f64> = risen.collect();
+    let (least, most) = (*ns.first()?, *ns.last()?);
     if points.len() < KNEE_POINTS_MIN || most < least * KNEE_RISE_MIN {
         return None;
     }
@@ -208,7 +210,9 @@ pub(super) fn knee(points: &[Point], latency: impl Fn(&Point) -> u64) -> Option<
         .zip(&ns)
         .map(below)
         .max_by(|one, other| one.0.total_cmp(&other.0));
-    furthest.map(|(_, rate)| rate)
+    furthest
+        .filter(|(depth, _)| *depth > 0.0)
+        .map(|(_, rate)| rate)
 }
 
 impl Curve {

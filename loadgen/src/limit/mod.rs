@@ -17,7 +17,7 @@ pub use promise::{GRAMMAR, Part, Path, Promise, Term};
 pub use search::{Bound, Purpose, Range, Search, Shown};
 
 use crate::measure::Level;
-use crate::report::{Figures, Host, Latency};
+use crate::report::{self, Figures, Host, Latency};
 use crate::workload::{self, Load as WorkloadLoad, Shape, Workload};
 
 /// Parts of the limit that the curve has a point at.
@@ -114,7 +114,10 @@ fn broken_by(workload: &Workload, promise: &Promise, figures: &Figures, rate: f6
     let mut why = promise.broken_by(figures);
     let produced = figures.produced.records_per_s;
     if produced < ACHIEVED_MIN * rate {
-        why.push(format!("only {produced:.0} records/s were acknowledged"));
+        why.push(format!(
+            "only {} records/s were acknowledged",
+            report::rate(produced)
+        ));
     }
     let to_read = produced * workload.consumers.sets() as f64;
     let consumed = figures.consumed.records_per_s;
@@ -189,7 +192,7 @@ fn of_steps(
         text: Vec::new(),
         points,
         steps,
-        workload: crate::report::workload_values(workload),
+        workload: report::workload_values(workload),
         load: Load {
             record_bytes: workload.records.sizes.mean(),
             fan_out: workload.consumers.sets() as f64,
@@ -209,8 +212,8 @@ fn text(curve: &Curve, range: Range) -> Vec<String> {
     let hold = workload::units::show_time(std::time::Duration::from_secs_f64(curve.hold_s));
     match curve.limit {
         Some(limit) => text.push(format!(
-            "{:.0} records/s ({:.2} MB/s) kept {} for {hold}.",
-            limit.records_per_s,
+            "{} records/s ({:.2} MB/s) kept {} for {hold}.",
+            report::rate(limit.records_per_s),
             limit.bytes_per_s / 1e6,
             curve.promise
         )),
@@ -227,11 +230,11 @@ fn text(curve: &Curve, range: Range) -> Vec<String> {
                 .into(),
         ),
         Bound::Most => text.push(format!(
-            "No higher rate was to be tried (--rate-max {:.0}): the broker may do more.",
+            "No higher rate was to be tried (--rate-max {}): the broker may do more.",
             range.most
         )),
         Bound::Nothing => text.push(format!(
-            "Not even {:.0} records/s kept it, the least rate to be tried (--rate-min).",
+            "Not even {} records/s kept it, the least rate to be tried (--rate-min).",
             range.least
         )),
         Bound::Interrupted => text.push("The search was ended early: the limit may be higher.".into()),
@@ -246,8 +249,8 @@ fn text(curve: &Curve, range: Range) -> Vec<String> {
     }
     if let Some(knee) = curve.knee {
         text.push(format!(
-            "The curve has its knee at {:.0} records/s: from there on latency rises much faster than the rate.",
-            knee.records_per_s
+            "The curve has its knee at {} records/s: from there on latency rises much faster than the rate.",
+            report::rate(knee.records_per_s)
         ));
     }
     if curve.node.is_shared {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::measure::{Collector, Plan};
-use crate::report::{FlowFigures, limit as report};
+use crate::report::{FlowFigures, limit as pages};
 use crate::schedule::choice::Random;
 use crate::workload::Consumers;
 
@@ -238,9 +238,9 @@ fn the_curve_has_its_knee_where_it_bends_and_comes_back_from_json() {
     assert!(rates.is_sorted() && rates.len() >= 8, "{rates:?}");
     assert_eq!(Curve::from_json(&curve.to_json()).unwrap(), curve);
 
-    let page = report::page(&curve);
+    let page = pages::page(&curve);
     assert!(page.contains("<svg") && page.contains("knee") && !page.contains("http"));
-    let table = report::table(&curve);
+    let table = pages::table(&curve);
     assert!(
         table.contains("kept produce p99 &lt; 10ms") || table.contains("kept produce p99 < 10ms")
     );

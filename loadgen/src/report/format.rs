@@ -43,7 +43,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// A rate without its fraction, in groups of three.
-pub(super) fn rate(per_second: f64) -> String {
+pub fn rate(per_second: f64) -> String {
     count(per_second.round() as u64)
 }
 

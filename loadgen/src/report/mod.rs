@@ -23,7 +23,7 @@ pub use crate::measure::Progress;
 pub use figures::{
     CurvePoint, Errors, Figures, FlowFigures, Lag, Latency, LatencySecond, Second, ThreadFigures,
 };
-pub use format::time;
+pub use format::{rate, time};
 pub use host::Host;
 pub use progress::ProgressLine;
 pub(crate) use workload::values as workload_values;

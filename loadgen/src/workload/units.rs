@@ -23,6 +23,7 @@ impl TimeUnit {
 
 /// Largest first, so that a time is written in the largest one that leaves no rest.
 const TIMES: &[(&str, u64)] = &[
+    ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),
     ("m", 60_000_000_000),
     ("s", 1_000_000_000),
@@ -62,8 +63,8 @@ pub fn parse_number(text: &str) -> Option<f64> {
 
 /// In the largest unit up to seconds that leaves no rest.
 pub fn show_time(time: Duration) -> String {
-    // Hours and minutes are read, not written: `90s` beside `1m` is harder to compare than beside `60s`.
-    show(time.as_nanos() as u64, "s", &TIMES[2..])
+    // Days, hours and minutes are read, not written: `90s` beside `1m` is harder to compare than beside `60s`.
+    show(time.as_nanos() as u64, "s", &TIMES[3..])
 }
 
 /// In the largest unit that leaves no rest.

@@ -235,8 +235,11 @@ fn listen(plan: &Plan, shard: &Shard, broker: &Rc<Broker>) -> Result<Network, St
     );
     network.set_connection_limits(&broker.config().network);
     for listener in &plan.listeners {
+        // As in Kafka, clients must not keep other brokers out.
+        let is_protected =
+            plan.listeners.len() > 1 && listener.name == plan.config.listeners.inter_broker;
         for address in &listener.addresses {
-            let bound = network.listen(&listener.name, *address);
+            let bound = network.listen(&listener.name, *address, is_protected);
             bound.map_err(|error| format!("cannot listen on {address}: {error}"))?;
         }
     }

@@ -98,8 +98,9 @@ pub fn cores() -> io::Result<Vec<usize>> {
         .collect())
 }
 
-/// Has SIGTERM and SIGINT request `stop` instead of ending the process; a second
-/// signal ends it at once. Call before any other thread is started.
+/// Has SIGTERM and SIGINT request `stop` instead of ending the process; a SIGINT behind
+/// them ends it at once. A further SIGTERM does not: supervisors send it to a process and
+/// again to its group. Call before any other thread is started.
 pub fn stop_on_signals(stop: Stop) -> io::Result<()> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
@@ -110,12 +111,14 @@ pub fn stop_on_signals(stop: Stop) -> io::Result<()> {
         .name("signals".to_owned())
         .spawn(move || {
             if let Ok(signal) = signals.wait() {
-                tracing::info!("{signal}: stopping; once more ends at once");
+                tracing::info!("{signal}: stopping; SIGINT (Ctrl-C) ends at once");
                 stop.request();
             }
-            if let Ok(signal) = signals.wait() {
-                tracing::warn!("{signal}: ending at once");
-                std::process::exit(128 + signal as i32);
+            while let Ok(signal) = signals.wait() {
+                if signal == Signal::SIGINT {
+                    tracing::warn!("{signal}: ending at once");
+                    std::process::exit(128 + signal as i32);
+                }
             }
         })?;
     Ok(())

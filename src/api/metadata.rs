@@ -20,7 +20,9 @@ use super::view::{
 };
 use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
-use crate::cluster::controller::{CreateTopics, NewTopic, create_topics, validate_topic_name};
+use crate::cluster::controller::{
+    CreateTopics, NewTopic, PARTITIONS_PER_REQUEST_MAX, create_topics, validate_topic_name,
+};
 use crate::cluster::image::{Partition, Topic};
 use crate::protocol::reply::Reply;
 
@@ -213,6 +215,15 @@ async fn create_missing(broker: &Broker, names: &[TopicName], turns: &mut Turns<
     if topics.is_empty() {
         return;
     }
+    if topics.len() > PARTITIONS_PER_REQUEST_MAX {
+        let first = &topics[0].name;
+        tracing::warn!(
+            topics = topics.len(),
+            first,
+            "too many to be created automatically"
+        );
+        return;
+    }
     let request = CreateTopics {
         topics,
         validate_only: false,
@@ -222,11 +233,14 @@ async fn create_missing(broker: &Broker, names: &[TopicName], turns: &mut Turns<
         .await
     {
         Ok(results) => {
-            for (topic, result) in results {
-                match result {
-                    Ok(_) => tracing::info!(topic, "created automatically"),
-                    Err(why) => tracing::warn!(topic, %why, "cannot be created automatically"),
-                }
+            let (created, refused): (Vec<_>, Vec<_>) =
+                results.into_iter().partition(|(_, result)| result.is_ok());
+            for (topic, _) in created {
+                tracing::info!(topic, "created automatically");
+            }
+            // What a client may repeat as often as it likes gets one line.
+            if let Some((first, Err(why))) = refused.first() {
+                tracing::warn!(topics = refused.len(), first, %why, "cannot be created automatically");
             }
         }
         Err(why) => tracing::warn!(?why, "topics cannot be created automatically"),

@@ -38,6 +38,8 @@ const OLDEST_SERVED: i16 = 3;
 const ZSTD: i16 = 7;
 /// Who says so may write to the topics that the broker keeps for itself.
 const ADMIN_CLIENT: &str = "__admin_client";
+/// Of a topic's name in the log: as long as a valid one.
+const TOPIC_CHARS_TOLD: usize = 249;
 
 /// What holds for all partitions of a request.
 #[derive(Clone, Copy)]
@@ -87,10 +89,8 @@ pub async fn begin(context: Rc<Context>, request: Request) -> Result<Effects, Fa
             }
         }
         if acks == 0 {
-            return match items.iter().find_map(|item| item.response.error) {
-                Some(error) => Answer::Close(format!("a produce with acks=0 failed: {error}")),
-                None => Answer::Nothing,
-            };
+            let failure = items.iter().find_map(|item| untold(&topics, item));
+            return failure.map_or(Answer::Nothing, Answer::Close);
         }
         let mut response = ProduceResponse {
             topics: topics
@@ -110,6 +110,22 @@ pub async fn begin(context: Rc<Context>, request: Request) -> Result<Effects, Fa
             Err(why) => Answer::Close(Failure::from(why).to_string()),
         }
     }))
+}
+
+/// What the log says of a failure that the client wants no reply to.
+fn untold(topics: &[TopicRef], item: &Item) -> Option<String> {
+    let error = item.response.error?;
+    let topic = match &topics[item.topic] {
+        // There may be no such topic, and anything in its name.
+        TopicRef::Name(name) => name.escape_debug().take(TOPIC_CHARS_TOLD).collect(),
+        TopicRef::Id(id) => id.to_string(),
+    };
+    let index = item.response.index;
+    let why = item.response.error_message.as_deref().unwrap_or_default();
+    let colon = if why.is_empty() { "" } else { ": " };
+    Some(format!(
+        "a produce with acks=0 to {topic}-{index} failed: {error}{colon}{why}"
+    ))
 }
 
 async fn check_all(broker: &Broker, produce: ProduceRequest, terms: Terms) -> Vec<Item> {

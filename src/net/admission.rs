@@ -6,7 +6,9 @@
 //!
 //! As in Kafka a connection over its address's limit is closed at once, while one over the total
 //! waits until another has gone or the limit is raised, and is woken by it, on whichever shard it
-//! was. A lower limit holds for the next connection; those that are open stay.
+//! was. The brokers' own listener is protected, where there are others: its connections do not wait,
+//! and while the total is exceeded, by them or since it was lowered, connections of the others are
+//! closed (see [`super::keeper`]).
 //!
 //! Limits may name hosts. Looking a name up blocks, so it is done elsewhere (see [`LookUp`]); until
 //! it is known, its limit holds for nobody.
@@ -74,6 +76,14 @@ pub enum Refused {
 pub struct Admitted {
     admission: Arc<Admission>,
     ip: IpAddr,
+    is_protected: bool,
+}
+
+impl Admitted {
+    /// Came by a listener that `max.connections` does not hold for.
+    pub fn is_protected(&self) -> bool {
+        self.is_protected
+    }
 }
 
 impl State {
@@ -115,8 +125,8 @@ impl Admission {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From the next connection on these limits hold. Each shard says so when they change: only the
-    /// first changes anything.
+    /// From now on these limits hold. Each shard says so when they change: only the first changes
+    /// anything.
     pub fn set_limits(self: &Arc<Self>, limits: ConnectionLimits) {
         let mut state = self.state();
         if state.limits == limits {
@@ -160,16 +170,25 @@ impl Admission {
         }
     }
 
-    pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Admitted, Refused> {
-        self.admit_to(&mut self.state(), canonical(ip))
+    pub fn admit(self: &Arc<Self>, ip: IpAddr, is_protected: bool) -> Result<Admitted, Refused> {
+        self.admit_to(&mut self.state(), canonical(ip), is_protected)
     }
 
-    fn admit_to(self: &Arc<Self>, state: &mut State, ip: IpAddr) -> Result<Admitted, Refused> {
+    fn admit_to(
+        self: &Arc<Self>,
+        state: &mut State,
+        ip: IpAddr,
+        is_protected: bool,
+    ) -> Result<Admitted, Refused> {
         let max = state.max_of(ip);
         if state.per_ip.get(&ip).is_some_and(|count| *count >= max) || max == 0 {
             return Err(Refused::PerIp { max });
         }
-        if state.total >= state.limits.connections_max.min(self.connections_max) {
+        let total_max = match is_protected {
+            true => self.connections_max,
+            false => self.total_max(state),
+        };
+        if state.total >= total_max {
             return Err(Refused::Full);
         }
         state.total += 1;
@@ -177,15 +196,30 @@ impl Admission {
         Ok(Admitted {
             admission: Arc::clone(self),
             ip,
+            is_protected,
         })
     }
 
+    fn total_max(&self, state: &State) -> usize {
+        state.limits.connections_max.min(self.connections_max)
+    }
+
+    /// Whether more are open than may be: connections that are not protected have to go.
+    pub fn is_exceeded(&self) -> bool {
+        let state = self.state();
+        state.total > self.total_max(&state)
+    }
+
     /// Waits while the broker is full.
-    pub async fn admit_in_turn(self: &Arc<Self>, ip: IpAddr) -> Result<Admitted, Refused> {
+    pub async fn admit_in_turn(
+        self: &Arc<Self>,
+        ip: IpAddr,
+        is_protected: bool,
+    ) -> Result<Admitted, Refused> {
         let ip = canonical(ip);
         poll_fn(|cx| {
             let mut state = self.state();
-            match self.admit_to(&mut state, ip) {
+            match self.admit_to(&mut state, ip, is_protected) {
                 Err(Refused::Full) => {
                     if !state
                         .waiting
@@ -264,35 +298,52 @@ mod tests {
     #[test]
     fn the_total_is_limited() {
         let admission = admission(2, 10);
-        let first = admission.admit(ip(1)).expect("room");
-        let _second = admission.admit(ip(2)).expect("room");
-        assert_eq!(admission.admit(ip(3)).err(), Some(Refused::Full));
+        let first = admission.admit(ip(1), false).expect("room");
+        let _second = admission.admit(ip(2), false).expect("room");
+        assert_eq!(admission.admit(ip(3), false).err(), Some(Refused::Full));
         drop(first);
-        let third = admission.admit(ip(3));
+        let third = admission.admit(ip(3), false);
         assert!(third.is_ok());
+    }
+
+    #[test]
+    fn protected_ones_are_admitted_above_the_total_and_count() {
+        let admission = admission(1, 10);
+        let first = admission.admit(ip(1), false).expect("room");
+        assert!(!admission.is_exceeded());
+        let protected = admission.admit(ip(2), true).expect("always room");
+        assert!(protected.is_protected() && admission.is_exceeded());
+        drop(first);
+        assert!(!admission.is_exceeded());
+        assert_eq!(admission.admit(ip(1), false).err(), Some(Refused::Full));
+        let refused = admission.admit(ip(8), true).err();
+        assert_eq!(refused, Some(Refused::PerIp { max: 0 }));
     }
 
     #[test]
     fn files_limit_the_total_whatever_is_set() {
         let admission = Admission::new(1, nobody);
         admission.set_limits(limits(2, 10, &[]));
-        let _first = admission.admit(ip(1)).expect("room");
-        assert_eq!(admission.admit(ip(1)).err(), Some(Refused::Full));
+        let _first = admission.admit(ip(1), false).expect("room");
+        for is_protected in [false, true] {
+            let refused = admission.admit(ip(1), is_protected).err();
+            assert_eq!(refused, Some(Refused::Full));
+        }
     }
 
     #[test]
     fn changed_limits_hold_for_the_next_and_count_those_who_were_there() {
         let admission = admission(10, 10);
-        let _held: Vec<_> = (0..3).map(|_| admission.admit(ip(1))).collect();
+        let _held: Vec<_> = (0..3).map(|_| admission.admit(ip(1), false)).collect();
         admission.set_limits(limits(10, 2, &[]));
-        let refused = admission.admit(ip(1)).err();
+        let refused = admission.admit(ip(1), false).err();
         assert_eq!(refused, Some(Refused::PerIp { max: 2 }));
         admission.set_limits(limits(10, 2, &[("::ffff:10.0.0.1", 4)]));
-        let _fourth = admission.admit(ip(1)).expect("room");
-        let refused = admission.admit(ip(1)).err();
+        let _fourth = admission.admit(ip(1), false).expect("room");
+        let refused = admission.admit(ip(1), false).err();
         assert_eq!(refused, Some(Refused::PerIp { max: 4 }));
         admission.set_limits(limits(1, 10, &[]));
-        assert_eq!(admission.admit(ip(1)).err(), Some(Refused::Full));
+        assert_eq!(admission.admit(ip(1), false).err(), Some(Refused::Full));
     }
 
     #[test]
@@ -305,11 +356,13 @@ mod tests {
         let admission = Admission::new(usize::MAX, asked);
         let hosts = [("one.example", 0), ("none.example", 0), ("10.0.0.4", 0)];
         admission.set_limits(limits(10, 10, &hosts));
-        let refused: Vec<_> = (1..5).map(|n| admission.admit(ip(n)).is_err()).collect();
+        let refused: Vec<_> = (1..5)
+            .map(|n| admission.admit(ip(n), false).is_err())
+            .collect();
         assert_eq!(refused, [true, true, false, true]);
         // What is known is not looked up again.
         admission.set_limits(limits(10, 10, &[("one.example", 1)]));
-        assert!(admission.admit(ip(1)).is_ok());
+        assert!(admission.admit(ip(1), false).is_ok());
     }
 
     struct Count(AtomicUsize);
@@ -326,7 +379,7 @@ mod tests {
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = std::task::Context::from_waker(&waker);
         let admission = admission(0, 10);
-        let mut waiting = std::pin::pin!(admission.admit_in_turn(ip(2)));
+        let mut waiting = std::pin::pin!(admission.admit_in_turn(ip(2), false));
         assert!(waiting.as_mut().poll(&mut cx).is_pending());
         admission.set_limits(limits(1, 10, &[]));
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
@@ -339,8 +392,8 @@ mod tests {
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = std::task::Context::from_waker(&waker);
         let admission = admission(1, 10);
-        let first = admission.admit(ip(1)).expect("room");
-        let mut waiting = std::pin::pin!(admission.admit_in_turn(ip(2)));
+        let first = admission.admit(ip(1), false).expect("room");
+        let mut waiting = std::pin::pin!(admission.admit_in_turn(ip(2), false));
         for _ in 0..3 {
             assert!(waiting.as_mut().poll(&mut cx).is_pending());
         }
@@ -358,20 +411,20 @@ mod tests {
     #[test]
     fn each_address_is_limited_and_some_on_their_own() {
         let admission = admission(100, 2);
-        let held: Vec<_> = (0..2).map(|_| admission.admit(ip(1))).collect();
+        let held: Vec<_> = (0..2).map(|_| admission.admit(ip(1), false)).collect();
         assert!(held.iter().all(Result::is_ok));
         assert_eq!(
-            admission.admit(ip(1)).err(),
+            admission.admit(ip(1), false).err(),
             Some(Refused::PerIp { max: 2 })
         );
         assert_eq!(
-            admission.admit(ip(8)).err(),
+            admission.admit(ip(8), false).err(),
             Some(Refused::PerIp { max: 0 })
         );
-        let nine = admission.admit(ip(9));
+        let nine = admission.admit(ip(9), false);
         assert!(nine.is_ok());
         assert_eq!(
-            admission.admit(ip(9)).err(),
+            admission.admit(ip(9), false).err(),
             Some(Refused::PerIp { max: 1 })
         );
         drop((held, nine));
@@ -382,9 +435,9 @@ mod tests {
     #[test]
     fn an_address_counts_the_same_in_both_of_its_forms() {
         let admission = admission(100, 1);
-        let _one = admission.admit("::ffff:10.0.0.1".parse().expect("an address"));
+        let _one = admission.admit("::ffff:10.0.0.1".parse().expect("an address"), false);
         assert_eq!(
-            admission.admit(ip(1)).err(),
+            admission.admit(ip(1), false).err(),
             Some(Refused::PerIp { max: 1 })
         );
     }

@@ -28,7 +28,6 @@ use corelog_shards::io::{Io, ReadHalf, WriteHalf};
 use kafka_protocol::messages::ApiKey;
 
 use super::Shared;
-use super::admission::Admitted;
 use super::keeper::Watched;
 use super::replies::Replies;
 use crate::api::{Context, Failure, Handler, LocalFuture, Request, Unserved};
@@ -74,7 +73,6 @@ pub(super) async fn serve(
     read: ReadHalf,
     mut write: WriteHalf,
     watched: Watched,
-    admitted: Admitted,
 ) {
     let replies = Replies::default();
     let is_handling = Cell::new(false);
@@ -125,7 +123,6 @@ pub(super) async fn serve(
         Err(error) => End::Socket(error),
     };
     end.log(&context, watched.id());
-    drop(admitted);
 }
 
 impl End {

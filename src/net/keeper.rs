@@ -9,18 +9,22 @@
 //!   next to nothing of it for three looks, or has not sent it whole after half a minute;
 //! - while others wait for memory for their replies, a connection that has taken nothing of a reply
 //!   for ten looks, and while they wait for that of requests, one whose next request is there and
-//!   waits for the same.
+//!   waits for the same;
+//! - while more connections are open than `max.connections`, those that have been silent for longest, except
+//!   of a protected listener.
 //!
 //! Slow clients are welcome as long as nobody pays for them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use corelog_shards::io::{Io, TaskHandle};
 
+use super::admission::{Admission, Admitted};
 use crate::budget::Budget;
 
 const LOOK: Duration = Duration::from_secs(1);
@@ -46,6 +50,18 @@ pub(super) struct Keeper {
 struct Open {
     watch: Rc<Watch>,
     task: TaskHandle,
+    /// None for one that has been told to go and counts no longer.
+    admitted: Option<Admitted>,
+}
+
+impl Open {
+    /// Ends a connection that nothing is worked on for. What waits for news is answered.
+    fn end(&self) {
+        match self.watch.is_waiting.get() && !self.watch.is_closing() {
+            true => self.watch.close(),
+            false => self.task.cancel(),
+        }
+    }
 }
 
 /// What is known of one connection. Its task keeps it up to date.
@@ -88,7 +104,12 @@ pub(super) struct Watched {
 
 impl Keeper {
     /// Begins to look after connections, for as long as the shard runs.
-    pub fn start(io: &Io, idle_max: Option<Duration>, budgets: [Budget; 2]) -> Rc<Self> {
+    pub fn start(
+        io: &Io,
+        idle_max: Option<Duration>,
+        budgets: [Budget; 2],
+        admission: Arc<Admission>,
+    ) -> Rc<Self> {
         let keeper = Rc::new(Self {
             looks: Cell::new(0),
             idle_looks: idle_max.map(|max| max.as_secs_f64().ceil().max(1.0) as u64),
@@ -103,6 +124,7 @@ impl Keeper {
                 timer.sleep(LOOK).await;
                 let [requests, replies] = &budgets;
                 looking.look(requests.is_short(), replies.is_short());
+                looking.make_room(&admission);
             }
         });
         keeper
@@ -119,11 +141,7 @@ impl Keeper {
                     connection = id,
                     "closed: silent for connections.max.idle.ms"
                 );
-                match watch.is_waiting.get() && !watch.is_closing() {
-                    // What waits is answered.
-                    true => watch.close(),
-                    false => open.task.cancel(),
-                }
+                open.end();
                 continue;
             }
             let is_in_the_way = replies_are_short && watch.owed.get() > 0
@@ -146,12 +164,37 @@ impl Keeper {
         }
     }
 
+    /// Has connections end while too many are open.
+    fn make_room(&self, admission: &Admission) {
+        if !admission.is_exceeded() {
+            return;
+        }
+        let mut open = self.open.borrow_mut();
+        let may_go = |open: &Open| open.admitted.as_ref().is_some_and(|a| !a.is_protected());
+        let mut going: Vec<_> = open.iter_mut().filter(|(_, open)| may_go(open)).collect();
+        going.sort_by_key(|(_, open)| (open.watch.worked_on.get() > 0, open.watch.active.get()));
+        for (id, open) in going {
+            if !admission.is_exceeded() {
+                return;
+            }
+            tracing::info!(
+                connection = id,
+                "closed: more than max.connections are open"
+            );
+            match open.watch.worked_on.get() {
+                0 => open.end(),
+                _ => open.watch.close(),
+            }
+            open.admitted = None;
+        }
+    }
+
     pub fn connections(&self) -> usize {
         self.open.borrow().len()
     }
 
     /// Takes a new connection in: `spawn` starts its task, which gets what it must hold on to.
-    pub fn keep(self: &Rc<Self>, spawn: impl FnOnce(Watched) -> TaskHandle) {
+    pub fn keep(self: &Rc<Self>, admitted: Admitted, spawn: impl FnOnce(Watched) -> TaskHandle) {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         let watch = Rc::new(Watch::default());
@@ -162,7 +205,14 @@ impl Keeper {
             id,
             watch: Rc::clone(&watch),
         });
-        self.open.borrow_mut().insert(id, Open { watch, task });
+        self.open.borrow_mut().insert(
+            id,
+            Open {
+                watch,
+                task,
+                admitted: Some(admitted),
+            },
+        );
     }
 
     /// Asks all connections to end, waits for it, and cuts off those that don't in time.

@@ -10,7 +10,12 @@ use crate::api::Context;
 use crate::api::wait::{ReplyMemory, Wait};
 
 /// Serves whoever connects, until the returned task is cancelled.
-pub(super) fn accept_all(shared: Rc<Shared>, listener: Listener, name: Rc<str>) -> TaskHandle {
+pub(super) fn accept_all(
+    shared: Rc<Shared>,
+    listener: Listener,
+    name: Rc<str>,
+    is_protected: bool,
+) -> TaskHandle {
     let io = shared.io.clone();
     io.spawn("accept", async move {
         loop {
@@ -21,7 +26,7 @@ pub(super) fn accept_all(shared: Rc<Shared>, listener: Listener, name: Rc<str>) 
                     continue;
                 }
             };
-            let Some(admitted) = admit(&shared, peer, &name).await else {
+            let Some(admitted) = admit(&shared, peer, &name, is_protected).await else {
                 continue;
             };
             let context = Rc::new(Context {
@@ -31,10 +36,10 @@ pub(super) fn accept_all(shared: Rc<Shared>, listener: Listener, name: Rc<str>) 
                 wait: Wait::default(),
                 reply_memory: ReplyMemory::new(shared.reply_budget.clone()),
             });
-            shared.keeper.keep(|watched| {
+            shared.keeper.keep(admitted, |watched| {
                 let shared = Rc::clone(&shared);
                 let io = shared.io.clone();
-                let serving = connection::serve(shared, context, read, write, watched, admitted);
+                let serving = connection::serve(shared, context, read, write, watched);
                 io.spawn_guarded("connection", serving)
             });
         }
@@ -43,15 +48,21 @@ pub(super) fn accept_all(shared: Rc<Shared>, listener: Listener, name: Rc<str>) 
 
 /// None if the connection shall be closed. Waits while the broker is full: the kernel then keeps
 /// the next ones waiting, too.
-async fn admit(shared: &Shared, peer: std::net::SocketAddr, name: &str) -> Option<Admitted> {
-    let mut admitted = shared.admission.admit(peer.ip());
+async fn admit(
+    shared: &Shared,
+    peer: std::net::SocketAddr,
+    name: &str,
+    is_protected: bool,
+) -> Option<Admitted> {
+    let mut admitted = shared.admission.admit(peer.ip(), is_protected);
     if matches!(admitted, Err(Refused::Full)) {
         tracing::warn!(
             %peer,
             listener = name,
             "a connection waits: max.connections are open"
         );
-        admitted = shared.admission.admit_in_turn(peer.ip()).await;
+        let in_turn = shared.admission.admit_in_turn(peer.ip(), is_protected);
+        admitted = in_turn.await;
     }
     match admitted {
         Ok(admitted) => Some(admitted),

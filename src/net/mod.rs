@@ -86,7 +86,7 @@ impl Network {
         let budget = Budget::new(limits.request_memory_bytes);
         let reply_budget = Budget::new(limits.reply_memory_bytes);
         let budgets = [budget.clone(), reply_budget.clone()];
-        let keeper = Keeper::start(&io, limits.idle_max, budgets);
+        let keeper = Keeper::start(&io, limits.idle_max, budgets, Arc::clone(&admission));
         Self {
             shared: Rc::new(Shared {
                 budget,
@@ -102,12 +102,19 @@ impl Network {
         }
     }
 
-    /// Begins to serve clients on an address, as the listener of that name. Returns the address
-    /// with its port, should it have been left to the system.
-    pub fn listen(&self, name: &str, address: SocketAddr) -> std::io::Result<SocketAddr> {
+    /// Begins to serve clients on an address, as the listener of that name; `max.connections` does
+    /// not hold for a protected one. Returns the address with its port, should it have been left to
+    /// the system.
+    pub fn listen(
+        &self,
+        name: &str,
+        address: SocketAddr,
+        is_protected: bool,
+    ) -> std::io::Result<SocketAddr> {
         let listener = self.shared.io.listen(address)?;
         let address = listener.local_addr();
-        let task = listener::accept_all(Rc::clone(&self.shared), listener, name.into());
+        let task =
+            listener::accept_all(Rc::clone(&self.shared), listener, name.into(), is_protected);
         self.accepting.borrow_mut().push(task);
         Ok(address)
     }

@@ -272,7 +272,7 @@ fn on_a_stage<F: Future<Output = ()> + 'static>(
             let engine = Engine::begin(io.clone());
             let network = network(&io, folder.path(), limits, connection_limits).await;
             let address = network
-                .listen("PLAINTEXT", ([127, 0, 0, 1], 0).into())
+                .listen("PLAINTEXT", ([127, 0, 0, 1], 0).into(), false)
                 .expect("a free port");
             test(Stage {
                 io,

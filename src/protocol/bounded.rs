@@ -18,6 +18,10 @@
 //! What an array reserves is thereby at most `size_of::<element>()` (below 256 bytes) for each byte
 //! that really arrived, and requests that go through here are capped at [`GENERATED_BYTES_MAX`].
 //!
+//! Decoding is one turn of the shard, and so are some handlers' loops over what was decoded. What
+//! they take depends on the number of fields, not of bytes, so that is capped, too, at
+//! [`FIELDS_MAX`].
+//!
 //! A panic of a decoder is caught and becomes [`Malformed::Panicked`]. Decoders are pure functions
 //! of the bytes, so nothing half-changed is left behind.
 
@@ -34,6 +38,10 @@ use super::Malformed;
 /// request takes; Produce and Fetch, which may be larger, have decoders of their own.
 pub const GENERATED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Most fields of such a request: ten thousand topics, the most that one request may change, with
+/// two dozen each.
+pub const FIELDS_MAX: usize = 256 * 1024;
+
 /// A claim up to this is not worth refusing.
 const HARMLESS_CLAIM: u32 = 1_024;
 const VARINT_BYTES_MAX: usize = 5;
@@ -46,6 +54,9 @@ pub fn decode<T: Decodable>(body: &Bytes, version: i16) -> Result<T, Malformed> 
     caught(|| {
         let mut dry = Guarded::new(body.clone(), true);
         let first = T::decode(&mut dry, version);
+        if dry.fields > FIELDS_MAX {
+            return Err(Malformed::TooManyEntries);
+        }
         match first {
             Ok(_) if dry.has_cut => T::decode(&mut Guarded::new(body.clone(), false), version),
             first => first,
@@ -74,6 +85,8 @@ struct Guarded {
     has_cut: bool,
     /// Bytes of the current varint that are still to be read.
     varint_rest: usize,
+    /// That have been read.
+    fields: usize,
 }
 
 impl Guarded {
@@ -83,6 +96,15 @@ impl Guarded {
             cuts,
             has_cut: false,
             varint_rest: 0,
+            fields: 0,
+        }
+    }
+
+    /// Notes that a field has been read; behind one too many there is nothing.
+    fn count_field(&mut self) {
+        self.fields += 1;
+        if self.fields > FIELDS_MAX {
+            self.bytes.clear();
         }
     }
 
@@ -117,6 +139,7 @@ impl Buf for Guarded {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
+        self.count_field();
     }
 
     /// Called for the bytes of varints, and for booleans, whose 0 or 1 passes as a short varint.
@@ -133,11 +156,15 @@ impl Buf for Guarded {
         self.varint_rest = self.varint_rest.saturating_sub(1);
         let byte = *self.bytes.first().ok_or_else(|| self.shortage(1))?;
         self.bytes.advance(1);
+        if self.varint_rest == 0 {
+            self.count_field();
+        }
         Ok(byte)
     }
 
     fn try_get_i32(&mut self) -> Result<i32, TryGetError> {
         let value = self.bytes.try_get_i32()?;
+        self.count_field();
         let honest_max = self.bytes.len() + 1;
         if self.cuts && usize::try_from(value).is_ok_and(|value| value > honest_max) {
             self.has_cut = true;

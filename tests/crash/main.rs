@@ -20,4 +20,5 @@ mod kill;
 mod many_connections;
 mod many_partitions;
 mod metadata;
+mod stop;
 mod sync_before_reply;

@@ -5,6 +5,7 @@ mod connections;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hostile;
+mod log_lines;
 #[path = "../crash/random.rs"]
 mod random;
 mod samples;

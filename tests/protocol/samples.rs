@@ -14,7 +14,7 @@ pub const PARTITIONS: i32 = 2;
 const NOBODYS: &str = "nobody";
 
 /// More than any real client asks for at once.
-const MANY: usize = 200_000;
+const MANY: usize = 40_000;
 
 pub trait Samples: Request + Default {
     /// About the topic, whose id this is.

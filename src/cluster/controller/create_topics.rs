@@ -12,7 +12,8 @@ use crate::cluster::ids::random_id;
 use crate::cluster::image::{ConfigResource, Partition, Properties};
 use crate::cluster::records::{Record, TopicRecord};
 
-const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;
+/// Of all topics of a request together, as in Kafka.
+pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 const NAME_CHARS_MAX: usize = 249;
 /// The metadata log itself, which is not a topic of the cluster.
 const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
@@ -100,7 +101,7 @@ fn check_total(context: &Context<'_>, request: &CreateTopics) -> Result<(), Cont
         (assigned, _) => assigned as i64,
     };
     let total: i64 = request.topics.iter().map(partitions_of).sum();
-    if total > PARTITIONS_PER_REQUEST_MAX {
+    if total > PARTITIONS_PER_REQUEST_MAX as i64 {
         return Err(ControlError::new(
             ControlErrorKind::PolicyViolation,
             "Excessively large number of partitions per request.",

@@ -49,7 +49,8 @@ pub(super) const ROWS: &[Property] = &[
         .bytes()
         .honoured(
             "Bytes of requests that may be held in memory at once, over all connections; \
-             above it sockets are not read. -1 leaves it to `corelog.request.memory.bytes`.",
+             above it sockets are not read. Each core gets an even part. -1 leaves it to \
+             `corelog.request.memory.bytes`.",
         ),
     broker("request.timeout.ms", Int, "30000")
         .ms()
@@ -81,7 +82,8 @@ pub(super) const ROWS: &[Property] = &[
         .dynamic(ClusterWide)
         .honoured(
             "Connections the broker holds at most; above it a new one waits until another \
-             closes.",
+             closes. Where there are several listeners, it does not hold for the brokers' own, \
+             whose connections others make room for.",
         ),
     broker("max.connections.per.ip", Int, "2147483647")
         .at_least(0)

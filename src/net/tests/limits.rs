@@ -44,6 +44,63 @@ fn over_the_total_a_connection_waits() {
 }
 
 #[test]
+fn a_protected_listener_is_open_when_all_is_taken_and_the_silent_make_room() {
+    let limits = ConnectionLimits {
+        connections_max: 2,
+        ..open_to_all()
+    };
+    on_a_stage(roomy(), limits, |stage| async move {
+        let mut silent = stage.client().await;
+        let mut busy = stage.client().await;
+        // Both have been seen, and one of them works for longer than it takes to be told to go.
+        for client in [&mut silent, &mut busy] {
+            client.send(timed_request(1, 0)).await;
+            assert!(client.answer().await.is_some());
+        }
+        busy.send(timed_request(2, 1_500)).await;
+        let between_brokers = stage
+            .network
+            .listen("INTERNAL", ([127, 0, 0, 1], 0).into(), true)
+            .expect("a free port");
+        let mut broker = Client::connect(&stage.io, between_brokers)
+            .await
+            .expect("it listens");
+        broker.send(timed_request(3, 0)).await;
+        assert_eq!(broker.answer().await.expect("an answer").0, 3);
+        assert_eq!(silent.answer().await, None);
+        assert_eq!(busy.answer().await.expect("an answer").0, 2);
+        stage.io.sleep(Duration::from_millis(1_500)).await;
+        assert_eq!(stage.network.connections(), 2);
+    });
+}
+
+#[test]
+fn a_lower_limit_closes_those_that_are_silent_for_longest() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut clients = Vec::new();
+        for id in 0..3 {
+            let mut client = stage.client().await;
+            client.send(timed_request(id, 0)).await;
+            assert!(client.answer().await.is_some());
+            clients.push(client);
+        }
+        let mut active = clients.remove(0);
+        active.send(timed_request(7, 2_500)).await;
+        stage.io.sleep(Duration::from_millis(1_200)).await;
+        stage.network.shared.admission.set_limits(ConnectionLimits {
+            connections_max: 1,
+            ..open_to_all()
+        });
+        for mut silent in clients {
+            assert_eq!(silent.answer().await, None);
+        }
+        assert_eq!(active.answer().await.expect("an answer").0, 7);
+        active.send(timed_request(8, 0)).await;
+        assert_eq!(active.answer().await.expect("an answer").0, 8);
+    });
+}
+
+#[test]
 fn silent_connections_are_closed_and_working_ones_are_not() {
     let limits = Limits {
         idle_max: Some(Duration::from_secs(1)),

@@ -52,7 +52,9 @@ fn run(seed: u64) -> usize {
                 ..roomy()
             };
             let network = network(&io, Path::new("/data"), limits, open_to_all()).await;
-            network.listen("PLAINTEXT", address).expect("a free port");
+            network
+                .listen("PLAINTEXT", address, false)
+                .expect("a free port");
             *started.borrow_mut() = Some((network, engine));
             pending::<()>().await;
         }

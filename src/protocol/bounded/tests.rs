@@ -109,3 +109,24 @@ fn a_body_over_the_cap_is_refused_before_it_is_read() {
         Err(Malformed::TooManyEntries)
     );
 }
+
+#[test]
+fn a_body_of_too_many_fields_is_refused_whatever_their_encoding() {
+    for version in [1, 9] {
+        // The array's length is a field, and in the newer version each name has tagged fields.
+        let per_name = if version == 9 { 2 } else { 1 };
+        let around = encoded(
+            &MetadataRequest::default().with_topics(Some(vec![])),
+            version,
+        );
+        let names = (FIELDS_MAX - around.len()) / per_name;
+        let with = |names| {
+            let topic = MetadataRequestTopic::default().with_name(Some(TopicName::default()));
+            let asked = MetadataRequest::default().with_topics(Some(vec![topic; names]));
+            decode::<MetadataRequest>(&encoded(&asked, version), version)
+        };
+        let read = with(names).expect("not too many");
+        assert_eq!(read.topics.map(|topics| topics.len()), Some(names));
+        assert_eq!(with(FIELDS_MAX / per_name), Err(Malformed::TooManyEntries));
+    }
+}

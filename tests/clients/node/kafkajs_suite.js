@@ -207,6 +207,20 @@ check('acks of each kind with and without idempotence', async () => {
   }
 });
 
+check('large records come back identical', async () => {
+  const topic = await make('large', 1, { 'max.message.bytes': 8_000_000 });
+  // The second is in a request of its own and larger than the 1 MiB that are fetched of a partition by default.
+  const records = [900_000, 5_000_000, 10].map((length, i) => ({
+    key: Buffer.from(`large-${i}`), value: randomBytes(length), headers: { n: String(i) }, timestamp: String(BASE_MS + i),
+  }));
+  for (const codec of ['None', 'GZIP']) {
+    await withProducer({}, async (p) => {
+      for (const record of records) await p.send({ topic, compression: CompressionTypes[codec], messages: [record] });
+    });
+  }
+  same(await read(topic), [...records, ...records]);
+});
+
 check('a record too large is refused', async () => {
   const topic = await make('large', 1, { 'max.message.bytes': 50000 });
   await withProducer({}, async (p) => {

@@ -1,0 +1,23 @@
+//! A stop that is asked for again goes on: supervisors tell a process and then its group, and nobody wants a recovery
+//! for that.
+
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
+use crate::harness::Broker;
+
+#[test]
+fn a_second_sigterm_does_not_cut_a_stop_short() {
+    let mut broker = Broker::start(&[]);
+    let pid = Pid::from_raw(i32::try_from(broker.pid()).expect("a process id"));
+    signal::kill(pid, Signal::SIGTERM).expect("a signal to the broker");
+    while !broker.log().contains("SIGTERM: stopping") {
+        thread::sleep(Duration::from_micros(100));
+    }
+    // Asks again, and wants a clean end.
+    broker.stop();
+    assert!(broker.folder().join(".kafka_cleanshutdown").exists());
+}

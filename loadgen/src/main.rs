@@ -13,7 +13,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{find_limit, plan, run};
+use commands::{agent, find_limit, plan, run};
 use corelog_loadgen::workload::reference;
 
 /// Loads any broker that speaks the Kafka protocol, and says what it did
@@ -30,6 +30,8 @@ enum Command {
     Run(Box<run::Args>),
     /// Find the highest rate at which a broker keeps a promise of latency
     FindLimit(Box<find_limit::Args>),
+    /// Make a part of the load of another machine's `run` or `find-limit`
+    Agent(Box<agent::Args>),
     /// Say which cluster is needed, from what a team knows and a curve that was measured
     Plan(Box<plan::Args>),
     /// Describe the named workloads and all settings of a workload, as Markdown
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::FindLimit(args) => find_limit::run(&args),
+        Command::Agent(args) => agent::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Workloads => {
             print!("{}", reference());

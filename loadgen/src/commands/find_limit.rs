@@ -8,14 +8,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Result, anyhow, ensure};
 use corelog_loadgen::client::Client;
 use corelog_loadgen::cluster::Cluster;
-use corelog_loadgen::engine::{self, Settings};
+use corelog_loadgen::engine::{self, Outcome, Settings};
 use corelog_loadgen::limit::{self, Load, Node, Promise, Purpose, Range};
 use corelog_loadgen::report::limit::{page, step_line, table};
 use corelog_loadgen::report::{Figures, Host, ProgressLine};
 use corelog_loadgen::workload::units::parse_size;
 use corelog_loadgen::workload::{Load as WorkloadLoad, Workload, WorkloadArgs};
 
-use super::{Target, stop_on_signals, write};
+use super::{AGENT_LOST, Ground, Target, stop_on_signals, write};
 
 /// Exit status when no rate kept the promise.
 const NOTHING_KEPT: u8 = 3;
@@ -96,7 +96,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         args.rate_min,
         args.rate_max
     );
-    let target = args.target.settings()?;
+    let ground = args.target.ground()?;
     let stop = stop_on_signals()?;
     let search = limit::Settings {
         promise: args.slo.clone(),
@@ -107,64 +107,83 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             precision: args.precision,
         },
         load: Load::default(),
-        node: node(args, &target),
-        hosts: vec![Host::here()],
+        node: node(args, &ground.settings),
+        hosts: Vec::new(),
         started_unix_ms: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis() as u64),
     };
-    let mut cluster = Cluster::default();
+    let mut seen = Seen::default();
     let mut started = 0;
     let run = |rate, _: Purpose| {
         started += 1;
         let mut workload =
             limit::at_rate(&workload, &args.slo, rate).map_err(|why| anyhow!(why))?;
         workload.topics.name += &format!("-s{started}");
-        step(&workload, &target, &stop, &mut cluster)
+        step(&workload, &ground, &stop, &mut seen)
     };
     let mut ended = 0;
     let mut curve = limit::find(&workload, &search, run, |step| {
         ended += 1;
         eprintln!("{}", step_line(ended, step));
     })?;
-    curve.node.count = cluster.brokers.len().max(1) as f64;
-    curve.load.replication_factor = cluster.replication_factor.max(1) as f64;
+    curve.node.count = seen.cluster.brokers.len().max(1) as f64;
+    curve.load.replication_factor = seen.cluster.replication_factor.max(1) as f64;
+    curve.hosts = seen.hosts;
     print!("{}", table(&curve));
     write(&args.json, || curve.to_json())?;
     write(&args.html, || page(&curve))?;
     Ok(match curve.limit {
+        _ if seen.has_lost => ExitCode::from(AGENT_LOST),
         Some(_) => ExitCode::SUCCESS,
         None => ExitCode::from(NOTHING_KEPT),
     })
 }
 
-/// Runs one step and takes its topics away; `None` if it was stopped.
+/// What steps have shown beside their figures.
+#[derive(Default)]
+struct Seen {
+    cluster: Cluster,
+    hosts: Vec<Host>,
+    /// An agent was lost, which ended the search.
+    has_lost: bool,
+}
+
+/// Runs one step and takes its topics away; `None` if it was stopped or lost an agent.
 fn step(
     workload: &Workload,
-    target: &Settings,
+    ground: &Ground,
     stop: &AtomicBool,
-    cluster: &mut Cluster,
+    seen: &mut Seen,
 ) -> Result<Option<Figures>> {
-    if stop.load(Ordering::Relaxed) {
+    if stop.load(Ordering::Relaxed) || seen.has_lost {
         return Ok(None);
     }
     let mut progress = ProgressLine::stderr();
-    let outcome = engine::run(workload, target, stop, |now| {
+    let ran = ground.run(workload, stop, |now| {
         let _ = progress.update(&now);
     });
     let _ = progress.clear();
-    let mut client = engine::first_client(&target.bootstrap)?;
-    if let Ok(seen) = Cluster::look_up(&mut client, &workload.topics) {
-        *cluster = seen;
+    let mut client = engine::first_client(&ground.settings.bootstrap)?;
+    if let Ok(cluster) = Cluster::look_up(&mut client, &workload.topics) {
+        seen.cluster = cluster;
     }
     let deleted = delete(&mut client, workload);
-    let outcome = outcome?;
+    let ran = ran?;
     deleted?;
-    if stop.load(Ordering::Relaxed) {
+    for lost in &ran.lost {
+        eprintln!("{lost}: the search ends");
+        seen.has_lost = true;
+    }
+    if stop.load(Ordering::Relaxed) || seen.has_lost {
         return Ok(None);
     }
-    let (measurements, verification) = (&outcome.measurements, outcome.verification);
-    let figures = Figures::of(workload, measurements, verification, Vec::new());
+    let Outcome {
+        measurements,
+        verification,
+    } = ran.outcome;
+    seen.hosts = ran.hosts;
+    let figures = Figures::of(workload, &measurements, verification, Vec::new());
     Ok(Some(figures))
 }
 

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use corelog_loadgen::engine;
-use corelog_loadgen::report::{Figures, Host, ProgressLine, hlog, html, json, table};
+use corelog_loadgen::fleet::{Lost, Ran};
+use corelog_loadgen::report::{Figures, ProgressLine, hlog, html, json, table};
 use corelog_loadgen::workload::WorkloadArgs;
 
-use super::{Target, stop_on_signals, write};
+use super::{AGENT_LOST, Target, stop_on_signals, write};
 
 /// Exit status when what came out is not what was acknowledged.
 const NOT_WHOLE: u8 = 2;
@@ -34,26 +34,38 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let workload = args.workload.resolve()?;
-    let settings = args.target.settings()?;
+    let ground = args.target.ground()?;
     let stop = stop_on_signals()?;
     let mut progress = ProgressLine::stderr();
-    let outcome = engine::run(&workload, &settings, &stop, |now| {
+    let Ran {
+        outcome,
+        hosts,
+        clock_error_ns,
+        lost,
+    } = ground.run(&workload, &stop, |now| {
         // Where nobody reads it any more there is nobody to tell.
         let _ = progress.update(&now);
     })?;
     let _ = progress.clear();
-    let figures = Figures::of(
-        &workload,
-        &outcome.measurements,
-        outcome.verification,
-        vec![Host::here()],
-    );
+    let figures = Figures {
+        clock_error_ns: ground.has_agents().then_some(clock_error_ns),
+        lost_agents: lost.iter().map(Lost::to_string).collect(),
+        ..Figures::of(
+            &workload,
+            &outcome.measurements,
+            outcome.verification,
+            hosts,
+        )
+    };
     print!("{}", table::write(&figures));
     write(&args.json, || json::write(&figures))?;
     write(&args.html, || html::page(&figures))?;
     if let Some(path) = &args.hlog {
         let file = fs::File::create(path).with_context(|| path.display().to_string())?;
         hlog::write(&outcome.measurements, &mut BufWriter::new(file))?;
+    }
+    if !lost.is_empty() {
+        return Ok(ExitCode::from(AGENT_LOST));
     }
     // A producer that is not idempotent may repeat and reorder what it sends again.
     let may_repeat = !workload.producers.idempotence;

@@ -8,6 +8,7 @@ mod producer_ids;
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use corelog_shards::log::batch::compress::DecoderPool;
@@ -24,6 +25,7 @@ use crate::cluster::driver::{ControlFailure, Driver, METADATA_NAME};
 use crate::cluster::image::{ConfigResource, Delta, Image, Topic};
 use crate::config::{BrokerConfig, Endpoint, Layers, Overrides, TopicSettings};
 use crate::fetch::sessions::Sessions;
+use crate::metrics::RequestMetrics;
 use crate::net::Network;
 
 /// What does not change while the process lives. The same on all shards.
@@ -46,6 +48,8 @@ pub struct Broker {
     pub decoders: DecoderPool,
     /// Incremental fetch sessions that this shard holds.
     pub fetch_sessions: RefCell<Sessions>,
+    /// What the network side of this shard counts.
+    pub metrics: Arc<RequestMetrics>,
     producer_ids: ProducerIds,
     image: RefCell<Rc<Image>>,
     config: RefCell<Rc<BrokerConfig>>,
@@ -66,6 +70,7 @@ impl Broker {
             fetch_sessions: RefCell::new(fetch_sessions),
             node,
             decoders: DecoderPool::default(),
+            metrics: Arc::default(),
             producer_ids: ProducerIds::default(),
             image: RefCell::new(Rc::new(image)),
             config: RefCell::new(Rc::new(config)),
@@ -111,6 +116,11 @@ impl Broker {
         if let Some(network) = self.network.get() {
             network.drain(patience).await;
         }
+    }
+
+    /// The connections of this shard, once it listens.
+    pub(crate) fn network(&self) -> Option<&Network> {
+        self.network.get()
     }
 
     pub(crate) fn controller(&self) -> Rc<Driver> {

@@ -107,7 +107,7 @@ impl Budget {
         self.small.is_short() || self.large.is_short()
     }
 
-    #[cfg(test)]
+    /// Bytes in use.
     pub fn used(&self) -> usize {
         self.small.used() + self.large.used()
     }
@@ -147,7 +147,6 @@ impl Lane {
             .any(|queue| queue.borrow().iter().any(|one| !one.go.is_abandoned()))
     }
 
-    #[cfg(test)]
     fn used(&self) -> usize {
         self.state.used.get()
     }

@@ -17,3 +17,4 @@ pub mod fetch;
 
 pub mod broker;
 pub mod cluster;
+pub mod metrics;

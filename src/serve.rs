@@ -26,6 +26,8 @@ use crate::cluster::controller::{NodeStart, Policy};
 use crate::cluster::driver::{Driver, METADATA_LOG};
 use crate::cluster::records;
 use crate::config::{BrokerConfig, OnRot, StorageConfig};
+use crate::metrics;
+use crate::metrics::monitor::{Monitor, Phase};
 use crate::net::admission::Admission;
 use crate::net::{Limits, Network};
 
@@ -60,6 +62,7 @@ struct Plan {
     /// What each shard takes when it starts.
     ends: Mutex<Vec<Option<Ends>>>,
     was_clean: bool,
+    monitor: Arc<Monitor>,
     stop: Stop,
     /// All shards have drained and may end.
     ended: Stop,
@@ -79,6 +82,12 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
             .map_err(|error| ServeError(format!("{}: {error}", mark.display())))?;
     }
     let shards = prepared.cores.len();
+    let monitor = Arc::new(Monitor::default());
+    let banner = prepared.banner();
+    if !prepared.http.is_empty() {
+        metrics::server::start(prepared.http, monitor.clone())
+            .map_err(|error| ServeError(format!("cannot serve metrics: {error}")))?;
+    }
     let plan = Arc::new(Plan {
         shard_config: shard_config(&prepared.config.storage, shards),
         node: Node {
@@ -87,13 +96,14 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
             file: prepared.file.clone(),
             advertised: prepared.advertised.clone(),
         },
-        banner: prepared.banner(),
+        banner,
         admission: Admission::new(connections_max(shards), look_up),
         listeners: prepared.listeners.clone(),
         config: prepared.config.clone(),
         shards,
         ends: Mutex::new(mesh::lanes(shards).into_iter().map(Some).collect()),
         was_clean,
+        monitor: monitor.clone(),
         stop,
         ended: Stop::new(),
         gave_up: AtomicBool::new(false),
@@ -155,6 +165,7 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
     shard.on_failure(|| fail("the journal cannot be written"));
     let broker = Broker::new(shard.clone(), plan.node.clone(), plan.config.clone());
     shard.set_resident(broker.clone());
+    plan.monitor.watch(&broker);
     // Jobs for a shard's broker may be sent from here on.
     shard.meet().await;
     if id == 0 {
@@ -205,9 +216,13 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
     for outcome in networks {
         outcome?;
     }
+    let answering = plan.monitor.clone().answer(broker.clone());
+    shard.io().spawn("monitor", answering);
+    plan.monitor.enter(Phase::Ready);
     print!("{}", plan.banner);
     tracing::info!("ready");
     plan.stop.requested().await;
+    plan.monitor.enter(Phase::Stopping);
     shard
         .run_on_all(|shard| async move { Broker::of(&shard).drain(DRAIN_PATIENCE).await })
         .await;

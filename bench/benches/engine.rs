@@ -133,7 +133,7 @@ async fn append_all(shard: &Shard, batch: &Bytes, count: u64, in_flight: usize) 
             batch: batch.clone(),
             max_timestamp_ms: CREATED_MS,
         };
-        pending.push_back(shard.append(vec![append]).await);
+        pending.push_back(shard.append(vec![append], shard.io().now()).await);
         if pending.len() >= in_flight {
             acknowledged(pending.pop_front()).await;
         }
@@ -144,7 +144,7 @@ async fn append_all(shard: &Shard, batch: &Bytes, count: u64, in_flight: usize) 
 }
 
 async fn acknowledged(pending: Option<corelog_shards::shard::PendingAppend>) {
-    for result in pending.expect("one is in flight").wait().await {
+    for result in pending.expect("one is in flight").wait().await.results {
         result.expect("the batch is acknowledged");
     }
 }

@@ -45,6 +45,16 @@ pub struct Partition {
     pub has_dir: Cell<bool>,
     /// Whether it had to forget producers because there were too many.
     pub has_forgotten_producers: Cell<bool>,
+    /// What went in and out since it was opened.
+    pub traffic: Cell<Traffic>,
+}
+
+/// What went in and out of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub records_in: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
 }
 
 /// Log, watermark and those who wait.
@@ -90,7 +100,23 @@ impl Partition {
             durable_start,
             has_dir: Cell::new(false),
             has_forgotten_producers: Cell::new(false),
+            traffic: Cell::default(),
         })
+    }
+
+    /// Counts a batch that was placed.
+    pub fn note_in(&self, records: u64, bytes: usize) {
+        let mut traffic = self.traffic.get();
+        traffic.records_in += records;
+        traffic.bytes_in += bytes as u64;
+        self.traffic.set(traffic);
+    }
+
+    /// Counts what a reader gets.
+    pub fn note_out(&self, bytes: u64) {
+        let mut traffic = self.traffic.get();
+        traffic.bytes_out += bytes;
+        self.traffic.set(traffic);
     }
 
     /// Moves the high watermark; returns who waits for that.

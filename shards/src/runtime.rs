@@ -53,13 +53,15 @@ impl fmt::Display for StartError {
                 "this kernel has no io_uring: use Linux 5.15 or later, built with CONFIG_IO_URING",
             ),
             StartError::IoUringForbidden => f.write_str(
-                "io_uring is forbidden here: in a container allow io_uring_setup, io_uring_enter \
-                 and io_uring_register in its seccomp profile (docker run --security-opt \
-                 seccomp=unconfined), on a host set sysctl kernel.io_uring_disabled=0",
+                "io_uring is forbidden here: in a container allow io_uring_setup, \
+                 io_uring_enter, io_uring_register and epoll_pwait2 in its seccomp profile \
+                 (docker run --security-opt seccomp=unconfined), on a host set sysctl \
+                 kernel.io_uring_disabled=0",
             ),
-            StartError::IoUringTooOld => {
-                f.write_str("this kernel's io_uring is too old: use Linux 5.15 or later")
-            }
+            StartError::IoUringTooOld => f.write_str(
+                "this kernel's io_uring is too old: use Linux 5.15 or later, and allow \
+                 epoll_pwait2 in a container's seccomp profile",
+            ),
             StartError::MemlockLimit { bytes, wanted } => write!(
                 f,
                 "only {bytes} bytes of memory may be locked and {wanted} are needed: raise the \
@@ -226,6 +228,7 @@ fn memlock_limit() -> u64 {
 
 fn no_ring(error: io::Error) -> StartError {
     match error.raw_os_error() {
+        None if error.kind() == io::ErrorKind::Unsupported => StartError::IoUringTooOld,
         Some(libc::ENOSYS) => StartError::NoIoUring,
         Some(libc::EPERM | libc::EACCES) => StartError::IoUringForbidden,
         // Kernels before 5.12 count rings as locked memory.
@@ -249,6 +252,8 @@ mod tests {
         assert!(told(libc::EPERM).contains("seccomp"));
         assert!(told(libc::ENOMEM).contains("ulimit -l"));
         assert!(told(libc::EMFILE).contains("can't start"));
+        let lacking = no_ring(io::ErrorKind::Unsupported.into()).to_string();
+        assert!(lacking.contains("5.15") && lacking.contains("epoll_pwait2"));
     }
 
     #[test]

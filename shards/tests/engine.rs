@@ -125,17 +125,17 @@ async fn fill(shard: &Shard, until: i64, value_bytes: usize) {
                 continue;
             }
             let append = Append::own(key(partition), batch(first, count, value_bytes));
-            pending.push_back((first, shard.append(vec![append]).await));
+            pending.push_back((first, shard.append(vec![append], shard.io().now()).await));
             next[partition as usize] += count;
         }
         while pending.len() > 64 {
             let (first, append) = pending.pop_front().expect("one");
-            let results = append.wait().await;
+            let results = append.wait().await.results;
             assert_eq!(results[0].as_ref().map(|done| done.base_offset), Ok(first));
         }
     }
     for (first, append) in pending {
-        let results = append.wait().await;
+        let results = append.wait().await.results;
         assert_eq!(results[0].as_ref().map(|done| done.base_offset), Ok(first));
     }
 }
@@ -312,7 +312,12 @@ fn a_folder_that_was_emptied_goes_on_where_it_ended() {
             assert_eq!(ends, [1_000; PARTITIONS as usize]);
             for partition in 0..PARTITIONS {
                 let append = Append::own(key(partition), batch(1_000, 10, 100));
-                let results = shard.append(vec![append]).await.wait().await;
+                let results = shard
+                    .append(vec![append], shard.io().now())
+                    .await
+                    .wait()
+                    .await
+                    .results;
                 assert_eq!(results[0].as_ref().map(|done| done.base_offset), Ok(1_000));
             }
         })
@@ -349,6 +354,11 @@ fn a_stop_right_after_the_start_keeps_what_is_only_in_memory() {
 
 async fn fill_one(shard: &Shard, partition: i32, first: i64) {
     let append = Append::own(key(partition), batch(first, 1, 100));
-    let results = shard.append(vec![append]).await.wait().await;
+    let results = shard
+        .append(vec![append], shard.io().now())
+        .await
+        .wait()
+        .await
+        .results;
     assert!(results[0].is_ok());
 }

@@ -26,7 +26,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
     let broker = &context.broker;
     let sizes = broker
         .shard
-        .run_on_all(|shard| async move { shard.sizes() });
+        .run_on_all(|shard| async move { shard.partition_facts().await });
     let sizes = sizes.await.into_iter().flatten();
     let sizes = sizes.map(|size| (size.key.topic, size.key.partition, size.bytes));
     let image = broker.image();
@@ -129,7 +129,7 @@ mod tests {
         let asked = DescribeLogDirsRequest::default().with_topics(topics);
         let found = on_a_broker(image_of(&[("a", 3), ("b", 1)], &[]), async move |context| {
             let image = context.broker.image();
-            let sizes = context.broker.shard.sizes().into_iter();
+            let sizes = context.broker.shard.partition_facts().await.into_iter();
             let sizes = sizes.map(|size| (size.key.topic, size.key.partition, size.bytes));
             let mut turns = Turns::on(context.broker.shard.io());
             let wanted = wanted(&image, &asked, &mut turns).await;

@@ -106,6 +106,9 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
     if version >= CURRENT_LEADER {
         response.node_endpoints = tell_leaders(&context, &wanted, &mut partitions);
     }
+    for error in partitions.iter().filter_map(|partition| partition.error) {
+        broker.metrics.fetch_errors.add(error);
+    }
     let topics = wanted.into_iter().map(|wanted| wanted.topic);
     let all = topics.zip(partitions).zip(told);
     response.topics = by_topic(all.filter_map(|(partition, is_told)| is_told.then_some(partition)));
@@ -295,8 +298,13 @@ async fn fetch_all(
         return responses;
     }
     let (wait, bytes_min) = (&context.wait, terms.bytes_min);
+    let (io, metrics) = (broker.shard.io(), &broker.metrics);
+    let begun = io.now();
     let probes = wait_for_enough(wait, &broker.shard, &specs, bytes_min, wait_max).await;
+    let waited = io.now();
+    metrics.fetch_wait.record(waited - begun);
     let results = read(context, specs, probes, terms).await;
+    metrics.fetch_read.record(io.now() - waited);
     for (place, result) in places.into_iter().zip(results) {
         let index = wanted[place].params.partition;
         responses[place] = match result {

@@ -43,6 +43,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use corelog_shards::io::Instant;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::Decodable;
 
@@ -83,7 +84,8 @@ pub type Effects = LocalFuture<Answer>;
 
 /// What becomes of an overlapping request.
 pub enum Answer {
-    Reply(Reply),
+    /// And since when it could be sent.
+    Reply(Reply, Instant),
     /// The client asked for none.
     Nothing,
     /// There is no reply, by the client's wish or since it cannot be written: an error can only be
@@ -123,6 +125,8 @@ impl From<Unencodable> for Failure {
 pub struct Request {
     pub header: RequestHeader,
     pub body: Bytes,
+    /// When its handler was called.
+    pub begun: Instant,
 }
 
 impl Request {

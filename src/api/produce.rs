@@ -69,7 +69,8 @@ pub async fn begin(context: Rc<Context>, request: Request) -> Result<Effects, Fa
         .iter()
         .map(|topic| topic.topic.clone())
         .collect();
-    let mut items = check_all(&context.broker, produce, terms).await;
+    let broker = &context.broker;
+    let mut items = check_all(broker, produce, terms).await;
     let appends: Vec<Append> = items
         .iter_mut()
         .filter_map(|item| item.append.take())
@@ -78,15 +79,22 @@ pub async fn begin(context: Rc<Context>, request: Request) -> Result<Effects, Fa
         .iter()
         .map(|item| item.response.error.is_none())
         .collect();
-    let pending = context.broker.shard.append(appends).await;
+    let checked = broker.shard.io().now();
+    broker.metrics.produce_check.record(checked - request.begun);
+    let pending = broker.shard.append(appends, checked).await;
     let header = request.header;
     Ok(Box::pin(async move {
-        let mut results = pending.wait().await.into_iter();
+        let acknowledged = pending.wait().await;
+        let ready = acknowledged.at.max(checked);
+        let mut results = acknowledged.results.into_iter();
         for (item, placed) in items.iter_mut().zip(placed) {
             if placed {
                 let result = results.next().expect("a result for each batch");
                 note_result(&mut item.response, result);
             }
+        }
+        for error in items.iter().filter_map(|item| item.response.error) {
+            context.broker.metrics.produce_errors.add(error);
         }
         if acks == 0 {
             let failure = items.iter().find_map(|item| untold(&topics, item));
@@ -106,7 +114,7 @@ pub async fn begin(context: Rc<Context>, request: Request) -> Result<Effects, Fa
             response.topics[item.topic].partitions.push(item.response);
         }
         match response.encode(&header) {
-            Ok(reply) => Answer::Reply(reply),
+            Ok(reply) => Answer::Reply(reply, ready),
             Err(why) => Answer::Close(Failure::from(why).to_string()),
         }
     }))

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::libc;
 
-use crate::config::Endpoint;
+use crate::config::{Endpoint, HTTP_LISTENER};
 
 /// How often another free port is tried, when the first address has one that the second has not.
 const FREE_PORT_ATTEMPTS: usize = 32;
@@ -61,22 +61,26 @@ impl fmt::Display for AddressError {
             AddressError::Unresolved { endpoint, source } => write!(
                 f,
                 "listener {endpoint}: the host name can't be resolved ({source}): correct it in \
-                 listeners, or use an address"
+                 {}, or use an address",
+                property(endpoint)
             ),
             AddressError::InUse { endpoint, address } => write!(
                 f,
                 "listener {endpoint}: {address} is in use by another process: stop it, or choose \
-                 another port in listeners"
+                 another port in {}",
+                property(endpoint)
             ),
             AddressError::Forbidden { endpoint, address } => write!(
                 f,
                 "listener {endpoint}: this user may not bind {address}: choose a port from 1024 \
-                 on in listeners"
+                 on in {}",
+                property(endpoint)
             ),
             AddressError::NotHere { endpoint, address } => write!(
                 f,
                 "listener {endpoint}: {address} is no address of this machine: correct the host \
-                 in listeners"
+                 in {}",
+                property(endpoint)
             ),
             AddressError::Other { address, source } => write!(f, "can't bind {address}: {source}"),
         }
@@ -173,6 +177,20 @@ fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, AddressError> {
         return Err(unresolved(ErrorKind::NotFound.into()));
     }
     Ok(addresses)
+}
+
+/// Listeners of an endpoint that only this process will use.
+pub fn listen(endpoint: &Endpoint) -> Result<Vec<TcpListener>, AddressError> {
+    let bound = probe(endpoint, &resolve(endpoint)?)?;
+    Ok(bound.into_iter().map(|(_, listener)| listener).collect())
+}
+
+/// The property that an endpoint was named by.
+fn property(endpoint: &Endpoint) -> &str {
+    match endpoint.listener == HTTP_LISTENER {
+        true => HTTP_LISTENER,
+        false => "listeners",
+    }
 }
 
 type Probes = Vec<(SocketAddr, TcpListener)>;

@@ -7,6 +7,7 @@
 
 use std::fmt::{self, Write};
 use std::io;
+use std::net::TcpListener;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -15,7 +16,9 @@ use corelog_shards::runtime;
 use super::addresses::{self, AddressError, BoundListener};
 use super::folder::{DataFolder, FolderError};
 use super::host::{self, HostError};
-use crate::config::{BrokerConfig, ConfigError, Endpoint, Layers, LoadError, Overrides, load};
+use crate::config::{
+    BrokerConfig, ConfigError, Endpoint, HttpConfig, Layers, LoadError, Overrides, load,
+};
 
 /// Run the broker
 #[derive(Debug, Default, Args)]
@@ -54,6 +57,8 @@ pub struct Prepared {
     pub listeners: Vec<BoundListener>,
     /// What clients are told.
     pub advertised: Vec<Endpoint>,
+    /// Where metrics and health are served, if anywhere.
+    pub http: Vec<TcpListener>,
 }
 
 /// Why the broker doesn't start.
@@ -110,6 +115,7 @@ pub fn prepare(args: &StartArgs) -> Result<Prepared, StartError> {
     let bound = &config.listeners.bound;
     let listeners = addresses::bind_addresses(bound).map_err(StartError::Address)?;
     let advertised = addresses::advertise(&config.listeners.advertised, &listeners);
+    let http = listen_for_http(config.http.as_ref())?;
 
     let storage = &config.storage;
     let cluster_id = args.cluster_id.as_deref();
@@ -127,7 +133,23 @@ pub fn prepare(args: &StartArgs) -> Result<Prepared, StartError> {
         cores,
         listeners,
         advertised,
+        http,
     })
+}
+
+/// A second broker on this machine finds the default taken, and does without.
+fn listen_for_http(config: Option<&HttpConfig>) -> Result<Vec<TcpListener>, StartError> {
+    let Some(config) = config else {
+        return Ok(Vec::new());
+    };
+    match addresses::listen(&config.endpoint) {
+        Ok(listeners) => Ok(listeners),
+        Err(error) if config.is_default => {
+            tracing::warn!("no metrics are served: {error}");
+            Ok(Vec::new())
+        }
+        Err(error) => Err(StartError::Address(error)),
+    }
 }
 
 fn configuration(args: &StartArgs) -> Result<(Overrides, BrokerConfig), StartError> {
@@ -198,14 +220,24 @@ impl Prepared {
         let told = self.advertised.iter().map(ToString::to_string);
         let told: Vec<String> = told.collect();
         writeln!(out, "  clients are told {}", told.join(", "))?;
+        if let Some(Ok(address)) = self.http.first().map(TcpListener::local_addr) {
+            writeln!(out, "  metrics   http://{address}/metrics")?;
+        }
         let mut all = self.listeners.iter().flat_map(|l| &l.addresses);
         if all.all(|address| address.ip().is_loopback()) {
-            let port = self.listeners[0].addresses[0].port();
+            let everywhere = |host: &str| {
+                let endpoints = self.listeners.iter().map(|listener| {
+                    let port = listener.addresses[0].port();
+                    format!("{}://{host}:{port}", listener.name)
+                });
+                endpoints.collect::<Vec<_>>().join(",")
+            };
             writeln!(
                 out,
                 "  Only this machine can connect. To open it to the network:\n    corelog start \
-                 --override listeners=PLAINTEXT://:{port} --override \
-                 advertised.listeners=PLAINTEXT://THIS_HOST:{port}"
+                 --override listeners={} --override advertised.listeners={}",
+                everywhere(""),
+                everywhere("THIS_HOST")
             )?;
         }
         Ok(())

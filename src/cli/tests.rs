@@ -87,6 +87,26 @@ fn a_first_start_makes_the_folder_and_says_where_it_listens() {
 }
 
 #[test]
+fn how_to_open_it_names_the_listeners_that_there_are() {
+    let folder = temp();
+    let overrides = [
+        "listeners=INNER://localhost:0,OUTER://localhost:0",
+        "listener.security.protocol.map=INNER:PLAINTEXT,OUTER:PLAINTEXT",
+        "inter.broker.listener.name=INNER",
+    ];
+    let prepared = start(folder.path(), &overrides).unwrap();
+    let port = |at: usize| prepared.listeners[at].addresses[0].port();
+    let everywhere = |host| format!("INNER://{host}:{},OUTER://{host}:{}", port(0), port(1));
+    let open = format!(
+        "--override listeners={} --override advertised.listeners={}",
+        everywhere(""),
+        everywhere("THIS_HOST")
+    );
+    let banner = prepared.banner();
+    assert!(banner.contains(&open), "{banner}");
+}
+
+#[test]
 fn a_second_start_finds_the_same_identity() {
     let folder = temp();
     let first = start(folder.path(), &[]).unwrap();

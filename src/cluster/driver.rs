@@ -177,10 +177,11 @@ impl Driver {
         let append = Append::own(METADATA_LOG, batch.clone());
         let appended = self
             .shard
-            .append(vec![append])
+            .append(vec![append], self.shard.io().now())
             .await
             .wait()
             .await
+            .results
             .pop()
             .expect("one result for one batch");
         let appended = appended.map_err(|error| {

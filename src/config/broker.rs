@@ -7,14 +7,19 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::layers::{Layers, Overrides, Reader};
-use super::listeners::Listeners;
+use super::listeners::{Endpoint, Listeners};
 use super::topic::TopicSettings;
+
+/// The property that says where metrics and health are served.
+pub const HTTP_LISTENER: &str = "corelog.http.listener";
+const HTTP_DEFAULT: &str = "localhost:9644";
 
 /// Everything the broker was told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BrokerConfig {
     pub node: NodeConfig,
     pub listeners: Listeners,
+    pub http: Option<HttpConfig>,
     pub network: NetworkLimits,
     pub storage: StorageConfig,
     pub topics: TopicPolicy,
@@ -29,6 +34,14 @@ pub struct NodeConfig {
     pub rack: Option<String>,
     /// `None` is every core of the machine.
     pub cores: Option<usize>,
+}
+
+/// Where metrics and health are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    pub endpoint: Endpoint,
+    /// Nobody chose it: the broker does without if it is taken.
+    pub is_default: bool,
 }
 
 /// Limits of connections and requests. 'Of the broker' means over all shards.
@@ -96,6 +109,7 @@ impl BrokerConfig {
         let config = BrokerConfig {
             node: node(&read)?,
             listeners: Listeners::resolve(&read)?,
+            http: http(&read)?,
             network: network(&read)?,
             storage: storage(&read)?,
             topics: TopicPolicy {
@@ -160,6 +174,31 @@ fn node(read: &Reader<'_>) -> Result<NodeConfig, ConfigError> {
         rack: read.text_if_set("broker.rack"),
         cores: read.number_if_set("corelog.cores").map(|n| n as usize),
     })
+}
+
+fn http(read: &Reader<'_>) -> Result<Option<HttpConfig>, ConfigError> {
+    let set = read.text_if_set(HTTP_LISTENER);
+    let is_default = set.is_none();
+    let text = set.unwrap_or_else(|| HTTP_DEFAULT.to_owned());
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parts = text.rsplit_once(':');
+    let Some((host, Ok(port))) = parts.map(|(host, port)| (host, port.parse::<u16>())) else {
+        return refused(format!(
+            "{HTTP_LISTENER}={text} is not of the form host:port; leave it empty to serve none"
+        ));
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Ok(Some(HttpConfig {
+        endpoint: Endpoint {
+            listener: HTTP_LISTENER.to_owned(),
+            host: host.to_owned(),
+            port,
+        },
+        is_default,
+    }))
 }
 
 fn network(read: &Reader<'_>) -> Result<NetworkLimits, ConfigError> {

@@ -24,12 +24,12 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use corelog_shards::io::{Io, ReadHalf, WriteHalf};
+use corelog_shards::io::{Instant, Io, ReadHalf, WriteHalf};
 use kafka_protocol::messages::ApiKey;
 
 use super::Shared;
 use super::keeper::Watched;
-use super::replies::Replies;
+use super::replies::{Asked, Replies};
 use crate::api::{Context, Failure, Handler, LocalFuture, Request, Unserved};
 use crate::budget::Reservation;
 use crate::protocol::frame::{FrameDecoder, FrameError, Next};
@@ -87,9 +87,10 @@ pub(super) async fn serve(
         low_water: 1,
         shown: 0,
         decoder: FrameDecoder::new(shared.limits.request_bytes_max),
+        received: shared.io.now(),
     };
     let mut reading = pin!(reader.run());
-    let mut writing = pin!(replies.write_all(&mut write, &watched));
+    let mut writing = pin!(replies.write_all(&shared, &mut write, &watched));
     let mut end = None;
     let outcome = poll_fn(|cx| {
         watched.watch().set_waker(cx.waker());
@@ -161,6 +162,8 @@ struct Reader<'a> {
     /// The largest request so far.
     shown: usize,
     decoder: FrameDecoder,
+    /// When bytes came in last.
+    received: Instant,
 }
 
 impl Reader<'_> {
@@ -252,6 +255,7 @@ impl Reader<'_> {
             None => Err(End::ByBroker),
             Some(Ok(0)) => Err(End::ByClient),
             Some(Ok(bytes)) => {
+                self.received = self.io.now();
                 self.watched.has_received(bytes);
                 self.decoder.received(bytes);
                 Ok(())
@@ -288,23 +292,35 @@ impl Reader<'_> {
             None => self.reserve(bytes).await,
         };
         let context = Rc::clone(self.context);
-        let request = Request { header, body };
+        let asked = Asked {
+            key,
+            received: self.received,
+        };
+        let begun = self.io.now();
+        let metrics = &context.broker.metrics;
+        metrics.begun(key, frame_bytes, begun - self.received);
+        let request = Request {
+            header,
+            body,
+            begun,
+        };
         let started = match api.handler {
             Handler::Sequential(handle) => {
                 self.watched.set_blocked(true);
                 self.replies.settled().await;
                 self.watched.set_blocked(false);
                 let handled = self.answering(handle(context, request)).await;
+                let ready = self.io.now();
                 let memory = self.context.reply_memory.take();
                 handled.map(|reply| {
                     memory.iter().for_each(|_| self.watched.owes());
-                    self.replies.push(reply, memory);
+                    self.replies.push(reply, memory, asked.answered(ready));
                 })
             }
             Handler::Overlapping(begin) => {
                 self.replies.room_for(bytes).await;
                 let begun = self.handling(begin(context, request)).await;
-                begun.map(|effects| self.replies.push_overlapping(effects, memory))
+                begun.map(|effects| self.replies.push_overlapping(effects, memory, asked))
             }
         };
         started.map_err(|why| End::Unanswerable { key, version, why })
@@ -344,6 +360,7 @@ impl Reader<'_> {
                 match read {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(bytes @ 1..)) => {
+                        self.received = self.io.now();
                         self.watched.has_received(bytes);
                         self.decoder.received(bytes);
                     }

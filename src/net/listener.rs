@@ -26,9 +26,12 @@ pub(super) fn accept_all(
                     continue;
                 }
             };
+            let metrics = &shared.broker.metrics;
             let Some(admitted) = admit(&shared, peer, &name, is_protected).await else {
+                metrics.connections_refused.add(1);
                 continue;
             };
+            metrics.connections_accepted.add(1);
             let context = Rc::new(Context {
                 broker: Rc::clone(&shared.broker),
                 listener: Rc::clone(&name),

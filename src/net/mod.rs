@@ -129,6 +129,11 @@ impl Network {
         self.shared.keeper.connections()
     }
 
+    /// Bytes that requests hold.
+    pub fn request_bytes(&self) -> usize {
+        self.shared.budget.used()
+    }
+
     /// Stops: takes no more connections and no more requests, answers those that have begun, and
     /// closes. What has not come to its end by then is cut off.
     pub async fn drain(&self, patience: Duration) {

@@ -13,8 +13,10 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::Poll;
 
-use corelog_shards::io::WriteHalf;
+use corelog_shards::io::{Instant, WriteHalf};
+use kafka_protocol::messages::ApiKey;
 
+use super::Shared;
 use super::keeper::Watched;
 use crate::api::{Answer, Effects};
 use crate::budget::Reservation;
@@ -43,13 +45,35 @@ pub(super) struct Replies {
 
 enum Entry {
     /// With the memory it holds, if that is counted.
-    Ready(Reply, Option<Reservation>),
-    Pending(Effects, Reservation),
+    Ready(Reply, Option<Reservation>, Answered),
+    Pending(Effects, Reservation, Asked),
+}
+
+/// A request, for the metrics.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub key: ApiKey,
+    /// When its bytes came in.
+    pub received: Instant,
+}
+
+impl Asked {
+    /// Its reply may be sent from `ready` on.
+    pub fn answered(self, ready: Instant) -> Answered {
+        Answered { asked: self, ready }
+    }
+}
+
+/// A reply on its way, for the metrics.
+#[derive(Clone, Copy)]
+pub(super) struct Answered {
+    asked: Asked,
+    ready: Instant,
 }
 
 /// What the writer does next.
 enum Step {
-    Add(Reply, Option<Reservation>),
+    Add(Reply, Option<Reservation>, Answered),
     Skip,
     Flush,
     Close(String),
@@ -58,18 +82,18 @@ enum Step {
 
 /// For the reader.
 impl Replies {
-    pub fn push(&self, reply: Reply, memory: Option<Reservation>) {
+    pub fn push(&self, reply: Reply, memory: Option<Reservation>, answered: Answered) {
         self.unsent_bytes.set(self.unsent_bytes.get() + reply.len());
         self.queue
             .borrow_mut()
-            .push_back(Entry::Ready(reply, memory));
+            .push_back(Entry::Ready(reply, memory, answered));
     }
 
-    pub fn push_overlapping(&self, effects: Effects, memory: Reservation) {
+    pub fn push_overlapping(&self, effects: Effects, memory: Reservation, asked: Asked) {
         self.overlapping.set(self.overlapping.get() + 1);
         self.overlapping_bytes
             .set(self.overlapping_bytes.get() + memory.bytes());
-        let entry = Entry::Pending(effects, memory);
+        let entry = Entry::Pending(effects, memory, asked);
         self.queue.borrow_mut().push_back(entry);
     }
 
@@ -115,6 +139,7 @@ impl Replies {
     /// is answered by closing the connection.
     pub async fn write_all(
         &self,
+        shared: &Shared,
         write: &mut WriteHalf,
         watched: &Watched,
     ) -> std::io::Result<Option<String>> {
@@ -123,10 +148,13 @@ impl Replies {
         let mut ready_bytes = 0;
         let mut now = VecDeque::new();
         let mut memory = Vec::new();
+        let mut on_their_way = Vec::new();
         loop {
-            let closing = match self.next(&mut oldest, ready.is_empty(), watched).await {
-                Step::Add(reply, held) => {
+            let may_wait = ready.is_empty();
+            let closing = match self.next(&mut oldest, may_wait, shared, watched).await {
+                Step::Add(reply, held, answered) => {
                     memory.extend(held);
+                    on_their_way.push((answered, reply.len()));
                     ready_bytes += reply.len();
                     reply.drain_into(&mut ready);
                     if ready_bytes < WRITE_BYTES_MAX {
@@ -155,6 +183,7 @@ impl Replies {
                 self.has_moved.set(true);
             }
             watched.has_paid(memory.drain(..).count());
+            note_sent(shared, &mut on_their_way);
             if closing.is_some() {
                 return Ok(closing);
             }
@@ -164,15 +193,18 @@ impl Replies {
     /// Waits for something to do. `oldest` keeps the request at the front while it is waited for.
     async fn next(
         &self,
-        oldest: &mut Option<(Effects, Reservation)>,
+        oldest: &mut Option<(Effects, Reservation, Asked)>,
         may_wait: bool,
+        shared: &Shared,
         watched: &Watched,
     ) -> Step {
         if oldest.is_none() {
             let step = poll_fn(|_| match self.queue.borrow_mut().pop_front() {
-                Some(Entry::Ready(reply, memory)) => Poll::Ready(Some(Step::Add(reply, memory))),
-                Some(Entry::Pending(effects, memory)) => {
-                    *oldest = Some((effects, memory));
+                Some(Entry::Ready(reply, memory, answered)) => {
+                    Poll::Ready(Some(Step::Add(reply, memory, answered)))
+                }
+                Some(Entry::Pending(effects, memory, asked)) => {
+                    *oldest = Some((effects, memory, asked));
                     Poll::Ready(None)
                 }
                 None if self.is_finished.get() => Poll::Ready(Some(Step::End)),
@@ -184,10 +216,10 @@ impl Replies {
                 return step;
             }
         }
-        let Some((effects, memory)) = oldest else {
+        let Some((effects, memory, asked)) = oldest else {
             unreachable!("just looked")
         };
-        let memory_bytes = memory.bytes();
+        let (memory_bytes, asked) = (memory.bytes(), *asked);
         let answering = poll_fn(|cx| match effects.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
             Poll::Pending if may_wait => Poll::Pending,
@@ -202,12 +234,27 @@ impl Replies {
             .set(self.overlapping_bytes.get() - memory_bytes);
         self.has_moved.set(true);
         match answer {
-            Answer::Reply(reply) => {
+            Answer::Reply(reply, ready) => {
                 self.unsent_bytes.set(self.unsent_bytes.get() + reply.len());
-                Step::Add(reply, None)
+                Step::Add(reply, None, asked.answered(ready))
             }
-            Answer::Nothing => Step::Skip,
+            Answer::Nothing => {
+                let total = shared.io.now() - asked.received;
+                shared.broker.metrics.api(asked.key).total.record(total);
+                Step::Skip
+            }
             Answer::Close(reason) => Step::Close(reason),
         }
+    }
+}
+
+/// The socket has taken these replies.
+fn note_sent(shared: &Shared, sent: &mut Vec<(Answered, usize)>) {
+    let now = shared.io.now();
+    for (Answered { asked, ready }, bytes) in sent.drain(..) {
+        let api = shared.broker.metrics.api(asked.key);
+        api.reply_bytes.add(bytes as u64);
+        api.reply.record(now - ready);
+        api.total.record(now - asked.received);
     }
 }

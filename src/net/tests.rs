@@ -170,7 +170,7 @@ async fn produce(request: Request) -> Result<Effects, Failure> {
     Ok(Box::pin(async move {
         effects.await.expect("the engine completes it");
         match how {
-            0 => Answer::Reply(echo(&request, b"done")),
+            0 => Answer::Reply(echo(&request, b"done"), request.begun),
             1 => Answer::Nothing,
             _ => Answer::Close("the engine said no".to_owned()),
         }

@@ -145,6 +145,8 @@ impl Broker {
             .expect("the log file");
         let mut words = self.under.clone();
         words.extend([env!("CARGO_BIN_EXE_corelog"), "start"].map(str::to_owned));
+        // Tests run side by side: who wants metrics names a port.
+        words.extend(["--override", "corelog.http.listener="].map(str::to_owned));
         words.extend_from_slice(&self.arguments);
         if let Some(cores) = self.cores {
             words.extend(["--cores".to_owned(), cores.to_string()]);

@@ -24,6 +24,7 @@ mod buffer;
 mod file;
 pub mod futures;
 mod glommio;
+mod inbox;
 mod lane;
 mod net;
 mod notify;
@@ -39,6 +40,7 @@ use std::io::Result;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -46,6 +48,7 @@ pub use append_buf::AppendBuf;
 pub use buffer::{BLOCK, DmaBuffer, align_down, align_up};
 pub use file::{DirEntry, File, FsSpace, OpenMode};
 pub use glommio::RemoteWaker;
+pub use inbox::Inbox;
 pub use lane::{ConnectedReceiver, ConnectedSender, LaneReceiver, LaneSender, lane};
 pub use net::{Listener, ReadHalf, WriteHalf};
 pub use notify::{Notified, Notify};
@@ -57,6 +60,7 @@ pub use time::{Instant, SLICE, Slice};
 
 pub(crate) use glommio::{Prepared, probe_io_uring};
 
+use crate::metrics::ReactorMetrics;
 use task::{OnPanic, Unbroken, supervise};
 
 /// The handle of one shard to the outside world. Cheap to clone; stays on its shard.
@@ -86,6 +90,14 @@ impl Io {
     /// Monotonic time.
     pub fn now(&self) -> Instant {
         either!(self, io => io.now())
+    }
+
+    /// How this shard's thread spends its time. A simulated one spends none.
+    pub fn metrics(&self) -> Arc<ReactorMetrics> {
+        match &self.backend {
+            Backend::Glommio(io) => io.metrics(),
+            Backend::Sim(_) => Arc::default(),
+        }
     }
 
     /// Unix time in milliseconds. May jump in either direction.

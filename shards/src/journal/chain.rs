@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::Ticket;
-use crate::io::DmaBuffer;
+use crate::io::{DmaBuffer, Instant};
 
 /// A small group on its way to the disk, durable once it is there.
 pub(super) struct UnderWay {
@@ -17,6 +17,15 @@ pub(super) struct UnderWay {
     pub(super) number: u64,
     pub(super) payload_len: usize,
     pub(super) done: Done,
+    pub(super) begun: Begun,
+}
+
+/// Of a group that was given to the disk.
+#[derive(Clone, Copy)]
+pub(super) struct Begun {
+    pub(super) at: Instant,
+    /// Appends that it holds.
+    pub(super) appends: u64,
 }
 
 /// What is completed with a group.

@@ -18,8 +18,8 @@ pub(super) struct Batch {
     /// The newest ticket of each queue in this group or before it.
     pub(super) appends_through: Ticket,
     pub(super) carried_through: Ticket,
-    pub(super) has_appends: bool,
-    pub(super) has_carried: bool,
+    pub(super) appends: u64,
+    pub(super) carried: u64,
     /// Whether an entry asks for more than to be written.
     pub(super) needs_sync: bool,
 }
@@ -37,8 +37,8 @@ impl Batch {
 
     pub(super) fn done(&self) -> Done {
         Done {
-            appends: self.has_appends.then_some(self.appends_through),
-            carried: self.has_carried.then_some(self.carried_through),
+            appends: (self.appends > 0).then_some(self.appends_through),
+            carried: (self.carried > 0).then_some(self.carried_through),
         }
     }
 }
@@ -77,10 +77,10 @@ impl Journal {
             let Some(entry) = pending.carried.pop() else {
                 break;
             };
-            batch.has_carried = true;
+            batch.carried += 1;
             batch.push(entry);
         }
-        let due = pending.urgent || pending.closing || flush_due || batch.has_carried;
+        let due = pending.urgent || pending.closing || flush_due || batch.carried > 0;
         // An append must not overtake a checkpoint that was taken before it: recovery would put
         // the partition back to the state without it.
         let may_follow = pending.carried.entries.is_empty();
@@ -91,7 +91,7 @@ impl Journal {
                 let Some(entry) = pending.appends.pop() else {
                     break;
                 };
-                batch.has_appends = true;
+                batch.appends += 1;
                 batch.push(entry);
             }
         }

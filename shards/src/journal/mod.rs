@@ -32,12 +32,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::io::{DmaBuffer, Io, Notify};
+use crate::io::{DmaBuffer, Instant, Io, Notify};
 use crate::log::batch::header::HEADER_BYTES;
+use crate::metrics::JournalMetrics;
 use files::Files;
 use group::EntryHead;
 
@@ -82,6 +84,8 @@ pub struct Entry {
     pub body: Body,
     /// When its group has done its duty.
     pub durability: Durability,
+    /// When it was made.
+    pub queued: Instant,
 }
 
 /// A few bytes held in place: enough for a batch's place and its header.
@@ -238,6 +242,7 @@ pub struct Journal {
     memory_flush: Cell<Duration>,
     /// Buffers of groups that were written, for the next ones.
     spares: RefCell<Vec<DmaBuffer>>,
+    metrics: Arc<JournalMetrics>,
 }
 
 impl Journal {
@@ -263,6 +268,7 @@ impl Journal {
             carried_synced: Cell::new(carried),
             memory_flush: Cell::new(memory_flush),
             spares: RefCell::default(),
+            metrics: Arc::default(),
         })
     }
 
@@ -289,6 +295,11 @@ impl Journal {
     /// From now on appends of class [`Durability::Memory`] wait at most so long for their write.
     pub fn set_memory_flush(&self, memory_flush: Duration) {
         self.memory_flush.set(memory_flush);
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> Arc<JournalMetrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Bytes of appends that wait for a group: back-pressure looks at it.

@@ -55,6 +55,7 @@ fn append_of(len: usize) -> Entry {
         inline: Inline::default(),
         body: Body::One(Bytes::from(vec![1; len])),
         durability: Durability::Sync,
+        queued: Instant::default(),
     }
 }
 

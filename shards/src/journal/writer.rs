@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::chain::{Chain, Done, News, UnderWay};
+use super::chain::{Begun, Chain, Done, News, UnderWay};
 use super::files::{Active, Handles, Slot, open_slot, prepare_slot, slot_path};
 use super::gather::{Batch, GROUP_BYTES_TARGET, Taken, padded_len, usable_bytes};
 use super::group::{BLOCK, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
@@ -36,6 +36,7 @@ struct Sealed {
     number: u64,
     handles: Handles,
     position: u64,
+    begun: Begun,
 }
 
 impl Journal {
@@ -255,7 +256,10 @@ impl Journal {
         let publishes = self.files.borrow().released.len();
         let sealed = self.seal(&batch, chain);
         let Sealed {
-            handles, position, ..
+            handles,
+            position,
+            begun,
+            ..
         } = sealed;
         let all_before_synced = chain.synced == chain.written;
         // The first group of a file tells recovery which files are needed, so it is always synced
@@ -278,12 +282,16 @@ impl Journal {
                 writing.await
             }
         };
-        self.written(outcome, sealed.number, batch.done(), chain)?;
+        self.written(outcome, (sealed.number, batch.done(), begun), chain)?;
         chain.carried_through = batch.carried_through;
         if sync && !durable_write {
             // Who asked for no more than the write need not wait for the sync.
             self.tell(chain, events);
+            let written_at = self.io.now();
             handles.plain.sync().await?;
+            let took = self.io.now() - written_at;
+            self.metrics.syncs.record(took);
+            self.metrics.append_sync.record_many(took, begun.appends);
         }
         if sync {
             chain.completed();
@@ -325,6 +333,7 @@ impl Journal {
             number,
             handles,
             position,
+            begun,
         } = self.seal(&batch, chain);
         let write = async move { handles.durable.write_at(buffer, padded, position).await };
         chain.carried_through = batch.carried_through;
@@ -334,6 +343,7 @@ impl Journal {
             number,
             payload_len: batch.payload_len,
             done: batch.done(),
+            begun,
         });
         let newest = chain.under_way.back_mut().expect("pushed just now");
         poll_once(pin!(newest.finished())).await;
@@ -373,6 +383,24 @@ impl Journal {
             number: header.number,
             handles,
             position,
+            begun: self.note_begun(batch, padded),
+        }
+    }
+
+    /// Counts a group that is given to the disk now.
+    fn note_begun(&self, batch: &Batch, padded: usize) -> Begun {
+        let metrics = &self.metrics;
+        let at = self.io.now();
+        metrics.groups.add(1);
+        metrics.group_bytes.add(padded as u64);
+        metrics.appends.add(batch.appends);
+        metrics.checkpoints.add(batch.carried);
+        for append in &batch.entries[batch.carried as usize..] {
+            metrics.append_queue.record(at - append.queued);
+        }
+        Begun {
+            at,
+            appends: batch.appends,
         }
     }
 
@@ -389,11 +417,13 @@ impl Journal {
     fn written(
         &self,
         (written, buffer): (io::Result<()>, DmaBuffer),
-        number: u64,
-        done: Done,
+        (number, done, begun): (u64, Done, Begun),
         chain: &mut Chain,
     ) -> io::Result<()> {
         written?;
+        let took = self.io.now() - begun.at;
+        self.metrics.writes.record(took);
+        self.metrics.append_write.record_many(took, begun.appends);
         if buffer.len() <= SPARE_BYTES_MAX {
             let mut spares = self.spares.borrow_mut();
             if spares.len() < UNDER_WAY_MAX {
@@ -428,7 +458,7 @@ impl Journal {
     fn complete_oldest(&self, chain: &mut Chain) -> io::Result<()> {
         let oldest = chain.under_way.pop_front().expect("one has finished");
         let outcome = oldest.outcome.expect("it has finished");
-        self.written(outcome, oldest.number, oldest.done, chain)?;
+        self.written(outcome, (oldest.number, oldest.done, oldest.begun), chain)?;
         chain.completed();
         Ok(())
     }

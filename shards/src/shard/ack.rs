@@ -8,8 +8,8 @@ use std::io;
 use std::rc::Rc;
 
 use super::Shard;
-use super::message::{AppendError, Appended, Reply};
-use crate::io::{Completer, slot};
+use super::message::{Acknowledged, AppendError, Appended, Reply};
+use crate::io::{Completer, Instant, slot};
 use crate::journal::{Durability, GroupEvents, Ticket};
 use crate::mesh::Mesh;
 use crate::partition::Partition;
@@ -43,15 +43,17 @@ pub(super) struct Unacknowledged {
 }
 
 impl Unacknowledged {
-    fn release(self, mesh: &Mesh) {
-        self.to.send(Reply::Append(self.results), mesh);
+    fn release(self, at: Instant, mesh: &Mesh) {
+        let results = self.results;
+        let reply = Reply::Append(Acknowledged { results, at });
+        self.to.send(reply, mesh);
     }
 
-    fn fail(mut self, mesh: &Mesh) {
+    fn fail(mut self, at: Instant, mesh: &Mesh) {
         for result in &mut self.results {
             *result = Err(AppendError::StorageFailed);
         }
-        self.release(mesh);
+        self.release(at, mesh);
     }
 }
 
@@ -60,13 +62,15 @@ struct Queue {
     marks: VecDeque<(Ticket, Rc<Partition>, i64)>,
     replies: VecDeque<(Ticket, Unacknowledged)>,
     through: Ticket,
+    /// When it came to that.
+    completed_at: Instant,
 }
 
 impl Queue {
-    fn pop_completed(&mut self) -> Option<Unacknowledged> {
+    fn pop_completed(&mut self) -> Option<(Unacknowledged, Instant)> {
         let through = self.through;
         let reply = self.replies.pop_front_if(|(ticket, _)| *ticket <= through);
-        reply.map(|(_, reply)| reply)
+        reply.map(|(_, reply)| (reply, self.completed_at))
     }
 }
 
@@ -105,6 +109,7 @@ impl Acks {
         ticket: Ticket,
         durability: Durability,
         reply: Unacknowledged,
+        now: Instant,
         mesh: &Mesh,
     ) {
         match self.queue(durability) {
@@ -118,18 +123,20 @@ impl Acks {
                 );
                 queue.replies.push_back((ticket, reply));
             }
-            _ => reply.release(mesh),
+            _ => reply.release(now, mesh),
         }
     }
 }
 
 impl Shard {
     fn complete(&self, through: Ticket, durability: Durability) {
+        let now = self.io().now();
         loop {
             let mark = {
                 let mut acks = self.0.acks.borrow_mut();
                 let queue = acks.queue(durability).expect("memory completes by itself");
                 queue.through = queue.through.max(through);
+                queue.completed_at = now;
                 queue.marks.pop_front_if(|(ticket, ..)| *ticket <= through)
             };
             let Some((_, partition, end)) = mark else {
@@ -146,8 +153,8 @@ impl Shard {
     pub(super) async fn release_replies(self) {
         loop {
             let mut released = 0;
-            while let Some(reply) = self.next_completed() {
-                reply.release(&self.0.mesh);
+            while let Some((reply, at)) = self.next_completed() {
+                reply.release(at, &self.0.mesh);
                 released += 1;
                 if released == REPLIES_AT_ONCE {
                     self.io().yield_now().await;
@@ -158,7 +165,7 @@ impl Shard {
         }
     }
 
-    fn next_completed(&self) -> Option<Unacknowledged> {
+    fn next_completed(&self) -> Option<(Unacknowledged, Instant)> {
         let mut acks = self.0.acks.borrow_mut();
         let reply = acks.synced.pop_completed();
         reply.or_else(|| acks.written.pop_completed())
@@ -172,10 +179,13 @@ impl Shard {
             to: ReplyTo::Local(completer),
             results: Vec::new(),
         };
-        self.0
-            .acks
-            .borrow_mut()
-            .wait(ticket, Durability::Sync, reply, &self.0.mesh);
+        self.0.acks.borrow_mut().wait(
+            ticket,
+            Durability::Sync,
+            reply,
+            self.io().now(),
+            &self.0.mesh,
+        );
         slot.await;
         !self.has_failed()
     }
@@ -184,13 +194,14 @@ impl Shard {
     fn fail_what_waits(&self) {
         self.0.has_failed.set(true);
         self.wake_all_for_anchors();
-        while let Some(reply) = self.next_completed() {
-            reply.release(&self.0.mesh);
+        while let Some((reply, at)) = self.next_completed() {
+            reply.release(at, &self.0.mesh);
         }
+        let now = self.io().now();
         let waiting = std::mem::take(&mut *self.0.acks.borrow_mut());
         for queue in [waiting.written, waiting.synced] {
             for (_, reply) in queue.replies {
-                reply.fail(&self.0.mesh);
+                reply.fail(now, &self.0.mesh);
             }
         }
     }

@@ -3,12 +3,10 @@
 //! Both halves are synchronous on their shard: batches get their offsets in the order in which
 //! [`Shard::append`] was called, and what comes back later is only the acknowledgement.
 
-use std::rc::Rc;
-
 use super::Shard;
 use super::ack::{ReplyTo, Unacknowledged};
-use super::message::{Append, AppendError, Appended, Reply, Request};
-use crate::io::{Slot, slot};
+use super::message::{Acknowledged, Append, AppendError, Appended, Reply, Request};
+use crate::io::{Instant, Slot, slot};
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline, Ticket};
 use crate::log::batch::header::HEADER_BYTES;
@@ -19,8 +17,6 @@ use crate::route::ShardId;
 /// Bytes that wait for the journal, past which nothing is acknowledged from memory.
 const MEMORY_CLASS_BYTES_MAX: usize = 16 << 20;
 
-type Results = Vec<Result<Appended, AppendError>>;
-
 /// Batches under way. Awaiting it gives the results in the order of the batches.
 pub struct PendingAppend {
     total: usize,
@@ -29,26 +25,32 @@ pub struct PendingAppend {
 
 impl PendingAppend {
     /// Waits for the acknowledgements.
-    pub async fn wait(self) -> Results {
+    pub async fn wait(self) -> Acknowledged {
         let mut results: Vec<Option<Result<Appended, AppendError>>> = vec![None; self.total];
+        let mut at = Instant::default();
         for (places, slot) in self.parts {
             let Some(Reply::Append(part)) = slot.await else {
                 unreachable!("an append is answered with its results")
             };
-            for (place, result) in places.into_iter().zip(part) {
+            at = at.max(part.at);
+            for (place, result) in places.into_iter().zip(part.results) {
                 results[place] = Some(result);
             }
         }
         let whole = results.into_iter().collect::<Option<_>>();
-        whole.expect("each batch has one owner, which answers")
+        Acknowledged {
+            results: whole.expect("each batch has one owner, which answers"),
+            at,
+        }
     }
 }
 
 impl Shard {
     /// Appends batches to their partitions. When this returns, the owners on this shard have placed
     /// theirs and the others will do so in the order of the calls; the acknowledgements follow.
-    /// Waits only while another shard has too much to do.
-    pub async fn append(&self, appends: Vec<Append>) -> PendingAppend {
+    /// Waits only while another shard has too much to do. `begun` is when the wish came up, for the
+    /// metrics.
+    pub async fn append(&self, appends: Vec<Append>, begun: Instant) -> PendingAppend {
         let total = appends.len();
         let mut parts = Vec::with_capacity(1);
         let first_owner = appends.first().map(|append| self.owner(&append.key));
@@ -58,7 +60,8 @@ impl Shard {
                 .all(|append| self.owner(&append.key) == owner)
         {
             // Most requests: one owner, nothing to sort.
-            parts.push(((0..total).collect(), self.append_at(owner, appends).await));
+            let slot = self.append_at(owner, appends, begun).await;
+            parts.push(((0..total).collect(), slot));
             return PendingAppend { total, parts };
         }
         let mut by_owner: Vec<(Vec<usize>, Vec<Append>)> =
@@ -70,42 +73,45 @@ impl Shard {
         }
         for (owner, (places, batch)) in by_owner.into_iter().enumerate() {
             if !batch.is_empty() {
-                parts.push((places, self.append_at(owner, batch).await));
+                parts.push((places, self.append_at(owner, batch, begun).await));
             }
         }
         PendingAppend { total, parts }
     }
 
-    async fn append_at(&self, owner: ShardId, appends: Vec<Append>) -> Slot<Reply> {
+    async fn append_at(&self, owner: ShardId, appends: Vec<Append>, begun: Instant) -> Slot<Reply> {
         if owner == self.id() {
             let (completer, slot) = slot();
-            self.handle_append(appends, ReplyTo::Local(completer));
+            self.handle_append(begun, appends, ReplyTo::Local(completer));
             slot
         } else {
-            self.0.mesh.request(owner, Request::Append(appends)).await
+            let request = Request::Append(begun, appends);
+            self.0.mesh.request(owner, request).await
         }
     }
 
     /// The owner's half. Replies once the journal has done what the topics ask for.
-    pub(super) fn handle_append(&self, appends: Vec<Append>, to: ReplyTo) {
+    pub(super) fn handle_append(&self, begun: Instant, appends: Vec<Append>, to: ReplyTo) {
         let _unbroken = self.io().unbroken();
+        let arrived = self.io().now();
+        self.0.metrics.append_route.record(arrived - begun);
         let now_ms = self.io().wall_ms();
         let mut waits = Waits::default();
         let results = appends
             .into_iter()
-            .map(|append| self.append_one(append, now_ms, &mut waits))
+            .map(|append| self.append_one(append, (arrived, now_ms), &mut waits))
             .collect();
         let reply = Unacknowledged { to, results };
         self.0
             .acks
             .borrow_mut()
-            .wait(waits.ticket, waits.durability, reply, &self.0.mesh);
+            .wait(waits.ticket, waits.durability, reply, arrived, &self.0.mesh);
     }
 
     fn append_one(
         &self,
         append: Append,
-        now_ms: i64,
+        (arrived, now_ms): (Instant, i64),
         waits: &mut Waits,
     ) -> Result<Appended, AppendError> {
         let partition = self
@@ -135,8 +141,13 @@ impl Shard {
                 self.bound_producers(&partition, &mut state.log, producers_before);
                 drop(state);
                 self.0.settling.grew(append.batch.len(), grown);
+                let records = (placed.last_offset - placed.base_offset + 1) as u64;
+                partition.note_in(records, append.batch.len());
                 let durability = self.class_now(durability);
-                let ticket = self.journal_append(&partition, &placed, &append, durability);
+                let placed_at = self.io().now();
+                self.0.metrics.append_place.record(placed_at - arrived);
+                let entry = entry(&partition, &placed, &append, durability, placed_at);
+                let ticket = self.0.journal.append(entry);
                 waits.add(ticket, durability);
                 self.0.acks.borrow_mut().mark(
                     ticket,
@@ -194,24 +205,25 @@ impl Shard {
             Ok(())
         }
     }
+}
 
-    fn journal_append(
-        &self,
-        partition: &Rc<Partition>,
-        placed: &Placed,
-        append: &Append,
-        durability: Durability,
-    ) -> Ticket {
-        self.0.journal.append(Entry {
-            head: EntryHead {
-                kind: EntryKind::Append,
-                key: partition.key,
-                revision: partition.revision,
-            },
-            inline: Inline::place(placed.segment_base, placed.position, &placed.header),
-            body: Body::One(append.batch.slice(HEADER_BYTES..)),
-            durability,
-        })
+fn entry(
+    partition: &Partition,
+    placed: &Placed,
+    append: &Append,
+    durability: Durability,
+    queued: Instant,
+) -> Entry {
+    Entry {
+        head: EntryHead {
+            kind: EntryKind::Append,
+            key: partition.key,
+            revision: partition.revision,
+        },
+        inline: Inline::place(placed.segment_base, placed.position, &placed.header),
+        body: Body::One(append.batch.slice(HEADER_BYTES..)),
+        durability,
+        queued,
     }
 }
 

@@ -10,6 +10,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::Shard;
 use super::message::{Probe, ReadData, ReadError, ReadSpec, Reply, Request, WatchId};
 use crate::io::futures::join_all;
@@ -196,7 +198,12 @@ impl Shard {
             .log
             .find(spec.offset, spec.bytes_max, spec.at_least_one, upper);
         Ok(match found {
-            Found::Memory(batches) => Some(ReadData { probe, batches }),
+            Found::Memory(batches) => {
+                let bytes = bytes_of(&batches);
+                partition.note_out(bytes);
+                self.0.metrics.read_memory_bytes.add(bytes);
+                Some(ReadData { probe, batches })
+            }
             Found::Disk(_) => None,
         })
     }
@@ -224,7 +231,12 @@ impl Shard {
         let probe = partition.probe(spec, None)?;
         let upper = partition.state.borrow().readable_end(spec.committed);
         match self.0.store.read(&partition, spec, upper).await {
-            Ok(batches) => Ok(ReadData { probe, batches }),
+            Ok(batches) => {
+                let bytes = bytes_of(&batches);
+                partition.note_out(bytes);
+                self.0.metrics.read_disk_bytes.add(bytes);
+                Ok(ReadData { probe, batches })
+            }
             Err(error) => {
                 // Meanwhile the records may have been deleted, and their files with them.
                 partition.probe(spec, None)?;
@@ -232,6 +244,10 @@ impl Shard {
             }
         }
     }
+}
+
+fn bytes_of(batches: &[Bytes]) -> u64 {
+    batches.iter().map(|batch| batch.len() as u64).sum()
 }
 
 /// What one owner is asked, and where its answers belong.

@@ -80,6 +80,7 @@ impl Shard {
                 inline: Inline::pair(leader_epoch as u64, 0),
                 body: Body::Empty,
                 durability: Durability::Written,
+                queued: self.io().now(),
             });
         }
     }

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 use super::Shard;
+use crate::io::Instant;
 use crate::log::batch::BatchHeader;
 use crate::log::epochs::EpochEnd;
 use crate::log::producer::ProducerError;
@@ -19,8 +20,8 @@ use crate::route::{PartitionKey, ShardId};
 /// Something for the owner of a partition to do.
 pub enum Request {
     /// Append batches, each to its partition. Answered when all of them are as durable as their
-    /// topics ask for.
-    Append(Vec<Append>),
+    /// topics ask for. The time is that of the wish.
+    Append(Instant, Vec<Append>),
     /// Say how much there is to read; with a watch, tell that fetch of any news.
     Probe(Vec<ReadSpec>, Option<WatchId>),
     /// Read.
@@ -32,7 +33,7 @@ pub enum Request {
 /// The answer to a [`Request`], of the same name.
 pub enum Reply {
     /// In the order of the request.
-    Append(Vec<Result<Appended, AppendError>>),
+    Append(Acknowledged),
     /// In the order of the request.
     Probe(Vec<Result<Probe, ReadError>>),
     /// In the order of the request.
@@ -77,6 +78,15 @@ impl Append {
             max_timestamp_ms,
         }
     }
+}
+
+/// What became of an append.
+#[derive(Debug)]
+pub struct Acknowledged {
+    /// In the order of the batches.
+    pub results: Vec<Result<Appended, AppendError>>,
+    /// When the last of them was as durable as its topic asks for.
+    pub at: Instant,
 }
 
 /// A batch was appended.

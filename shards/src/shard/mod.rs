@@ -26,7 +26,7 @@ mod store;
 
 pub use append::PendingAppend;
 pub use fetch::Waiter;
-pub use query::{ListedOffset, OffsetQuery, PartitionSize};
+pub use query::{ListedOffset, OffsetQuery, PartitionFacts};
 pub use recovery::{Opened, RotPolicy, StartError, open};
 
 use std::any::Any;
@@ -36,6 +36,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
@@ -43,6 +44,7 @@ use rustc_hash::FxHashMap;
 use crate::io::{Io, Notify};
 use crate::journal::{Journal, Ticket};
 use crate::mesh::Mesh;
+use crate::metrics::{EngineMetrics, Metrics};
 use crate::partition::Partition;
 use crate::route::{PartitionKey, Route, ShardId};
 use ack::Acks;
@@ -107,6 +109,7 @@ struct Inner {
     arrivals: Cell<usize>,
     arrival: Notify,
     on_failure: OnceCell<Box<dyn Fn()>>,
+    metrics: Arc<EngineMetrics>,
     /// What lives on this shard above the engine, for jobs that other shards send.
     resident: OnceCell<Rc<dyn Any>>,
 }
@@ -130,6 +133,15 @@ impl Shard {
     /// The shard that owns a partition.
     pub fn owner(&self, key: &PartitionKey) -> ShardId {
         self.0.route.owner(key)
+    }
+
+    /// What this shard counts; may be read by any thread.
+    pub fn metrics(&self) -> Metrics {
+        Metrics {
+            reactor: self.0.io.metrics(),
+            journal: self.0.journal.metrics(),
+            engine: self.0.metrics.clone(),
+        }
     }
 
     /// Whether the journal has failed: nothing is acknowledged any more, the process should end.

@@ -45,8 +45,11 @@ impl Shard {
 
     fn take_request(&self, from: ShardId, id: u32, request: Request) {
         let mesh = &self.0.mesh;
+        self.0.metrics.requests_of_others.add(1);
         match request {
-            Request::Append(appends) => self.handle_append(appends, ReplyTo::Remote(from, id)),
+            Request::Append(begun, appends) => {
+                self.handle_append(begun, appends, ReplyTo::Remote(from, id))
+            }
             Request::Probe(specs, watch) => {
                 mesh.reply(from, id, Reply::Probe(self.handle_probe(&specs, watch)))
             }

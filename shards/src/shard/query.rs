@@ -7,7 +7,7 @@ use super::message::ReadError;
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline};
 use crate::log::epochs::EpochEnd;
-use crate::partition::{Partition, check_epoch};
+use crate::partition::{Partition, Traffic, check_epoch};
 use crate::route::PartitionKey;
 
 /// Which offset is wanted.
@@ -37,17 +37,23 @@ pub struct ListedOffset {
     pub leader_epoch: Option<i32>,
 }
 
-/// Size of a partition, for operators.
+/// What operators want to know of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartitionSize {
+pub struct PartitionFacts {
     /// The partition.
     pub key: PartitionKey,
-    /// Bytes of all of its segments.
+    /// How many segments there are.
+    pub segments: usize,
+    /// Bytes of all of them.
     pub bytes: u64,
     /// First offset.
     pub start_offset: i64,
     /// Acknowledged records end here.
     pub high_watermark: i64,
+    /// Records end here.
+    pub end_offset: i64,
+    /// What went in and out since it was opened.
+    pub traffic: Traffic,
 }
 
 impl Shard {
@@ -166,6 +172,7 @@ impl Shard {
             inline: Inline::pair(offset as u64, 0),
             body: Body::Empty,
             durability: Durability::Sync,
+            queued: self.io().now(),
         });
         if self.synced(ticket).await {
             let durable = partition.durable_start.get().max(offset);
@@ -176,21 +183,37 @@ impl Shard {
         }
     }
 
-    /// Sizes of all partitions of this shard, in no order.
-    pub fn sizes(&self) -> Vec<PartitionSize> {
-        let partitions = self.0.partitions.borrow();
-        let size = |partition: &Rc<Partition>| {
-            let state = partition.state.borrow();
-            PartitionSize {
-                key: partition.key,
-                bytes: state.log.size_bytes(),
-                start_offset: state.log.start_offset(),
-                high_watermark: state.high_watermark,
+    /// Facts about all partitions of this shard, in no order.
+    pub async fn partition_facts(&self) -> Vec<PartitionFacts> {
+        let partitions: Vec<_> = self.0.partitions.borrow().values().cloned().collect();
+        let mut facts = Vec::with_capacity(partitions.len());
+        let mut slice = self.io().slice();
+        for some in partitions.chunks(FACTS_AT_ONCE) {
+            facts.extend(some.iter().map(|partition| facts_of(partition)));
+            if slice.is_over(self.io()) {
+                self.io().yield_now().await;
+                slice = self.io().slice();
             }
-        };
-        partitions.values().map(size).collect()
+        }
+        facts
     }
 }
+
+fn facts_of(partition: &Partition) -> PartitionFacts {
+    let state = partition.state.borrow();
+    PartitionFacts {
+        key: partition.key,
+        segments: state.log.segments().len(),
+        bytes: state.log.size_bytes(),
+        start_offset: state.log.start_offset(),
+        high_watermark: state.high_watermark,
+        end_offset: state.log.end_offset(),
+        traffic: partition.traffic.get(),
+    }
+}
+
+/// Partitions looked at before the time is.
+const FACTS_AT_ONCE: usize = 64;
 
 const NOT_FOUND: ListedOffset = ListedOffset {
     offset: -1,

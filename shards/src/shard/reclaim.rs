@@ -227,6 +227,7 @@ impl Shard {
             inline: Inline::default(),
             body: Body::Many(pieces),
             durability: Durability::Sync,
+            queued: self.io().now(),
         });
         state.anchor = ticket;
         drop(state);

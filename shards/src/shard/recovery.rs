@@ -181,6 +181,7 @@ pub async fn open(
         arrivals: Cell::new(0),
         arrival: Notify::new(),
         on_failure: OnceCell::new(),
+        metrics: Default::default(),
         resident: OnceCell::new(),
     }));
     for (from, lane) in lanes {

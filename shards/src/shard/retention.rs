@@ -123,6 +123,7 @@ impl Shard {
             self.0.settling.forgot(unsettled, cached);
             removed
         };
+        self.0.metrics.segments_removed.add(removed.len() as u64);
         for segment in removed {
             if let Err(error) = self
                 .0
@@ -162,6 +163,7 @@ impl Shard {
                 inline: Inline::default(),
                 body: Body::Empty,
                 durability: Durability::Written,
+                queued: self.io().now(),
             });
         }
         let turn = partition.settling.take().await;

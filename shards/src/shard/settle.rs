@@ -134,6 +134,16 @@ impl Shard {
         self.0.settling.cached_bytes.get()
     }
 
+    /// Bytes that wait for a group of the journal.
+    pub fn journal_waiting_bytes(&self) -> usize {
+        self.0.journal.waiting_bytes()
+    }
+
+    /// Files of the journal that are free or may still be made.
+    pub fn journal_files_free(&self) -> usize {
+        self.0.journal.files_free()
+    }
+
     pub(super) fn set_disk_full(&self, full: bool) {
         if self.0.is_disk_full.replace(full) == full {
             return;
@@ -298,6 +308,7 @@ impl Shard {
             &mut buffer[kept..len],
         );
         buffer[len..padded].fill(0);
+        self.0.metrics.settled_bytes.add(padded as u64);
         let (written, buffer) = file.write_at(buffer, padded, aligned).await;
         self.0.settling.keep_buffer(buffer);
         written

@@ -73,7 +73,12 @@ async fn append(
     let appends = producers
         .map(|id| Append::own(key(id as usize % partitions), batch(id, sequence)))
         .collect();
-    let results = shard.append(appends).await.wait().await;
+    let results = shard
+        .append(appends, shard.io().now())
+        .await
+        .wait()
+        .await
+        .results;
     let offsets = results
         .into_iter()
         .map(|result| result.expect("appended").base_offset);

@@ -14,7 +14,8 @@ pub async fn verify(shard: &Shard, partition: usize, run: &Run) -> bool {
     let owner = shard
         .run_on_owner(&key(partition), move |owner| async move {
             owner
-                .sizes()
+                .partition_facts()
+                .await
                 .into_iter()
                 .find(|size| size.key == key(partition))
         })

@@ -36,17 +36,25 @@ pub async fn write(shard: Shard, partition: usize, run: Rc<Run>) {
             };
             let append = Append::own(key(partition), batch.clone());
             run.unanswered.set(run.unanswered.get() + 1);
-            pending.push((base, batch.clone(), shard.append(vec![append]).await));
+            pending.push((
+                base,
+                batch.clone(),
+                shard.append(vec![append], shard.io().now()).await,
+            ));
             if is_idempotent(partition) && !run.may_fill && run.random.borrow_mut().below(4) == 0 {
                 // The same again, while the first may still be in flight.
                 let again = Append::own(key(partition), batch.clone());
                 run.unanswered.set(run.unanswered.get() + 1);
-                pending.push((base, batch, shard.append(vec![again]).await));
+                pending.push((
+                    base,
+                    batch,
+                    shard.append(vec![again], shard.io().now()).await,
+                ));
             }
         }
         let mut has_ended = false;
         for (base, batch, append) in pending {
-            let appended = append.wait().await.pop().expect("one");
+            let appended = append.wait().await.results.pop().expect("one");
             run.unanswered.set(run.unanswered.get() - 1);
             match appended {
                 Ok(appended) => {

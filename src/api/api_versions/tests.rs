@@ -1,4 +1,5 @@
 use bytes::{Bytes, BytesMut};
+use corelog_shards::io::Instant;
 use kafka_protocol::protocol::{Decodable, Encodable};
 
 use super::*;
@@ -35,6 +36,7 @@ fn ask(version: i16, answer_version: i16, body: Bytes) -> ApiVersionsResponse {
     let request = Request {
         header: header.clone(),
         body,
+        begun: Instant::default(),
     };
     let reply = answer(&request, levels);
     let mut body = reply_body(&header, &reply.expect("decodes"));

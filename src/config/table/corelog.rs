@@ -1,5 +1,6 @@
 //! Corelog's own properties of the broker.
 
+use crate::config::broker::HTTP_LISTENER;
 use crate::config::property::Scope::ClusterWide;
 use crate::config::property::{Property, broker, broker_unset};
 use crate::config::value::Kind::{Int, Long, String};
@@ -8,6 +9,12 @@ pub(super) const ROWS: &[Property] = &[
     broker_unset("corelog.cores", Int).at_least(1).honoured(
         "Cores to run on, one shard each; all cores of the machine where it is not set. \
              `--cores` goes before it.",
+    ),
+    broker_unset(HTTP_LISTENER, String).honoured(
+        "`host:port` of the HTTP listener: `/metrics` for Prometheus, `/metrics/partitions`, \
+             `/live` and `/ready`. An empty host is all addresses of the machine, port 0 a free one; \
+             an empty value serves \
+             none. localhost:9644 where it is not set, if that is free. Whoever can connect sees the names of all topics.",
     ),
     broker("corelog.log.durability", String, "sync")
         .one_of(&["sync", "written", "memory"])

@@ -3,7 +3,7 @@
 use std::fs;
 use std::future::Future;
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -141,7 +141,8 @@ fn open_rings() -> io::Result<Vec<RawFd>> {
     Ok(rings)
 }
 
-/// Sets up a ring of the smallest size and closes it: tells why there can be none.
+/// Sets up a ring of the smallest size, makes each call that a shard makes of the kernel to work
+/// with rings and to wait, and closes it: tells why there can be none.
 #[allow(unsafe_code)]
 pub(crate) fn probe_io_uring() -> io::Result<()> {
     let _alone = alone();
@@ -154,6 +155,36 @@ pub(crate) fn probe_io_uring() -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: a descriptor that was just made and that nobody else knows of.
-    drop(unsafe { OwnedFd::from_raw_fd(outcome as RawFd) });
-    Ok(())
+    let ring = unsafe { OwnedFd::from_raw_fd(outcome as RawFd) };
+    let nothing = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: nothing is submitted and nothing waited for.
+    is_let_through(unsafe {
+        let none = 0u32;
+        let call = libc::SYS_io_uring_enter;
+        libc::syscall(call, ring.as_raw_fd(), none, none, none, nothing, 0usize)
+    })?;
+    // SAFETY: there is no such operation, so that nothing is read.
+    is_let_through(unsafe {
+        let call = libc::SYS_io_uring_register;
+        libc::syscall(call, ring.as_raw_fd(), i32::MAX, nothing, 0u32)
+    })?;
+    // SAFETY: there is no such descriptor, so that nothing is written.
+    is_let_through(unsafe {
+        let call = libc::SYS_epoll_pwait2;
+        libc::syscall(call, -1, nothing, 1, nothing, nothing, 0usize)
+    })
+}
+
+/// Whether a call got as far as being judged by its arguments.
+fn is_let_through(outcome: libc::c_long) -> io::Result<()> {
+    if outcome >= 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => Err(error),
+        // Where there are rings, only a kernel that is too old lacks it, or a filter says so.
+        Some(libc::ENOSYS) => Err(io::ErrorKind::Unsupported.into()),
+        _ => Ok(()),
+    }
 }

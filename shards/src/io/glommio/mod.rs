@@ -29,7 +29,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ::glommio::{GlommioError, TaskQueueHandle};
@@ -37,6 +37,7 @@ use rustc_hash::FxHashSet;
 
 use super::random::Random;
 use super::time::Instant;
+use crate::metrics::ReactorMetrics;
 use poller::Poller;
 use pool::Pool;
 
@@ -72,6 +73,10 @@ impl Executor {
 
     pub(super) fn now(&self) -> Instant {
         now()
+    }
+
+    pub(super) fn metrics(&self) -> Arc<ReactorMetrics> {
+        Arc::clone(self.poller.metrics())
     }
 
     pub(super) fn wall_ms(&self) -> i64 {

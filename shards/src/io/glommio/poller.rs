@@ -46,6 +46,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use super::bell::Bell;
 use super::now;
 use crate::io::time::Instant;
+use crate::metrics::ReactorMetrics;
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 256;
@@ -84,6 +85,7 @@ pub(super) struct Poller {
     /// How many times a task has run.
     turns: Cell<u64>,
     ended: Cell<bool>,
+    metrics: Arc<ReactorMetrics>,
     /// A connection that is never made. glommio wakes whoever has polled it at the next
     /// pass of its reactor, and does not park before: the cheapest way to a pass.
     next_pass: RefCell<Pin<Box<dyn Future<Output = ()>>>>,
@@ -113,6 +115,7 @@ impl Poller {
             wants_pass: Cell::new(false),
             turns: Cell::new(0),
             ended: Cell::new(false),
+            metrics: Arc::default(),
             next_pass: RefCell::new(Box::pin(async move {
                 receiver.connect().await;
             })),
@@ -122,6 +125,10 @@ impl Poller {
 
     pub(super) fn bell(&self) -> &Arc<Bell> {
         &self.bell
+    }
+
+    pub(super) fn metrics(&self) -> &Arc<ReactorMetrics> {
+        &self.metrics
     }
 
     /// Polls a task and counts that it had a turn.
@@ -230,6 +237,7 @@ impl Poller {
             turns_seen = turns;
             if self.wants_pass.take() || looked.since(passed) >= PASS_EVERY {
                 self.pass().await;
+                self.metrics.disk_passes.add(1);
                 passed = now();
                 is_idle = false;
             }
@@ -237,7 +245,7 @@ impl Poller {
             if !is_idle && at.since(looked) < LOOK_EVERY {
                 continue;
             }
-            looked = at;
+            self.metrics.pauses.record(at.since(looked));
             let next_timer = self.timers.borrow_mut().expire(at);
             let may_sleep = is_idle && self.yielded.borrow().is_empty();
             let patience = if may_sleep {
@@ -246,6 +254,12 @@ impl Poller {
                 Duration::ZERO
             };
             self.look(&mut events, patience.min(PASS_EVERY));
+            looked = now();
+            self.metrics.looks.add(1);
+            if may_sleep {
+                let idle = looked.since(at).as_nanos() as u64;
+                self.metrics.idle_nanos.add(idle);
+            }
             for waker in self.yielded.take() {
                 waker.wake();
             }

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use nix::sys::socket::{MsgFlags, send};
 
 use crate::io::{BLOCK, Io, OpenMode, Stop, lane};
-use crate::runtime::{cores, run_shards};
+use crate::runtime::{StartError, check_io_uring, cores, run_shards};
 
 /// Runs `test` as a shard of its own, in an empty directory.
 fn on_a_shard<F: Future<Output = ()> + 'static>(
@@ -39,6 +39,62 @@ fn on_a_shard<F: Future<Output = ()> + 'static>(
 
 fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+/// Has a call of this thread refused from now on, as a container's profile does.
+#[allow(unsafe_code)]
+fn forbid(call: libc::c_long) {
+    let step = |code: u32, jf: u8, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf,
+        k,
+    };
+    let answer = |k| step(libc::BPF_RET | libc::BPF_K, 0, k);
+    // The call's number is what the filter is given first.
+    let mut filter = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, call as u32),
+        answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        answer(libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the program and its filter outlive the call, which copies them.
+    let outcomes = unsafe {
+        [
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+            libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const program,
+            ),
+        ]
+    };
+    assert_eq!(outcomes, [0, 0]);
+}
+
+#[test]
+fn each_call_that_may_be_forbidden_is_found_to_be() {
+    let calls = [
+        libc::SYS_io_uring_setup,
+        libc::SYS_io_uring_enter,
+        libc::SYS_io_uring_register,
+        libc::SYS_epoll_pwait2,
+    ];
+    for call in calls {
+        let probed = std::thread::spawn(move || {
+            forbid(call);
+            check_io_uring()
+        });
+        let outcome = probed.join().expect("no panic");
+        assert!(
+            matches!(outcome, Err(StartError::IoUringForbidden)),
+            "call {call}: {outcome:?}"
+        );
+    }
 }
 
 #[test]

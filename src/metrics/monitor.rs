@@ -1,0 +1,234 @@
+//! Where the server finds the shards, and what it may ask them.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use corelog_shards::io::Inbox;
+use corelog_shards::metrics::Metrics;
+use corelog_shards::partition::Traffic;
+use corelog_shards::shard::{PartitionFacts, Shard};
+use tokio::sync::oneshot;
+
+use super::RequestMetrics;
+use crate::broker::Broker;
+use crate::cluster::image::Image;
+
+/// How long shards may take to answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+/// A shard that has not looked outside for so long hangs. Without work it does so every 100 ms.
+const HANGS_AFTER: Duration = Duration::from_secs(10);
+/// Partitions named before the time is looked at.
+const NAMED_AT_ONCE: usize = 64;
+
+/// Where the broker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Journals are read, partitions put together.
+    Recovering,
+    /// Clients are served.
+    Ready,
+    /// What has begun is finished.
+    Stopping,
+}
+
+/// Of one shard.
+#[derive(Clone)]
+pub(super) struct Counted {
+    pub engine: Metrics,
+    pub requests: Arc<RequestMetrics>,
+}
+
+/// Shared by the shards and the server.
+/// Begins in [`Phase::Recovering`].
+#[derive(Default)]
+pub struct Monitor {
+    phase: AtomicU8,
+    shards: Mutex<BTreeMap<usize, Watched>>,
+    questions: Inbox<oneshot::Sender<Known>>,
+}
+
+struct Watched {
+    counted: Counted,
+    /// Looks outside that it had made, and when that was found to have changed.
+    looks: u64,
+    changed: Instant,
+}
+
+/// What shards know and do not count.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub shards: Vec<ShardState>,
+    /// With the names of their topics.
+    pub partitions: Vec<(Arc<str>, PartitionFacts)>,
+    pub topics: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ShardState {
+    pub connections: usize,
+    pub request_bytes: usize,
+    pub partitions: usize,
+    pub unsettled_bytes: u64,
+    pub cached_bytes: usize,
+    pub journal_waiting_bytes: usize,
+    pub journal_files_free: usize,
+}
+
+/// Of all partitions of a topic.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TopicFacts {
+    pub partitions: usize,
+    pub segments: usize,
+    pub bytes: u64,
+    pub traffic: Traffic,
+}
+
+impl Known {
+    pub(super) fn by_topic(&self) -> BTreeMap<&str, TopicFacts> {
+        let mut topics = BTreeMap::<&str, TopicFacts>::new();
+        for (name, facts) in &self.partitions {
+            let topic = topics.entry(name).or_default();
+            topic.partitions += 1;
+            topic.segments += facts.segments;
+            topic.bytes += facts.bytes;
+            topic.traffic.records_in += facts.traffic.records_in;
+            topic.traffic.bytes_in += facts.traffic.bytes_in;
+            topic.traffic.bytes_out += facts.traffic.bytes_out;
+        }
+        topics
+    }
+}
+
+/// For the shards.
+impl Monitor {
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Makes a shard's numbers known.
+    pub fn watch(&self, broker: &Broker) {
+        let counted = Counted {
+            engine: broker.shard.metrics(),
+            requests: broker.metrics.clone(),
+        };
+        let watched = Watched {
+            looks: counted.engine.reactor.looks.get(),
+            counted,
+            changed: Instant::now(),
+        };
+        self.shards().insert(broker.shard.id(), watched);
+    }
+
+    /// Answers the server's questions. A task of one shard.
+    pub async fn answer(self: Arc<Self>, broker: Rc<Broker>) {
+        loop {
+            let asked = self.questions.next().await;
+            if !asked.is_closed() {
+                // The server may have lost its patience meanwhile.
+                let _ = asked.send(find_out(&broker).await);
+            }
+        }
+    }
+}
+
+async fn find_out(broker: &Broker) -> Known {
+    let told = broker.shard.run_on_all(|shard| async move {
+        let facts = shard.partition_facts().await;
+        (state_of(&shard, facts.len()), facts)
+    });
+    let image = broker.image();
+    let mut known = Known {
+        topics: image.topics.len(),
+        ..Known::default()
+    };
+    let io = broker.shard.io();
+    let mut slice = io.slice();
+    for (state, facts) in told.await {
+        known.shards.push(state);
+        for some in facts.chunks(NAMED_AT_ONCE) {
+            let named = some.iter().filter_map(|facts| name(&image, *facts));
+            known.partitions.extend(named);
+            if slice.is_over(io) {
+                io.yield_now().await;
+                slice = io.slice();
+            }
+        }
+    }
+    known
+}
+
+/// `None` for a topic that was deleted just now, and for the metadata log, which is none.
+fn name(image: &Image, facts: PartitionFacts) -> Option<(Arc<str>, PartitionFacts)> {
+    let topic = image.topics.get(facts.key.topic)?;
+    Some((topic.name.clone(), facts))
+}
+
+fn state_of(shard: &Shard, partitions: usize) -> ShardState {
+    let broker = Broker::of(shard);
+    let network = broker.network();
+    ShardState {
+        connections: network.map_or(0, |network| network.connections()),
+        request_bytes: network.map_or(0, |network| network.request_bytes()),
+        partitions,
+        unsettled_bytes: shard.unsettled_bytes(),
+        cached_bytes: shard.cached_bytes(),
+        journal_waiting_bytes: shard.journal_waiting_bytes(),
+        journal_files_free: shard.journal_files_free(),
+    }
+}
+
+/// For the server.
+impl Monitor {
+    pub(super) fn phase(&self) -> Phase {
+        const RECOVERING: u8 = Phase::Recovering as u8;
+        const READY: u8 = Phase::Ready as u8;
+        match self.phase.load(Ordering::Relaxed) {
+            RECOVERING => Phase::Recovering,
+            READY => Phase::Ready,
+            _ => Phase::Stopping,
+        }
+    }
+
+    pub(super) fn counted(&self) -> Vec<(usize, Counted)> {
+        let shards = self.shards();
+        let counted = shards.iter();
+        counted
+            .map(|(id, watched)| (*id, watched.counted.clone()))
+            .collect()
+    }
+
+    /// What the shards say, if they do so in time. While they recover they don't.
+    pub(super) async fn ask(&self) -> Option<Known> {
+        if self.phase() == Phase::Recovering {
+            return None;
+        }
+        let (asked, answer) = oneshot::channel();
+        self.questions.put(asked);
+        tokio::time::timeout(ANSWER_PATIENCE, answer)
+            .await
+            .ok()?
+            .ok()
+    }
+
+    /// The shards that hang.
+    pub(super) fn hanging(&self, now: Instant) -> Vec<usize> {
+        let mut hanging = Vec::new();
+        for (id, watched) in self.shards().iter_mut() {
+            let looks = watched.counted.engine.reactor.looks.get();
+            if looks != watched.looks {
+                (watched.looks, watched.changed) = (looks, now);
+            } else if now.duration_since(watched.changed) > HANGS_AFTER {
+                hanging.push(*id);
+            }
+        }
+        hanging
+    }
+
+    fn shards(&self) -> MutexGuard<'_, BTreeMap<usize, Watched>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

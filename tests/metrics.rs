@@ -1,0 +1,185 @@
+//! What operators see over HTTP, beside a broker that works.
+
+#[path = "harness/mod.rs"]
+mod harness;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use corelog_loadgen::engine::{self, Settings};
+use corelog_loadgen::workload::{Load, Shape, named};
+use harness::Broker;
+
+const HTTP: &str = "corelog.http.listener=127.0.0.1:0";
+
+/// Where a broker says that it serves metrics, which it may do a moment after it answers clients.
+fn http_address(broker: &Broker) -> SocketAddr {
+    loop {
+        let log = broker.log();
+        let line = log.lines().find_map(|line| line.split("http://").nth(1));
+        let address = line.and_then(|line| line.strip_suffix("/metrics"));
+        if let Some(address) = address {
+            return address.parse().expect("an address");
+        }
+        assert!(
+            !log.contains("ready"),
+            "no address of the metrics in:\n{log}"
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Status and body.
+fn request(address: SocketAddr, head: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("HTTP is served");
+    let head = format!("{head} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("it is read");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).expect("it is answered");
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a whole head");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    (status.expect("a status"), body.to_owned())
+}
+
+fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    request(address, &format!("GET {path}"))
+}
+
+/// Sums over all shards of what begins with this, labels included.
+fn sum(metrics: &str, series: &str) -> f64 {
+    let of_series = metrics.lines().filter(|line| line.starts_with(series));
+    let values = of_series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    values.sum()
+}
+
+#[test]
+fn what_clients_did_is_what_the_metrics_say() {
+    let broker = Broker::start(&[HTTP]);
+    let address = http_address(&broker);
+    assert_eq!(get(address, "/ready"), (200, "ready\n".to_owned()));
+    assert_eq!(get(address, "/live"), (200, "live\n".to_owned()));
+
+    let mut workload = named("small-records").expect("it ships");
+    workload.topics.name = "measured".to_owned();
+    workload.topics.partitions = 4;
+    workload.consumers.count = 1;
+    workload.consumers.fan_out = 1;
+    workload.load = Load::Open(Shape::Poisson(2_000.0));
+    workload.warm_up = Duration::ZERO;
+    workload.duration = Duration::from_secs(1);
+    workload.verify = true;
+    let settings = Settings {
+        bootstrap: vec![broker.address()],
+        threads: 1,
+    };
+    let outcome = engine::run(&workload, &settings, &AtomicBool::new(false), |_| {});
+    let outcome = outcome.expect("the run comes to its end");
+    let found = outcome.verification.expect("it was asked for");
+    assert!(found.is_clean() && found.acknowledged > 0, "{found:?}");
+
+    let (status, metrics) = get(address, "/metrics");
+    assert_eq!(status, 200);
+    let records = r#"corelog_topic_records_in_total{topic="measured"}"#;
+    let records = sum(&metrics, records);
+    // The generator marks where it begins with records of its own.
+    assert!(records >= found.acknowledged as f64, "{records}, {found:?}");
+    let bytes_in = sum(
+        &metrics,
+        r#"corelog_topic_bytes_in_total{topic="measured"}"#,
+    );
+    let bytes_out = sum(
+        &metrics,
+        r#"corelog_topic_bytes_out_total{topic="measured"}"#,
+    );
+    assert_eq!(bytes_out, sum(&metrics, "corelog_read_bytes_total"));
+    assert!(bytes_in > 0.0 && bytes_out > 0.0, "{bytes_in} {bytes_out}");
+    assert_eq!(
+        bytes_in,
+        sum(&metrics, r#"corelog_topic_size_bytes{topic="measured"}"#)
+    );
+    // Each group that was written holds what waited for it, and that every produced batch did.
+    let appends = sum(&metrics, "corelog_journal_appends_total");
+    let queued: f64 = metrics
+        .lines()
+        .filter(|line| line.starts_with("corelog_request_stage_seconds_count"))
+        .filter(|line| line.contains(r#"stage="queue""#))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum();
+    assert_eq!(appends, queued);
+    assert!(sum(&metrics, "corelog_journal_bytes_total") > bytes_in);
+
+    let (status, partitions) = get(address, "/metrics/partitions");
+    assert_eq!(status, 200);
+    let ends = r#"corelog_partition_log_end_offset{topic="measured""#;
+    assert_eq!(sum(&partitions, ends), records);
+}
+
+#[test]
+fn each_series_has_a_help_and_a_type_and_stands_once() {
+    let broker = Broker::start(&[HTTP]);
+    let address = http_address(&broker);
+    for path in ["/metrics", "/metrics/partitions"] {
+        let (status, body) = get(address, path);
+        assert_eq!(status, 200);
+        let mut kinds = BTreeMap::new();
+        let mut helped = Vec::new();
+        let mut seen = Vec::new();
+        for line in body.lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let (name, text) = help.split_once(' ').expect("a text");
+                assert!(!text.is_empty());
+                helped.push(name);
+            } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = kind.split_once(' ').expect("a kind");
+                assert!(kinds.insert(name, kind).is_none(), "{name} twice");
+            } else {
+                let (series, value) = line.rsplit_once(' ').expect("a value");
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+                seen.push(series);
+            }
+        }
+        assert!(
+            helped
+                .iter()
+                .eq(helped.iter().filter(|name| kinds.contains_key(*name)))
+        );
+        for series in &seen {
+            let name = series.split('{').next().expect("a name");
+            let of_histogram = ["_bucket", "_sum", "_count"].iter().any(|end| {
+                name.strip_suffix(end)
+                    .is_some_and(|base| kinds.get(base) == Some(&"histogram"))
+            });
+            assert!(of_histogram || kinds.contains_key(name), "{series}");
+        }
+        let all = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), all);
+    }
+}
+
+#[test]
+fn strange_requests_and_silent_clients_disturb_nobody() {
+    let broker = Broker::start(&[HTTP]);
+    let address = http_address(&broker);
+    assert_eq!(get(address, "/nothing").0, 404);
+    assert_eq!(request(address, "POST /metrics").0, 405);
+    assert_eq!(request(address, "HEAD /metrics"), (200, String::new()));
+    let mut garbage = TcpStream::connect(address).expect("HTTP is served");
+    garbage.write_all(&[0xff; 4096]).expect("it is read");
+    let mut reply = Vec::new();
+    // Closed, whether or not it is told why.
+    let _ = garbage.read_to_end(&mut reply);
+    // As many as are served at a time, and more.
+    let silent: Vec<TcpStream> = (0..100)
+        .map(|_| TcpStream::connect(address).expect("the kernel accepts"))
+        .collect();
+    let producer = corelog_loadgen::client::Client::connect(broker.address());
+    assert!(producer.is_ok(), "clients of the broker feel nothing");
+    drop(silent);
+    assert_eq!(get(address, "/ready").0, 200);
+}

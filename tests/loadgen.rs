@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use corelog_loadgen::engine::{self, Outcome, Settings};
 use corelog_loadgen::fleet;
+use corelog_loadgen::limit::{self, Curve, Range};
+use corelog_loadgen::report::Figures;
 use corelog_loadgen::workload::{Acks, Codec, Keys, Load, Shape, Sizes, Workload, named};
 use harness::Broker;
 
@@ -138,6 +140,49 @@ fn a_broker_that_is_killed_and_starts_again_loses_nothing_and_the_report_says_so
         outcome.measurements.error_count() > 0,
         "connections were lost"
     );
+}
+
+#[test]
+fn a_search_for_the_limit_ends_with_a_curve_of_what_the_broker_did() {
+    let broker = Broker::start(&[]);
+    let mut workload = light("limit");
+    workload.warm_up = Duration::from_millis(100);
+    workload.duration = Duration::from_millis(400);
+    let settings = limit::Settings {
+        // Nothing but the bound of the rate ends this one, however slow the machine is.
+        promise: "max < 1h".parse().expect("a promise"),
+        range: Range {
+            first: 500.0,
+            least: 100.0,
+            most: 1_000.0,
+            precision: 0.5,
+        },
+        load: limit::Load {
+            replication_factor: 1.0,
+            ..limit::Load::default()
+        },
+        node: limit::Node {
+            count: 1.0,
+            ..limit::Node::default()
+        },
+        hosts: Vec::new(),
+        started_unix_ms: 1,
+    };
+    let step = |rate, _| {
+        let workload = limit::at_rate(&workload, &settings.promise, rate).expect("it has a rate");
+        let outcome = run(&workload, &broker);
+        Ok(Some(Figures::of(
+            &workload,
+            &outcome.measurements,
+            outcome.verification,
+            Vec::new(),
+        )))
+    };
+    let curve = limit::find(&workload, &settings, step, |_| {}).expect("it comes to its end");
+    assert!(curve.points.len() >= 3, "{:?}", curve.points);
+    assert!(curve.steps.iter().all(|step| step.produced.records > 0));
+    let read = Curve::from_json(&curve.to_json()).expect("it is whole");
+    assert_eq!(read.points, curve.points);
 }
 
 /// An agent in a process of its own, which is this program again.

@@ -120,7 +120,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let mut workload =
             limit::at_rate(&workload, &args.slo, rate).map_err(|why| anyhow!(why))?;
         workload.topics.name += &format!("-s{started}");
-        step(&workload, &ground, &stop, &mut seen)
+        match step(&workload, &ground, &stop, &mut seen) {
+            // What there is shall not be lost.
+            Err(error) if started > 1 => {
+                seen.failed = Some(error);
+                Ok(None)
+            }
+            outcome => outcome,
+        }
     };
     let mut ended = 0;
     let mut curve = limit::find(&workload, &search, run, |step| {
@@ -133,6 +140,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     print!("{}", table(&curve));
     write(&args.json, || curve.to_json())?;
     write(&args.html, || page(&curve))?;
+    if let Some(error) = seen.failed {
+        return Err(error.context("the search ended early"));
+    }
     Ok(match curve.limit {
         _ if seen.has_lost => ExitCode::from(AGENT_LOST),
         Some(_) => ExitCode::SUCCESS,
@@ -147,6 +157,8 @@ struct Seen {
     hosts: Vec<Host>,
     /// An agent was lost, which ended the search.
     has_lost: bool,
+    /// What else ended it.
+    failed: Option<anyhow::Error>,
 }
 
 /// Runs one step and takes its topics away; `None` if it was stopped or lost an agent.

@@ -12,6 +12,8 @@ use super::wire::{Done, FromAgent, Job, ToAgent, VERSION, receive, send};
 use crate::engine::{self, Orders, Settings, Start, Status, wall_ns};
 use crate::report::Host;
 
+/// No start is further away, ahead or behind.
+const START_MAX: Duration = Duration::from_secs(60);
 /// Between two looks for somebody who connects.
 const ACCEPT_EVERY: Duration = Duration::from_millis(50);
 
@@ -31,9 +33,8 @@ pub fn serve(
                 continue;
             };
             if is_busy.swap(true, Ordering::Relaxed) {
-                let why = "it works for somebody else".to_owned();
                 // Who does not wait for the answer does not get it.
-                let _ = send(&stream, &FromAgent::Refused { why });
+                let _ = send(&stream, &FromAgent::Busy);
                 continue;
             }
             let (is_busy, told) = (&is_busy, &told);
@@ -77,14 +78,18 @@ fn work(stream: &TcpStream, threads: usize, stop: &AtomicBool) -> Result<()> {
         }
     };
     let job = job.context("a start without a job")?;
-    let ahead = Duration::from_nanos(own_wall_ns.saturating_sub(wall_ns()));
+    let (now, now_wall_ns) = (Instant::now(), wall_ns());
+    let ahead = Duration::from_nanos(own_wall_ns.saturating_sub(now_wall_ns));
+    // The timetable of who is late begins in time: what is due meanwhile is late.
+    let late = Duration::from_nanos(now_wall_ns.saturating_sub(own_wall_ns));
     ensure!(
-        ahead < SILENCE_MAX,
-        "the start is {} s ahead",
-        ahead.as_secs()
+        ahead.max(late) < START_MAX,
+        "the start is {} s away: the clock was set",
+        ahead.max(late).as_secs()
     );
+    let at = (now + ahead).checked_sub(late);
     let start = Start {
-        at: Instant::now() + ahead,
+        at: at.context("a start before this machine's own")?,
         wall_ns: shared_wall_ns,
     };
     let outcome = run(stream, &job, threads, start, stop);

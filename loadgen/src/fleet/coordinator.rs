@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::SILENCE_MAX;
 use super::wire::{FromAgent, Job, ToAgent, VERSION, receive, send};
+use crate::client::Backoff;
 use crate::engine::{
     Conductor, Orders, Outcome, Part, PartOutcome, Start, Status, prepare, wall_ns,
 };
@@ -19,6 +20,8 @@ use crate::report::Host;
 use crate::workload::Workload;
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long an agent may still be busy with its last work.
+const BUSY_MAX: Duration = Duration::from_secs(10);
 /// How often each clock is asked.
 const CLOCK_ASKED: usize = 16;
 /// From the last message before the start to the start: time for agents to look at the cluster.
@@ -90,6 +93,12 @@ pub fn run(
     stop: &AtomicBool,
     progress: impl FnMut(Progress),
 ) -> Result<Ran> {
+    for (at, address) in agents.iter().enumerate() {
+        ensure!(
+            !agents[..at].contains(address),
+            "agent {address} is named twice"
+        );
+    }
     let agents = agents
         .iter()
         .map(|address| Agent::meet(*address).with_context(|| format!("agent {address}")))
@@ -159,25 +168,39 @@ pub fn run(
 }
 
 impl Agent {
+    /// Connects; waits a little for one that is not done with its last work yet.
     fn meet(address: SocketAddr) -> Result<Self> {
+        let mut backoff = Backoff::within(BUSY_MAX);
+        loop {
+            match Self::greet(address)? {
+                Some(agent) => return Ok(agent),
+                None => ensure!(backoff.wait(), "it works for another coordinator"),
+            }
+        }
+    }
+
+    /// `None` if it is busy.
+    fn greet(address: SocketAddr) -> Result<Option<Self>> {
         let stream = TcpStream::connect_timeout(&address, CONNECT_MAX).context("connecting")?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
         stream.set_write_timeout(Some(SILENCE_MAX))?;
         let version = VERSION.to_owned();
-        send(&stream, &ToAgent::Hello { version })?;
-        let host = match receive(&stream)? {
+        // A busy one may be gone before it hears that; what it said is still there.
+        let sent = send(&stream, &ToAgent::Hello { version });
+        let host = match receive(&stream).or_else(|error| sent.and(Err(error)))? {
             FromAgent::Hello { host } => host,
+            FromAgent::Busy => return Ok(None),
             FromAgent::Refused { why } => bail!("it refuses: {why}"),
             _ => bail!("it did not say hello"),
         };
         let clock = Clock::of(&stream)?;
-        Ok(Self {
+        Ok(Some(Self {
             address,
             stream,
             host,
             clock,
-        })
+        }))
     }
 }
 

@@ -7,8 +7,8 @@
 //!
 //! ```text
 //! coordinator                     agent
-//!   Hello ──────────────────────►
-//!         ◄────────────────────── Hello (version, host), or Refused
+//!   Hello (version) ────────────►
+//!         ◄────────────────────── Hello (host), Busy or Refused
 //!   Clock, some times ──────────►                     how far the clocks are apart
 //!         ◄────────────────────── Clock
 //!   Job, Start ─────────────────►
@@ -33,5 +33,6 @@ use std::time::Duration;
 pub use agent::serve;
 pub use coordinator::{Lost, Ran, run};
 
-/// Who has not been heard of for so long is lost.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// Who has not been heard of for so long is lost, even if his connection is not: longer than a broker may take to tell
+/// the coordinator where its partitions end.
+const SILENCE_MAX: Duration = Duration::from_secs(90);

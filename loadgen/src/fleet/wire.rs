@@ -1,9 +1,9 @@
 //! Messages between coordinator and agents: JSON with its length before it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -39,12 +39,22 @@ pub(super) enum ToAgent {
 /// From an agent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromAgent {
-    Hello { host: Host },
-    Refused { why: String },
-    Clock { wall_ns: u64 },
+    Hello {
+        host: Host,
+    },
+    /// It works for another coordinator.
+    Busy,
+    Refused {
+        why: String,
+    },
+    Clock {
+        wall_ns: u64,
+    },
     Status(Box<Status>),
     Done(Box<Done>),
-    Failed { why: String },
+    Failed {
+        why: String,
+    },
 }
 
 /// What an agent is to do.
@@ -69,14 +79,12 @@ pub(super) fn send<T: Serialize>(mut stream: &TcpStream, message: &T) -> Result<
     serde_json::to_writer(&mut frame, message)?;
     let length = u32::try_from(frame.len() - 4)?;
     frame[..4].copy_from_slice(&length.to_be_bytes());
-    stream.write_all(&frame).context("the connection is lost")
+    stream.write_all(&frame).map_err(lost)
 }
 
 pub(super) fn receive<T: DeserializeOwned>(mut stream: &TcpStream) -> Result<T> {
     let mut length = [0; 4];
-    stream
-        .read_exact(&mut length)
-        .context("the connection is lost")?;
+    stream.read_exact(&mut length).map_err(lost)?;
     let length = u32::from_be_bytes(length) as usize;
     ensure!(
         length <= MESSAGE_BYTES_MAX,
@@ -87,7 +95,14 @@ pub(super) fn receive<T: DeserializeOwned>(mut stream: &TcpStream) -> Result<T> 
     stream
         .take(length as u64)
         .read_to_end(&mut message)
-        .context("the connection is lost")?;
-    ensure!(message.len() == length, "the connection is lost");
+        .map_err(lost)?;
+    ensure!(
+        message.len() == length,
+        lost(ErrorKind::UnexpectedEof.into())
+    );
     serde_json::from_slice(&message).context("a message that is none")
+}
+
+fn lost(error: std::io::Error) -> anyhow::Error {
+    anyhow!("the connection is lost ({})", error.kind())
 }

@@ -1,10 +1,8 @@
 //! Memory for direct I/O: aligned to 4 KiB, owned by one shard.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-
-use ::glommio::io::{DmaBuffer as GlommioBuffer, ReadResult};
 
 /// What positions and lengths of direct I/O are multiples of.
 pub const BLOCK: usize = 4096;
@@ -21,108 +19,71 @@ pub const fn align_down(len: u64) -> u64 {
 
 /// A buffer to write from, or what a read brought. Stays on its shard.
 pub struct DmaBuffer {
-    storage: Storage,
+    start: NonNull<u8>,
+    layout: Layout,
+    /// Bytes that are initialised, from the start on.
+    len: usize,
 }
 
-pub(super) enum Storage {
-    Glommio(GlommioBuffer),
-    Read(ReadResult),
-    Memory(Memory),
-}
-
+#[allow(unsafe_code)]
 impl DmaBuffer {
-    pub(super) fn from_glommio(buffer: GlommioBuffer) -> DmaBuffer {
-        DmaBuffer {
-            storage: Storage::Glommio(buffer),
-        }
+    pub(super) fn zeroed(len: usize) -> DmaBuffer {
+        // SAFETY: `allocated` never asks for nothing.
+        DmaBuffer::allocated(len, len, |layout| unsafe { alloc_zeroed(layout) })
     }
 
-    pub(super) fn from_read(read: ReadResult) -> DmaBuffer {
-        DmaBuffer {
-            storage: Storage::Read(read),
-        }
+    /// Without bytes yet, and with room for a read of up to `capacity`.
+    pub(super) fn for_read(capacity: usize) -> DmaBuffer {
+        // SAFETY: `allocated` never asks for nothing.
+        DmaBuffer::allocated(capacity, 0, |layout| unsafe { alloc(layout) })
     }
 
-    pub(super) fn from_memory(memory: Memory) -> DmaBuffer {
-        DmaBuffer {
-            storage: Storage::Memory(memory),
-        }
+    fn allocated(capacity: usize, len: usize, allocate: fn(Layout) -> *mut u8) -> DmaBuffer {
+        let layout = Layout::from_size_align(capacity, BLOCK);
+        let layout = layout.expect("a buffer fits the address space");
+        let start = match capacity {
+            0 => NonNull::dangling(),
+            _ => NonNull::new(allocate(layout)).unwrap_or_else(|| handle_alloc_error(layout)),
+        };
+        DmaBuffer { start, layout, len }
     }
 
-    pub(super) fn into_storage(self) -> Storage {
-        self.storage
+    /// Where a read puts its bytes.
+    pub(super) fn as_room(&mut self) -> (*mut u8, usize) {
+        (self.start.as_ptr(), self.layout.size())
+    }
+
+    /// # Safety
+    /// The first `len` bytes of the room were written.
+    pub(super) unsafe fn has_read(&mut self, len: usize) {
+        debug_assert!(len <= self.layout.size());
+        self.len = len;
     }
 }
 
+#[allow(unsafe_code)]
 impl Deref for DmaBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.storage {
-            Storage::Glommio(buffer) => buffer.as_bytes(),
-            Storage::Read(read) => read,
-            Storage::Memory(memory) => memory.as_slice(),
-        }
+        // SAFETY: `start` points to `len` initialised bytes of ours.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
+#[allow(unsafe_code)]
 impl DerefMut for DmaBuffer {
-    /// Copies first if the bytes are those of a read, which glommio gives out for
-    /// reading alone.
     fn deref_mut(&mut self) -> &mut [u8] {
-        if let Storage::Read(read) = &self.storage {
-            let mut copy = ::glommio::allocate_dma_buffer(read.len());
-            copy.as_bytes_mut().copy_from_slice(read);
-            self.storage = Storage::Glommio(copy);
-        }
-        match &mut self.storage {
-            Storage::Glommio(buffer) => buffer.as_bytes_mut(),
-            Storage::Read(_) => unreachable!("replaced by a copy above"),
-            Storage::Memory(memory) => memory.as_mut_slice(),
-        }
-    }
-}
-
-/// Aligned memory from the allocator, for the simulated disk.
-pub(super) struct Memory {
-    start: NonNull<u8>,
-    layout: Layout,
-}
-
-#[allow(unsafe_code)]
-impl Memory {
-    pub(super) fn zeroed(len: usize) -> Memory {
-        let layout = Layout::from_size_align(len, BLOCK).expect("a buffer fits the address space");
-        if len == 0 {
-            return Memory {
-                start: NonNull::dangling(),
-                layout,
-            };
-        }
-        // SAFETY: the layout's size is not zero.
-        let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else {
-            handle_alloc_error(layout)
-        };
-        Memory { start, layout }
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        // SAFETY: `start` points to `layout.size()` initialised bytes of ours.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) }
-    }
-
-    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as above, and `&mut self` makes it the only access.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size()) }
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
 #[allow(unsafe_code)]
-impl Drop for Memory {
+impl Drop for DmaBuffer {
     fn drop(&mut self) {
         if self.layout.size() > 0 {
-            // SAFETY: allocated in `zeroed` with this layout, freed once.
+            // SAFETY: allocated with this layout, freed once.
             unsafe { dealloc(self.start.as_ptr(), self.layout) }
         }
     }

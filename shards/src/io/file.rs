@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Result};
 
-use super::buffer::{BLOCK, DmaBuffer, Storage};
+use super::buffer::{BLOCK, DmaBuffer};
 use super::{glommio, sim};
 
 /// How a file is opened. Always with direct I/O.
@@ -81,20 +81,7 @@ impl File {
             return (Ok(()), buffer);
         }
         match self {
-            File::Glommio(file) => {
-                let memory = match buffer.into_storage() {
-                    Storage::Glommio(memory) => memory,
-                    // What was read and is written again as it is.
-                    Storage::Read(read) => {
-                        let mut copy = ::glommio::allocate_dma_buffer(read.len());
-                        copy.as_bytes_mut().copy_from_slice(&read);
-                        copy
-                    }
-                    Storage::Memory(_) => panic!("a buffer of the simulated world"),
-                };
-                let (result, memory) = file.write_at(memory, len, position).await;
-                (result, DmaBuffer::from_glommio(memory))
-            }
+            File::Glommio(file) => file.write_at(buffer, len, position).await,
             File::Sim(file) => {
                 let result = file.write_at(&buffer[..len], position).await;
                 (result, buffer)

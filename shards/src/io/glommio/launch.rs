@@ -12,6 +12,7 @@ use std::time::Duration;
 use ::glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 
 use super::pool::Pool;
+use super::ring::Ring;
 use super::{Executor, os_error, spawn_uncounted};
 use crate::io::task::{OnPanic, supervise};
 use crate::io::{Backend, Io};
@@ -42,6 +43,8 @@ pub(crate) struct Prepared {
     executor: LocalExecutor,
     /// Of the executor, which does not tell: they are open as long as it exists.
     rings: Vec<RawFd>,
+    /// For files.
+    ring: Rc<Ring>,
     pool: Pool,
 }
 
@@ -67,6 +70,7 @@ impl Prepared {
         Ok(Prepared {
             executor,
             rings,
+            ring: Ring::new()?,
             pool: Pool::start()?,
         })
     }
@@ -80,13 +84,14 @@ impl Prepared {
         let Prepared {
             executor,
             rings,
+            ring,
             pool,
         } = self;
         executor.run(async move {
             // SAFETY: inside of the executor, whose rings are open as long as it exists.
             let borrow = |ring: &RawFd| unsafe { BorrowedFd::borrow_raw(*ring) };
             let rings: Vec<_> = rings.iter().map(borrow).collect();
-            let executor = Rc::new(Executor::new(&rings, pool)?);
+            let executor = Rc::new(Executor::new(&rings, ring, pool)?);
             let poller = Rc::clone(&executor.poller);
             let (task, _) = supervise("poller", OnPanic::Abort, Rc::clone(&poller).run());
             spawn_uncounted(task);
@@ -95,8 +100,8 @@ impl Prepared {
             };
             io.spawn("main", main(io.clone())).await;
             poller.end();
-            // Files that were dropped close at the reactor's next pass.
-            poller.pass().await;
+            // Files that were dropped are being closed.
+            poller.ring().drain();
             Ok(())
         })
     }

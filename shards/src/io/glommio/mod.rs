@@ -1,7 +1,7 @@
 //! The real world: one glommio executor on one core.
 //!
-//! glommio runs the tasks and does the direct I/O; everything that is waited for meets in the
-//! [`poller`], which says why.
+//! glommio runs the tasks. Everything that is waited for meets in the [`poller`], which says why;
+//! files have an io_uring of their own ([`ring`]).
 //!
 //! The rules that keep glommio well, each of them a trap met before:
 //! - The preempt timer is off (`launch` sets it to an hour): with a short one an executor can park
@@ -9,10 +9,6 @@
 //!   gets a turn.
 //! - A new task never runs inside the call that spawns it, unlike glommio's own
 //!   `spawn_local`: the caller may hold borrows that the task wants.
-//! - The first file opened on a device decides whether glommio polls that device
-//!   for completions, and an empty one makes it decide wrongly: see `disk`.
-//! - Whatever glommio is asked to do is submitted at a pass of its reactor, and the poller makes
-//!   one only if it was told to: [`Poller::submitted`].
 //! - A task that another thread is to wake gives it a [`RemoteWaker`].
 
 mod bell;
@@ -23,6 +19,7 @@ mod net;
 mod paths;
 mod poller;
 mod pool;
+mod ring;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -32,14 +29,13 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ::glommio::{GlommioError, TaskQueueHandle};
-use rustc_hash::FxHashSet;
-
 use super::random::Random;
 use super::time::Instant;
 use crate::metrics::ReactorMetrics;
+use ::glommio::{GlommioError, TaskQueueHandle};
 use poller::Poller;
 use pool::Pool;
+use ring::Ring;
 
 use bell::Bell;
 
@@ -54,21 +50,23 @@ pub struct Executor {
     poller: Rc<Poller>,
     pool: Pool,
     random: RefCell<Random>,
-    /// Devices of which glommio knows that their completions are not polled for.
-    known_devices: RefCell<FxHashSet<u64>>,
 }
 
 impl Executor {
-    /// Must be called on the executor's own thread, inside of it. `rings` are its io_urings.
-    fn new(rings: &[BorrowedFd<'_>], pool: Pool) -> io::Result<Executor> {
-        let poller = Rc::new(Poller::new(rings)?);
+    /// Must be called on the executor's own thread, inside of it. `rings` are its io_urings, `ring` is
+    /// the one for files.
+    fn new(rings: &[BorrowedFd<'_>], ring: Rc<Ring>, pool: Pool) -> io::Result<Executor> {
+        let poller = Rc::new(Poller::new(rings, ring)?);
         poller.bell().hang_up_here();
         Ok(Executor {
             poller,
             pool,
             random: RefCell::new(Random::from_seed(seed_from_kernel()?)),
-            known_devices: RefCell::default(),
         })
+    }
+
+    fn ring(&self) -> &Rc<Ring> {
+        self.poller.ring()
     }
 
     pub(super) fn now(&self) -> Instant {

@@ -4,8 +4,8 @@
 //! rings, each wait for a socket is a poll whose completion interrupts the core, and going to sleep
 //! takes a barrier on all cores. Small requests spend more on that than on everything else. So
 //! sockets are watched by epoll, timers are kept here, lanes between cores are plain memory, and
-//! glommio's reactor runs only when files want it: its rings are descriptors like any other, and
-//! epoll tells when one of them has a completion.
+//! files have a [`Ring`] of their own, whose completions epoll tells of. glommio's reactor runs only
+//! when another thread has woken a task, which glommio alone takes note of.
 //!
 //! The poller is a task among the others and never waits for anything but its turn. It learns what
 //! is going on by being polled:
@@ -17,9 +17,10 @@
 //!             │                              │
 //!             │ none of them ran             │
 //!             ▼                              │
-//!   files want the reactor? ── yes ── pass ──┤
+//!   woken by another thread? ── yes ─ pass ──┤
 //!             │ no                           │
 //!             ▼                              │
+//!   give the kernel what files want,         │
 //!   sleep until something happens ───────────┘
 //! ```
 //!
@@ -33,7 +34,7 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -45,6 +46,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use super::bell::Bell;
 use super::now;
+use super::ring::Ring;
 use crate::io::time::Instant;
 use crate::metrics::ReactorMetrics;
 
@@ -65,6 +67,7 @@ const LAST_OR_URGENT: EpollFlags = EpollFlags::EPOLLRDHUP.union(EpollFlags::EPOL
 /// Events with these tokens are for no source.
 const RINGS: u64 = u64::MAX;
 const BELL: u64 = u64::MAX - 1;
+const FILES: u64 = u64::MAX - 2;
 
 /// A place that other threads put things into and a task of this shard may wait for.
 pub(super) trait Inbound {
@@ -75,6 +78,7 @@ pub(super) trait Inbound {
 pub(super) struct Poller {
     epoll: Epoll,
     bell: Arc<Bell>,
+    ring: Rc<Ring>,
     sources: RefCell<Sources>,
     timers: RefCell<Timers>,
     inbound: RefCell<Vec<Weak<dyn Inbound>>>,
@@ -95,19 +99,21 @@ pub(super) struct Poller {
 
 impl Poller {
     /// `rings` are the io_urings of this thread's executor.
-    pub(super) fn new(rings: &[BorrowedFd<'_>]) -> io::Result<Poller> {
+    pub(super) fn new(rings: &[BorrowedFd<'_>], ring: Rc<Ring>) -> io::Result<Poller> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         // A policy may forbid it: better told now than in the middle of something.
         wait(&epoll, &mut [EpollEvent::empty()], Duration::ZERO)?;
         for &ring in rings {
             add(&epoll, ring, EpollFlags::EPOLLIN, RINGS)?;
         }
+        add(&epoll, ring.descriptor(), EpollFlags::EPOLLIN, FILES)?;
         let bell = Bell::new()?;
         add(&epoll, bell.descriptor(), EpollFlags::EPOLLIN, BELL)?;
         let (sender, receiver) = shared_channel::new_bounded::<()>(1);
         Ok(Poller {
             epoll,
             bell,
+            ring,
             sources: RefCell::default(),
             timers: RefCell::default(),
             inbound: RefCell::default(),
@@ -121,6 +127,10 @@ impl Poller {
             })),
             _never_connected: sender,
         })
+    }
+
+    pub(super) fn ring(&self) -> &Rc<Ring> {
+        &self.ring
     }
 
     pub(super) fn bell(&self) -> &Arc<Bell> {
@@ -144,33 +154,6 @@ impl Poller {
     /// Says that glommio has something to submit.
     pub(super) fn want_pass(&self) {
         self.wants_pass.set(true);
-    }
-
-    /// Awaits what is one operation of glommio's, and sees to it that glommio gets to submit it.
-    pub(super) async fn submitted<T>(&self, operation: impl Future<Output = T>) -> T {
-        let mut is_new = true;
-        let mut operation = pin!(operation);
-        poll_fn(|cx| {
-            let polled = operation.as_mut().poll(cx);
-            if std::mem::take(&mut is_new) && polled.is_pending() {
-                self.want_pass();
-            }
-            polled
-        })
-        .await
-    }
-
-    /// The same for what may be several operations, one after the other.
-    pub(super) async fn submitted_all<T>(&self, operations: impl Future<Output = T>) -> T {
-        let mut operations = pin!(operations);
-        poll_fn(|cx| {
-            let polled = operations.as_mut().poll(cx);
-            if polled.is_pending() {
-                self.want_pass();
-            }
-            polled
-        })
-        .await
     }
 
     /// Suspends until the poller has looked outside once.
@@ -241,13 +224,14 @@ impl Poller {
                 passed = now();
                 is_idle = false;
             }
+            self.ring.submit();
             let at = now();
             if !is_idle && at.since(looked) < LOOK_EVERY {
                 continue;
             }
             self.metrics.pauses.record(at.since(looked));
             let next_timer = self.timers.borrow_mut().expire(at);
-            let may_sleep = is_idle && self.yielded.borrow().is_empty();
+            let may_sleep = is_idle && self.yielded.borrow().is_empty() && !self.ring.has_queued();
             let patience = if may_sleep {
                 next_timer
             } else {
@@ -281,18 +265,19 @@ impl Poller {
                 for event in &events[..count] {
                     match event.data() {
                         RINGS => self.want_pass(),
-                        BELL => {}
+                        BELL | FILES => {}
                         token => self.sources.borrow().happened(token, event.events()),
                     }
                 }
             }
-            // A ring's completion is delivered as an interruption first.
-            Err(Errno::EINTR) => self.want_pass(),
+            // A completion is delivered as an interruption first.
+            Err(Errno::EINTR) => {}
             Err(errno) => panic!("epoll_pwait2 on a descriptor of our own failed: {errno}"),
         }
         if self.bell.take_foreign_wakes() {
             self.want_pass();
         }
+        self.ring.take_completions();
         self.wake_inbound();
     }
 

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::io::buffer::{BLOCK, DmaBuffer, Memory};
+use crate::io::buffer::{BLOCK, DmaBuffer};
 use crate::io::sim::shard::Shard;
 use crate::io::{DirEntry, FsSpace, OpenMode};
 
@@ -33,10 +33,6 @@ impl Shard {
     fn disk_fails(&self, disk: &RefCell<Disk>, operation: Operation, path: &str) -> bool {
         let ordered = disk.borrow_mut().takes_ordered_failure(operation, path);
         ordered || self.draws_disk_error(operation)
-    }
-
-    pub(in crate::io) fn buffer(&self, len: usize) -> Memory {
-        Memory::zeroed(len)
     }
 
     pub(in crate::io) async fn open(
@@ -281,9 +277,9 @@ impl File {
     pub(in crate::io) async fn read_at(&self, position: u64, len: usize) -> io::Result<DmaBuffer> {
         let mut bytes = vec![0; len];
         let read = self.read_bytes(position, &mut bytes).await?;
-        let mut memory = Memory::zeroed(read);
-        memory.as_mut_slice().copy_from_slice(&bytes[..read]);
-        Ok(DmaBuffer::from_memory(memory))
+        let mut buffer = DmaBuffer::zeroed(read);
+        buffer.copy_from_slice(&bytes[..read]);
+        Ok(buffer)
     }
 
     /// Reads at any alignment.

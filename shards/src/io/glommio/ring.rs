@@ -31,6 +31,8 @@ const COMPLETIONS: u32 = 4096;
 pub(super) struct Ring {
     uring: RefCell<IoUring>,
     operations: RefCell<Slab<Operation>>,
+    /// Operations that the kernel has not completed.
+    under_way: Cell<usize>,
     /// Queued since the last call.
     has_queued: Cell<bool>,
 }
@@ -67,6 +69,7 @@ impl Ring {
         Ok(Rc::new(Ring {
             uring: RefCell::new(uring),
             operations: RefCell::default(),
+            under_way: Cell::new(0),
             has_queued: Cell::new(false),
         }))
     }
@@ -190,6 +193,7 @@ impl Ring {
             // The kernel takes no more while completions wait for room.
             self.take_completions();
         }
+        self.under_way.set(self.under_way.get() + 1);
         self.has_queued.set(true);
         Pending {
             ring: Rc::clone(self),
@@ -232,6 +236,7 @@ impl Ring {
     }
 
     fn completed(&self, key: usize, result: i32) {
+        self.under_way.set(self.under_way.get() - 1);
         let mut operations = self.operations.borrow_mut();
         let operation = &mut operations[key];
         match std::mem::replace(&mut operation.progress, Progress::Done(result)) {
@@ -253,7 +258,7 @@ impl Ring {
 
     /// Waits until the kernel is done with everything, and with the closing of files.
     pub(super) fn drain(&self) {
-        while !self.operations.borrow().is_empty() {
+        while self.under_way.get() > 0 {
             let waited = self.uring.borrow().submit_and_wait(1);
             if let Err(error) = waited
                 && !is_transient(&error)

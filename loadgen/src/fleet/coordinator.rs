@@ -93,6 +93,12 @@ pub fn run(
     stop: &AtomicBool,
     progress: impl FnMut(Progress),
 ) -> Result<Ran> {
+    for (at, address) in agents.iter().enumerate() {
+        ensure!(
+            !agents[..at].contains(address),
+            "agent {address} is named twice"
+        );
+    }
     let agents = agents
         .iter()
         .map(|address| Agent::meet(*address).with_context(|| format!("agent {address}")))

@@ -101,4 +101,7 @@ fn an_agent_that_is_none_is_named_before_anything_is_done() {
 
     let error = run(&workload, &[], &[address], &stop, |_| {}).unwrap_err();
     assert!(format!("{error:#}").contains("connecting"), "{error:#}");
+
+    let error = run(&workload, &[], &[address, address], &stop, |_| {}).unwrap_err();
+    assert_eq!(error.to_string(), format!("agent {address} is named twice"));
 }

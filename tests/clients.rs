@@ -20,7 +20,10 @@ mod tally;
 #[path = "clients/toolchains.rs"]
 mod toolchains;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use apache_kafka::ApacheKafka;
@@ -149,6 +152,21 @@ fn segments() {
     });
 }
 
+/// The indexes of aborted transactions in a folder, but for empty ones.
+fn aborted_transactions(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let paths = |dir: &Path| {
+        let entries = fs::read_dir(dir).expect("a folder");
+        entries.map(|entry| entry.expect("an entry").path())
+    };
+    let files = paths(folder).filter(|path| path.is_dir());
+    files
+        .flat_map(|dir| paths(&dir))
+        .filter(|path| path.extension() == Some(OsStr::new("txnindex")))
+        .map(|path| (path.clone(), fs::read(path).expect("an index")))
+        .filter(|(_, bytes)| !bytes.is_empty())
+        .collect()
+}
+
 /// A folder that Apache Kafka wrote, opened by Corelog: same topics, records, offsets, configs, and room for more.
 #[test]
 fn apache_kafkas_folder() {
@@ -163,6 +181,7 @@ fn apache_kafkas_folder() {
         };
         let written = run(kafka.bootstrap(), "write");
         kafka.stop();
+        let indexes = aborted_transactions(kafka.folder());
         let read = if subject::against_apache_kafka() {
             kafka.start_again();
             run(kafka.bootstrap(), "read")
@@ -173,6 +192,11 @@ fn apache_kafkas_folder() {
             });
             run(broker.bootstrap(), "read")
         };
+        assert!(
+            indexes.len() > 2,
+            "markers of aborted transactions in several segments"
+        );
+        assert_eq!(aborted_transactions(kafka.folder()), indexes);
         Ok(written + read)
     });
 }

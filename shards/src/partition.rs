@@ -10,14 +10,17 @@
 //!
 //! With one replica the high watermark is what the journal has completed. It never goes back.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use rustc_hash::FxHashSet;
 
 use crate::io::Notify;
 use crate::journal::Ticket;
 use crate::log::Log;
+use crate::log::aborted::{AbortedTransaction, AbortedTransactions};
+use crate::log::batch::BatchIter;
 use crate::route::PartitionKey;
 use crate::shard::message::{Probe, ReadError, ReadSpec, WatchId};
 
@@ -47,6 +50,10 @@ pub struct Partition {
     pub is_opened: Cell<bool>,
     /// Whether it had to forget producers because there were too many.
     pub has_forgotten_producers: Cell<bool>,
+    /// Its aborted transactions, once they were read from its files.
+    pub aborted: OnceCell<AbortedTransactions>,
+    /// Only one task at a time reads these.
+    pub loading_aborted: Turn,
     /// What went in and out since it was opened.
     pub traffic: Cell<Traffic>,
 }
@@ -83,6 +90,10 @@ impl Partition {
     ) -> Rc<Self> {
         log.on_high_watermark(log.end_offset());
         let durable_start = Cell::new(log.start_offset());
+        let aborted = OnceCell::new();
+        if log.segments().iter().all(|segment| segment.aborted == 0) {
+            aborted.get_or_init(AbortedTransactions::default);
+        }
         let state = State {
             high_watermark: log.end_offset(),
             log,
@@ -103,6 +114,8 @@ impl Partition {
             has_dir: Cell::new(false),
             is_opened: Cell::new(false),
             has_forgotten_producers: Cell::new(false),
+            aborted,
+            loading_aborted: Turn::default(),
             traffic: Cell::default(),
         })
     }
@@ -145,6 +158,27 @@ impl Partition {
             state.watches.insert(watch);
         }
         Ok(probe)
+    }
+
+    /// The aborted transactions that a reader gets with these batches; `None` if their files have to
+    /// be read first.
+    pub fn aborted_among(
+        &self,
+        spec: &ReadSpec,
+        batches: &[Bytes],
+    ) -> Option<Vec<AbortedTransaction>> {
+        if !spec.committed {
+            return Some(Vec::new());
+        }
+        let aborted = self.aborted.get()?;
+        if !aborted.reach(spec.offset) {
+            return Some(Vec::new());
+        }
+        let last = batches
+            .last()
+            .and_then(|batches| BatchIter::new(batches).flatten().last());
+        let end = last.map_or(spec.offset, |batch| batch.next_offset());
+        Some(aborted.overlapping(spec.offset..end))
     }
 }
 

@@ -4,20 +4,39 @@ use std::rc::Rc;
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
-use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
+use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse, TopicName};
 
+use super::turns::Turns;
 use super::view::topic_name;
 use super::{Context, Failure, Request, errors};
-use crate::cluster::controller::{CreatePartitions, MorePartitions, create_partitions};
+use crate::cluster::controller::{
+    CreatePartitions, MorePartitions, check_count, create_partitions,
+};
 use crate::protocol::reply::Reply;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: CreatePartitionsRequest = request.decode()?;
-    let failed: Vec<_> = asked
-        .topics
-        .iter()
-        .map(|topic| topic.name.clone())
-        .collect();
+    let results = match check_count(asked.topics.len()) {
+        Ok(()) => create(&context, asked).await,
+        Err(error) => {
+            let (code, message) = errors::refusal(error);
+            let mut turns = Turns::on(context.broker.shard.io());
+            let mut results = Vec::with_capacity(asked.topics.len());
+            for topic in asked.topics {
+                results.push(outcome_of(topic.name, code).with_error_message(message.clone()));
+                turns.step().await;
+            }
+            results
+        }
+    };
+    let response = CreatePartitionsResponse::default().with_results(results);
+    Ok(Reply::encode(&request.header, &response)?)
+}
+
+async fn create(
+    context: &Context,
+    asked: CreatePartitionsRequest,
+) -> Vec<CreatePartitionsTopicResult> {
     let wanted = CreatePartitions {
         topics: asked.topics.iter().map(more_partitions).collect(),
         validate_only: asked.validate_only,
@@ -26,29 +45,26 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
         .broker
         .control(move |context| create_partitions(context, &wanted))
         .await;
-    let results = match outcome {
+    match outcome {
         Ok(results) => results
             .into_iter()
             .map(|(name, result)| {
                 let (code, message) = errors::outcome(result);
-                CreatePartitionsTopicResult::default()
-                    .with_name(topic_name(&name))
-                    .with_error_code(code)
-                    .with_error_message(message)
+                outcome_of(topic_name(&name), code).with_error_message(message)
             })
             .collect(),
         Err(failure) => {
             let code = errors::of_control_failure(failure).code();
-            let failed = failed.into_iter().map(|name| {
-                CreatePartitionsTopicResult::default()
-                    .with_name(name)
-                    .with_error_code(code)
-            });
-            failed.collect()
+            let asked = asked.topics.into_iter();
+            asked.map(|topic| outcome_of(topic.name, code)).collect()
         }
-    };
-    let response = CreatePartitionsResponse::default().with_results(results);
-    Ok(Reply::encode(&request.header, &response)?)
+    }
+}
+
+fn outcome_of(name: TopicName, code: i16) -> CreatePartitionsTopicResult {
+    CreatePartitionsTopicResult::default()
+        .with_name(name)
+        .with_error_code(code)
 }
 
 fn more_partitions(asked: &CreatePartitionsTopic) -> MorePartitions {
@@ -61,5 +77,28 @@ fn more_partitions(asked: &CreatePartitionsTopic) -> MorePartitions {
         name: asked.name.to_string(),
         count: asked.count,
         assignments,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::ApiKey;
+
+    use super::*;
+    use crate::api::testing::{ask, image_of, on_a_broker};
+
+    #[test]
+    fn more_topics_than_can_grow_at_once_are_refused_without_a_look() {
+        on_a_broker(image_of(&[("t", 1)], &[]), async move |context| {
+            let topic = CreatePartitionsTopic::default()
+                .with_name(topic_name("t"))
+                .with_count(2);
+            let body = CreatePartitionsRequest::default().with_topics(vec![topic; 10_001]);
+            let request = (ApiKey::CreatePartitions, 1);
+            let reply: CreatePartitionsResponse = ask(&context, request, &body, handle).await;
+            assert_eq!(reply.results.len(), 10_001);
+            let policy_violation = |result: &CreatePartitionsTopicResult| result.error_code == 44;
+            assert!(reply.results.iter().all(policy_violation));
+        });
     }
 }

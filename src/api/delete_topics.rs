@@ -6,9 +6,12 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 
+use super::turns::Turns;
 use super::view::topic_name;
 use super::{Context, Failure, Request, errors};
-use crate::cluster::controller::{ControlErrorKind, DeletedTopic, TopicReference, delete_topics};
+use crate::cluster::controller::{
+    ControlErrorKind, DeletedTopic, TopicReference, check_count, delete_topics,
+};
 use crate::protocol::reply::Reply;
 
 /// Before, clients do not know the error that says topics cannot be deleted here.
@@ -17,36 +20,62 @@ const KNOWS_DELETION_DISABLED: i16 = 3;
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let version = request.header.api_version;
     let asked: DeleteTopicsRequest = request.decode()?;
+    let count = asked.topic_names.len() + asked.topics.len();
+    let responses = match check_count(count) {
+        Ok(()) => delete(&context, version, references(&asked).collect()).await,
+        Err(error) => {
+            let (code, message) = errors::refusal(error);
+            let mut turns = Turns::on(context.broker.shard.io());
+            let mut responses = Vec::with_capacity(count);
+            for reference in references(&asked) {
+                responses.push(failed(&reference, code).with_error_message(message.clone()));
+                turns.step().await;
+            }
+            responses
+        }
+    };
+    let response = DeleteTopicsResponse::default().with_responses(responses);
+    Ok(Reply::encode(&request.header, &response)?)
+}
+
+fn references(asked: &DeleteTopicsRequest) -> impl Iterator<Item = TopicReference> {
     let by_name = asked.topic_names.iter();
     let by_name = by_name.map(|name| TopicReference::by_name(name.as_str()));
     let by_either = asked.topics.iter().map(|topic| TopicReference {
         name: topic.name.as_ref().map(|name| name.to_string()),
         id: topic.topic_id,
     });
-    let references: Vec<TopicReference> = by_name.chain(by_either).collect();
+    by_name.chain(by_either)
+}
+
+async fn delete(
+    context: &Context,
+    version: i16,
+    references: Vec<TopicReference>,
+) -> Vec<DeletableTopicResult> {
     let asked_again = references.clone();
     let outcome = context
         .broker
         .control(move |context| delete_topics(context, &references))
         .await;
-    let responses = match outcome {
+    match outcome {
         Ok(deleted) => deleted
             .into_iter()
             .map(|topic| tell(version, topic))
             .collect(),
         Err(failure) => {
             let code = errors::of_control_failure(failure).code();
-            let failed = asked_again.iter().map(|reference| {
-                DeletableTopicResult::default()
-                    .with_name(reference.name.as_deref().map(topic_name))
-                    .with_topic_id(reference.id)
-                    .with_error_code(code)
-            });
-            failed.collect()
+            let asked = asked_again.iter();
+            asked.map(|reference| failed(reference, code)).collect()
         }
-    };
-    let response = DeleteTopicsResponse::default().with_responses(responses);
-    Ok(Reply::encode(&request.header, &response)?)
+    }
+}
+
+fn failed(reference: &TopicReference, code: i16) -> DeletableTopicResult {
+    DeletableTopicResult::default()
+        .with_name(reference.name.as_deref().map(topic_name))
+        .with_topic_id(reference.id)
+        .with_error_code(code)
 }
 
 fn tell(version: i16, topic: DeletedTopic) -> DeletableTopicResult {
@@ -66,9 +95,25 @@ fn tell(version: i16, topic: DeletedTopic) -> DeletableTopicResult {
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::messages::ApiKey;
     use uuid::Uuid;
 
     use super::*;
+    use crate::api::testing::{ask, image_of, on_a_broker};
+
+    #[test]
+    fn more_topics_than_can_be_deleted_at_once_are_refused_without_a_look() {
+        on_a_broker(image_of(&[("t", 1)], &[]), async move |context| {
+            let mut names = vec![topic_name("t")];
+            names.resize(10_001, topic_name("t"));
+            let body = DeleteTopicsRequest::default().with_topic_names(names);
+            let request = (ApiKey::DeleteTopics, 5);
+            let reply: DeleteTopicsResponse = ask(&context, request, &body, handle).await;
+            assert_eq!(reply.responses.len(), 10_001);
+            let policy_violation = |result: &DeletableTopicResult| result.error_code == 44;
+            assert!(reply.responses.iter().all(policy_violation));
+        });
+    }
 
     #[test]
     fn old_clients_are_told_of_disabled_deletion_in_words_they_know() {

@@ -37,19 +37,17 @@ use crate::fetch::sessions::{FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION, home};
 use crate::fetch::shares::{Claim, Share, give_out};
 use crate::fetch::{Outcome, Wanted};
 use crate::protocol::fetch::{
-    EpochEndOffset, FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse,
-    FetchTopicResponse,
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchPartitionResponse, FetchRequest,
+    FetchResponse, FetchTopic, FetchTopicResponse,
 };
 use crate::protocol::reply::Reply;
-use crate::protocol::{LeaderIdAndEpoch, NodeEndpoint, TopicRef};
+use crate::protocol::{Isolation, LeaderIdAndEpoch, NodeEndpoint, TopicRef};
 
 /// From this version on a client with an old leader epoch is told who leads.
 const CURRENT_LEADER: i16 = 16;
 
 /// From this version on topics have ids instead of names.
 const TOPIC_IDS: i16 = 13;
-const READ_COMMITTED: i8 = 1;
-
 type Results<T> = Vec<Result<T, ReadError>>;
 
 /// What holds for all partitions of a fetch.
@@ -72,6 +70,10 @@ enum Session {
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let version = request.header.api_version;
     let fetch = FetchRequest::decode(&request.body, version)?;
+    if Isolation::of(fetch.isolation_level).is_none() {
+        let response = refuse(fetch.topics, ResponseError::UnknownServerError);
+        return Ok(response.encode(&request.header)?);
+    }
     let broker = &context.broker;
     let terms = Terms::of(&fetch, broker);
     let (session, wanted) = match enter_session(broker, fetch, version).await {
@@ -113,6 +115,24 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
     let all = topics.zip(partitions).zip(told);
     response.topics = by_topic(all.filter_map(|(partition, is_told)| is_told.then_some(partition)));
     Ok(response.encode(&request.header)?)
+}
+
+/// The same error for all that was asked for.
+fn refuse(topics: Vec<FetchTopic>, error: ResponseError) -> FetchResponse {
+    let topics = topics.into_iter().map(|topic| {
+        let indexes = topic.partitions.iter().map(|asked| asked.partition);
+        FetchTopicResponse {
+            topic: topic.topic,
+            partitions: indexes
+                .map(|index| FetchPartitionResponse::failed(index, error))
+                .collect(),
+        }
+    });
+    FetchResponse {
+        error: Some(error),
+        topics: topics.collect(),
+        ..FetchResponse::default()
+    }
 }
 
 /// Finds the session that a request belongs to, on whichever shard it is; the partitions to fetch.
@@ -222,7 +242,7 @@ impl Terms {
             bytes_min: count(fetch.min_bytes).min(bytes_max),
             bytes_max,
             wait_max: Duration::from_millis(count(fetch.max_wait_ms) as u64),
-            committed: fetch.isolation_level == READ_COMMITTED,
+            committed: Isolation::of(fetch.isolation_level) == Some(Isolation::ReadCommitted),
             is_follower: fetch.replica_id >= 0,
         }
     }
@@ -245,22 +265,30 @@ impl Terms {
         bytes_max.min(self.bytes_max)
     }
 
-    fn response(&self, index: i32, probe: &Probe, records: Vec<Bytes>) -> FetchPartitionResponse {
+    fn response(&self, index: i32, data: ReadData) -> FetchPartitionResponse {
+        let ReadData {
+            probe,
+            batches,
+            aborted,
+        } = data;
+        let aborted = aborted.into_iter().map(|transaction| AbortedTransaction {
+            producer_id: transaction.producer_id,
+            first_offset: transaction.first_offset,
+        });
         FetchPartitionResponse {
             partition: index,
             error: None,
             high_watermark: probe.high_watermark,
             last_stable_offset: probe.last_stable_offset,
             log_start_offset: probe.log_start_offset,
-            // No transaction was ever aborted here.
-            aborted_transactions: self.committed.then(Vec::new),
+            aborted_transactions: self.committed.then(|| aborted.collect()),
             preferred_read_replica: -1,
             diverging_epoch: probe.diverging.map(|end| EpochEndOffset {
                 epoch: end.epoch,
                 end_offset: end.end_offset,
             }),
             current_leader: None,
-            records,
+            records: batches,
         }
     }
 }
@@ -308,7 +336,7 @@ async fn fetch_all(
     for (place, result) in places.into_iter().zip(results) {
         let index = wanted[place].params.partition;
         responses[place] = match result {
-            Ok(data) => terms.response(index, &data.probe, data.batches),
+            Ok(data) => terms.response(index, data),
             Err(error) => FetchPartitionResponse::failed(index, errors::of_read(error)),
         };
     }
@@ -412,8 +440,7 @@ async fn read(
     let mut read = read.into_iter();
     let result = |(probe, share): (Result<Probe, _>, _)| {
         if Share::is_nothing(share) {
-            let batches = Vec::new();
-            return probe.map(|probe| ReadData { probe, batches });
+            return probe.map(ReadData::nothing);
         }
         read.next().expect("a result for each that was read")
     };

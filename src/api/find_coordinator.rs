@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use corelog_shards::log::uuid_text;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -18,6 +19,9 @@ const KNOWS_SHARE: i16 = 6;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
+const UNKNOWN_KIND: &str = "This most likely occurs because of a request being malformed by the \
+                            client library or the message was sent to an incompatible broker. See \
+                            the broker logs for more details.";
 /// Port of nobody.
 const NO_PORT: i32 = -1;
 
@@ -28,29 +32,34 @@ pub async fn handle(_: Rc<Context>, request: Request) -> Result<Reply, Failure> 
 }
 
 fn answer(version: i16, asked: FindCoordinatorRequest) -> FindCoordinatorResponse {
-    let (error, message) = match asked.key_type {
-        GROUP | TRANSACTION => unavailable(),
-        SHARE if version >= KNOWS_SHARE => unavailable(),
-        _ => (
-            ResponseError::InvalidRequest,
-            "This most likely occurs because of a request being malformed by the client library \
-             or the message was sent to an incompatible broker. See the broker logs for more \
-             details.",
-        ),
+    let is_known = match asked.key_type {
+        GROUP | TRANSACTION => true,
+        SHARE => version >= KNOWS_SHARE,
+        _ => false,
     };
     if version < BATCHED {
+        let (error, message) = match is_known {
+            true => (
+                ResponseError::CoordinatorNotAvailable,
+                "The coordinator is not available.",
+            ),
+            false => (ResponseError::InvalidRequest, UNKNOWN_KIND),
+        };
         return FindCoordinatorResponse::default()
             .with_error_code(error.code())
             .with_error_message(Some(text(message)))
             .with_node_id(NOBODY)
             .with_port(NO_PORT);
     }
-    // Here the message of an ordinary answer stays empty.
-    let message = match error {
-        ResponseError::CoordinatorNotAvailable => "",
-        _ => message,
-    };
     let coordinators = asked.coordinator_keys.into_iter().map(|key| {
+        // Here the message of an ordinary answer stays empty.
+        let (error, message) = match is_known {
+            false => (ResponseError::InvalidRequest, UNKNOWN_KIND),
+            true if asked.key_type == SHARE && !is_share_key(&key) => {
+                (ResponseError::InvalidRequest, "")
+            }
+            true => (ResponseError::CoordinatorNotAvailable, ""),
+        };
         Coordinator::default()
             .with_key(key)
             .with_error_code(error.code())
@@ -61,11 +70,17 @@ fn answer(version: i16, asked: FindCoordinatorRequest) -> FindCoordinatorRespons
     FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
 }
 
-fn unavailable() -> (ResponseError, &'static str) {
-    (
-        ResponseError::CoordinatorNotAvailable,
-        "The coordinator is not available.",
-    )
+/// Whether it is `group:topic id:partition`.
+fn is_share_key(key: &str) -> bool {
+    let mut parts = key.split(':');
+    let (Some(group), Some(topic), Some(partition), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    !group.trim().is_empty()
+        && uuid_text::parse(topic).is_some()
+        && partition.parse::<i32>().is_ok()
 }
 
 #[cfg(test)]
@@ -81,8 +96,19 @@ mod tests {
         let response = answer(4, asked.clone().with_key_type(TRANSACTION));
         let codes: Vec<i16> = response.coordinators.iter().map(|c| c.error_code).collect();
         assert_eq!((response.error_code, codes), (0, vec![15, 15]));
-        let share = asked.with_key_type(SHARE);
-        assert_eq!(answer(5, share.clone()).coordinators[0].error_code, 42);
-        assert_eq!(answer(6, share).coordinators[0].error_code, 15);
+        let keys = [
+            "g:AAAAAAAAAAAAAAAAAAAAAQ:0",
+            "g",
+            "g:b:0",
+            " :AAAAAAAAAAAAAAAAAAAAAQ:0",
+        ];
+        let keys = keys.into_iter().map(text).collect();
+        let share = asked.with_coordinator_keys(keys).with_key_type(SHARE);
+        let codes = |version| -> Vec<i16> {
+            let coordinators = answer(version, share.clone()).coordinators;
+            coordinators.iter().map(|one| one.error_code).collect()
+        };
+        assert_eq!(codes(5), [42; 4]);
+        assert_eq!(codes(6), [15, 42, 42, 42]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! There is no tiered storage: what is earliest locally is earliest, and nothing is in a tier.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use corelog_shards::route::PartitionKey;
@@ -18,9 +18,9 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use super::owners::{Question, ask_owners, partition_key};
 use super::turns::Turns;
 use super::{Context, Failure, Request, errors};
+use crate::protocol::Isolation;
 use crate::protocol::reply::Reply;
 
-const READ_COMMITTED: i8 = 1;
 /// From this version on the reply has the leader epoch of the record.
 const LEADER_EPOCH: i16 = 4;
 
@@ -35,16 +35,17 @@ enum Wanted {
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let version = request.header.api_version;
     let asked: ListOffsetsRequest = request.decode()?;
-    let committed = asked.isolation_level == READ_COMMITTED;
+    let isolation = Isolation::of(asked.isolation_level);
     let image = context.broker.image();
     let shard = &context.broker.shard;
     let mut turns = Turns::on(shard.io());
     let mut seen = BTreeSet::new();
-    let mut twice = BTreeSet::new();
+    // Those that were asked for more than once, and whether they were answered.
+    let mut repeated = BTreeMap::new();
     for topic in &asked.topics {
         for partition in &topic.partitions {
             if !seen.insert((&topic.name, partition.partition_index)) {
-                twice.insert((&topic.name, partition.partition_index));
+                repeated.insert((&topic.name, partition.partition_index), false);
             }
             turns.step().await;
         }
@@ -56,13 +57,22 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
         for partition in &topic.partitions {
             let index = partition.partition_index;
             let place = (topics.len(), responses.len());
-            let question = match twice.contains(&(&topic.name, index)) {
-                true => Err(ResponseError::InvalidRequest),
-                false => wanted(partition.timestamp, version, committed).and_then(|wanted| {
-                    let key = partition_key(&image, &topic.name, index)?;
-                    let asked = detail(partition, wanted);
-                    Ok(Question { place, key, asked })
-                }),
+            let repeated = repeated.get_mut(&(&topic.name, index));
+            let is_repeated = repeated.is_some();
+            if repeated.is_some_and(|is_answered| std::mem::replace(is_answered, true)) {
+                continue;
+            }
+            let question = match isolation {
+                None => Err(ResponseError::UnknownServerError),
+                Some(_) if is_repeated => Err(ResponseError::InvalidRequest),
+                Some(isolation) => {
+                    let committed = isolation == Isolation::ReadCommitted;
+                    wanted(partition.timestamp, version, committed).and_then(|wanted| {
+                        let key = partition_key(&image, &topic.name, index)?;
+                        let asked = detail(partition, wanted);
+                        Ok(Question { place, key, asked })
+                    })
+                }
             };
             responses.push(match question {
                 Ok(question) => {
@@ -159,7 +169,50 @@ fn tell(
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::messages::list_offsets_request::ListOffsetsTopic;
+    use kafka_protocol::messages::{ApiKey, TopicName};
+
     use super::*;
+    use crate::api::testing::{ask, image_of, on_a_broker};
+    use crate::api::view::text;
+
+    /// Partition and error of each answer, with this isolation level.
+    fn answers(level: i8, indexes: &'static [i32]) -> Vec<(i32, i16)> {
+        on_a_broker(image_of(&[("t", 2)], &[]), async move |context| {
+            let partition = |index: &i32| {
+                ListOffsetsPartition::default()
+                    .with_partition_index(*index)
+                    .with_timestamp(-1)
+            };
+            let topic = ListOffsetsTopic::default()
+                .with_name(TopicName(text("t")))
+                .with_partitions(indexes.iter().map(partition).collect());
+            let body = ListOffsetsRequest::default()
+                .with_isolation_level(level)
+                .with_topics(vec![topic]);
+            let api = (ApiKey::ListOffsets, 10);
+            let reply: ListOffsetsResponse = ask(&context, api, &body, handle).await;
+            let answers = reply.topics[0].partitions.iter();
+            answers
+                .map(|answer| (answer.partition_index, answer.error_code))
+                .collect()
+        })
+    }
+
+    #[test]
+    fn a_partition_that_is_asked_for_twice_is_refused_once() {
+        const INVALID_REQUEST: i16 = 42;
+        assert_eq!(answers(0, &[0, 1, 0, 0]), [(0, INVALID_REQUEST), (1, 0)]);
+    }
+
+    #[test]
+    fn an_isolation_level_that_is_none_is_refused() {
+        const UNKNOWN_SERVER_ERROR: i16 = -1;
+        for level in [2, -1] {
+            assert_eq!(answers(level, &[0]), [(0, UNKNOWN_SERVER_ERROR)]);
+        }
+        assert_eq!(answers(1, &[0]), [(0, 0)]);
+    }
 
     #[test]
     fn each_number_is_known_from_its_version_on() {

@@ -74,7 +74,11 @@ fn wanted(version: i16, asked: &MetadataRequest) -> Result<Wanted, ResponseError
     let names: Option<Vec<TopicName>> = topics.iter().map(|topic| topic.name.clone()).collect();
     names
         .map(Wanted::Names)
-        .ok_or(ResponseError::InvalidRequest)
+        .ok_or(match version >= TAKES_TOPIC_IDS {
+            // Neither a name nor an id, which Kafka does not expect.
+            true => ResponseError::UnknownServerError,
+            false => ResponseError::InvalidRequest,
+        })
 }
 
 impl Wanted {
@@ -359,10 +363,9 @@ mod tests {
             Some(ResponseError::InvalidRequest)
         );
         let nameless = asked(Some(vec![(None, 0)]));
-        for version in [10, 13] {
-            let error = wanted(version, &nameless).err();
-            assert_eq!(error, Some(ResponseError::InvalidRequest));
-        }
+        let refused = |version| wanted(version, &nameless).err();
+        assert_eq!(refused(11), Some(ResponseError::InvalidRequest));
+        assert_eq!(refused(12), Some(ResponseError::UnknownServerError));
         let response = refuse(&nameless, ResponseError::InvalidRequest);
         assert_eq!(response.topics[0].error_code, 42);
         assert_eq!(response.topics[0].name, Some(topic_name("")));

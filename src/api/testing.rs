@@ -3,15 +3,22 @@
 use std::path::Path;
 use std::rc::Rc;
 
+use bytes::BytesMut;
+use corelog_shards::io::Instant;
 use corelog_shards::io::sim::{Faults, World};
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use uuid::Uuid;
 
-use super::Context;
 use super::wait::{ReplyMemory, Wait};
+use super::{Context, Failure, Request};
 use crate::broker;
 use crate::budget::Budget;
 use crate::cluster::image::{ConfigResource, Image, Partition, Replayer, config_record};
 use crate::cluster::records::{Record, TopicRecord};
+use crate::protocol::header::RequestHeader;
+use crate::protocol::reply::Reply;
+use crate::protocol::testing;
 
 /// Topics with so many partitions, their ids counted from 1, and properties.
 pub fn image_of(topics: &[(&str, i32)], configs: &[(ConfigResource, &str, &str)]) -> Image {
@@ -36,6 +43,37 @@ pub fn image_of(topics: &[(&str, i32)], configs: &[(ConfigResource, &str, &str)]
         replayer.replay(offset, 0, &record).expect("sound records");
     }
     replayer.image().clone()
+}
+
+/// A request in a version of its API.
+pub fn request((api_key, api_version): (ApiKey, i16), body: &impl Encodable) -> Request {
+    let mut bytes = BytesMut::new();
+    body.encode(&mut bytes, api_version).expect("encodes");
+    Request {
+        header: RequestHeader {
+            api_key,
+            api_version,
+            correlation_id: 1,
+            client_id: StrBytes::from_static_str("test"),
+        },
+        body: bytes.freeze(),
+        begun: Instant::default(),
+    }
+}
+
+/// What a handler answers.
+pub async fn ask<R: Decodable, F: Future<Output = Result<Reply, Failure>>>(
+    context: &Rc<Context>,
+    api: (ApiKey, i16),
+    body: &impl Encodable,
+    handle: impl FnOnce(Rc<Context>, Request) -> F,
+) -> R {
+    let request = request(api, body);
+    let header = request.header.clone();
+    let handled = handle(Rc::clone(context), request).await;
+    let reply = handled.unwrap_or_else(|failure| panic!("{failure}"));
+    let mut body = testing::reply_body(&header, &reply);
+    R::decode(&mut body, api.1).expect("a valid reply")
 }
 
 /// What `test` makes of a broker that knows `image`.

@@ -166,6 +166,17 @@ impl DataFolder {
     }
 }
 
+impl DataFolder {
+    /// Leaves the folder as it was found, when the start comes to nothing: an identity that nobody has
+    /// used would only be in the way of another's data. What cannot be removed stays.
+    pub fn abandon(self) {
+        if self.is_new {
+            let _ = fs::remove_file(self.path.join(META));
+            let _ = fs::remove_file(self.path.join(LOCK));
+        }
+    }
+}
+
 fn lock(folder: &Path) -> Result<File, FolderError> {
     let path = folder.join(LOCK);
     let failed = |source: io::Error| FolderError::Io {

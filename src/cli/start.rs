@@ -121,9 +121,13 @@ pub fn prepare(args: &StartArgs) -> Result<Prepared, StartError> {
     let cluster_id = args.cluster_id.as_deref();
     let folder = DataFolder::open(&storage.log_dir, config.node.node_id, cluster_id)
         .map_err(StartError::Folder)?;
-    host::check_direct_io(&folder.path).map_err(StartError::Host)?;
-    host::check_room(&folder.path, cores.len(), storage.journal_bytes_per_shard)
-        .map_err(StartError::Host)?;
+    let journal_bytes = storage.journal_bytes_per_shard;
+    let checked = host::check_direct_io(&folder.path)
+        .and_then(|()| host::check_room(&folder.path, cores.len(), journal_bytes));
+    if let Err(error) = checked {
+        folder.abandon();
+        return Err(StartError::Host(error));
+    }
     // The folder as it was opened, whatever becomes of the working directory.
     config.storage.log_dir = folder.path.clone();
     Ok(Prepared {

@@ -348,9 +348,14 @@ fn no_start_runs_without_room_for_its_first_journals() {
             matches!(refused, StartError::Host(HostError::TooLittleRoom { .. })),
             "{round}: {refused}"
         );
+        let left = fs::read_dir(folder.path()).unwrap();
+        assert_eq!(left.count(), 0, "the folder is as it was");
     }
-    // What those have left is no obstacle.
     start(folder.path(), &[]).unwrap();
+    // A folder that was used keeps its identity.
+    let used = meta(folder.path());
+    prepare(&wide).unwrap_err();
+    assert_eq!(meta(folder.path()), used);
 }
 
 #[test]

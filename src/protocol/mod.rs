@@ -69,6 +69,26 @@ pub enum TopicRef {
     Id(Uuid),
 }
 
+/// Which records a reader may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// All.
+    ReadUncommitted,
+    /// None of an open transaction or behind it, and none of an aborted one.
+    ReadCommitted,
+}
+
+impl Isolation {
+    /// In the protocol's numbering; `None` for a number that stands for neither.
+    pub fn of(level: i8) -> Option<Self> {
+        match level {
+            0 => Some(Self::ReadUncommitted),
+            1 => Some(Self::ReadCommitted),
+            _ => None,
+        }
+    }
+}
+
 /// Address of a node that a reply points to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeEndpoint {

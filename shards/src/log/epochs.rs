@@ -15,6 +15,7 @@ const BINARY_VERSION: u8 = 1;
 const BINARY_ENTRY_BYTES: usize = 12;
 /// The only version of the text format there has ever been.
 const TEXT_VERSION: i32 = 0;
+const UNDEFINED_EPOCH: i32 = -1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochEntry {
@@ -87,11 +88,11 @@ impl LeaderEpochs {
         news
     }
 
-    /// Where `requested_epoch` ended. `None` (Kafka's undefined epoch and offset) for a negative
-    /// epoch and for one above all known ones. Below all known ones the first known start is the
+    /// Where `requested_epoch` ended. `None` (Kafka's undefined epoch and offset) for Kafka's undefined
+    /// epoch, -1, and for one above all known ones. Below all known ones the first known start is the
     /// answer, so that a follower goes on from where the log still has data.
     pub fn end_offset_for(&self, requested_epoch: i32, log_end_offset: i64) -> Option<EpochEnd> {
-        if requested_epoch < 0 {
+        if requested_epoch == UNDEFINED_EPOCH {
             return None;
         }
         let above = self

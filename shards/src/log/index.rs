@@ -2,7 +2,7 @@
 //!
 //! Purpose: find the batch to start reading at, for a fetch by offset and for a search by time. The
 //! entries are kept as the bytes of Kafka's own `.index` and `.timeindex` files, so writing a file
-//! is handing out a slice and loading one is a check; a `.txnindex` without transactions is empty.
+//! is handing out a slice and loading one is a check. Aborted transactions are in `aborted`.
 //! Owner: the partition, on the core that owns it. The active segment's index lives in memory and
 //! costs no allocation while the segment is small; the caller loads those of cold segments when
 //! somebody reads there, and drops them again.

@@ -4,6 +4,7 @@
 //! The modules here are synchronous and free of I/O unless they say otherwise; the partition that
 //! owns a log on its core drives them.
 
+pub mod aborted;
 pub mod batch;
 pub mod config;
 pub mod epochs;

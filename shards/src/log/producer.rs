@@ -25,8 +25,7 @@
 //!
 //! Crash behaviour: the table is part of the partition's checkpoint (`encode`), to which batches
 //! journaled later are applied. `kafka_snapshot` reads and writes Kafka's `.snapshot` files.
-//! What it does not do: verify transactions with their coordinator, or write the index of aborted
-//! ones; those come with transactions.
+//! What it does not do: verify transactions with their coordinator, or keep aborted ones (`aborted`).
 
 mod encoding;
 pub mod kafka_snapshot;

@@ -26,6 +26,9 @@ pub struct Segment {
     /// Age counts from here: the largest timestamp, or the time of the last append where no record
     /// carries one.
     pub newest_ms: i64,
+    /// Aborted transactions whose markers it holds: so many entries its `.txnindex` has, and without
+    /// any there is no such file.
+    pub aborted: u32,
     /// The index of a full segment until it is in a file.
     pub sealed_index: Option<Box<SegmentIndex>>,
 }
@@ -43,6 +46,7 @@ impl Segment {
             first_timestamp_ms: NO_TIMESTAMP,
             created_ms,
             newest_ms: created_ms,
+            aborted: 0,
             sealed_index: None,
         }
     }

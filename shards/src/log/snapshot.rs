@@ -17,7 +17,8 @@ use super::log::{Log, Restored};
 use super::producer::ProducerTable;
 use super::segment::Segment;
 
-const VERSION: u8 = 1;
+/// Version 1 did not count aborted transactions.
+const VERSION: u8 = 2;
 /// Distance of the index entries that a snapshot keeps.
 const INDEX_STEP_BYTES: u32 = 1 << 20;
 
@@ -96,6 +97,7 @@ fn put_segment(segment: &Segment, log: &Log, out: &mut Vec<u8>) {
         out.put_i64(newest.map_or(NO_TIMESTAMP, |newest| newest.timestamp_ms));
         out.put_i64(newest.map_or(0, |newest| newest.offset));
     }
+    out.put_u32(segment.aborted);
 }
 
 /// Restores a log from a checkpoint's body.
@@ -104,7 +106,8 @@ pub fn decode(mut bytes: &[u8], config: Rc<LogConfig>) -> Result<Snapshot, Malfo
 }
 
 fn decode_parts(bytes: &mut &[u8], config: Rc<LogConfig>) -> Option<Snapshot> {
-    if bytes.try_get_u8().ok()? != VERSION {
+    let version = bytes.try_get_u8().ok()?;
+    if !(1..=VERSION).contains(&version) {
         return None;
     }
     let len = usize::from(bytes.try_get_u16().ok()?);
@@ -118,7 +121,7 @@ fn decode_parts(bytes: &mut &[u8], config: Rc<LogConfig>) -> Option<Snapshot> {
     let mut segments: Vec<Segment> = Vec::new();
     let mut index = SegmentIndex::new(0);
     for _ in 0..count {
-        let (segment, its_index) = take_segment(bytes)?;
+        let (segment, its_index) = take_segment(bytes, version)?;
         if let Some(previous) = segments.last_mut()
             && !previous.is_finished
         {
@@ -156,7 +159,7 @@ fn decode_parts(bytes: &mut &[u8], config: Rc<LogConfig>) -> Option<Snapshot> {
     })
 }
 
-fn take_segment(bytes: &mut &[u8]) -> Option<(Segment, SegmentIndex)> {
+fn take_segment(bytes: &mut &[u8], version: u8) -> Option<(Segment, SegmentIndex)> {
     let mut segment = Segment::new(bytes.try_get_i64().ok()?, 0);
     segment.bytes = bytes.try_get_u64().ok()?;
     segment.settled = bytes.try_get_u64().ok()?;
@@ -177,6 +180,9 @@ fn take_segment(bytes: &mut &[u8]) -> Option<(Segment, SegmentIndex)> {
         if timestamp_ms != NO_TIMESTAMP {
             index.note_timestamp(timestamp_ms, offset);
         }
+    }
+    if version > 1 {
+        segment.aborted = bytes.try_get_u32().ok()?;
     }
     Some((segment, index))
 }
@@ -207,4 +213,34 @@ fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     let (taken, rest) = bytes.split_at_checked(len)?;
     *bytes = rest;
     Some(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::batch::BatchBuilder;
+
+    #[test]
+    fn a_checkpoint_of_version_1_is_still_read() {
+        let mut log = Log::new(Rc::default());
+        let mut batch = BatchBuilder::uncompressed().at(0, 0);
+        batch.append(1, None, Some(b"value")).expect("a record");
+        let batch = Bytes::from(batch.finish().expect("a batch"));
+        log.append(&batch, 1, 0, 0).expect("it is placed");
+        let facts = Facts {
+            dir: "t-0",
+            leader_epoch: 3,
+        };
+        let mut slices = encode(&facts, &log);
+        // A number for each segment was added, which is here followed by one piece.
+        let mut first = slices[0].to_vec();
+        let added = first.len() - (4 + 24) - 4;
+        first.drain(added..added + 4);
+        first[0] = 1;
+        slices[0] = Bytes::from(first);
+        let restored = decode(&slices.concat(), Rc::default());
+        let log = restored.unwrap_or_else(|_| panic!("it is sound")).log;
+        assert_eq!(log.end_offset(), 1);
+        assert_eq!(log.segments()[0].aborted, 0);
+    }
 }

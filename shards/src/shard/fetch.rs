@@ -187,10 +187,7 @@ impl Shard {
             .ok_or(ReadError::UnknownPartition)?;
         let probe = partition.probe(spec, None)?;
         if probe.available == 0 || probe.diverging.is_some() {
-            return Ok(Some(ReadData {
-                probe,
-                batches: Vec::new(),
-            }));
+            return Ok(Some(ReadData::nothing(probe)));
         }
         let state = partition.state.borrow();
         let upper = state.readable_end(spec.committed);
@@ -198,12 +195,16 @@ impl Shard {
             .log
             .find(spec.offset, spec.bytes_max, spec.at_least_one, upper);
         Ok(match found {
-            Found::Memory(batches) => {
+            Found::Memory(batches) => partition.aborted_among(spec, &batches).map(|aborted| {
                 let bytes = bytes_of(&batches);
                 partition.note_out(bytes);
                 self.0.metrics.read_memory_bytes.add(bytes);
-                Some(ReadData { probe, batches })
-            }
+                ReadData {
+                    probe,
+                    batches,
+                    aborted,
+                }
+            }),
             Found::Disk(_) => None,
         })
     }
@@ -230,12 +231,22 @@ impl Shard {
             .ok_or(ReadError::UnknownPartition)?;
         let probe = partition.probe(spec, None)?;
         let upper = partition.state.borrow().readable_end(spec.committed);
-        match self.0.store.read(&partition, spec, upper).await {
-            Ok(batches) => {
+        let store = &self.0.store;
+        let read = async {
+            let batches = store.read(&partition, spec, upper).await?;
+            let aborted = store.aborted_among(&partition, spec, &batches).await?;
+            Ok((batches, aborted))
+        };
+        match read.await {
+            Ok((batches, aborted)) => {
                 let bytes = bytes_of(&batches);
                 partition.note_out(bytes);
                 self.0.metrics.read_disk_bytes.add(bytes);
-                Ok(ReadData { probe, batches })
+                Ok(ReadData {
+                    probe,
+                    batches,
+                    aborted,
+                })
             }
             Err(error) => {
                 // Meanwhile the records may have been deleted, and their files with them.

@@ -10,13 +10,13 @@ use uuid::Uuid;
 use super::Shard;
 use super::message::ReadError;
 use super::store::{Store, storage};
-use crate::io::OpenMode;
+use crate::io::{File, OpenMode};
 use crate::journal::group::BLOCK;
 use crate::log::Log;
+use crate::log::aborted::AbortedTransaction;
 use crate::log::batch::header::HEADER_BYTES;
 use crate::log::batch::{Batch, BatchError};
 use crate::log::config::LogConfig;
-use crate::log::producer::CompletedTransaction;
 use crate::log::segment_name::{
     DirPurpose, FileKind, PARTITION_METADATA, PartitionDir, SegmentFile, dir_set_aside,
     parse_partition_metadata,
@@ -87,17 +87,8 @@ impl Store {
             return Ok(None);
         };
         let mut log = Log::new(config.clone());
-        let mut aborted = 0;
         for (base, len) in bases {
-            aborted += self.import_segment(&mut log, &path, base, len).await?;
-        }
-        if aborted > 0 {
-            tracing::warn!(
-                dir,
-                aborted,
-                "records of aborted transactions in this partition are shown to readers of committed \
-                 records too"
-            );
+            self.import_segment(&mut log, &path, base, len).await?;
         }
         let start = self.kafkas_log_start(dir).await.unwrap_or(first);
         log.set_start(start.max(first).min(log.end_offset()));
@@ -133,26 +124,45 @@ impl Store {
         })
     }
 
-    /// Reads one segment and notes its batches; what is behind the last sound one is cut off. Returns
-    /// how many transactions were aborted in it.
+    /// Takes over one segment. What is behind its last sound batch is cut off, and the index of its
+    /// aborted transactions is written anew, since Kafka may have died before it wrote its own.
     async fn import_segment(
         &self,
         log: &mut Log,
         dir: &Path,
         base: i64,
         len: u64,
-    ) -> Result<usize, ReadError> {
+    ) -> Result<(), ReadError> {
         let path = dir.join(SegmentFile::new(base, FileKind::Log).name());
         let file = self
             .io()
             .open(&path, OpenMode::READ_WRITE)
             .await
             .map_err(storage)?;
+        let noted = self.note_segment(log, &file, base, len).await?;
+        if noted.sound_bytes < len {
+            tracing::warn!(file = %path.display(), position = noted.sound_bytes, len, "cut a segment at its last sound batch");
+            file.truncate(noted.sound_bytes).await.map_err(storage)?;
+        }
+        file.sync().await.map_err(storage)?;
+        self.write_aborted(dir, base, &noted.aborted)
+            .await
+            .map_err(storage)
+    }
+
+    /// Reads a segment's file and notes its batches, as far as they are sound.
+    pub(super) async fn note_segment(
+        &self,
+        log: &mut Log,
+        file: &File,
+        base: i64,
+        len: u64,
+    ) -> Result<NotedSegment, ReadError> {
         let now_ms = self.io().wall_ms();
         // Where the file says that it begins, also if it holds nothing: what was there before is gone.
         log.skip_to(base.max(log.end_offset()));
         log.roll_at(log.end_offset(), now_ms);
-        let mut aborted = 0;
+        let mut aborted = Vec::new();
         let mut position = 0;
         let mut wanted = STEP_BYTES;
         while position < len {
@@ -171,8 +181,7 @@ impl Store {
                         if batch.check_crc().is_ok()
                             && batch.header().base_offset() >= log.end_offset() =>
                     {
-                        let completed = log.note_stored(&batch, now_ms);
-                        aborted += usize::from(completed.is_some_and(|ended| ended.aborted));
+                        aborted.extend(log.note_stored(&batch, now_ms));
                         at += batch.bytes().len();
                     }
                     Err(BatchError::Truncated { needed, .. }) => break Some(needed),
@@ -186,13 +195,11 @@ impl Store {
             }
             self.io().yield_now().await;
         }
-        if position < len {
-            tracing::warn!(file = %path.display(), position, len, "cut a segment at its last sound batch");
-            file.truncate(position).await.map_err(storage)?;
-        }
-        file.sync().await.map_err(storage)?;
         log.finish_active(now_ms);
-        Ok(aborted)
+        Ok(NotedSegment {
+            sound_bytes: position,
+            aborted,
+        })
     }
 
     /// Renames a partition's folder, so that a topic of the same name can be made at once. Returns
@@ -274,14 +281,25 @@ impl Store {
     }
 }
 
+/// What was found in a segment's file.
+pub(super) struct NotedSegment {
+    /// Where its last sound batch ends.
+    pub(super) sound_bytes: u64,
+    /// Aborted transactions whose markers it holds.
+    pub(super) aborted: Vec<AbortedTransaction>,
+}
+
 impl Log {
-    /// Notes a batch that a segment file holds already, and returns the transaction that it ended.
-    fn note_stored(&mut self, batch: &Batch<'_>, now_ms: i64) -> Option<CompletedTransaction> {
+    /// Notes a batch that a segment file holds already, and returns the transaction that it aborted.
+    fn note_stored(&mut self, batch: &Batch<'_>, now_ms: i64) -> Option<AbortedTransaction> {
         let (header, records) = batch
             .bytes()
             .split_first_chunk::<HEADER_BYTES>()
             .expect("a whole batch");
         let completed = self.install(header, &Bytes::copy_from_slice(records), now_ms);
+        let aborted = completed
+            .filter(|completed| completed.aborted)
+            .map(AbortedTransaction::from);
         let active = self
             .segments()
             .last()
@@ -289,10 +307,11 @@ impl Log {
             .base_offset;
         if let Some(segment) = self.segment_mut(active) {
             segment.settled = segment.bytes;
+            segment.aborted += u32::from(aborted.is_some());
             let (base, settled) = (segment.base_offset, segment.settled);
             self.evict(base, settled, usize::MAX);
         }
-        completed
+        aborted
     }
 
     /// The active segment is complete as it is in its file; the next batch begins another.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::Shard;
 use crate::io::Instant;
+use crate::log::aborted::AbortedTransaction;
 use crate::log::batch::BatchHeader;
 use crate::log::epochs::EpochEnd;
 use crate::log::producer::ProducerError;
@@ -161,6 +162,20 @@ pub struct ReadData {
     pub probe: Probe,
     /// Whole batches.
     pub batches: Vec<Bytes>,
+    /// Aborted transactions that these batches hold a part of, for a reader of committed records, in
+    /// the order of their markers.
+    pub aborted: Vec<AbortedTransaction>,
+}
+
+impl ReadData {
+    /// No records.
+    pub fn nothing(probe: Probe) -> Self {
+        Self {
+            probe,
+            batches: Vec::new(),
+            aborted: Vec::new(),
+        }
+    }
 }
 
 /// Why nothing can be read.

@@ -8,6 +8,7 @@
 //!
 //! Nothing here knows a wire type or an error code.
 
+mod aborted;
 mod ack;
 mod append;
 mod fetch;

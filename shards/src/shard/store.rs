@@ -117,7 +117,7 @@ impl Store {
         self.log_dir.join(&*partition.dir)
     }
 
-    fn path(&self, partition: &Partition, segment_base: i64, kind: FileKind) -> PathBuf {
+    pub(super) fn path(&self, partition: &Partition, segment_base: i64, kind: FileKind) -> PathBuf {
         self.dir(partition)
             .join(SegmentFile::new(segment_base, kind).name())
     }

@@ -1,33 +1,14 @@
-use corelog_shards::io::Instant;
 use corelog_shards::log::batch::BatchBuilder;
 use corelog_shards::log::batch::compress::Codec;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ApiKey, ProduceRequest, TopicName, fetch_request as wire};
-use kafka_protocol::protocol::{Decodable, Encodable};
 
 use super::*;
-use crate::api::testing::{image_of, on_a_broker};
+use crate::api::testing::{ask, image_of, on_a_broker, request};
 use crate::api::wait::ReplyMemory;
 use crate::api::{Answer, produce};
-use crate::protocol::header::RequestHeader;
-use crate::protocol::testing;
 
 const BATCH_BYTES: usize = 100_000;
-
-fn request(api_key: ApiKey, api_version: i16, body: &impl Encodable) -> Request {
-    let mut bytes = bytes::BytesMut::new();
-    body.encode(&mut bytes, api_version).expect("encodes");
-    Request {
-        header: RequestHeader {
-            api_key,
-            api_version,
-            correlation_id: 1,
-            client_id: StrBytes::from_static_str("test"),
-        },
-        body: bytes.freeze(),
-        begun: Instant::default(),
-    }
-}
 
 fn topic() -> TopicName {
     TopicName(StrBytes::from_static_str("t"))
@@ -47,7 +28,7 @@ async fn produce_batch(context: &Rc<Context>) {
         .with_acks(-1)
         .with_timeout_ms(1_000)
         .with_topic_data(vec![topic]);
-    let begun = produce::begin(Rc::clone(context), request(ApiKey::Produce, 9, &body)).await;
+    let begun = produce::begin(Rc::clone(context), request((ApiKey::Produce, 9), &body)).await;
     let answer = begun.expect("it can be read").await;
     assert!(matches!(answer, Answer::Reply(..)));
 }
@@ -66,7 +47,7 @@ async fn fetch(context: &Rc<Context>, max_wait_ms: i32) -> Reply {
         .with_max_bytes(i32::MAX)
         .with_session_epoch(-1)
         .with_topics(vec![topic]);
-    let handled = handle(Rc::clone(context), request(ApiKey::Fetch, 11, &body)).await;
+    let handled = handle(Rc::clone(context), request((ApiKey::Fetch, 11), &body)).await;
     handled.expect("it can be answered")
 }
 
@@ -120,13 +101,8 @@ async fn fetch_by_id(
         .with_session_id(session_id)
         .with_session_epoch(session_epoch)
         .with_topics(ids.iter().map(topic).collect());
-    let request = request(ApiKey::Fetch, VERSION, &body);
-    let header = request.header.clone();
-    let reply = handle(Rc::clone(context), request).await;
-    let reply = reply.expect("it can be answered");
-    let mut body = testing::reply_body(&header, &reply);
-    let reply = kafka_protocol::messages::FetchResponse::decode(&mut body, VERSION);
-    let reply = reply.expect("a valid reply");
+    let api = (ApiKey::Fetch, VERSION);
+    let reply: kafka_protocol::messages::FetchResponse = ask(context, api, &body, handle).await;
     assert_eq!(reply.error_code, 0);
     let partitions = reply.responses.iter().flat_map(|topic| &topic.partitions);
     (
@@ -188,5 +164,30 @@ fn a_fetch_that_waits_ends_with_the_wait() {
         .await;
         assert_eq!((io.now() - begun).as_secs(), 3);
         assert!(context.reply_memory.take().is_none(), "there was nothing");
+    });
+}
+
+#[test]
+fn an_isolation_level_that_is_none_is_refused() {
+    const UNKNOWN_SERVER_ERROR: i16 = -1;
+    on_a_broker(image_of(&[("t", 1)], &[]), async move |context| {
+        for (level, code) in [(0, 0), (1, 0), (2, -1), (-1, UNKNOWN_SERVER_ERROR)] {
+            let topic = wire::FetchTopic::default()
+                .with_topic(topic())
+                .with_partitions(vec![wire::FetchPartition::default()]);
+            let body = kafka_protocol::messages::FetchRequest::default()
+                .with_session_epoch(-1)
+                .with_isolation_level(level)
+                .with_topics(vec![topic]);
+            let api = (ApiKey::Fetch, 12);
+            let reply: kafka_protocol::messages::FetchResponse =
+                ask(&context, api, &body, handle).await;
+            let partition = &reply.responses[0].partitions[0];
+            assert_eq!(
+                (reply.error_code, partition.error_code),
+                (code, code),
+                "{level}"
+            );
+        }
     });
 }

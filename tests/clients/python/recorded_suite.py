@@ -27,6 +27,7 @@ TOPICS = {
     "with.dots_and-dashes": (1, {"retention.ms": "900000000"}),
     "empty": (2, {}),
     "indexed": (1, {"index.interval.bytes": "100"}),
+    "transactions": (2, {"segment.bytes": "1048576"}),
 }
 
 
@@ -46,10 +47,11 @@ def send(p, name, records, partition=0):
     equal((p.flush(60), failed), (0, []), "deliveries")
 
 
-def read(name, partition, offset=0):
+def read(name, partition, offset=0, isolation="read_committed"):
     """Everything from an offset on, as far as JSON carries it."""
     c = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused", "enable.auto.commit": False,
-                  "enable.partition.eof": True, "fetch.wait.max.ms": 50, "auto.offset.reset": "earliest"})
+                  "enable.partition.eof": True, "fetch.wait.max.ms": 50, "auto.offset.reset": "earliest",
+                  "isolation.level": isolation})
     c.assign([TopicPartition(name, partition, offset)])
     found = []
     while True:
@@ -62,6 +64,29 @@ def read(name, partition, offset=0):
             raise KafkaException(m.error())
         headers = [[k, text(v)] for k, v in m.headers() or []]
         found.append([m.offset(), text(m.key()), text(m.value()), list(m.timestamp()), headers])
+
+
+def transact():
+    """Transactions of two producers at a time, committed and aborted, each over several segments and batches."""
+    ends = ["commit", "abort", "abort", "commit", "abort", "commit", "commit", "abort"]
+    producers = [producer(transactional_id=f"t{i}", linger_ms=5, batch_size=20_000) for i in range(2)]
+    for p in producers:
+        p.init_transactions(30)
+    for round, (first, second) in enumerate(zip(ends[::2], ends[1::2])):
+        for p in producers:
+            p.begin_transaction()
+        for part in range(3):
+            for number, p in enumerate(producers):
+                end = (first, second)[number]
+                key = b"%s %d" % (end.encode(), round)
+                records = [(key, b"%d" % i * 300, [], BASE_MS + i) for i in range(500)]
+                send(p, "transactions", records, part % 2)
+        for p, end in zip(producers, (first, second)):
+            p.commit_transaction(30) if end == "commit" else p.abort_transaction(30)
+
+
+def aborted(records):
+    return [r for r in records if bytes.fromhex(r[1]).startswith(b"abort")]
 
 
 def text(data):
@@ -109,6 +134,7 @@ def write():
         send(producer(enable_idempotence=True), "idempotent", sample(100))
     send(producer(), "with.dots_and-dashes", sample(10))
     send(producer(linger_ms=5, batch_size=1000), "indexed", sample(3000))
+    transact()
 
 
 if phase == "write":
@@ -144,6 +170,16 @@ else:
             name, wanted = place.split("/")[0], recorded["seen"][place]["records"]
             for at in [1, len(wanted) // 3, len(wanted) // 2 + 7, len(wanted) - 1]:
                 equal(read(name, 0, at), wanted[at:], f"{place} from {at}")
+
+    @suite
+    def aborted_transactions_stay_aborted():
+        for partition, count in [(0, 8000), (1, 4000)]:
+            wanted = recorded["seen"][f"transactions/{partition}"]["records"]
+            equal((len(wanted), aborted(wanted)), (count // 2, []), "records of committed transactions")
+            for at in [wanted[len(wanted) // 3][0] + 1, wanted[-1][0]]:
+                equal(read("transactions", partition, at), [r for r in wanted if r[0] >= at], f"from {at}")
+            everything = read("transactions", partition, isolation="read_uncommitted")
+            equal((len(everything), len(aborted(everything))), (count, count // 2), "with aborted ones")
 
     @suite
     def writing_goes_on():

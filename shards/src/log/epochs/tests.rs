@@ -37,6 +37,11 @@ fn unknown_epochs_get_the_nearest_known_answer() {
     assert_eq!(end(&known, 1, 180), Some((1, 10)), "below the first");
     assert_eq!(end(&known, 8, 180), None, "above the last");
     assert_eq!(end(&known, -1, 180), None, "undefined");
+    assert_eq!(
+        end(&known, -2, 180),
+        Some((-2, 10)),
+        "below all that can be"
+    );
     assert_eq!(end(&LeaderEpochs::new(), 0, 180), None, "none known");
 }
 

@@ -61,16 +61,16 @@ async fn opened(io: &Io) -> Shard {
     shard
 }
 
-/// Everything that a reader of committed records gets.
-async fn read_committed(shard: &Shard) -> ReadData {
+/// What a reader gets from an offset on, as far as one segment has it.
+async fn read_from(shard: &Shard, offset: i64, committed: bool) -> ReadData {
     let spec = ReadSpec {
         key: KEY,
-        offset: 0,
+        offset,
         bytes_max: 1 << 20,
         at_least_one: true,
         current_leader_epoch: None,
         last_fetched_epoch: None,
-        committed: true,
+        committed,
     };
     let read = shard.read(&[spec]).await.pop();
     read.expect("one answer").expect("a log")
@@ -90,7 +90,7 @@ fn committed(batches: &[Vec<u8>]) -> [(i64, i64); 2] {
         let mut found = [(0, 0); 2];
         for found in &mut found {
             let shard = opened(&io).await;
-            let read = read_committed(&shard).await;
+            let read = read_from(&shard, 0, true).await;
             let bytes = read.batches.concat();
             let end = BatchIter::new(&bytes)
                 .last()
@@ -132,4 +132,118 @@ fn a_marker_counts_if_it_ends_a_transaction() {
     };
     assert_eq!(end(&marker(5, 7, true)), Some(expected));
     assert_eq!(end(&data(5, Some(7))), None);
+}
+
+/// Two segments of Kafka: producer 7 begins in the first and is aborted in the second, producer 8 is
+/// committed, producer 9 is aborted.
+fn segments() -> [(&'static str, Vec<u8>); 2] {
+    let first = [data(0, Some(7)), data(1, Some(8))];
+    let second = [
+        marker(2, 7, true),
+        data(3, None),
+        marker(4, 8, false),
+        data(5, Some(9)),
+        marker(6, 9, true),
+    ];
+    [
+        ("00000000000000000000.log", first.concat()),
+        ("00000000000000000002.log", second.concat()),
+    ]
+}
+
+const INDEX: &str = "/data/t-0/00000000000000000002.txnindex";
+
+/// Runs `job` in a world with a folder of these segments.
+fn in_kafkas_folder<F: Future<Output = ()> + 'static>(job: impl FnOnce(Io) -> F + 'static) {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, move |io| async move {
+        io.create_dir_all(Path::new(DIR)).await.expect("a folder");
+        for (name, bytes) in segments() {
+            let written = io.write_small(&Path::new(DIR).join(name), &bytes).await;
+            written.expect("a file");
+        }
+        job(io).await;
+    })
+}
+
+/// Producer and first offset of each aborted transaction that a reader of committed records is told of.
+async fn told(shard: &Shard, offset: i64) -> Vec<(i64, i64)> {
+    let aborted = read_from(shard, offset, true).await.aborted;
+    let named = aborted
+        .iter()
+        .map(|one| (one.producer_id, one.first_offset));
+    named.collect()
+}
+
+#[test]
+fn readers_of_committed_records_are_told_what_kafka_has_aborted() {
+    in_kafkas_folder(|io| async move {
+        for _ in 0..2 {
+            let shard = opened(&io).await;
+            assert_eq!(told(&shard, 0).await, [(7, 0)]);
+            assert_eq!(told(&shard, 2).await, [(7, 0), (9, 5)]);
+            assert_eq!(told(&shard, 3).await, [(9, 5)]);
+            assert_eq!(told(&shard, 7).await, []);
+            assert_eq!(read_from(&shard, 2, false).await.aborted, []);
+            shard.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_taken_over_segment_gets_the_index_that_kafka_would_have_written() {
+    in_kafkas_folder(|io| async move {
+        // One that Kafka has begun.
+        let begun = io.write_small(Path::new(INDEX), &[0; 34]).await;
+        begun.expect("a file");
+        let shard = opened(&io).await;
+        let entry =
+            |numbers: [i64; 4]| [&[0, 0][..], &numbers.map(i64::to_be_bytes).concat()].concat();
+        let written = io.read_small(Path::new(INDEX)).await.expect("an index");
+        assert_eq!(written, [entry([7, 0, 2, 1]), entry([9, 5, 6, 7])].concat());
+        let names = io.list_dir(Path::new(DIR)).await.expect("a folder");
+        let indexes = names.iter().filter(|file| file.name.ends_with(".txnindex"));
+        assert_eq!(indexes.count(), 1, "none for a segment without markers");
+        shard.stop().await;
+    });
+}
+
+#[test]
+fn a_lost_or_damaged_index_of_aborted_transactions_is_made_anew() {
+    in_kafkas_folder(|io| async move {
+        let shard = opened(&io).await;
+        shard.stop().await;
+        let sound = io.read_small(Path::new(INDEX)).await.expect("an index");
+        let mut garbled = sound.clone();
+        garbled[1] = 9;
+        for damaged in [None, Some(&sound[..34]), Some(&sound[..40]), Some(&garbled)] {
+            match damaged {
+                Some(bytes) => io.write_small(Path::new(INDEX), bytes).await,
+                None => io.remove_file(Path::new(INDEX)).await,
+            }
+            .expect("damage");
+            let shard = opened(&io).await;
+            assert_eq!(told(&shard, 2).await, [(7, 0), (9, 5)]);
+            let again = io.read_small(Path::new(INDEX)).await.expect("an index");
+            assert_eq!(again, sound);
+            shard.stop().await;
+        }
+    });
+}
+
+#[test]
+fn the_index_of_aborted_transactions_goes_with_its_segment() {
+    in_kafkas_folder(|io| async move {
+        let shard = opened(&io).await;
+        let deleted = shard.delete_records(&KEY, Some(7)).await;
+        assert_eq!(deleted.expect("deleted"), 7);
+        let partition = shard.partition(&KEY).expect("a partition");
+        shard.remove_old_segments(&partition).await;
+        let gone = io.read_small(Path::new(INDEX)).await;
+        assert_eq!(gone.map_err(|e| e.kind()), Err(io::ErrorKind::NotFound));
+        assert_eq!(told(&shard, 7).await, []);
+        shard.stop().await;
+    });
 }

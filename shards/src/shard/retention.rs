@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::Shard;
@@ -168,7 +169,8 @@ impl Shard {
                     revision: partition.revision,
                 },
                 inline: Inline::default(),
-                body: Body::Empty,
+                // A crash may come before it goes, and the checkpoint that names it go before.
+                body: Body::One(Bytes::copy_from_slice(partition.dir.as_bytes())),
                 durability: Durability::Sync,
                 queued: self.io().now(),
             });

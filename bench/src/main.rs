@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use corelog_bench::broker::{Jars, Product};
-use corelog_bench::compare::{self, CompareSettings};
+use corelog_bench::compare::{self, CompareSettings, Participant, Results, Table};
 use corelog_bench::fetch::{self, FetchSettings};
 use corelog_bench::produce::{self, Pace, ProduceSettings};
+use corelog_bench::target::Target;
 use serde_json::Value;
 
 #[derive(Parser)]
@@ -31,7 +32,7 @@ enum Command {
 }
 
 #[derive(Args)]
-struct Target {
+struct At {
     /// Address of the broker
     #[arg(long, default_value = "localhost:9092")]
     bootstrap: String,
@@ -52,18 +53,13 @@ struct Target {
     json: bool,
 }
 
-impl Target {
-    fn addr(&self) -> Result<SocketAddr> {
-        let mut found = self
-            .bootstrap
-            .to_socket_addrs()
-            .with_context(|| format!("--bootstrap {}: HOST:PORT is wanted", self.bootstrap))?
-            .collect::<Vec<_>>();
-        found.sort_by_key(SocketAddr::is_ipv6);
-        found
-            .first()
-            .copied()
-            .with_context(|| format!("--bootstrap {}: no such host", self.bootstrap))
+impl At {
+    fn target(&self) -> Result<Target> {
+        Ok(Target {
+            addr: resolve("--bootstrap", &self.bootstrap)?,
+            pid: self.pid,
+            http: None,
+        })
     }
 
     fn print(&self, json: Value, text: impl std::fmt::Display) {
@@ -75,10 +71,23 @@ impl Target {
     }
 }
 
+/// The address of HOST:PORT, of version 4 if there are both.
+fn resolve(flag: &str, text: &str) -> Result<SocketAddr> {
+    let mut found = text
+        .to_socket_addrs()
+        .with_context(|| format!("{flag} {text}: HOST:PORT is wanted"))?
+        .collect::<Vec<_>>();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found
+        .first()
+        .copied()
+        .with_context(|| format!("{flag} {text}: no such host"))
+}
+
 #[derive(Args)]
 struct Produce {
     #[command(flatten)]
-    target: Target,
+    target: At,
     /// Bytes of records in each request, a whole number of records
     #[arg(long, default_value_t = 1_024)]
     request_bytes: usize,
@@ -113,7 +122,7 @@ impl Produce {
             self.record_bytes
         );
         let report = produce::run(&ProduceSettings {
-            addr: self.target.addr()?,
+            target: self.target.target()?,
             topic: self.target.topic.clone(),
             partitions: self.target.partitions,
             records_a_request: self.request_bytes / self.record_bytes,
@@ -124,7 +133,8 @@ impl Produce {
             pace: self.rate.map_or(Pace::InFlight(self.in_flight), Pace::Rate),
             warm_up: Duration::from_secs(self.warm_up),
             duration: Duration::from_secs(self.target.seconds),
-            pid: self.target.pid,
+            topic_configs: &[],
+            counts_calls: false,
         })?;
         self.target.print(report.json(), &report);
         Ok(())
@@ -134,7 +144,7 @@ impl Produce {
 #[derive(Args)]
 struct Fetch {
     #[command(flatten)]
-    target: Target,
+    target: At,
     #[arg(long, default_value_t = 1)]
     connections: usize,
     /// Limit of a reply's records
@@ -148,14 +158,15 @@ struct Fetch {
 impl Fetch {
     fn run(&self) -> Result<()> {
         let report = fetch::run(&FetchSettings {
-            addr: self.target.addr()?,
+            target: self.target.target()?,
             topic: self.target.topic.clone(),
             partitions: self.target.partitions,
             connections: self.connections,
             reply_bytes_max: self.reply_bytes,
             partition_bytes_max: self.partition_bytes,
             duration: Duration::from_secs(self.target.seconds),
-            pid: self.target.pid,
+            is_once: false,
+            mb_a_second_max: None,
         })?;
         self.target.print(report.json(), &report);
         Ok(())
@@ -179,61 +190,94 @@ struct Compare {
     /// Cores that Corelog uses
     #[arg(long, default_value_t = 2)]
     cores: usize,
-    /// What is measured, in this order
+    /// What is measured, in this order; ratios are to the first
     #[arg(long, value_delimiter = ',', default_value = "kafka,corelog")]
     products: Vec<ProductName>,
-    /// Times that everything is measured; medians are printed
-    #[arg(long, default_value_t = 1)]
-    rounds: usize,
-    /// Seconds measured for each workload
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
-    /// Seconds of each workload before anything counts
-    #[arg(long, default_value_t = 3)]
-    warm_up: u64,
-    /// Only workloads whose name has this in it; may be given several times
+    /// Another broker that takes part: HOST:PORT where it runs already
+    #[arg(long)]
+    against: Option<String>,
+    /// Process id of that broker on this machine; without it, what it uses is not measured
+    #[arg(long, requires = "against")]
+    against_pid: Option<u32>,
+    /// A few workloads, two short rounds: under five minutes
+    #[arg(long)]
+    quick: bool,
+    /// All workloads, three rounds: under an hour. The default
+    #[arg(long, conflicts_with = "quick")]
+    full: bool,
+    /// Times that everything is measured [default: 2 if --quick, else 3]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Seconds measured for each workload [default: 2 if --quick, else 8]
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Seconds of each workload before anything counts [default: 1 if --quick, else 3]
+    #[arg(long)]
+    warm_up: Option<u64>,
+    /// Only workloads whose name has this in it; may be given several times. A name that there is not shows all
     #[arg(long)]
     only: Vec<String>,
-    /// Also write the figures of all rounds to this file
+    /// The JSON of an earlier run, whose rates are used again: what changed beyond the noise is named
+    #[arg(long)]
+    baseline: Option<PathBuf>,
+    /// Also write everything to this file
     #[arg(long)]
     json: Option<PathBuf>,
 }
 
 impl Compare {
     fn run(&self) -> Result<()> {
-        if self.products.is_empty() {
-            bail!("--products: kafka, corelog or both");
+        let (rounds, seconds, warm_up) = if self.quick { (2, 2, 1) } else { (3, 8, 3) };
+        let baseline = self.baseline.as_deref().map(Results::read).transpose()?;
+        let results = compare::run(&CompareSettings {
+            folder: self.folder.clone(),
+            participants: self.participants()?,
+            rounds: self.rounds.unwrap_or(rounds),
+            seconds: self.seconds.unwrap_or(seconds),
+            warm_up_seconds: self.warm_up.unwrap_or(warm_up),
+            is_quick: self.quick,
+            only: self.only.clone(),
+            baseline: baseline.clone(),
+        })?;
+        if let Some(file) = &self.json {
+            write(file, &format!("{}\n", serde_json::to_string_pretty(&results)?))?;
         }
-        let product = |name: &ProductName| -> Result<Product> {
-            Ok(match name {
+        println!("{}\n{}", results.machine, Table(&results));
+        if let Some(baseline) = &baseline {
+            let changes = compare::changes(baseline, &results);
+            println!("{} figures changed beyond the noise of both runs", changes.len());
+            changes.iter().for_each(|change| println!("{change}"));
+        }
+        Ok(())
+    }
+
+    fn participants(&self) -> Result<Vec<Participant>> {
+        let product = |name: &ProductName| -> Result<Participant> {
+            Ok(Participant::Started(match name {
                 ProductName::Kafka => Product::ApacheKafka(Jars::resolve()?),
                 ProductName::Corelog => {
-                    let binary = self
-                        .corelog
-                        .clone()
-                        .map_or_else(compare::built_corelog, Ok)?;
+                    let binary = self.corelog.clone();
                     Product::Corelog {
-                        binary,
+                        binary: binary.map_or_else(compare::built_corelog, Ok)?,
                         cores: self.cores,
                     }
                 }
-            })
+            }))
         };
-        let (table, json) = compare::run(&CompareSettings {
-            folder: self.folder.clone(),
-            products: self.products.iter().map(product).collect::<Result<_>>()?,
-            rounds: self.rounds,
-            seconds: self.seconds,
-            warm_up_seconds: self.warm_up,
-            only: self.only.clone(),
-        })?;
-        if let Some(file) = &self.json {
-            fs::write(file, format!("{json:#}\n"))
-                .with_context(|| format!("writing {}", file.display()))?;
+        let mut participants: Vec<_> = self.products.iter().map(product).collect::<Result<_>>()?;
+        if let Some(against) = &self.against {
+            participants.push(Participant::Running(Target {
+                addr: resolve("--against", against)?,
+                pid: self.against_pid,
+                http: None,
+            }));
         }
-        println!("{table}");
-        Ok(())
+        Ok(participants)
     }
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    fs::write(file, text).with_context(|| format!("writing {}", file.display()))
 }
 
 fn main() -> Result<()> {

@@ -17,29 +17,52 @@ pub struct ProcessUsage {
     pub rss: u64,
     /// Bytes that it caused to be sent to the disk, by direct writes or by dirtying pages.
     pub disk_written: u64,
+    /// How often a thread that lives now gave up its core, or lost it.
+    pub context_switches: u64,
 }
 
 impl ProcessUsage {
     pub fn of(pid: u32) -> Result<Self> {
-        let stat = read(pid, "stat")?;
-        // The name, in parentheses, may hold blanks and parentheses of its own.
-        let after_name = stat
-            .rsplit_once(") ")
-            .context("no name in /proc/PID/stat")?
-            .1;
-        let fields: Vec<&str> = after_name.split(' ').collect();
-        let ticks: u64 = [11, 12]
-            .iter()
-            .map(|&at| fields[at].parse::<u64>().unwrap_or(0))
-            .sum();
+        let ticks = ticks(&read(pid, "stat")?).context("/proc/PID/stat without times")?;
         let per_second =
             sysconf(SysconfVar::CLK_TCK)?.context("the kernel does not say how long a tick is")?;
         Ok(Self {
             cpu: Duration::from_secs_f64(ticks as f64 / per_second as f64),
             rss: labelled(&read(pid, "status")?, "VmRSS:").unwrap_or(0) << 10,
             disk_written: labelled(&read(pid, "io")?, "write_bytes:").unwrap_or(0),
+            context_switches: context_switches(pid)?,
         })
     }
+}
+
+/// User and system time in `/proc/PID/stat`, in ticks.
+fn ticks(stat: &str) -> Option<u64> {
+    // The name, in parentheses, may hold blanks and parentheses of its own.
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let mut times = after_name.split(' ').skip(11);
+    let user: u64 = times.next()?.parse().ok()?;
+    let system: u64 = times.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+fn context_switches(pid: u32) -> Result<u64> {
+    let folder = format!("/proc/{pid}/task");
+    let threads = fs::read_dir(&folder).with_context(|| format!("reading {folder}"))?;
+    let mut sum = 0;
+    for thread in threads {
+        // A thread may end meanwhile.
+        let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+        sum += switches(&status);
+    }
+    Ok(sum)
+}
+
+/// Both kinds in a thread's `status`.
+fn switches(status: &str) -> u64 {
+    ["voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"]
+        .iter()
+        .filter_map(|label| labelled(status, label))
+        .sum()
 }
 
 fn read(pid: u32, file: &str) -> Result<String> {
@@ -100,6 +123,20 @@ mod tests {
         let process = ProcessUsage::of(std::process::id()).unwrap();
         assert!(process.cpu >= Duration::from_millis(30), "{process:?}");
         assert!(process.rss > 100_000, "{process:?}");
+    }
+
+    #[test]
+    fn times_are_found_behind_any_name() {
+        let stat = "7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 3 0 9";
+        assert_eq!(ticks(stat), Some(300));
+        assert_eq!(ticks("7 (cut"), None);
+    }
+
+    #[test]
+    fn switches_of_both_kinds_are_added() {
+        let status = "Name:\tx\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n";
+        assert_eq!(switches(status), 42);
+        assert_eq!(switches(""), 0);
     }
 
     #[test]

@@ -1,0 +1,155 @@
+//! Produce workloads, and what is stated of each.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::figures::*;
+use super::session::Session;
+use super::workloads::{self, Load, Produce, Work};
+use crate::produce::{self as client, Pace, ProduceSettings};
+use crate::report::ProduceReport;
+use crate::usage::ProcessUsage;
+
+pub const RECORD_BYTES: usize = 1_024;
+const CONNECTIONS: usize = 16;
+/// Kafka's own property, which Corelog takes and does not need.
+const SYNCED: &[(&str, &str)] = &[("flush.messages", "1")];
+
+pub fn run(session: &mut Session<'_>, name: &'static str, produce: Produce) -> Result<()> {
+    let pace = session.pace(produce.load)?;
+    let settings = settings_of(session, name, produce, pace);
+    client::prepare(&settings)?;
+    session.calm_down()?;
+    let written_before = written(session)?;
+    let report = client::load(&settings)?;
+    eprintln!("{}\n", indented(&report.to_string()));
+    session.calm_down()?;
+    let written = written(session)?.zip(written_before);
+    let disk_bytes = written.map(|(after, before)| (after - before) as f64);
+    if let (Pace::InFlight(_), Load::InFlight(_)) = (pace, produce.load) {
+        session.found_limit(name, report.requests_a_second);
+    }
+    state(session, name, pace, &report);
+    state_use(session, name, &report, disk_bytes);
+    Ok(())
+}
+
+pub fn settings_of(
+    session: &mut Session<'_>,
+    name: &str,
+    produce: Produce,
+    pace: Pace,
+) -> ProduceSettings {
+    let connections = match pace {
+        Pace::InFlight(in_flight) => CONNECTIONS.min(in_flight),
+        Pace::Rate(_) => CONNECTIONS,
+    };
+    ProduceSettings {
+        target: session.target(),
+        topic: session.topic(name),
+        partitions: produce.partitions,
+        topic_configs: if produce.is_synced { SYNCED } else { &[] },
+        records_a_request: produce.records,
+        record_bytes: RECORD_BYTES,
+        acks: -1,
+        connections,
+        threads: 1,
+        pace,
+        warm_up: Duration::from_secs(session.settings.warm_up_seconds),
+        duration: Duration::from_secs(session.settings.seconds),
+        counts_calls: session.target().pid.is_some(),
+    }
+}
+
+/// Bytes that the broker has sent to the disk so far.
+fn written(session: &Session<'_>) -> Result<Option<u64>> {
+    let usage = session.target().pid.map(ProcessUsage::of).transpose()?;
+    Ok(usage.map(|usage| usage.disk_written))
+}
+
+/// Small and large requests before anything counts: a JVM gets fast only by and by.
+pub fn warm_up(session: &mut Session<'_>) -> Result<()> {
+    for name in [workloads::SMALL_100_16, workloads::LARGE_100] {
+        let Work::Produce(produce) = workloads::by_name(name).work else {
+            continue;
+        };
+        let mut settings = settings_of(session, "warm-up", produce, Pace::InFlight(16));
+        settings.warm_up = Duration::ZERO;
+        settings.duration = Duration::from_secs(session.settings.warm_up_seconds.max(1));
+        settings.counts_calls = false;
+        client::run(&settings)?;
+    }
+    Ok(())
+}
+
+fn state(session: &mut Session<'_>, name: &str, pace: Pace, report: &ProduceReport) {
+    let is_limit = report.client_was_the_limit();
+    let note = is_limit.then_some("the client was the limit");
+    let mut add = |quantity, value| {
+        session.push(Reading::new(name, quantity, value).noted(note));
+    };
+    match pace {
+        Pace::InFlight(_) => {
+            add(REQUESTS, report.requests_a_second);
+            add(MEGABYTES, report.mb_a_second);
+        }
+        Pace::Rate(rate) => add(DUE, rate),
+    }
+    add(P50, report.latency_ms(0.5));
+    add(P99, report.latency_ms(0.99));
+    add(P999, report.latency_ms(0.999));
+}
+
+/// What the broker used for it.
+fn state_use(
+    session: &mut Session<'_>,
+    name: &str,
+    report: &ProduceReport,
+    disk_bytes: Option<f64>,
+) {
+    const NO_PROCESS: &str = "the broker's process is not known";
+    let broker = report.broker.as_ref();
+    let cpu = broker.map(|broker| broker.cpu.as_secs_f64());
+    let seconds = session.settings.seconds as f64;
+    let (bytes, requests) = (report.bytes as f64, report.requests as f64);
+    let known = [
+        (CPU_IN, cpu.map(|cpu| cpu / (bytes / 1e9))),
+        (CPU_REQUEST, cpu.map(|cpu| cpu / requests * 1e6)),
+        (CPU_CORE, cpu.map(|cpu| cpu / seconds * 100.0)),
+        (RESIDENT, broker.map(|broker| broker.rss as f64 / 1e6)),
+        (
+            CONTEXT_SWITCHES,
+            broker.map(|broker| broker.context_switches as f64 / requests),
+        ),
+        (
+            DISK_BYTES,
+            disk_bytes.map(|written| written / report.all_bytes as f64),
+        ),
+    ];
+    for (quantity, value) in known {
+        session.push(match value {
+            Some(value) => Reading::new(name, quantity, value),
+            None => Reading::not_measured(name, quantity, NO_PROCESS),
+        });
+    }
+    session.push(match &report.calls_a_request {
+        Some(Ok(calls)) => Reading::new(name, SYSTEM_CALLS, *calls),
+        Some(Err(why)) => Reading::not_measured(name, SYSTEM_CALLS, why),
+        None => Reading::not_measured(name, SYSTEM_CALLS, NO_PROCESS),
+    });
+    if let Some(inside) = &report.inside {
+        if let Some(pause_ms) = inside.pause_p9999_ms {
+            session.state(name, PAUSE, pause_ms);
+        }
+        session.state(name, JOURNAL_BYTES, inside.journal_bytes / bytes);
+        session.keep_inside(name, inside);
+    }
+}
+
+pub fn indented(text: &str) -> String {
+    text.lines()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}

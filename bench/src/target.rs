@@ -1,0 +1,80 @@
+//! What is loaded: the address of a broker, and where to look at what it uses.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::metrics::{Inside, Metrics};
+use crate::usage::ProcessUsage;
+
+/// A broker that runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    pub addr: SocketAddr,
+    /// Its process, where it runs on this machine.
+    pub pid: Option<u32>,
+    /// Where it serves Corelog's metrics, if it does.
+    pub http: Option<SocketAddr>,
+}
+
+/// Its counters at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    usage: Option<ProcessUsage>,
+    metrics: Option<Metrics>,
+}
+
+/// What it used between two moments.
+#[derive(Clone, Debug)]
+pub struct BrokerReport {
+    pub cpu: Duration,
+    /// Resident bytes at the later moment.
+    pub rss: u64,
+    pub disk_written: u64,
+    pub context_switches: u64,
+}
+
+impl Target {
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Ok(Snapshot {
+            usage: self.pid.map(ProcessUsage::of).transpose()?,
+            metrics: self.http.map(Metrics::of).transpose()?,
+        })
+    }
+}
+
+impl Snapshot {
+    /// None where the process is not known.
+    pub fn used_since(&self, earlier: &Self) -> Option<BrokerReport> {
+        let (before, after) = earlier.usage.zip(self.usage)?;
+        Some(BrokerReport {
+            cpu: after.cpu.saturating_sub(before.cpu),
+            rss: after.rss,
+            disk_written: after.disk_written - before.disk_written,
+            context_switches: after.context_switches.saturating_sub(before.context_switches),
+        })
+    }
+
+    /// None where no metrics are served.
+    pub fn inside_since(&self, earlier: &Self) -> Option<Inside> {
+        Some(self.metrics.as_ref()?.since(earlier.metrics.as_ref()?))
+    }
+}
+
+impl BrokerReport {
+    pub fn cpu_seconds_a_gb(&self, bytes: u64) -> f64 {
+        self.cpu.as_secs_f64() / (bytes as f64 / 1e9)
+    }
+
+    pub(crate) fn json(&self, bytes: u64) -> Value {
+        json!({
+            "cpu_s": self.cpu.as_secs_f64(),
+            "cpu_s_a_gb": self.cpu_seconds_a_gb(bytes),
+            "rss_bytes": self.rss,
+            "disk_bytes_a_byte": self.disk_written as f64 / bytes as f64,
+            "context_switches": self.context_switches,
+        })
+    }
+}

@@ -77,7 +77,9 @@ fn disk(folder: &Path) -> Option<String> {
 
 /// Type and options of the mount with the longest path that the folder is in.
 fn file_system(mounts: &str, folder: &Path) -> Option<String> {
-    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let fields = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>());
     let holding = fields.filter(|mount| mount.len() > 3 && folder.starts_with(mount[1]));
     let mount = holding.max_by_key(|mount| mount[1].len())?;
     Some(format!("{} ({})", mount[2], mount[3]))
@@ -89,7 +91,8 @@ mod tests {
 
     #[test]
     fn the_innermost_mount_is_the_one() {
-        let mounts = "/dev/a / ext4 rw,noatime 0 0\n/dev/b /data xfs rw 0 0\n/dev/c /dat btrfs rw 0 0\n";
+        let mounts =
+            "/dev/a / ext4 rw,noatime 0 0\n/dev/b /data xfs rw 0 0\n/dev/c /dat btrfs rw 0 0\n";
         let found = |folder: &str| file_system(mounts, Path::new(folder));
         assert_eq!(found("/data/kafka"), Some("xfs (rw)".to_owned()));
         assert_eq!(found("/var"), Some("ext4 (rw,noatime)".to_owned()));

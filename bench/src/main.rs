@@ -1,8 +1,7 @@
 //! `corelog-bench`: load and latency of any broker that speaks Kafka's protocol, and the comparison of two.
 
-use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -240,12 +239,15 @@ impl Compare {
             baseline: baseline.clone(),
         })?;
         if let Some(file) = &self.json {
-            write(file, &format!("{}\n", serde_json::to_string_pretty(&results)?))?;
+            results.write(file)?;
         }
         println!("{}\n{}", results.machine, Table(&results));
         if let Some(baseline) = &baseline {
             let changes = compare::changes(baseline, &results);
-            println!("{} figures changed beyond the noise of both runs", changes.len());
+            println!(
+                "{} figures changed beyond the noise of both runs",
+                changes.len()
+            );
             changes.iter().for_each(|change| println!("{change}"));
         }
         Ok(())
@@ -274,10 +276,6 @@ impl Compare {
         }
         Ok(participants)
     }
-}
-
-fn write(file: &Path, text: &str) -> Result<()> {
-    fs::write(file, text).with_context(|| format!("writing {}", file.display()))
 }
 
 fn main() -> Result<()> {

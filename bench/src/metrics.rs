@@ -91,8 +91,8 @@ impl Distribution {
 impl Metrics {
     /// Asks a broker for them.
     pub fn of(addr: SocketAddr) -> Result<Self> {
-        let mut stream = TcpStream::connect(addr)
-            .with_context(|| format!("asking http://{addr}/metrics"))?;
+        let mut stream =
+            TcpStream::connect(addr).with_context(|| format!("asking http://{addr}/metrics"))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         write!(
             stream,

@@ -115,11 +115,7 @@ impl ProduceSettings {
 pub fn prepare(settings: &ProduceSettings) -> Result<()> {
     settings.check()?;
     let mut client = connect_within(settings.target.addr, Duration::from_secs(10))?;
-    client.create_topic(
-        &settings.topic,
-        settings.partitions,
-        settings.topic_configs,
-    )?;
+    client.create_topic(&settings.topic, settings.partitions, settings.topic_configs)?;
     client.prime(
         &settings.topic,
         settings.partitions,

@@ -10,7 +10,17 @@ const EVENT: &str = "raw_syscalls:sys_enter";
 /// Calls a second of all threads that the process has now; or the reason why that is not known.
 pub fn per_second(pid: u32, time: Duration) -> Result<f64, String> {
     let output = Command::new("perf")
-        .args(["stat", "-x", ",", "-e", EVENT, "-p", &pid.to_string(), "--", "sleep"])
+        .args([
+            "stat",
+            "-x",
+            ",",
+            "-e",
+            EVENT,
+            "-p",
+            &pid.to_string(),
+            "--",
+            "sleep",
+        ])
         .arg(time.as_secs_f64().to_string())
         .stdin(Stdio::null())
         .output()
@@ -39,9 +49,18 @@ mod tests {
 
     #[test]
     fn counts_are_read_and_refusals_are_none() {
-        assert_eq!(count("\n1234,,raw_syscalls:sys_enter,99,100.00,,\n"), Some(1234));
-        assert_eq!(count("<not counted>,,raw_syscalls:sys_enter,0,100.00,,"), Some(0));
-        assert_eq!(count("<not supported>,,raw_syscalls:sys_enter,0,100.00,,"), None);
+        assert_eq!(
+            count("\n1234,,raw_syscalls:sys_enter,99,100.00,,\n"),
+            Some(1234)
+        );
+        assert_eq!(
+            count("<not counted>,,raw_syscalls:sys_enter,0,100.00,,"),
+            Some(0)
+        );
+        assert_eq!(
+            count("<not supported>,,raw_syscalls:sys_enter,0,100.00,,"),
+            None
+        );
         assert_eq!(count("Access to performance monitoring is limited"), None);
     }
 }

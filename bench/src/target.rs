@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::metrics::{Inside, Metrics};
-use crate::usage::ProcessUsage;
+use crate::usage::{ContextSwitches, ProcessUsage};
 
 /// A broker that runs.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub struct Target {
 /// Its counters at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    usage: Option<ProcessUsage>,
+    usage: Option<(ProcessUsage, ContextSwitches)>,
     metrics: Option<Metrics>,
 }
 
@@ -38,8 +38,9 @@ pub struct BrokerReport {
 
 impl Target {
     pub fn snapshot(&self) -> Result<Snapshot> {
+        let usage = |pid| anyhow::Ok((ProcessUsage::of(pid)?, ContextSwitches::of(pid)?));
         Ok(Snapshot {
-            usage: self.pid.map(ProcessUsage::of).transpose()?,
+            usage: self.pid.map(usage).transpose()?,
             metrics: self.http.map(Metrics::of).transpose()?,
         })
     }
@@ -48,12 +49,13 @@ impl Target {
 impl Snapshot {
     /// None where the process is not known.
     pub fn used_since(&self, earlier: &Self) -> Option<BrokerReport> {
-        let (before, after) = earlier.usage.zip(self.usage)?;
+        let (before, switches_before) = earlier.usage.as_ref()?;
+        let (after, switches) = self.usage.as_ref()?;
         Some(BrokerReport {
             cpu: after.cpu.saturating_sub(before.cpu),
             rss: after.rss,
             disk_written: after.disk_written - before.disk_written,
-            context_switches: after.context_switches.saturating_sub(before.context_switches),
+            context_switches: switches.since(switches_before),
         })
     }
 

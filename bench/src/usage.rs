@@ -1,5 +1,7 @@
 //! What a process has used, as the kernel counts it in `/proc`, and what this thread has used itself.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
@@ -17,8 +19,6 @@ pub struct ProcessUsage {
     pub rss: u64,
     /// Bytes that it caused to be sent to the disk, by direct writes or by dirtying pages.
     pub disk_written: u64,
-    /// How often a thread that lives now gave up its core, or lost it.
-    pub context_switches: u64,
 }
 
 impl ProcessUsage {
@@ -30,7 +30,6 @@ impl ProcessUsage {
             cpu: Duration::from_secs_f64(ticks as f64 / per_second as f64),
             rss: labelled(&read(pid, "status")?, "VmRSS:").unwrap_or(0) << 10,
             disk_written: labelled(&read(pid, "io")?, "write_bytes:").unwrap_or(0),
-            context_switches: context_switches(pid)?,
         })
     }
 }
@@ -45,16 +44,32 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
-fn context_switches(pid: u32) -> Result<u64> {
-    let folder = format!("/proc/{pid}/task");
-    let threads = fs::read_dir(&folder).with_context(|| format!("reading {folder}"))?;
-    let mut sum = 0;
-    for thread in threads {
-        // A thread may end meanwhile.
-        let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
-        sum += switches(&status);
+/// How often each thread of a process has given up its core, or lost it.
+#[derive(Clone, Debug, Default)]
+pub struct ContextSwitches(BTreeMap<OsString, u64>);
+
+impl ContextSwitches {
+    pub fn of(pid: u32) -> Result<Self> {
+        let folder = format!("/proc/{pid}/task");
+        let threads = fs::read_dir(&folder).with_context(|| format!("reading {folder}"))?;
+        let mut of_threads = BTreeMap::new();
+        for thread in threads {
+            let thread = thread?;
+            // A thread may end meanwhile.
+            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            of_threads.insert(thread.file_name(), switches(&status));
+        }
+        Ok(Self(of_threads))
     }
-    Ok(sum)
+
+    /// Of the threads that live now; what others did before they ended is not known.
+    pub fn since(&self, earlier: &Self) -> u64 {
+        let new = self.0.iter().map(|(thread, count)| {
+            let before = earlier.0.get(thread).copied().unwrap_or(0);
+            count.saturating_sub(before)
+        });
+        new.sum()
+    }
 }
 
 /// Both kinds in a thread's `status`.
@@ -137,6 +152,18 @@ mod tests {
         let status = "Name:\tx\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n";
         assert_eq!(switches(status), 42);
         assert_eq!(switches(""), 0);
+    }
+
+    #[test]
+    fn threads_that_come_and_go_do_not_hide_the_switches_of_others() {
+        let of = |threads: &[(&str, u64)]| {
+            let counts = threads
+                .iter()
+                .map(|(id, count)| (OsString::from(id), *count));
+            ContextSwitches(counts.collect())
+        };
+        let earlier = of(&[("7", 1_000), ("8", 10)]);
+        assert_eq!(of(&[("8", 15), ("9", 3)]).since(&earlier), 8);
     }
 
     #[test]

@@ -85,11 +85,19 @@ mod tests {
     #[test]
     fn regressions_beyond_the_noise_are_named_and_others_are_not() {
         let before = results(vec![
-            run("Corelog", 0, &[("rate", 1000.0), ("late", 2.0), ("gone", 500.0)]),
+            run(
+                "Corelog",
+                0,
+                &[("rate", 1000.0), ("late", 2.0), ("gone", 500.0)],
+            ),
             run("Corelog", 1, &[("rate", 1200.0), ("late", 2.2)]),
         ]);
         let now = results(vec![
-            run("Corelog", 0, &[("rate", 800.0), ("late", 1.0), ("new", 300.0)]),
+            run(
+                "Corelog",
+                0,
+                &[("rate", 800.0), ("late", 1.0), ("new", 300.0)],
+            ),
             run("Corelog", 1, &[("rate", 900.0), ("late", 1.1)]),
         ]);
         let found = changes(&before, &now);

@@ -116,7 +116,11 @@ pub fn tail(session: &mut Session<'_>, name: &'static str) -> Result<()> {
     let (measured, both) = run_engine(session, &workload)?;
     let note = limit_note(&measured);
 
-    let consumed: u64 = measured.intervals.values().map(|it| it.consumed.bytes).sum();
+    let consumed: u64 = measured
+        .intervals
+        .values()
+        .map(|it| it.consumed.bytes)
+        .sum();
     let latency = measured.end_to_end_latency.value_at_quantile(0.99) as f64 / 1e6;
     session.push(Reading::new(name, END_TO_END_P99, latency).noted(note));
     session.push(match alone.zip(both) {

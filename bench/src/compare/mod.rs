@@ -116,7 +116,9 @@ impl CompareSettings {
         }
         for part in &self.only {
             ensure!(
-                workloads::ALL.iter().any(|it| it.name.contains(part.as_str())),
+                workloads::ALL
+                    .iter()
+                    .any(|it| it.name.contains(part.as_str())),
                 "--only {part}: no workload has this in its name; there are:\n  {}",
                 workload_names().collect::<Vec<_>>().join("\n  ")
             );
@@ -182,8 +184,13 @@ pub fn run(settings: &CompareSettings) -> Result<Results> {
 }
 
 fn measure(session: &mut Session<'_>, product: &Product) -> Result<()> {
-    let wanted = || workloads::ALL.iter().filter(|it| session.settings.wants(it));
-    let (many, others): (Vec<&Workload>, Vec<&Workload>) = wanted().partition(|it| it.has_many_partitions());
+    let wanted = || {
+        workloads::ALL
+            .iter()
+            .filter(|it| session.settings.wants(it))
+    };
+    let (many, others): (Vec<&Workload>, Vec<&Workload>) =
+        wanted().partition(|it| it.has_many_partitions());
     let (starts, loads): (Vec<&Workload>, Vec<&Workload>) = others
         .into_iter()
         .partition(|it| matches!(it.work, Work::StartEmpty | Work::RestartData));

@@ -95,6 +95,12 @@ impl Results {
         }
     }
 
+    /// As JSON.
+    pub fn write(&self, file: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)?;
+        fs::write(file, format!("{text}\n")).with_context(|| format!("writing {}", file.display()))
+    }
+
     pub fn read(file: &Path) -> Result<Self> {
         let text =
             fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
@@ -141,7 +147,8 @@ impl Results {
                     rows.len() - 1
                 });
                 let cell = &mut rows[at].cells[column];
-                cell.values.resize(cell.values.len().max(run.round + 1), None);
+                cell.values
+                    .resize(cell.values.len().max(run.round + 1), None);
                 cell.values[run.round] = reading.value;
                 cell.note = cell.note.take().or_else(|| reading.note.clone());
             }
@@ -209,12 +216,12 @@ pub(super) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("results.json");
         let mut results = results(vec![run("Corelog", 0, &[("w", 300.0)])]);
-        fs::write(&file, serde_json::to_string(&results).unwrap()).unwrap();
+        results.write(&file).unwrap();
         let again = Results::read(&file).unwrap();
         assert_eq!(again.runs[0].readings, results.runs[0].readings);
 
         results.format += 1;
-        fs::write(&file, serde_json::to_string(&results).unwrap()).unwrap();
+        results.write(&file).unwrap();
         let error = Results::read(&file).unwrap_err().to_string();
         assert!(error.contains("format 2"), "{error}");
         assert!(Results::read(&folder.path().join("none")).is_err());

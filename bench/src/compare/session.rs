@@ -64,7 +64,8 @@ impl<'a> Session<'a> {
     }
 
     pub fn target(&self) -> Target {
-        self.target.expect("a broker is attached before it is loaded")
+        self.target
+            .expect("a broker is attached before it is loaded")
     }
 
     /// The name of a workload's topic. Those with very many partitions share theirs.

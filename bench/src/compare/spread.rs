@@ -51,7 +51,10 @@ mod tests {
     fn only_what_lies_beyond_the_noise_of_both_is_apart() {
         let spread = |values: [f64; 3]| Spread::of(values).unwrap();
         let one = spread([9.0, 10.0, 11.0]);
-        assert!(!one.is_apart_from(&spread([10.5, 12.0, 13.0])), "they overlap");
+        assert!(
+            !one.is_apart_from(&spread([10.5, 12.0, 13.0])),
+            "they overlap"
+        );
         assert!(one.is_apart_from(&spread([12.0, 12.5, 13.0])));
         assert!(one.is_apart_from(&spread([5.0, 5.5, 6.0])));
         let (still, near) = (spread([10.0; 3]), spread([10.3; 3]));

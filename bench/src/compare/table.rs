@@ -108,7 +108,9 @@ impl Table<'_> {
         let wanted: Vec<_> = verdicts.iter().map(|it| it.wanted.as_str()).collect();
         line.push(wanted.join(", "));
         let met = verdicts.iter().filter_map(|verdict| verdict.is_met);
-        let mut remarks: Vec<_> = met.map(|met| if met { "met" } else { "MISSED" }.to_owned()).collect();
+        let mut remarks: Vec<_> = met
+            .map(|met| if met { "met" } else { "MISSED" }.to_owned())
+            .collect();
         remarks.extend(products.iter().zip(&row.cells).filter_map(note));
         line.push(remarks.join("; "));
         line
@@ -168,26 +170,41 @@ mod tests {
     #[test]
     fn medians_ratios_and_verdicts_are_in_the_table() {
         let mut bare = run(BARE_LOOP, 0, &[]);
-        bare.readings.push(Reading::new(LARGE_100, MEGABYTES, 1000.0));
+        bare.readings
+            .push(Reading::new(LARGE_100, MEGABYTES, 1000.0));
         let mut own = run(OWN, 0, &[(SMALL_100_16, 2500.0), (SMALL_HALF, 2.0)]);
         own.readings.push(Reading::new(LARGE_100, MEGABYTES, 600.0));
         let results = results(vec![
-            run("Apache Kafka", 0, &[(SMALL_100_16, 1000.0), (SMALL_HALF, 10.0)]),
+            run(
+                "Apache Kafka",
+                0,
+                &[(SMALL_100_16, 1000.0), (SMALL_HALF, 10.0)],
+            ),
             own,
             bare,
             run("Apache Kafka", 1, &[(SMALL_100_16, 1000.0)]),
-            run(OWN, 1, &[(SMALL_100_16, 3700.0), (HALF_10, 1.0), (HALF_1000, 1.4)]),
+            run(
+                OWN,
+                1,
+                &[(SMALL_100_16, 3700.0), (HALF_10, 1.0), (HALF_1000, 1.4)],
+            ),
         ]);
         let text = Table(&results).to_string();
         let line = |start: &str, at: usize| {
             let mut lines = text.lines().filter(|line| line.starts_with(start));
             lines.nth(at).unwrap_or_else(|| panic!("{text}"))
         };
-        assert!(line("| requests/s", 0).contains("3.10 (2.50..3.70)"), "{text}");
+        assert!(
+            line("| requests/s", 0).contains("3.10 (2.50..3.70)"),
+            "{text}"
+        );
         assert!(line("| requests/s", 0).contains(">= 3 x | met"), "{text}");
         assert!(line("| p99 ms", 0).contains("<= 0.3 x | met"), "{text}");
         let megabytes = line("| MB/s", 0);
-        assert!(megabytes.ends_with(">= 3 x, >= 0.7 x bare loop | MISSED |"), "{text}");
+        assert!(
+            megabytes.ends_with(">= 3 x, >= 0.7 x bare loop | MISSED |"),
+            "{text}"
+        );
         assert!(line("| p99 ms", 2).contains("MISSED"), "{text}");
     }
 }

@@ -57,8 +57,16 @@ const TARGETS: &[Target] = &[
     target(names::MEDIUM_HALF, figures::P99, TimesMax(0.3)),
     target(names::MEDIUM_HALF, figures::P999, TimesMax(0.3)),
     target(names::END_TO_END, figures::END_TO_END_P99, TimesMax(0.3)),
-    target(names::HALF_1000, figures::P99, OfWorkloadMax(names::HALF_10, 1.3)),
-    target(names::HALF_10000, figures::P99, OfWorkloadMax(names::HALF_10, 1.5)),
+    target(
+        names::HALF_1000,
+        figures::P99,
+        OfWorkloadMax(names::HALF_10, 1.3),
+    ),
+    target(
+        names::HALF_10000,
+        figures::P99,
+        OfWorkloadMax(names::HALF_10, 1.5),
+    ),
     target(names::SMALL_100_256, figures::DISK_BYTES, Max(2.2)),
     target(names::LARGE_100, figures::DISK_BYTES, Max(2.2)),
     target(names::SMALL_100_256, figures::PAUSE, Max(1.0)),

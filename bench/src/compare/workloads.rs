@@ -44,9 +44,14 @@ pub struct Workload {
 pub enum Work {
     Produce(Produce),
     /// The topic of a workload before it is read from its start, once what the page cache has of it was dropped.
-    CatchUp { of: &'static str },
+    CatchUp {
+        of: &'static str,
+    },
     /// Records go through to consumers, at this part of a limit.
-    EndToEnd { of: &'static str, part: f64 },
+    EndToEnd {
+        of: &'static str,
+        part: f64,
+    },
     /// Consumers that keep up, and the same load without them.
     Tail,
     /// Producers at this part of a limit, beside a reader of the topic of another workload.
@@ -76,7 +81,10 @@ pub struct Produce {
 pub enum Load {
     InFlight(usize),
     /// A part of the requests a second that the first product did in the workload of that name.
-    Limit { of: &'static str, part: f64 },
+    Limit {
+        of: &'static str,
+        part: f64,
+    },
 }
 
 const fn closed(name: &'static str, partitions: i32, records: usize, in_flight: usize) -> Workload {

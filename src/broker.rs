@@ -179,8 +179,21 @@ impl Broker {
         }
     }
 
-    /// Takes over the whole metadata, at the start: opens this shard's partitions and drops those
-    /// that recovery found and nobody knows.
+    /// Drops the partitions that recovery found and nobody knows, at the start. On all shards before
+    /// [`Broker::install`] on any: the name of their folder may be another topic's by now.
+    pub async fn drop_unknown(&self, image: &Image) {
+        for key in self.shard.partitions() {
+            let is_known = image
+                .topics
+                .get(key.topic)
+                .is_some_and(|topic| topic.partition(key.partition).is_some());
+            if !is_known && key.topic != METADATA_TOPIC {
+                self.shard.drop_partition(&key).await;
+            }
+        }
+    }
+
+    /// Takes over the whole metadata, at the start, and opens this shard's partitions.
     pub async fn install(&self, image: Image) {
         *self.image.borrow_mut() = Rc::new(image);
         self.resolve_config();
@@ -192,15 +205,6 @@ impl Broker {
             if slice.is_over(self.shard.io()) {
                 self.shard.io().yield_now().await;
                 slice = self.shard.io().slice();
-            }
-        }
-        for key in self.shard.partitions() {
-            let is_known = image
-                .topics
-                .get(key.topic)
-                .is_some_and(|topic| topic.partition(key.partition).is_some());
-            if !is_known && key.topic != METADATA_TOPIC {
-                self.shard.drop_partition(&key).await;
             }
         }
         // Every shard sees all folders: one of them is enough.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use corelog::cli::{Cli, Command, config, logging, start};
+use corelog::cli::{Cli, Command, config, logging, start, tune};
 use corelog::serve::serve;
 use corelog_shards::io::Stop;
 use corelog_shards::runtime::stop_on_signals;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
             config::run(&args, &mut std::io::stdout()).map_err(|error| error.to_string())
         }
         Command::Start(args) => run_broker(&args),
+        Command::Tune(args) => check_host(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -26,6 +27,14 @@ fn main() -> ExitCode {
             eprintln!("corelog: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn check_host(args: &tune::TuneArgs) -> Result<(), String> {
+    match tune::run(args, &mut std::io::stdout()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("something is missing that the broker needs".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

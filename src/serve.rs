@@ -204,6 +204,10 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
     let driver = Rc::new(driver);
     broker.set_controller(driver.clone());
     let image = driver.image();
+    let known = image.clone();
+    shard
+        .run_on_all(move |shard| async move { Broker::of(&shard).drop_unknown(&known).await })
+        .await;
     let serving = plan.clone();
     let networks = shard
         .run_on_all(move |shard| async move {

@@ -3,11 +3,17 @@
 #[path = "harness/mod.rs"]
 mod harness;
 
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
 use corelog_loadgen::engine::{self, Outcome, Settings};
+use corelog_loadgen::fleet;
+use corelog_loadgen::limit::{self, Curve, Range};
+use corelog_loadgen::report::Figures;
 use corelog_loadgen::workload::{Acks, Codec, Keys, Load, Shape, Sizes, Workload, named};
 use harness::Broker;
 
@@ -134,4 +140,166 @@ fn a_broker_that_is_killed_and_starts_again_loses_nothing_and_the_report_says_so
         outcome.measurements.error_count() > 0,
         "connections were lost"
     );
+}
+
+#[test]
+fn a_search_for_the_limit_ends_with_a_curve_of_what_the_broker_did() {
+    let broker = Broker::start(&[]);
+    let mut workload = light("limit");
+    workload.warm_up = Duration::from_millis(100);
+    workload.duration = Duration::from_millis(400);
+    let settings = limit::Settings {
+        // Nothing but the bound of the rate ends this one, however slow the machine is.
+        promise: "max < 1h".parse().expect("a promise"),
+        range: Range {
+            first: 500.0,
+            least: 100.0,
+            most: 1_000.0,
+            precision: 0.5,
+        },
+        load: limit::Load {
+            replication_factor: 1.0,
+            ..limit::Load::default()
+        },
+        node: limit::Node {
+            count: 1.0,
+            ..limit::Node::default()
+        },
+        hosts: Vec::new(),
+        started_unix_ms: 1,
+    };
+    let step = |rate, _| {
+        let workload = limit::at_rate(&workload, &settings.promise, rate).expect("it has a rate");
+        let outcome = run(&workload, &broker);
+        Ok(Some(Figures::of(
+            &workload,
+            &outcome.measurements,
+            outcome.verification,
+            Vec::new(),
+        )))
+    };
+    let curve = limit::find(&workload, &settings, step, |_| {}).expect("it comes to its end");
+    assert!(curve.points.len() >= 3, "{:?}", curve.points);
+    assert!(curve.steps.iter().all(|step| step.produced.records > 0));
+    let read = Curve::from_json(&curve.to_json()).expect("it is whole");
+    assert_eq!(read.points, curve.points);
+}
+
+/// An agent in a process of its own, which is this program again.
+struct Agent {
+    process: Child,
+    address: SocketAddr,
+}
+
+/// Says that the process is to be an agent.
+const IS_AGENT: &str = "CORELOG_TEST_AGENT";
+/// Before the address of an agent, in what it prints.
+const LISTENS: &str = "agent listens on ";
+
+impl Agent {
+    fn start() -> Self {
+        let mut process = Command::new(std::env::current_exe().expect("this program"))
+            .args([
+                "--ignored",
+                "--exact",
+                "an_agent_for_other_tests",
+                "--nocapture",
+            ])
+            .env(IS_AGENT, "1")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("an agent");
+        let stdout = process.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+        let address = lines.find_map(|line| {
+            let (_, address) = line.split_once(LISTENS)?;
+            address.parse().ok()
+        });
+        Self {
+            process,
+            address: address.expect("it says where it listens"),
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+#[ignore = "runs as a process of other tests"]
+fn an_agent_for_other_tests() {
+    if std::env::var_os(IS_AGENT).is_none() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    println!("{LISTENS}{}", listener.local_addr().expect("it has one"));
+    let stop = AtomicBool::new(false);
+    fleet::serve(&listener, 1, &stop, |_| {}).expect("it serves until it is killed");
+}
+
+#[test]
+fn two_agents_make_one_load_and_find_each_others_records() {
+    let broker = Broker::start(&[]);
+    let agents = [Agent::start(), Agent::start()];
+    let addresses = agents.each_ref().map(|agent| agent.address);
+    let mut workload = light("agents");
+    workload.consumers.fan_out = 2;
+    workload.consumers.backlog_bytes = 50_000;
+    let stop = AtomicBool::new(false);
+    // An agent serves one coordinator after the other.
+    for _ in 0..2 {
+        let mut seen = 0.0_f64;
+        let bootstrap = [broker.address()];
+        let ran = fleet::run(&workload, &bootstrap, &addresses, &stop, |progress| {
+            seen = seen.max(progress.records_per_s);
+        })
+        .expect("it comes to its end");
+        assert_eq!((ran.lost, ran.hosts.len()), (Vec::new(), 2));
+        assert_whole(&ran.outcome, 3_000);
+        assert!(seen > 0.0, "there was progress");
+        let measurements = ran.outcome.measurements;
+        let found = ran.outcome.verification.expect("it was asked for");
+        // Each of two sets of consumers read everything, on whichever machine it was made.
+        assert_eq!(found.received, 2 * found.acknowledged);
+        assert!(measurements.produce_latency.len() > 3_000);
+        for address in addresses {
+            let is_there = |name: &str| name.ends_with(&address.to_string());
+            assert!(
+                measurements
+                    .threads
+                    .iter()
+                    .any(|thread| is_there(&thread.name))
+            );
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_vanishes_ends_the_run_of_the_others_and_is_named() {
+    let broker = Broker::start(&[]);
+    let staying = Agent::start();
+    let mut vanishing = Agent::start();
+    let addresses = [staying.address, vanishing.address];
+    let gone = vanishing.address.to_string();
+    let mut workload = light("vanishing");
+    // Long enough that only the loss can end it.
+    workload.duration = Duration::from_secs(3_600);
+    let bootstrap = [broker.address()];
+    let stop = AtomicBool::new(false);
+    let ran = fleet::run(&workload, &bootstrap, &addresses, &stop, |progress| {
+        if progress.records_per_s > 0.0 {
+            let _ = vanishing.process.kill();
+        }
+    })
+    .expect("the other one comes to its end");
+    let [lost] = ran.lost.as_slice() else {
+        panic!("{:?}", ran.lost)
+    };
+    assert_eq!(lost.agent, gone);
+    assert!(ran.outcome.verification.is_none(), "a part of it is gone");
+    assert!(ran.outcome.measurements.produced.records > 0);
 }

@@ -38,6 +38,8 @@ const INIT_PRODUCER_ID_VERSION: i16 = 4;
 /// The longest reply that is believed to be one.
 pub const REPLY_BYTES_MAX: usize = 256 << 20;
 const LATEST: i64 = -1;
+/// How long a machine may take to accept a connection, before it counts as not there.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 const PRIMED_AT_ONCE: usize = 500;
 
 /// Whether a client should send the same request again a little later: the broker is not there yet, or has just moved
@@ -122,7 +124,7 @@ pub struct Client {
 
 impl Client {
     pub fn connect(addr: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(addr)?;
+        let stream = TcpStream::connect_timeout(&addr, CONNECT_MAX)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         Ok(Self {

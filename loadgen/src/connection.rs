@@ -4,11 +4,14 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request};
+use nix::errno::Errno;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
 
 use crate::client::{self, REPLY_BYTES_MAX};
 use crate::versions::{self, Answer, Versions};
@@ -44,12 +47,10 @@ enum Greeting {
 }
 
 impl<T> Connection<T> {
-    /// Connects, which blocks for a moment, and asks for the versions.
+    /// Begins to connect, and asks for the versions as soon as it is done. Whether it fails shows when it is read from.
     pub fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, std::time::Duration::from_secs(1))
-            .with_context(|| format!("connecting to {address}"))?;
+        let stream = connect(address).with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
         let mut connection = Self {
             stream,
             unsent: VecDeque::new(),
@@ -209,6 +210,20 @@ impl<T> Connection<T> {
     }
 }
 
+/// Connects without waiting for it.
+fn connect(address: SocketAddr) -> nix::Result<TcpStream> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket::socket(family, SockType::Stream, flags, None)?;
+    match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(TcpStream::from(socket)),
+        Err(errno) => Err(errno),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -241,6 +256,17 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_does_not_answer_does_not_hold_up_who_connects() {
+        // Nobody accepts, and the queue of those who wait is full after a few.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(1).unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections: Vec<_> = (0..8).map(|_| Connection::<()>::open(address)).collect();
+        assert!(connections.iter().all(Result::is_ok));
+        assert!(connections.iter().flatten().any(|it| it.is_blocked));
+    }
+
+    #[test]
     fn an_old_broker_is_asked_again_and_spoken_to_in_its_version() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -249,6 +275,8 @@ mod tests {
         assert!(connection.newest::<ProduceRequest>(12).is_err());
         let mut buffer = vec![0; 100];
         while !connection.is_greeted() {
+            connection.is_blocked = false;
+            connection.flush().unwrap();
             connection.receive(&mut buffer).unwrap();
             assert!(connection.next_reply::<ProduceRequest>().unwrap().is_none());
             thread::yield_now();

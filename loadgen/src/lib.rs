@@ -3,7 +3,8 @@
 //!
 //! In the order of the data: a [`workload`] says what to do, a [`schedule`] when each record is due, the [`engine`] does
 //! it over [`connection`]s, [`measure`] gathers what happened, [`verify`] holds what came out against what went in, and
-//! [`report`] tells people.
+//! [`report`] tells people. A [`fleet`] of machines can do it together. [`limit`] does this over and over, for the highest rate that keeps a promise, and
+//! [`capacity`] makes a plan of that.
 
 pub mod workload;
 
@@ -21,4 +22,10 @@ pub mod engine;
 pub mod measure;
 pub mod verify;
 
+pub mod fleet;
+
 pub mod report;
+
+pub mod limit;
+
+pub mod capacity;

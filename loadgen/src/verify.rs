@@ -6,10 +6,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use crate::measure::Verification;
 
 /// A set of numbers as disjoint ranges with gaps between them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ranges {
     /// End by begin.
     ranges: BTreeMap<u64, u64>,
@@ -70,7 +72,7 @@ impl Ranges {
 }
 
 /// A producer's records in one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Line {
     pub producer: u32,
     /// Index of the partition over all topics.
@@ -78,8 +80,8 @@ pub struct Line {
 }
 
 /// What was acknowledged.
-#[derive(Debug, Default)]
-pub struct Acknowledged(HashMap<Line, Ranges>);
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Acknowledged(#[serde(with = "pairs")] HashMap<Line, Ranges>);
 
 impl Acknowledged {
     pub fn insert(&mut self, line: Line, sequences: std::ops::Range<u64>) {
@@ -97,15 +99,16 @@ impl Acknowledged {
 }
 
 /// What one set of consumers got.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Received {
+    #[serde(with = "pairs")]
     lines: HashMap<Line, Receiving>,
     pub corrupted: u64,
     /// Records that this run did not make.
     pub unknown: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Receiving {
     sequences: Ranges,
     newest: Option<u64>,
@@ -130,6 +133,24 @@ impl Received {
         self.lines.extend(other.lines);
         self.corrupted += other.corrupted;
         self.unknown += other.unknown;
+    }
+}
+
+/// A map whose keys are no texts, as a list of its pairs: for `#[serde(with = ...)]`.
+mod pairs {
+    use super::{Deserialize, HashMap, Line, Serialize};
+
+    pub fn serialize<V: Serialize, S: serde::Serializer>(
+        map: &HashMap<Line, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(map)
+    }
+
+    pub fn deserialize<'de, V: Deserialize<'de>, D: serde::Deserializer<'de>>(
+        from: D,
+    ) -> Result<HashMap<Line, V>, D::Error> {
+        Ok(Vec::<(Line, V)>::deserialize(from)?.into_iter().collect())
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Partition {
     pub durable_start: Cell<i64>,
     /// Whether its folder is known to exist.
     pub has_dir: Cell<bool>,
+    /// Whether it was opened by its owner: one that recovery found may have been deleted.
+    pub is_opened: Cell<bool>,
     /// Whether it had to forget producers because there were too many.
     pub has_forgotten_producers: Cell<bool>,
     /// What went in and out since it was opened.
@@ -99,6 +101,7 @@ impl Partition {
             is_dirty: Cell::new(false),
             durable_start,
             has_dir: Cell::new(false),
+            is_opened: Cell::new(false),
             has_forgotten_producers: Cell::new(false),
             traffic: Cell::default(),
         })

@@ -77,9 +77,8 @@ fn run(dir: &Path, shards: usize, cleanly: bool, work: Work) {
                     .await
                     .expect("opened");
             }
+            shard.meet().await;
             if id == 0 {
-                // The others have opened theirs when they answer.
-                shard.run_on_all(|_| async {}).await;
                 work(shard.clone()).await;
                 stop.request();
             }

@@ -8,6 +8,7 @@ mod folder;
 mod host;
 pub mod logging;
 pub mod start;
+pub mod tune;
 
 #[cfg(test)]
 mod tests;
@@ -36,4 +37,5 @@ pub struct Cli {
 pub enum Command {
     Start(start::StartArgs),
     Config(config::ConfigArgs),
+    Tune(tune::TuneArgs),
 }

@@ -11,6 +11,10 @@ use crate::measure::Recorder;
 /// How long to wait before connecting again, and before sending again what was refused.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// How long a broker may take to accept a connection and to say what it serves, as Kafka's
+/// `socket.connection.setup.timeout.ms`.
+const SET_UP_NS_MAX: u64 = 10_000_000_000;
+
 /// When to try again what fails now.
 pub(super) fn retry_ns(now_ns: u64) -> u64 {
     now_ns + RETRY_AFTER.as_nanos() as u64
@@ -20,6 +24,8 @@ pub(super) fn retry_ns(now_ns: u64) -> u64 {
 pub(super) struct Link<T> {
     pub broker: i32,
     pub connection: Option<Connection<T>>,
+    /// When the connection was begun.
+    opened_ns: u64,
     /// Nothing is sent before this time.
     pub retry_ns: u64,
     /// Whether the worker's epoll knows the connection.
@@ -31,6 +37,7 @@ impl<T> Link<T> {
         Self {
             broker,
             connection: None,
+            opened_ns: 0,
             retry_ns: 0,
             is_watched: false,
         }
@@ -52,6 +59,7 @@ impl<T> Link<T> {
             match address.map(|address| Connection::open(*address)) {
                 Some(Ok(connection)) => {
                     self.connection = Some(connection);
+                    self.opened_ns = now_ns;
                     self.is_watched = false;
                 }
                 _ => {
@@ -60,9 +68,11 @@ impl<T> Link<T> {
                 }
             }
         }
-        self.connection
-            .as_mut()
-            .filter(|connection| connection.is_greeted())
+        let is_greeted = self.connection.as_ref().is_some_and(Connection::is_greeted);
+        if !is_greeted && now_ns > self.opened_ns + SET_UP_NS_MAX {
+            self.fail("no answer to a new connection", now_ns, shared, recorder);
+        }
+        self.connection.as_mut().filter(|_| is_greeted)
     }
 
     /// The connection is of no use any more: closes it, and returns it with what was in flight.

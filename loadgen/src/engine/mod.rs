@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use crate::client::{self, Client};
 use crate::cluster::{Directory, Place};
@@ -47,7 +48,7 @@ pub struct Settings {
 }
 
 /// What all parts of a run agree on before it starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preparation {
     /// Tells records of this run from others.
     pub run: u64,
@@ -221,7 +222,7 @@ pub(crate) fn wall_ns() -> u64 {
 }
 
 /// A client of the first broker that answers; waits for one if none does.
-pub(crate) fn first_client(bootstrap: &[SocketAddr]) -> Result<Client> {
+pub fn first_client(bootstrap: &[SocketAddr]) -> Result<Client> {
     if let Some(client) = bootstrap.iter().find_map(|it| Client::connect(*it).ok()) {
         return Ok(client);
     }

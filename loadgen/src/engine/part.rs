@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use super::conductor::{Orders, Status};
 use super::consumer::Consumer;
@@ -22,7 +23,7 @@ const TURN_EVERY: Duration = Duration::from_millis(50);
 const MOMENT_TURNS: u64 = 5;
 
 /// Which part of the producers and consumers: each one whose number, divided by `count`, leaves `index`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// From 0.
     pub index: u32,

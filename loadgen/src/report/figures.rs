@@ -31,6 +31,12 @@ pub struct Figures {
     pub measured_s: f64,
     /// The generator's machines.
     pub hosts: Vec<Host>,
+    /// How far the clocks of two of them may be apart at the most, if there were agents.
+    #[serde(default)]
+    pub clock_error_ns: Option<u64>,
+    /// Agents that were lost on the way, in words. Their part is in no figure.
+    #[serde(default)]
+    pub lost_agents: Vec<String>,
     /// What was due. Zero without a timetable.
     pub intended: FlowFigures,
     /// What the broker acknowledged.
@@ -218,6 +224,8 @@ impl Figures {
             planned_s: seconds_of(measurements.plan.duration_ns),
             measured_s: seconds_of(measurements.measured_ns),
             hosts,
+            clock_error_ns: None,
+            lost_agents: Vec::new(),
             intended: flow(intended),
             produced: flow(measurements.produced),
             consumed: flow(measurements.consumed),

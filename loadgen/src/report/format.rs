@@ -6,7 +6,7 @@ pub(super) fn ms(ns: u64) -> String {
 }
 
 /// A time with the unit that suits it, for axes and text: three digits at most.
-pub(super) fn time(ns: f64) -> String {
+pub fn time(ns: f64) -> String {
     let (value, unit) = match ns {
         ns if ns < 1e3 => (ns, "ns"),
         ns if ns < 1e6 => (ns / 1e3, "µs"),
@@ -43,7 +43,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// A rate without its fraction, in groups of three.
-pub(super) fn rate(per_second: f64) -> String {
+pub fn rate(per_second: f64) -> String {
     count(per_second.round() as u64)
 }
 

@@ -1,5 +1,6 @@
 //! The report as one HTML page: plots drawn in it, nothing loaded from elsewhere, no script.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::figures::Figures;
@@ -69,10 +70,11 @@ pub fn comparison(one: (&str, &Figures), other: (&str, &Figures)) -> String {
     page.end()
 }
 
-struct Page(String);
+/// A page that is being written.
+pub(super) struct Page(String);
 
 impl Page {
-    fn begin(title: &str) -> Self {
+    pub(super) fn begin(title: &str) -> Self {
         let title = escape(title);
         Self(format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
@@ -81,12 +83,12 @@ impl Page {
         ))
     }
 
-    fn end(mut self) -> String {
+    pub(super) fn end(mut self) -> String {
         self.0.push_str("</main>\n</body>\n</html>\n");
         self.0
     }
 
-    fn heading(&mut self, text: &str) {
+    pub(super) fn heading(&mut self, text: &str) {
         let _ = writeln!(self.0, "<h2>{}</h2>", escape(text));
     }
 
@@ -225,23 +227,41 @@ impl Page {
     }
 
     fn plots(&mut self, runs: &[Run<'_>]) {
-        for Picture {
+        for picture in pictures(runs) {
+            self.picture(&picture);
+        }
+    }
+
+    /// A plot, and its table behind a fold.
+    pub(super) fn picture(&mut self, picture: &Picture) {
+        let Picture {
             plot,
             columns,
             rows,
-        } in pictures(runs)
-        {
-            self.heading(plot.title);
-            let _ = write!(
-                self.0,
-                "<figure>\n{}<figcaption>{}</figcaption>\n<details>\n<summary>As a table</summary>\n",
-                plot.svg(),
-                escape(&plot.description)
-            );
-            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-            self.table(plot.title, &columns, &rows);
-            self.0.push_str("</details>\n</figure>\n");
-        }
+        } = picture;
+        self.heading(plot.title);
+        let _ = write!(
+            self.0,
+            "<figure>\n{}<figcaption>{}</figcaption>\n<details>\n<summary>As a table</summary>\n",
+            plot.svg(),
+            escape(&plot.description)
+        );
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        self.table(plot.title, &columns, rows);
+        self.0.push_str("</details>\n</figure>\n");
+    }
+
+    pub(super) fn paragraph(&mut self, text: &str) {
+        let _ = writeln!(self.0, "<p>{}</p>", escape(text));
+    }
+
+    /// What was run, by names with units.
+    pub(super) fn workload(&mut self, values: &BTreeMap<String, serde_json::Value>) {
+        let rows: Vec<_> = values
+            .iter()
+            .map(|(name, value)| vec![name.clone(), workload::text(value)])
+            .collect();
+        self.facts(&rows);
     }
 
     /// What is no plot: records' fate, errors, workload, machines, threads.
@@ -256,11 +276,7 @@ impl Page {
         self.facts(&rows);
 
         self.heading("Workload");
-        let values = figures.workload.iter();
-        let rows: Vec<_> = values
-            .map(|(name, value)| vec![name.clone(), workload::text(value)])
-            .collect();
-        self.facts(&rows);
+        self.workload(&figures.workload);
 
         self.heading("Machines of the generator");
         let rows: Vec<Vec<String>> = figures
@@ -310,7 +326,7 @@ impl Page {
         );
     }
 
-    fn facts(&mut self, rows: &[Vec<String>]) {
+    pub(super) fn facts(&mut self, rows: &[Vec<String>]) {
         self.0
             .push_str("<div class=\"wide\"><table class=\"facts\">\n<tbody>\n");
         for row in rows {
@@ -324,7 +340,7 @@ impl Page {
     }
 
     /// Nothing if there are no rows.
-    fn table(&mut self, caption: &str, columns: &[&str], rows: &[Vec<String>]) {
+    pub(super) fn table(&mut self, caption: &str, columns: &[&str], rows: &[Vec<String>]) {
         if rows.is_empty() {
             return;
         }

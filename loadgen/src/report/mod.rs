@@ -9,6 +9,7 @@ pub mod hlog;
 mod host;
 pub mod html;
 pub mod json;
+pub mod limit;
 mod plots;
 mod progress;
 mod svg;
@@ -22,5 +23,7 @@ pub use crate::measure::Progress;
 pub use figures::{
     CurvePoint, Errors, Figures, FlowFigures, Lag, Latency, LatencySecond, Second, ThreadFigures,
 };
+pub use format::{rate, time};
 pub use host::Host;
 pub use progress::ProgressLine;
+pub(crate) use workload::values as workload_values;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::figures::{Figures, FlowFigures, Latency};
-use super::format::{clock, count, millions, ms, rate};
+use super::format::{clock, count, millions, ms, rate, time};
 use crate::measure::Verification;
 
 /// As text of lines below 100 characters, but for the verdict.
@@ -107,6 +107,19 @@ pub(super) fn facts(figures: &Figures) -> Vec<(&'static str, String)> {
     }
     if let Some(verification) = &figures.verification {
         facts.push(("verification", verification_line(verification)));
+    }
+    if let Some(error_ns) = figures.clock_error_ns {
+        let text = format!(
+            "agents' clocks are at most {} apart, as far as end-to-end latency is from one to another",
+            time(error_ns as f64)
+        );
+        facts.push(("clocks", text));
+    }
+    for lost in &figures.lost_agents {
+        facts.push((
+            "LOST",
+            format!("{lost}; its part is in none of these figures"),
+        ));
     }
     facts.push(("verdict", figures.verdict.to_string()));
     facts

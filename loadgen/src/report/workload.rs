@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::workload::{Acks, Codec, Keys, Load, Shape, Sizes, Workload};
 
 /// Everything about a workload.
-pub(super) fn values(workload: &Workload) -> BTreeMap<String, Value> {
+pub(crate) fn values(workload: &Workload) -> BTreeMap<String, Value> {
     let Workload {
         name,
         topics,

@@ -13,13 +13,15 @@ mod reference;
 mod settings;
 mod table;
 mod trace;
-mod units;
+pub mod units;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 pub use args::WorkloadArgs;
 pub use fault::{Fault, Faults, Place};
@@ -29,7 +31,7 @@ pub use settings::Setting;
 pub use table::SETTINGS;
 
 /// One run of load.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Workload {
     /// For reports.
     pub name: String,
@@ -54,7 +56,7 @@ pub struct Workload {
 }
 
 /// Topics are made if they are not there.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Topics {
     /// Name of the one topic, or what the names of several begin with.
     pub name: String,
@@ -69,7 +71,7 @@ pub struct Topics {
 }
 
 /// Every producer has connections of its own to each broker that it needs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Producers {
     /// How many.
     pub count: u32,
@@ -90,7 +92,7 @@ pub struct Producers {
 }
 
 /// Kafka's `acks`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Acks {
     /// No reply at all.
     None,
@@ -101,7 +103,7 @@ pub enum Acks {
 }
 
 /// Kafka's compressions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Codec {
     None,
@@ -112,7 +114,7 @@ pub enum Codec {
 }
 
 /// Consumers have partitions assigned; each set of them reads everything.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Consumers {
     /// Consumers in one set, which share the partitions among them. None if zero.
     pub count: u32,
@@ -125,7 +127,7 @@ pub struct Consumers {
 }
 
 /// What records are made of.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Records {
     /// Lengths of values, in bytes.
     pub sizes: Sizes,
@@ -136,7 +138,7 @@ pub struct Records {
 }
 
 /// Lengths in bytes. None is shorter than what a record carries about itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Sizes {
     /// All alike.
     Fixed(u32),
@@ -147,7 +149,7 @@ pub enum Sizes {
 }
 
 /// Keys are numbers in text.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Keys {
     /// Records go to the partitions in turn.
     None,
@@ -158,7 +160,7 @@ pub enum Keys {
 }
 
 /// When records are due.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Load {
     /// By a timetable that no reply can delay.
     Open(Shape),
@@ -168,7 +170,7 @@ pub enum Load {
 }
 
 /// Records a second, over time.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Shape {
     /// The same distance between any two.
     Constant(f64),

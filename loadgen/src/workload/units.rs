@@ -4,13 +4,16 @@ use std::time::Duration;
 
 /// What a number without a unit means, where a time is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TimeUnit {
+pub enum TimeUnit {
+    /// `5` is 5 ms.
     Milliseconds,
+    /// `5` is 5 s.
     Seconds,
 }
 
 impl TimeUnit {
-    pub(super) fn name(self) -> &'static str {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Milliseconds => "ms",
             Self::Seconds => "s",
@@ -20,6 +23,7 @@ impl TimeUnit {
 
 /// Largest first, so that a time is written in the largest one that leaves no rest.
 const TIMES: &[(&str, u64)] = &[
+    ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),
     ("m", 60_000_000_000),
     ("s", 1_000_000_000),
@@ -42,27 +46,29 @@ const SIZES: &[(&str, u64)] = &[
 ];
 
 /// A time such as `10s`, `1.5ms` or, in the given unit, `5`. None if it is none.
-pub(super) fn parse_time(text: &str, unit: TimeUnit) -> Option<Duration> {
+pub fn parse_time(text: &str, unit: TimeUnit) -> Option<Duration> {
     parse(text, unit.name(), TIMES).map(Duration::from_nanos)
 }
 
 /// A size in bytes such as `64KiB`, `1MB` or `1000`; no matter which letters are capitals. None if it is none.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub fn parse_size(text: &str) -> Option<u64> {
     parse(text, "B", SIZES)
 }
 
 /// Any number that is finite and not below zero. None if it is none.
-pub(super) fn parse_number(text: &str) -> Option<f64> {
+pub fn parse_number(text: &str) -> Option<f64> {
     let number: f64 = text.trim().parse().ok()?;
     (number.is_finite() && number >= 0.0).then_some(number)
 }
 
-pub(super) fn show_time(time: Duration) -> String {
-    // Hours and minutes are read, not written: `90s` beside `1m` is harder to compare than beside `60s`.
-    show(time.as_nanos() as u64, "s", &TIMES[2..])
+/// In the largest unit up to seconds that leaves no rest.
+pub fn show_time(time: Duration) -> String {
+    // Days, hours and minutes are read, not written: `90s` beside `1m` is harder to compare than beside `60s`.
+    show(time.as_nanos() as u64, "s", &TIMES[3..])
 }
 
-pub(super) fn show_size(bytes: u64) -> String {
+/// In the largest unit that leaves no rest.
+pub fn show_size(bytes: u64) -> String {
     show(bytes, "B", SIZES)
 }
 

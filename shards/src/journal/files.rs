@@ -90,6 +90,10 @@ pub struct Files {
     pub next_group: u64,
     /// Whether the last attempt to make a file failed.
     pub full: bool,
+    /// Whether one more file than the most is to be made: there is no room for what makes room.
+    pub needs_further: bool,
+    /// What some entry needs, if that is more than the bytes of a file.
+    pub len_wanted: u64,
     /// Open files by slot. They stay open: when the process has no descriptor left, because of its
     /// connections, the journal goes on.
     pub open: FxHashMap<u32, Handles>,
@@ -153,15 +157,16 @@ impl Files {
             return None;
         }
         if let Some(short) = self.short.front() {
-            return Some((*short, file_bytes));
+            return Some((*short, file_bytes.max(self.len_wanted)));
         }
         let first = (file_bytes / FIRST_PART).next_multiple_of(BLOCK as u64);
         let len = match &self.active {
-            // Only after a crash, when all may be needed, one more is made, to go on in.
-            Some(_) if self.made as usize >= files_max => return None,
+            // Only after a crash, when all may be needed, one more is made, to go on in; or when there
+            // is no room for what makes room.
+            Some(_) if self.made as usize >= files_max && !self.needs_further => return None,
             // The last one is the reserve of what is carried: it has to take all of that before another
             // one becomes free.
-            _ if self.made as usize + 1 >= files_max => file_bytes,
+            _ if self.made as usize + 1 >= files_max => file_bytes.max(self.len_wanted),
             None => first.max(FILE_BYTES_MIN),
             Some(active) => active.slot.len * GROWTH,
         };
@@ -169,7 +174,7 @@ impl Files {
             number: self.made,
             len: 0,
         };
-        Some((new, len.min(file_bytes)))
+        Some((new, len.min(file_bytes.max(self.len_wanted))))
     }
 
     /// A slot was prepared as [`Files::to_prepare`] asked for.
@@ -177,6 +182,7 @@ impl Files {
         self.open.insert(slot.number, handles);
         self.short.retain(|short| short.number != slot.number);
         self.made = self.made.max(slot.number + 1);
+        self.needs_further = false;
         self.ready.push_back(slot);
     }
 
@@ -256,7 +262,6 @@ pub async fn prepare_slot(io: &Io, path: &Path, slot: Slot, len: u64) -> io::Res
 async fn extend(io: &Io, file: &File, from: u64, to: u64) -> io::Result<()> {
     file.allocate(to).await?;
     let mut buffer = io.buffer(ZERO_CHUNK.min((to - from) as usize));
-    buffer.fill(0);
     let mut position = from;
     while position < to {
         let len = buffer.len().min((to - position) as usize);

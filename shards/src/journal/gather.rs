@@ -1,11 +1,9 @@
 //! What goes into a group: entries that wait, in their order, as far as a file has room for them.
 
-use std::io;
-
 use super::chain::Done;
 use super::files::{Active, Slot};
 use super::group::{BLOCK, HEADER_LEN};
-use super::{Durability, Entry, GroupEvents, Journal, JournalConfig, Ticket};
+use super::{Durability, Entry, GroupEvents, Journal, JournalConfig, Pending, Ticket};
 
 /// A group takes no further entry once it has this many bytes.
 pub(super) const GROUP_BYTES_TARGET: usize = 2 << 20;
@@ -53,6 +51,40 @@ pub(super) fn usable_bytes(file_len: u64) -> u64 {
     file_len.saturating_sub(BLOCK as u64)
 }
 
+/// What the files have room for while a group is gathered.
+#[derive(Clone, Copy)]
+struct Room {
+    /// Bytes that a group with entries may take where there is most room for one: behind the newest
+    /// group or in the next file. A group never spans files.
+    group_bytes_max: u64,
+    /// Bytes that are free beside the reserve for carried entries.
+    beside_reserve: u64,
+}
+
+impl Room {
+    /// Whether an entry may join, of those that the reserve is for.
+    fn fits(&self, batch: &Batch, entry: &Entry) -> bool {
+        padded_len(batch.payload_len + entry.encoded_len()) as u64 <= self.group_bytes_max
+    }
+
+    /// Whether an append may join: it fits, and the reserve for carried entries stays whole.
+    fn fits_beside_reserve(&self, batch: &Batch, entry: &Entry) -> bool {
+        let wanted = batch.padded_len() + entry.encoded_len() + BLOCK;
+        wanted as u64 <= self.beside_reserve && self.fits(batch, entry)
+    }
+}
+
+impl Pending {
+    /// Whether carried entries wait for more of their kind: as soon as they take of the reserve, they
+    /// fill the blocks of their groups.
+    fn holds_carried(&self, room: &Room) -> bool {
+        self.is_gathering
+            && !self.hopeless
+            && self.carried.bytes < GROUP_BYTES_TARGET
+            && padded_len(self.carried.bytes) as u64 > room.beside_reserve
+    }
+}
+
 /// What [`Journal::take_batch`] found.
 pub(super) enum Taken {
     Batch(Batch),
@@ -67,16 +99,16 @@ pub(super) enum Taken {
 impl Journal {
     pub(super) fn take_batch(&self, flush_due: bool) -> Taken {
         let mut batch = Batch::default();
+        let room = self.room();
         let mut pending = self.pending.borrow_mut();
         if pending.poisoned {
             return Taken::End;
         }
-        while batch.payload_len < GROUP_BYTES_TARGET
-            && self.fits(&batch, pending.carried.entries.front())
+        pending.is_holding = pending.holds_carried(&room);
+        while !pending.is_holding
+            && batch.payload_len < GROUP_BYTES_TARGET
+            && let Some(entry) = pending.carried.pop_if(|entry| room.fits(&batch, entry))
         {
-            let Some(entry) = pending.carried.pop() else {
-                break;
-            };
             batch.carried += 1;
             batch.push(entry);
         }
@@ -86,11 +118,10 @@ impl Journal {
         let may_follow = pending.carried.entries.is_empty();
         if may_follow && (due || pending.appends.bytes >= GROUP_BYTES_TARGET) {
             while batch.payload_len < GROUP_BYTES_TARGET
-                && self.has_room(&batch, pending.appends.entries.front())
+                && let Some(entry) = pending
+                    .appends
+                    .pop_if(|entry| room.fits_beside_reserve(&batch, entry))
             {
-                let Some(entry) = pending.appends.pop() else {
-                    break;
-                };
                 batch.appends += 1;
                 batch.push(entry);
             }
@@ -99,6 +130,7 @@ impl Journal {
         batch.carried_through = pending.carried.taken;
         let has_appends_left = !pending.appends.entries.is_empty();
         pending.urgent &= has_appends_left;
+        pending.unplaced_bytes = batch.payload_len;
         let publishes = self.files.borrow().can_publish();
         if !batch.entries.is_empty() || publishes {
             Taken::Batch(batch)
@@ -111,25 +143,28 @@ impl Journal {
         }
     }
 
-    /// Whether an append may join: it fits, and the reserve for carried entries stays whole.
-    fn has_room(&self, batch: &Batch, entry: Option<&Entry>) -> bool {
-        let Some(entry) = entry else { return false };
+    fn room(&self) -> Room {
         let JournalConfig {
             files_max,
             file_bytes,
             ..
         } = self.config;
-        let free = self.files.borrow().free_bytes(files_max, file_bytes);
-        let wanted = (batch.padded_len() + entry.encoded_len() + BLOCK) as u64;
-        self.room_here() + free >= wanted + file_bytes && self.fits(batch, Some(entry))
+        let here = self.room_here();
+        let files = self.files.borrow();
+        let next = files.ready.front().map_or(0, |next| usable_bytes(next.len));
+        let all = here + files.free_bytes(files_max, file_bytes);
+        Room {
+            group_bytes_max: here.max(next),
+            beside_reserve: all.saturating_sub(file_bytes),
+        }
     }
 
-    /// Whether a file can take the batch with this entry: a group never spans files.
-    fn fits(&self, batch: &Batch, entry: Option<&Entry>) -> bool {
-        let Some(entry) = entry else { return false };
-        let len = padded_len(batch.payload_len + entry.encoded_len()) as u64;
-        let next = self.files.borrow().ready.front().copied();
-        len <= self.room_here() || next.is_some_and(|next| len <= usable_bytes(next.len))
+    /// Bytes that may be carried beyond what a checkpoint cannot do without: they do not take of the
+    /// reserve.
+    pub fn room_to_carry(&self) -> u64 {
+        let pending = self.pending.borrow();
+        let queued = padded_len(pending.carried.bytes + pending.unplaced_bytes);
+        self.room().beside_reserve.saturating_sub(queued as u64)
     }
 
     /// Bytes of the active file that are left for entries.
@@ -139,17 +174,57 @@ impl Journal {
         files.active.as_ref().map_or(0, left)
     }
 
-    /// Nothing fits: an entry that no file can take would be waited for without end, and everything
-    /// behind it with it.
-    pub(super) fn check_that_next_can_fit(&self) -> io::Result<()> {
-        let (len, len_max) = (self.next_len(), usable_bytes(self.config.file_bytes));
-        match len <= len_max {
-            true => Ok(()),
-            false => Err(io::Error::other(format!(
-                "an entry takes {len} bytes of a journal file, which has {len_max}: \
-                 set a larger corelog.journal.bytes"
-            ))),
+    /// Nothing fits: if the next file is too short for the entry that has to be written next, it has
+    /// to grow before it is used. Whether it is. So short are the first files, and others for the
+    /// checkpoint of a partition with very many segments.
+    pub(super) fn lengthen_next_if_too_short(&self) -> bool {
+        let wanted = self.next_len();
+        let mut files = self.files.borrow_mut();
+        let is_too_short = |next: &Slot| usable_bytes(next.len) < wanted;
+        let lengthens = files.ready.front().is_some_and(is_too_short);
+        if lengthens {
+            files.lengthen_next();
         }
+        if wanted > usable_bytes(self.config.file_bytes.max(files.len_wanted)) {
+            files.len_wanted = wanted + BLOCK as u64;
+            tracing::warn!(
+                journal = self.config.id,
+                bytes = wanted,
+                "a checkpoint is longer than a journal file: the files become longer than \
+                 corelog.journal.bytes says"
+            );
+        }
+        if lengthens {
+            self.prepare.notify_one();
+        }
+        lengthens
+    }
+
+    /// Nothing fits: if checkpoints have used up their reserve, nothing would ever become free, and
+    /// there has to be one more file.
+    pub(super) fn ask_for_further_file(&self) {
+        let is_ready = {
+            let pending = self.pending.borrow();
+            !pending.carried.entries.is_empty() && !pending.is_holding
+        };
+        let has_room = self.next_len() <= self.room_here();
+        let mut files = self.files.borrow_mut();
+        if !is_ready
+            || has_room
+            || files.needs_further
+            || files.free_or_unmade(self.config.files_max) > 0
+            || files.full
+        {
+            return;
+        }
+        files.needs_further = true;
+        tracing::warn!(
+            journal = self.config.id,
+            files = files.made + 1,
+            "the checkpoints of all partitions take more than a journal file: one more is made; set a \
+             larger corelog.journal.bytes"
+        );
+        self.prepare.notify_one();
     }
 
     /// Bytes of a group with no more than the entry that has to be written next.
@@ -158,21 +233,6 @@ impl Journal {
         let carried = pending.carried.entries.front();
         let first = carried.or(pending.appends.entries.front());
         first.map_or(0, |entry| padded_len(entry.encoded_len()) as u64)
-    }
-
-    /// Nothing fits: if that is because the next file is one of the short first ones, it has to grow
-    /// before it is used. Whether it is.
-    pub(super) fn lengthen_next_if_too_short(&self) -> bool {
-        let longest = self.next_len();
-        let mut files = self.files.borrow_mut();
-        let is_too_short =
-            |next: &Slot| next.len < self.config.file_bytes && usable_bytes(next.len) < longest;
-        let lengthens = files.ready.front().is_some_and(is_too_short);
-        if lengthens {
-            files.lengthen_next();
-            self.prepare.notify_one();
-        }
-        lengthens
     }
 
     /// When half of the files are in use, the oldest should become free.

@@ -133,6 +133,8 @@ pub enum EntryKind {
     Drop = 5,
     /// The whole state, with what its segments do not hold yet. Entries before it are not needed.
     Checkpoint = 6,
+    /// The partition is in another journal: this copy must not come back when that one is gone.
+    Moved = 7,
 }
 
 impl EntryKind {
@@ -143,6 +145,7 @@ impl EntryKind {
             4 => Self::LogStart,
             5 => Self::Drop,
             6 => Self::Checkpoint,
+            7 => Self::Moved,
             _ => return None,
         })
     }

@@ -15,6 +15,11 @@
 //! needs is there or behind it. When the oldest file holds no anchor any more, it is free. Who moves
 //! anchors is the shard (`shard/reclaim.rs`); the journal only says how far they must go.
 //!
+//! The reserve takes all that is anchored in one file, without any tails: once checkpoints take of it,
+//! those of the whole file are gathered, so that they need their bytes and not a block each. Should they
+//! need more than that, there is one file more than configured, and one longer than configured for a
+//! checkpoint that is longer: nothing waits for room that cannot come.
+//!
 //! # Crash behaviour
 //! Recovery ([`recovery`]) reads groups in order of their chain and cuts the end that was not
 //! completed. A failed write or sync poisons the journal: nothing is acknowledged from then on, the
@@ -65,9 +70,9 @@ pub struct JournalConfig {
     pub dir: PathBuf,
     /// Which of them this is.
     pub id: u32,
-    /// Bytes of one file.
+    /// Bytes of one file, as long as no checkpoint needs more.
     pub file_bytes: u64,
-    /// How many files at the most.
+    /// How many files, as long as checkpoints do not need more.
     pub files_max: usize,
     /// How long an append of class [`Durability::Memory`] may wait for its write, at first.
     pub memory_flush: Duration,
@@ -194,8 +199,8 @@ impl Queue {
         self.submitted
     }
 
-    fn pop(&mut self) -> Option<Entry> {
-        let entry = self.entries.pop_front()?;
+    fn pop_if(&mut self, may_go: impl FnOnce(&mut Entry) -> bool) -> Option<Entry> {
+        let entry = self.entries.pop_front_if(may_go)?;
         self.bytes -= entry.encoded_len();
         self.taken += 1;
         Some(entry)
@@ -206,6 +211,12 @@ impl Queue {
 struct Pending {
     appends: Queue,
     carried: Queue,
+    /// Bytes of entries that were taken and have no place in a file yet.
+    unplaced_bytes: usize,
+    /// Whether more will be carried before long.
+    is_gathering: bool,
+    /// Whether carried entries wait for that.
+    is_holding: bool,
     /// Whether something in `appends` may not wait for the flush interval.
     urgent: bool,
     closing: bool,
@@ -290,6 +301,16 @@ impl Journal {
         let ticket = self.pending.borrow_mut().carried.push(entry);
         self.work.notify_one();
         ticket
+    }
+
+    /// Says whether more will be carried before long. While that is so, carried entries that would take
+    /// of the reserve wait for each other: alone each would take a block of it.
+    pub fn gather_carried(&self, is_gathering: bool) {
+        let mut pending = self.pending.borrow_mut();
+        pending.is_gathering = is_gathering;
+        if !is_gathering && std::mem::take(&mut pending.is_holding) {
+            self.work.notify_one();
+        }
     }
 
     /// From now on appends of class [`Durability::Memory`] wait at most so long for their write.

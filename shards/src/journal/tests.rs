@@ -17,7 +17,6 @@ const FILE_BYTES: u64 = 96 << 10;
 #[derive(Default)]
 struct Events {
     synced: Cell<Ticket>,
-    has_failed: Cell<bool>,
 }
 
 impl GroupEvents for Events {
@@ -33,8 +32,8 @@ impl GroupEvents for Events {
 
     fn disk_full(&self, _full: bool) {}
 
-    fn failed(&self, _error: &io::Error) {
-        self.has_failed.set(true);
+    fn failed(&self, error: &io::Error) {
+        panic!("{error}");
     }
 
     fn gave_up(&self) {
@@ -108,7 +107,7 @@ fn what_is_too_long_for_the_next_file_goes_into_the_one_behind_it() {
 }
 
 #[test]
-fn what_is_too_long_for_any_file_is_a_failure() {
+fn what_is_too_long_for_any_file_makes_a_longer_one() {
     let mut world = World::new(1, Faults::none());
     let node = world.add_node();
     let events = Rc::new(Events::default());
@@ -117,13 +116,22 @@ fn what_is_too_long_for_any_file_is_a_failure() {
         let events = its_events.clone();
         async move {
             let journal = start(&io, &[16 << 10, FILE_BYTES], &events).await;
-            journal.carry(append_of(FILE_BYTES as usize));
+            journal.carry(append_of(3 * FILE_BYTES as usize));
             journal.append(append_of(100));
         }
     });
     world.run_for(Duration::from_secs(5));
-    assert!(events.has_failed.get());
-    assert_eq!(events.synced.get(), 0);
+    assert_eq!(events.synced.get(), 1);
+    let scanned = world.block_on(node, |io| async move {
+        let mut lens = Vec::new();
+        let scanned = scan(&io, Path::new(DIR), 0, |found| {
+            lens.push(found.body.len());
+            Ok(())
+        });
+        assert!(scanned.await.expect("read").rot.is_empty());
+        lens
+    });
+    assert_eq!(scanned, [3 * FILE_BYTES as usize, 100]);
 }
 
 #[test]

@@ -192,11 +192,11 @@ impl Journal {
                 continue;
             }
             if chain.under_way.is_empty() {
-                self.check_that_next_can_fit()?;
                 if self.lengthen_next_if_too_short() {
                     // The one behind it may be long enough.
                     continue;
                 }
+                self.ask_for_further_file();
                 if self.gives_up() {
                     return Ok(None);
                 }
@@ -235,7 +235,10 @@ impl Journal {
     /// Ends a journal that is being closed and whose entries find no room.
     fn gives_up(&self) -> bool {
         let mut pending = self.pending.borrow_mut();
-        let finds_no_room = pending.hopeless || self.files.borrow().full;
+        let finds_no_room = match pending.is_gathering {
+            true => pending.hopeless,
+            false => pending.hopeless || self.files.borrow().full,
+        };
         pending.ended |= pending.closing && finds_no_room;
         pending.ended
     }
@@ -354,6 +357,7 @@ impl Journal {
     /// Numbers and encodes the next group.
     fn seal(&self, batch: &Batch, chain: &mut Chain) -> Sealed {
         let padded = batch.padded_len();
+        self.pending.borrow_mut().unplaced_bytes = 0;
         let (header, handles, position) = {
             let mut files = self.files.borrow_mut();
             let number = files.next_group;

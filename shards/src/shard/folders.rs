@@ -196,13 +196,16 @@ impl Store {
     }
 
     /// Renames a partition's folder, so that a topic of the same name can be made at once. Returns
-    /// the new name; `None` if there is no folder.
+    /// the new name; `None` if there is no folder, or if it is another topic's already.
     pub(super) async fn set_aside(
         &self,
         partition: &Partition,
         unique: Uuid,
     ) -> io::Result<Option<PathBuf>> {
         self.forget_files(partition);
+        if self.is_of_another_topic(partition).await? {
+            return Ok(None);
+        }
         let aside = self
             .set_aside_dir(&partition.dir, DirPurpose::Delete, unique)
             .await?;
@@ -210,7 +213,33 @@ impl Store {
         Ok(aside)
     }
 
-    async fn set_aside_dir(
+    /// Sets the folder of a partition aside whose deletion a crash has interrupted, if it is there.
+    pub(super) async fn finish_drop(&self, key: &PartitionKey, dir: &str) -> io::Result<()> {
+        let is_there = self.found_dirs().borrow().contains(dir);
+        if !is_there {
+            return Ok(());
+        }
+        let topic = self.topic_of_dir(dir).await?;
+        if topic.is_some_and(|topic| topic != key.topic) {
+            return Ok(());
+        }
+        let aside = self
+            .set_aside_dir(dir, DirPurpose::Delete, key.topic)
+            .await?;
+        let name = aside.as_deref().and_then(Path::file_name);
+        let mut found = self.found_dirs().borrow_mut();
+        found.remove(dir);
+        found.extend(name.map(|name| name.to_string_lossy().into_owned()));
+        Ok(())
+    }
+
+    /// Whether a partition's folder says that it belongs to a topic of the same name.
+    pub(super) async fn is_of_another_topic(&self, partition: &Partition) -> io::Result<bool> {
+        let topic = self.topic_of_dir(&partition.dir).await?;
+        Ok(topic.is_some_and(|topic| topic != partition.key.topic))
+    }
+
+    pub(super) async fn set_aside_dir(
         &self,
         dir: &str,
         purpose: DirPurpose,

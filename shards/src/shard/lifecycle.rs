@@ -33,6 +33,7 @@ impl Shard {
         );
         let config = Rc::new(config);
         if let Some(partition) = self.partition(&key) {
+            partition.is_opened.set(true);
             partition.state.borrow_mut().log.config = config;
             self.lead(&partition, leader_epoch);
             return Ok(());
@@ -42,6 +43,7 @@ impl Shard {
             None => Log::new(config),
         };
         let partition = Partition::new(key, dir, 1, leader_epoch, log);
+        partition.is_opened.set(true);
         let is_imported = {
             let log = &mut partition.state.borrow_mut().log;
             self.bound_producers(&partition, log, 0);

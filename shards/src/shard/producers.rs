@@ -9,7 +9,7 @@
 //! they send next is taken like that of an unknown one. A partition keeps at least one producer, and all
 //! with an open transaction.
 //!
-//! What segments take in checkpoints is not bounded here.
+//! What segments take in checkpoints is not bounded: for those there are further journal files.
 
 use std::cell::Cell;
 

@@ -62,17 +62,8 @@ impl Shard {
 
     pub(super) fn carried_through(&self, through: Ticket) {
         self.0.reclaim.carried.notify_all();
-        let due = {
-            let mut release = self.0.reclaim.release.borrow_mut();
-            match *release {
-                Some((anchors, needs)) if needs <= through => {
-                    *release = None;
-                    Some(anchors)
-                }
-                _ => None,
-            }
-        };
-        if let Some(anchors) = due {
+        let mut release = self.0.reclaim.release.borrow_mut();
+        if let Some((anchors, _)) = release.take_if(|(_, needs)| *needs <= through) {
             self.0.journal.release(anchors);
         }
     }
@@ -82,6 +73,7 @@ impl Shard {
         while !self.0.journal.has_closed() {
             self.0.reclaim.work.notified().await;
             let target = self.0.reclaim.target.get();
+            self.0.journal.gather_carried(true);
             while let Some(oldest) = self.anchored_through(target) {
                 let mut moving = Vec::with_capacity(oldest.len());
                 for partition in oldest {
@@ -97,6 +89,7 @@ impl Shard {
                     return;
                 }
             }
+            self.0.journal.gather_carried(false);
             self.release_when_synced(target);
         }
     }
@@ -105,19 +98,17 @@ impl Shard {
     fn anchored_through(&self, target: Ticket) -> Option<Vec<Rc<Partition>>> {
         let mut anchors = self.0.anchors.borrow_mut();
         let mut oldest = Vec::new();
-        while oldest.len() < ANCHORED_AT_ONCE {
-            match anchors.front() {
-                Some((ticket, _)) if *ticket <= target => {}
-                _ => break,
-            }
-            let (ticket, partition) = anchors.pop_front().expect("there is a front");
-            if let Some(partition) = partition.upgrade() {
-                let state = partition.state.borrow();
-                let is_current = state.anchor == ticket && !state.is_dropped;
-                drop(state);
-                if is_current {
-                    oldest.push(partition);
-                }
+        while oldest.len() < ANCHORED_AT_ONCE
+            && let Some((ticket, partition)) = anchors.pop_front_if(|(at, _)| *at <= target)
+        {
+            let Some(partition) = partition.upgrade() else {
+                continue;
+            };
+            let state = partition.state.borrow();
+            let is_current = state.anchor == ticket && !state.is_dropped;
+            drop(state);
+            if is_current {
+                oldest.push(partition);
             }
         }
         (!oldest.is_empty()).then_some(oldest)
@@ -169,14 +160,11 @@ impl Shard {
     }
 
     /// How much a checkpoint may carry, so that as many as are made at once fit into half a file.
-    /// Nothing once only the reserve is left: many tails together could be more than fits there, and
-    /// then no file would ever become free.
+    /// Nothing of it comes into the reserve: many tails together could be more than fits there.
     fn carried_bytes_max(&self) -> u64 {
         let journal = &self.0.journal;
-        match journal.files_free() {
-            0 | 1 => 0,
-            _ => (journal.append_bytes_max() / (2 * ANCHORED_AT_ONCE)) as u64,
-        }
+        let part = (journal.append_bytes_max() / (2 * ANCHORED_AT_ONCE)) as u64;
+        part.min(journal.room_to_carry())
     }
 
     /// Makes a segment's file durable. If that fails the shard has failed: another sync would say
@@ -240,11 +228,16 @@ impl Shard {
     /// Waits until the partition's newest checkpoint is on stable storage; `false` if it never will be.
     pub(super) async fn anchor_synced(&self, partition: &Rc<Partition>) -> bool {
         let ticket = partition.state.borrow().anchor;
+        ticket > 0 && self.carried_synced(ticket).await
+    }
+
+    /// Waits until a carried entry is on stable storage; `false` if it never will be.
+    pub(super) async fn carried_synced(&self, ticket: Ticket) -> bool {
         loop {
-            if ticket > 0 && self.0.journal.carried_synced() >= ticket {
+            if self.0.journal.carried_synced() >= ticket {
                 return true;
             }
-            if ticket == 0 || self.acknowledges_no_more() {
+            if self.acknowledges_no_more() {
                 return false;
             }
             self.0.reclaim.carried.notified().await;

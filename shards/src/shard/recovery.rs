@@ -5,7 +5,8 @@
 //! takes depends on the journal's size and on nothing else.
 //!
 //! A partition whose owner has changed, because the number of cores did, is handed to the new owner
-//! with a higher revision; the old copy loses against it from then on, whatever journal it is in.
+//! with a higher revision; the old copy loses against it from then on, whatever journal it is in, and
+//! its own journal says before the start has ended that it is over.
 //! Before anything is handed over, all shards tell the owners which copies they have found: an old one
 //! that was handed over as well could get the revision of the newest, and take its place.
 
@@ -23,9 +24,9 @@ use super::store::Store;
 use super::{Shard, ShardConfig};
 use crate::io::{Io, Notify};
 use crate::journal::files::{Files, parse_slot_name};
-use crate::journal::group::{EntryKind, be64};
+use crate::journal::group::{EntryHead, EntryKind, be64};
 use crate::journal::recovery::{Found, RecoveryError, Rot, journals_in, scan};
-use crate::journal::{Journal, JournalConfig, Ticket};
+use crate::journal::{Body, Durability, Entry, Inline, Journal, JournalConfig, Ticket};
 use crate::log::batch::header::HEADER_BYTES;
 use crate::log::config::LogConfig;
 use crate::log::{Log, snapshot};
@@ -108,9 +109,20 @@ struct Recovering {
     log: Log,
 }
 
+/// What one journal says of partitions.
+#[derive(Default)]
+struct Replayed {
+    partitions: FxHashMap<PartitionKey, Recovering>,
+    dropped: Vec<(PartitionKey, String)>,
+}
+
 /// What reading the journals gave.
 struct Recovered {
     partitions: FxHashMap<PartitionKey, Recovering>,
+    /// Partitions that were deleted, and their folders, which may still be there.
+    dropped: Vec<(PartitionKey, String)>,
+    /// Copies in this shard's own journal of partitions that it does not own.
+    foreign: Vec<(PartitionKey, u64)>,
     files: Files,
     carried: Ticket,
     groups: u64,
@@ -154,6 +166,10 @@ pub async fn open(
     );
     let store = Store::new(io.clone(), config.log_dir.clone(), config.open_files_max);
     store.list_dirs().await.map_err(at(&config.log_dir))?;
+    for (key, dir) in &recovered.dropped {
+        let finished = store.finish_drop(key, dir).await;
+        finished.map_err(at(&config.log_dir))?;
+    }
     let producer_expiration_ms = config.producer_expiration_ms;
     let settling = Settling::new(config.journal_bytes / 4, config.tail_cache_bytes);
     let shard = Shard(Rc::new(super::Inner {
@@ -190,6 +206,7 @@ pub async fn open(
     shard.start_journal();
     let groups = recovered.groups;
     shard.take_recovered(recovered.partitions).await?;
+    shard.forget_copies(recovered.foreign).await?;
     // Until all have handed over, a partition that is not here may still come.
     shard.meet().await;
     shard.0.newest_copies.take();
@@ -235,6 +252,8 @@ async fn read_journals(
         .map_err(|error| StartError::Io(dir.to_owned(), error))?;
     let mut recovered = Recovered {
         partitions: FxHashMap::default(),
+        dropped: Vec::new(),
+        foreign: Vec::new(),
         files: Files::default(),
         carried: 0,
         groups: 0,
@@ -248,7 +267,7 @@ async fn read_journals(
         }
         let is_own = journal_id as usize == id;
         let now_ms = io.wall_ms();
-        let mut its_own = FxHashMap::default();
+        let mut its_own = Replayed::default();
         let scanned = scan(io, dir, journal_id, |found| {
             replay(&mut its_own, &found, now_ms)
         })
@@ -259,13 +278,19 @@ async fn read_journals(
         if is_own {
             recovered.files = scanned.files;
             recovered.carried = scanned.carried;
+            let partitions = its_own.partitions.iter();
+            let foreign = partitions.filter(|(key, _)| route.owner(key) != id);
+            recovered
+                .foreign
+                .extend(foreign.map(|(key, found)| (*key, found.revision)));
+            recovered.foreign.sort_unstable();
         } else {
             recovered.orphans.push(journal_id);
-            its_own
-                .values_mut()
-                .for_each(|partition| partition.anchor = 0);
+            let partitions = its_own.partitions.values_mut();
+            partitions.for_each(|partition| partition.anchor = 0);
         }
-        for (key, partition) in its_own {
+        recovered.dropped.extend(its_own.dropped);
+        for (key, partition) in its_own.partitions {
             merge(&mut recovered.partitions, key, partition);
         }
     }
@@ -286,11 +311,7 @@ fn merge(all: &mut FxHashMap<PartitionKey, Recovering>, key: PartitionKey, parti
 }
 
 /// Applies one entry: the same code that applied it when it was new.
-fn replay(
-    all: &mut FxHashMap<PartitionKey, Recovering>,
-    found: &Found<'_>,
-    now_ms: i64,
-) -> Result<(), ()> {
+fn replay(all: &mut Replayed, found: &Found<'_>, now_ms: i64) -> Result<(), ()> {
     let (head, body) = (found.head, found.body);
     if head.kind == EntryKind::Checkpoint {
         let config = Rc::new(LogConfig::default());
@@ -302,12 +323,12 @@ fn replay(
             leader_epoch: snapshot.leader_epoch,
             log: snapshot.log,
         };
-        merge(all, head.key, partition);
+        merge(&mut all.partitions, head.key, partition);
         return Ok(());
     }
     // Entries of a partition without a checkpoint before them are left over from before it moved, or
     // from a file whose beginning is not needed any more.
-    let Some(partition) = all.get_mut(&head.key) else {
+    let Some(partition) = all.partitions.get_mut(&head.key) else {
         return Ok(());
     };
     if partition.revision != head.revision {
@@ -342,8 +363,13 @@ fn replay(
             partition.log.begin_epoch(epoch);
             partition.leader_epoch = partition.leader_epoch.max(epoch);
         }
+        EntryKind::Moved => {
+            all.partitions.remove(&head.key);
+        }
         EntryKind::Drop => {
-            all.remove(&head.key);
+            let dropped = all.partitions.remove(&head.key);
+            all.dropped
+                .extend(dropped.map(|dropped| (head.key, dropped.dir)));
         }
     }
     Ok(())
@@ -423,6 +449,32 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    /// Ends the copies of partitions that other shards have by now. Were one found after its partition
+    /// was deleted, it would be taken for it.
+    async fn forget_copies(&self, copies: Vec<(PartitionKey, u64)>) -> Result<(), StartError> {
+        let mut newest = None;
+        for (key, revision) in copies {
+            let ticket = self.0.journal.carry(Entry {
+                head: EntryHead {
+                    kind: EntryKind::Moved,
+                    key,
+                    revision,
+                },
+                inline: Inline::default(),
+                body: Body::Empty,
+                durability: Durability::Sync,
+                queued: self.io().now(),
+            });
+            newest = Some((key, ticket));
+        }
+        match newest {
+            Some((key, ticket)) if !self.carried_synced(ticket).await => {
+                Err(StartError::NotAdopted(key))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Forgets segments that the last run has removed, or would have, before anything is written to

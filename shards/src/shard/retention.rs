@@ -137,7 +137,8 @@ impl Shard {
         drop(turn);
     }
 
-    /// Ends a partition of this shard: from now on it is unknown. Its files go in the background.
+    /// Ends a partition of this shard: from now on it is unknown. Once this returns, its folder's name
+    /// is free for another topic; its files go in the background.
     pub async fn drop_partition(&self, key: &PartitionKey) {
         let Some(partition) = self.0.partitions.borrow_mut().remove(key) else {
             return;
@@ -153,8 +154,8 @@ impl Shard {
         for watch in watches {
             self.wake(watch);
         }
-        if has_journal && !self.has_failed() {
-            self.0.journal.append(Entry {
+        if has_journal && !self.acknowledges_no_more() {
+            let ticket = self.0.journal.append(Entry {
                 head: EntryHead {
                     kind: EntryKind::Drop,
                     key: partition.key,
@@ -162,9 +163,14 @@ impl Shard {
                 },
                 inline: Inline::default(),
                 body: Body::Empty,
-                durability: Durability::Written,
+                durability: Durability::Sync,
                 queued: self.io().now(),
             });
+            // What a crash brings back must have its folder. Only when the journal waits for room, the
+            // folder goes first, because that makes room.
+            if !self.is_out_of_room() {
+                self.synced(ticket).await;
+            }
         }
         let turn = partition.settling.take().await;
         let renamed = self

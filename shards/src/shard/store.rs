@@ -20,7 +20,9 @@ use super::message::{ReadError, ReadSpec};
 use crate::io::{File, Io, OpenMode, align_down};
 use crate::journal::group::BLOCK;
 use crate::log::index::SegmentIndex;
-use crate::log::segment_name::{FileKind, SegmentFile, format_partition_metadata};
+use crate::log::segment_name::{
+    DirPurpose, FileKind, PARTITION_METADATA, SegmentFile, format_partition_metadata,
+};
 use crate::log::{DiskPlace, Found};
 use crate::partition::Partition;
 use crate::route::PartitionKey;
@@ -128,9 +130,17 @@ impl Store {
     ) -> io::Result<Rc<File>> {
         if !partition.has_dir.get() {
             let dir = self.dir(partition);
+            if self.is_of_another_topic(partition).await? {
+                // A partition that recovery found may itself be the one that was deleted.
+                if !partition.is_opened.get() {
+                    return Err(io::Error::other("its folder belongs to another topic"));
+                }
+                self.set_aside_dir(&partition.dir, DirPurpose::Delete, partition.key.topic)
+                    .await?;
+            }
             self.io.create_dir_all(&dir).await?;
             let metadata = format_partition_metadata(partition.key.topic);
-            self.write_small(&dir.join("partition.metadata"), metadata.as_bytes())
+            self.write_small(&dir.join(PARTITION_METADATA), metadata.as_bytes())
                 .await?;
             self.sync_dir(&self.log_dir).await?;
             partition.has_dir.set(true);

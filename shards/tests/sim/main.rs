@@ -9,6 +9,7 @@
 //!
 //! `CORELOG_SEEDS=100000` runs more seeds than the default, `CORELOG_SEED=17` replays one.
 
+mod job;
 mod model;
 mod node;
 mod verification;
@@ -17,6 +18,8 @@ mod workload;
 mod crashes;
 mod failed_journal;
 mod full_disk;
+mod many_partitions;
 mod many_producers;
+mod recreated;
 mod rotten_journal;
 mod rotten_segments;

@@ -1,60 +1,18 @@
 //! More producers than a journal could hold: the oldest are forgotten, and writing goes on, now and
 //! after a restart.
 
-use std::cell::Cell;
-use std::future::Future;
-use std::rc::Rc;
-use std::time::Duration;
-
 use bytes::Bytes;
-use corelog_shards::io::sim::{Crash, Faults, NodeId, World};
-use corelog_shards::journal::Durability;
+use corelog_shards::io::sim::{Crash, Faults, World};
 use corelog_shards::log::batch::BatchBuilder;
-use corelog_shards::mesh;
-use corelog_shards::route::Route;
+use corelog_shards::shard::Shard;
 use corelog_shards::shard::message::Append;
-use corelog_shards::shard::{RotPolicy, Shard, open};
 
-use crate::model::{key, log_config, shard_config};
+use crate::job::run;
+use crate::model::key;
 
 const PRODUCERS: i64 = 20_000;
 /// Producers in one request.
 const AT_ONCE: i64 = 40;
-/// Longer than all the work takes.
-const A_WHILE: Duration = Duration::from_secs(600);
-
-/// Starts the node with so many partitions, and runs until `work` is done.
-fn run<F>(world: &mut World, node: NodeId, partitions: usize, work: fn(Shard, usize) -> F)
-where
-    F: Future<Output = ()> + 'static,
-{
-    let is_done = Rc::new(Cell::new(false));
-    world.start(node, 1, |io, id| {
-        let is_done = is_done.clone();
-        async move {
-            let ends = mesh::lanes(1).pop().expect("one");
-            let config = shard_config(RotPolicy::Refuse);
-            let opened = open(io, id, Route::new(1), config, ends).await;
-            let shard = opened.unwrap_or_else(|error| panic!("{error}")).shard;
-            for partition in 0..partitions {
-                let dir = format!("topic-{partition}");
-                let config = log_config(Durability::Sync);
-                let opened = shard.open_partition(key(partition), &dir, 0, config);
-                opened.await.expect("opened");
-            }
-            work(shard, partitions).await;
-            is_done.set(true);
-        }
-    });
-    for _ in 0..A_WHILE.as_secs() {
-        if is_done.get() {
-            return;
-        }
-        world.run_for(Duration::from_secs(1));
-    }
-    panic!("appends to {partitions} partitions hang");
-}
-
 fn batch(producer: i64, sequence: i32) -> Bytes {
     let mut builder = BatchBuilder::uncompressed().producer(producer, 0, sequence);
     builder

@@ -103,6 +103,10 @@ fn place_in(stored: &Stored, world: &mut World) -> u64 {
         starts.push(batches.position() as u64);
     }
     starts.pop();
+    if starts.is_empty() {
+        // The rest of its first batch is in the journal.
+        return world.random_below(len);
+    }
     let start = starts[world.random_below(starts.len() as u64) as usize];
     let header = match world.random_below(2) {
         0 => UNCOVERED_BYTES,

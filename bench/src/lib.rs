@@ -14,6 +14,7 @@ pub mod fetch;
 pub mod produce;
 pub mod replay;
 pub mod report;
+pub mod roofline;
 
 pub mod broker;
 pub mod compare;

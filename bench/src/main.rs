@@ -1,5 +1,6 @@
 //! `corelog-bench`: load and latency of any broker that speaks Kafka's protocol, and the comparison of two.
 
+use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use corelog_bench::broker::{Jars, Product};
 use corelog_bench::compare::{self, CompareSettings, Participant, Results, Table};
 use corelog_bench::fetch::{self, FetchSettings};
 use corelog_bench::produce::{self, Pace, ProduceSettings};
+use corelog_bench::roofline::{self, ServeSettings};
 use corelog_bench::target::Target;
 use serde_json::Value;
 
@@ -27,7 +29,12 @@ enum Command {
     /// Read a topic from its start
     Fetch(Fetch),
     /// Measure Apache Kafka and Corelog in turn, and print their figures side by side
-    Compare(Compare),
+    Compare(Box<Compare>),
+    /// What this machine allows at most: a bare loop of socket, checksum and durable write, the disk, the loopback
+    Roofline(Roofline),
+    /// The server of the bare loop
+    #[command(hide = true)]
+    BareLoop(BareLoop),
 }
 
 #[derive(Args)]
@@ -176,6 +183,7 @@ impl Fetch {
 enum ProductName {
     Kafka,
     Corelog,
+    Roofline,
 }
 
 #[derive(Args)]
@@ -190,7 +198,7 @@ struct Compare {
     #[arg(long, default_value_t = 2)]
     cores: usize,
     /// What is measured, in this order; ratios are to the first
-    #[arg(long, value_delimiter = ',', default_value = "kafka,corelog")]
+    #[arg(long, value_delimiter = ',', default_value = "kafka,corelog,roofline")]
     products: Vec<ProductName>,
     /// Another broker that takes part: HOST:PORT where it runs already
     #[arg(long)]
@@ -222,6 +230,9 @@ struct Compare {
     /// Also write everything to this file
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Also draw it as a page that needs nothing else
+    #[arg(long)]
+    html: Option<PathBuf>,
 }
 
 impl Compare {
@@ -242,8 +253,17 @@ impl Compare {
             results.write(file)?;
         }
         println!("{}\n{}", results.machine, Table(&results));
-        if let Some(baseline) = &baseline {
-            let changes = compare::changes(baseline, &results);
+        let changes = baseline
+            .as_ref()
+            .map(|baseline| (baseline, compare::changes(baseline, &results)));
+        if let Some(file) = &self.html {
+            let earlier = changes
+                .as_ref()
+                .map(|(baseline, changes)| (*baseline, changes.as_slice()));
+            fs::write(file, compare::page(&results, earlier))
+                .with_context(|| format!("writing {}", file.display()))?;
+        }
+        if let Some((_, changes)) = &changes {
             println!(
                 "{} figures changed beyond the noise of both runs",
                 changes.len()
@@ -255,16 +275,17 @@ impl Compare {
 
     fn participants(&self) -> Result<Vec<Participant>> {
         let product = |name: &ProductName| -> Result<Participant> {
-            Ok(Participant::Started(match name {
-                ProductName::Kafka => Product::ApacheKafka(Jars::resolve()?),
+            Ok(match name {
+                ProductName::Kafka => Participant::Started(Product::ApacheKafka(Jars::resolve()?)),
                 ProductName::Corelog => {
                     let binary = self.corelog.clone();
-                    Product::Corelog {
+                    Participant::Started(Product::Corelog {
                         binary: binary.map_or_else(compare::built_corelog, Ok)?,
                         cores: self.cores,
-                    }
+                    })
                 }
-            }))
+                ProductName::Roofline => Participant::BareLoop,
+            })
         };
         let mut participants: Vec<_> = self.products.iter().map(product).collect::<Result<_>>()?;
         if let Some(against) = &self.against {
@@ -278,10 +299,57 @@ impl Compare {
     }
 }
 
+#[derive(Args)]
+struct Roofline {
+    /// A folder on the disk to be measured
+    #[arg(long)]
+    folder: PathBuf,
+    /// Seconds of each part
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+}
+
+impl Roofline {
+    fn run(&self) -> Result<()> {
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("creating {}", self.folder.display()))?;
+        println!(
+            "{}",
+            roofline::Roofline::measure(&self.folder, self.seconds)?
+        );
+        Ok(())
+    }
+}
+
+#[derive(Args)]
+struct BareLoop {
+    #[arg(long)]
+    folder: PathBuf,
+    #[arg(long)]
+    topic: String,
+    #[arg(long)]
+    connections: usize,
+    #[arg(long)]
+    threads: usize,
+}
+
+impl BareLoop {
+    fn run(self) -> Result<()> {
+        roofline::serve(&ServeSettings {
+            folder: self.folder,
+            topic: self.topic,
+            connections: self.connections,
+            threads: self.threads,
+        })
+    }
+}
+
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Produce(produce) => produce.run(),
         Command::Fetch(fetch) => fetch.run(),
         Command::Compare(compare) => compare.run(),
+        Command::Roofline(roofline) => roofline.run(),
+        Command::BareLoop(bare_loop) => bare_loop.run(),
     }
 }

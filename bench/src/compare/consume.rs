@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::figures::*;
-use super::produce::{RECORD_BYTES, indented, settings_of};
+use super::produce::{NO_PROCESS, RECORD_BYTES, indented, settings_of};
 use super::session::Session;
 use super::workloads::{self, Produce, Work};
 use crate::fetch::{self, FetchSettings};
@@ -19,7 +19,6 @@ use corelog_loadgen::workload::{Load, Shape, Sizes, Workload};
 
 /// Of the reader beside producers: a consumer that catches up and leaves room for others.
 const COLD_MB_A_SECOND: f64 = 50.0;
-const NO_PROCESS: &str = "the broker's process is not known";
 
 /// Reads a topic of another workload from its start to its end, out of the page cache's reach.
 pub fn catch_up(session: &mut Session<'_>, name: &str, of: &'static str) -> Result<()> {

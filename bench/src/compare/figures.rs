@@ -59,6 +59,11 @@ pub const PAUSE: Quantity = less("p99.99 ms between looks of a shard");
 pub const FIRST_RECORD: Quantity = less("s to the first acknowledged record");
 pub const ALL_RECORDS: Quantity = less("s to one on each partition");
 pub const CREATION: Quantity = less("s to create and write one record to each");
+/// Of the machine alone, as [`crate::roofline::Parts`] has them.
+pub const DISK_WRITE: Quantity = more("sequential durable direct write, MB/s");
+pub const DISK_READ: Quantity = more("sequential direct read, MB/s");
+pub const LOOPBACK: Quantity = more("loopback, MB/s");
+pub const LOOPBACK_REQUESTS: Quantity = more("loopback, 1 KiB requests/s one by one");
 
 /// One figure measured once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,14 +2,16 @@
 //!
 //! A round is: one product started in a fresh folder, all figures, the product killed and its folder removed; then the
 //! same for the others. Both brokers get the same `server.properties` and keep every default: Kafka leaves its records
-//! to the page cache, Corelog syncs before each acknowledgement; workloads named `fsync` have both sync. Before each
-//! workload what is dirty in the page cache is written out, so that no figure pays for the one before it.
+//! to the page cache, Corelog syncs before each acknowledgement; workloads named `fsync` have both sync. The
+//! bare loop states in each round what the machine allows. Before each workload what is dirty in the page cache is written out, so that no figure pays for the one before it.
 
 mod baseline;
 mod consume;
 mod figures;
+mod page;
 mod produce;
 mod results;
+mod roofline;
 mod session;
 mod spread;
 mod start_up;
@@ -31,6 +33,7 @@ use session::{Session, settle};
 use workloads::{Work, Workload};
 
 pub use baseline::{Change, changes};
+pub use page::page;
 pub use results::Results;
 pub use table::Table;
 
@@ -45,6 +48,8 @@ pub enum Participant {
     Started(Product),
     /// It runs already, and goes on to.
     Running(Target),
+    /// What the machine allows at most.
+    BareLoop,
 }
 
 impl Participant {
@@ -52,6 +57,7 @@ impl Participant {
         match self {
             Self::Started(product) => product.name().to_owned(),
             Self::Running(target) => target.addr.to_string(),
+            Self::BareLoop => results::BARE_LOOP.to_owned(),
         }
     }
 
@@ -66,6 +72,7 @@ impl Participant {
                 format!("{version} on {cores} cores")
             }
             Self::Running(_) => "not known".to_owned(),
+            Self::BareLoop => env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 }
@@ -177,6 +184,7 @@ pub fn run(settings: &CompareSettings) -> Result<Results> {
             match participant {
                 Participant::Started(product) => measure(&mut session, product)?,
                 Participant::Running(target) => measure_running(&mut session, *target)?,
+                Participant::BareLoop => roofline::measure(&mut session)?,
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::usage::ProcessUsage;
 
 pub const RECORD_BYTES: usize = 1_024;
 const CONNECTIONS: usize = 16;
+pub const NO_PROCESS: &str = "the broker's process is not known";
 /// Kafka's own property, which Corelog takes and does not need.
 const SYNCED: &[(&str, &str)] = &[("flush.messages", "1")];
 
@@ -83,7 +84,7 @@ pub fn warm_up(session: &mut Session<'_>) -> Result<()> {
     Ok(())
 }
 
-fn state(session: &mut Session<'_>, name: &str, pace: Pace, report: &ProduceReport) {
+pub fn state(session: &mut Session<'_>, name: &str, pace: Pace, report: &ProduceReport) {
     let is_limit = report.client_was_the_limit();
     let note = is_limit.then_some("the client was the limit");
     let mut add = |quantity, value| {
@@ -101,22 +102,39 @@ fn state(session: &mut Session<'_>, name: &str, pace: Pace, report: &ProduceRepo
     add(P999, report.latency_ms(0.999));
 }
 
-/// What the broker used for it.
+/// The broker's CPU time.
+pub fn state_cpu(session: &mut Session<'_>, name: &str, report: &ProduceReport) {
+    let broker = report.broker.as_ref();
+    let cpu = broker.map(|broker| broker.cpu.as_secs_f64());
+    let seconds = session.settings.seconds as f64;
+    let (gigabytes, requests) = (report.bytes as f64 / 1e9, report.requests as f64);
+    for (quantity, value) in [
+        (CPU_IN, cpu.map(|cpu| cpu / gigabytes)),
+        (CPU_REQUEST, cpu.map(|cpu| cpu / requests * 1e6)),
+        (CPU_CORE, cpu.map(|cpu| cpu / seconds * 100.0)),
+    ] {
+        state_if_known(session, name, quantity, value);
+    }
+}
+
+fn state_if_known(session: &mut Session<'_>, name: &str, quantity: Quantity, value: Option<f64>) {
+    session.push(match value {
+        Some(value) => Reading::new(name, quantity, value),
+        None => Reading::not_measured(name, quantity, NO_PROCESS),
+    });
+}
+
+/// What else the broker used for it.
 fn state_use(
     session: &mut Session<'_>,
     name: &str,
     report: &ProduceReport,
     disk_bytes: Option<f64>,
 ) {
-    const NO_PROCESS: &str = "the broker's process is not known";
+    state_cpu(session, name, report);
     let broker = report.broker.as_ref();
-    let cpu = broker.map(|broker| broker.cpu.as_secs_f64());
-    let seconds = session.settings.seconds as f64;
-    let (bytes, requests) = (report.bytes as f64, report.requests as f64);
+    let requests = report.requests as f64;
     let known = [
-        (CPU_IN, cpu.map(|cpu| cpu / (bytes / 1e9))),
-        (CPU_REQUEST, cpu.map(|cpu| cpu / requests * 1e6)),
-        (CPU_CORE, cpu.map(|cpu| cpu / seconds * 100.0)),
         (RESIDENT, broker.map(|broker| broker.rss as f64 / 1e6)),
         (
             CONTEXT_SWITCHES,
@@ -128,10 +146,7 @@ fn state_use(
         ),
     ];
     for (quantity, value) in known {
-        session.push(match value {
-            Some(value) => Reading::new(name, quantity, value),
-            None => Reading::not_measured(name, quantity, NO_PROCESS),
-        });
+        state_if_known(session, name, quantity, value);
     }
     session.push(match &report.calls_a_request {
         Some(Ok(calls)) => Reading::new(name, SYSTEM_CALLS, *calls),
@@ -142,7 +157,11 @@ fn state_use(
         if let Some(pause_ms) = inside.pause_p9999_ms {
             session.state(name, PAUSE, pause_ms);
         }
-        session.state(name, JOURNAL_BYTES, inside.journal_bytes / bytes);
+        session.state(
+            name,
+            JOURNAL_BYTES,
+            inside.journal_bytes / report.bytes as f64,
+        );
         session.keep_inside(name, inside);
     }
 }

@@ -29,6 +29,8 @@ pub const FSYNC_LARGE: &str = "fsync: 64 KiB, 100 partitions, 16 in flight";
 pub const FSYNC_HALF: &str = "fsync: 1 KiB, 100 partitions, at 50 % of the limit";
 pub const START_EMPTY: &str = "start on an empty folder";
 pub const RESTART_10000: &str = "restart with 10,000 partitions after kill -9";
+/// Of the machine's parts, which no broker is in.
+pub const MACHINE: &str = "the machine alone";
 pub const RESTART_DATA: &str = "restart with 1 GB after kill -9";
 
 /// One thing to measure.

@@ -13,6 +13,8 @@ use crate::usage::ProcessUsage;
 
 pub const RECORD_BYTES: usize = 1_024;
 const CONNECTIONS: usize = 16;
+/// Seconds of each load before anything counts.
+const WARM_UPS_MAX: usize = 15;
 pub const NO_PROCESS: &str = "the broker's process is not known";
 /// Kafka's own property, which Corelog takes and does not need.
 const SYNCED: &[(&str, &str)] = &[("flush.messages", "1")];
@@ -69,19 +71,38 @@ fn written(session: &Session<'_>) -> Result<Option<u64>> {
     Ok(usage.map(|usage| usage.disk_written))
 }
 
-/// Small and large requests before anything counts: a JVM gets fast only by and by.
+/// Small and large requests before anything counts, until they get no faster: a JVM compiles what it runs by and by,
+/// and does little else at first. Without a warm-up of workloads there is none of the broker either.
 pub fn warm_up(session: &mut Session<'_>) -> Result<()> {
-    for name in [workloads::SMALL_100_16, workloads::LARGE_100] {
-        let Work::Produce(produce) = workloads::by_name(name).work else {
+    if session.settings.warm_up_seconds == 0 {
+        return Ok(());
+    }
+    for name in [workloads::SMALL_100_256, workloads::LARGE_100] {
+        let workload = workloads::by_name(name);
+        let Work::Produce(produce) = workload.work else {
             continue;
         };
-        let mut settings = settings_of(session, "warm-up", produce, Pace::InFlight(16));
+        let pace = session.pace(produce.load)?;
+        let mut settings = settings_of(session, "warm-up", produce, pace);
         settings.warm_up = Duration::ZERO;
-        settings.duration = Duration::from_secs(session.settings.warm_up_seconds.max(1));
+        settings.duration = Duration::from_secs(1);
         settings.counts_calls = false;
-        client::run(&settings)?;
+        let mut rates = Vec::new();
+        while rates.len() < WARM_UPS_MAX && is_rising(&rates) {
+            rates.push(client::run(&settings)?.requests_a_second);
+        }
     }
     Ok(())
+}
+
+/// Whether one of the last three rates is a tenth above all before it, or there are too few to tell.
+fn is_rising(rates: &[f64]) -> bool {
+    const LAST: usize = 3;
+    let Some((before, last)) = rates.split_last_chunk::<LAST>() else {
+        return true;
+    };
+    let most = |rates: &[f64]| rates.iter().copied().fold(0.0, f64::max);
+    most(last) > most(before) * 1.1
 }
 
 pub fn state(session: &mut Session<'_>, name: &str, pace: Pace, report: &ProduceReport) {
@@ -171,4 +192,17 @@ pub fn indented(text: &str) -> String {
         .map(|line| format!("  {line}"))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_rising;
+
+    #[test]
+    fn a_warm_up_goes_on_as_long_as_it_gets_faster() {
+        assert!(is_rising(&[]) && is_rising(&[90.0, 40.0, 30.0]));
+        assert!(is_rising(&[90.0, 40.0, 30.0, 900.0]));
+        assert!(is_rising(&[90.0, 900.0, 1_000.0, 950.0]));
+        assert!(!is_rising(&[90.0, 900.0, 1_000.0, 950.0, 980.0, 940.0]));
+    }
 }

@@ -1,4 +1,5 @@
-//! The fetch workload: a topic read from its start by a few connections, again and again until the time is over.
+//! The fetch workload: a topic read from its start by a few connections, once, or again and again until the time is
+//! over, as fast as it goes or at a rate.
 //!
 //! Each connection has its own share of the partitions and asks as Kafka's Java consumer does by default: 1 MiB a
 //! partition, 50 MiB a reply. Replies go into one buffer that is used again, and only the headers of the batches in
@@ -17,20 +18,25 @@ use kafka_protocol::protocol::{Decodable, HeaderVersion};
 use nix::sys::socket::{MsgFlags, recv};
 
 use crate::report::FetchReport;
-use crate::usage::{ProcessUsage, ThreadUsage};
+use crate::target::Target;
+use crate::usage::ThreadUsage;
 use corelog_loadgen::batch;
 use corelog_loadgen::client::{self, FETCH_VERSION, REPLY_BYTES_MAX, connect_within};
 
 #[derive(Clone, Debug)]
 pub struct FetchSettings {
-    pub addr: SocketAddr,
+    pub target: Target,
     pub topic: String,
     pub partitions: i32,
     pub connections: usize,
     pub reply_bytes_max: i32,
     pub partition_bytes_max: i32,
+    /// The longest time it may take.
     pub duration: Duration,
-    pub pid: Option<u32>,
+    /// Whether it is over at the end of the topic.
+    pub is_once: bool,
+    /// No more than so many MB of records a second.
+    pub mb_a_second_max: Option<f64>,
 }
 
 impl FetchSettings {
@@ -60,7 +66,7 @@ impl FetchSettings {
 /// Reads the topic, which must hold something already, and reports.
 pub fn run(settings: &FetchSettings) -> Result<FetchReport> {
     settings.check()?;
-    let mut client = connect_within(settings.addr, Duration::from_secs(10))?;
+    let mut client = connect_within(settings.target.addr, Duration::from_secs(10))?;
     let ends = client.end_offsets(&settings.topic, settings.partitions)?;
     ensure!(
         ends.iter().any(|&end| end > 0),
@@ -68,7 +74,7 @@ pub fn run(settings: &FetchSettings) -> Result<FetchReport> {
         settings.topic
     );
 
-    let before = settings.pid.map(ProcessUsage::of).transpose()?;
+    let before = settings.target.snapshot()?;
     let start = Instant::now();
     let outcomes = std::thread::scope(|scope| {
         let ends = &ends;
@@ -83,7 +89,7 @@ pub fn run(settings: &FetchSettings) -> Result<FetchReport> {
         readers.into_iter().map(join).collect::<Result<Vec<_>>>()
     })?;
     let elapsed = start.elapsed();
-    let after = settings.pid.map(ProcessUsage::of).transpose()?;
+    let after = settings.target.snapshot()?;
 
     let bytes = outcomes.iter().map(|outcome| outcome.bytes).sum();
     let records = outcomes.iter().map(|outcome| outcome.records).sum();
@@ -93,7 +99,7 @@ pub fn run(settings: &FetchSettings) -> Result<FetchReport> {
         (bytes, records),
         elapsed,
         cpu,
-        before.zip(after),
+        (before, after),
     ))
 }
 
@@ -119,19 +125,30 @@ fn read_share(
         return Ok(outcome);
     }
     let used_before = ThreadUsage::now();
-    let mut fetcher = Fetcher::connect(settings.addr)?;
+    let mut fetcher = Fetcher::connect(settings.target.addr)?;
     let mut positions = vec![0_i64; ends.len()];
     let limits = Limits {
         reply_bytes: settings.reply_bytes_max,
         partition_bytes: settings.partition_bytes_max,
         wait: Duration::from_millis(500),
     };
+    let start = Instant::now();
+    let share_a_second = settings
+        .mb_a_second_max
+        .map(|megabytes| megabytes * 1e6 / settings.connections as f64);
     while Instant::now() < deadline {
+        if let Some(share) = share_a_second {
+            let due = start + Duration::from_secs_f64(outcome.bytes as f64 / share);
+            std::thread::sleep(due.min(deadline).saturating_duration_since(Instant::now()));
+        }
         let unread: Vec<usize> = mine
             .iter()
             .copied()
             .filter(|&at| positions[at] < ends[at])
             .collect();
+        if unread.is_empty() && settings.is_once {
+            break;
+        }
         if unread.is_empty() {
             positions.fill(0);
             continue;

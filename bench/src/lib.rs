@@ -4,12 +4,17 @@
 //! The crash test uses the same broker processes. Nothing here depends on the broker's code: what is measured is
 //! reached through its sockets and `/proc` alone.
 
+pub mod machine;
+pub mod metrics;
+pub mod system_calls;
+pub mod target;
 pub mod usage;
 
 pub mod fetch;
 pub mod produce;
 pub mod replay;
 pub mod report;
+pub mod roofline;
 
 pub mod broker;
 pub mod compare;

@@ -5,12 +5,14 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use corelog_bench::broker::{Jars, Product};
-use corelog_bench::compare::{self, CompareSettings};
+use corelog_bench::compare::{self, CompareSettings, Participant, Results, Table};
 use corelog_bench::fetch::{self, FetchSettings};
 use corelog_bench::produce::{self, Pace, ProduceSettings};
+use corelog_bench::roofline::{self, ServeSettings};
+use corelog_bench::target::Target;
 use serde_json::Value;
 
 #[derive(Parser)]
@@ -27,11 +29,16 @@ enum Command {
     /// Read a topic from its start
     Fetch(Fetch),
     /// Measure Apache Kafka and Corelog in turn, and print their figures side by side
-    Compare(Compare),
+    Compare(Box<Compare>),
+    /// What this machine allows at most: a bare loop of socket, checksum and durable write, the disk, the loopback
+    Roofline(Roofline),
+    /// The server of the bare loop
+    #[command(hide = true)]
+    BareLoop(BareLoop),
 }
 
 #[derive(Args)]
-struct Target {
+struct At {
     /// Address of the broker
     #[arg(long, default_value = "localhost:9092")]
     bootstrap: String,
@@ -52,18 +59,13 @@ struct Target {
     json: bool,
 }
 
-impl Target {
-    fn addr(&self) -> Result<SocketAddr> {
-        let mut found = self
-            .bootstrap
-            .to_socket_addrs()
-            .with_context(|| format!("--bootstrap {}: HOST:PORT is wanted", self.bootstrap))?
-            .collect::<Vec<_>>();
-        found.sort_by_key(SocketAddr::is_ipv6);
-        found
-            .first()
-            .copied()
-            .with_context(|| format!("--bootstrap {}: no such host", self.bootstrap))
+impl At {
+    fn target(&self) -> Result<Target> {
+        Ok(Target {
+            addr: resolve("--bootstrap", &self.bootstrap)?,
+            pid: self.pid,
+            http: None,
+        })
     }
 
     fn print(&self, json: Value, text: impl std::fmt::Display) {
@@ -75,10 +77,23 @@ impl Target {
     }
 }
 
+/// The address of HOST:PORT, of version 4 if there are both.
+fn resolve(flag: &str, text: &str) -> Result<SocketAddr> {
+    let mut found = text
+        .to_socket_addrs()
+        .with_context(|| format!("{flag} {text}: HOST:PORT is wanted"))?
+        .collect::<Vec<_>>();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found
+        .first()
+        .copied()
+        .with_context(|| format!("{flag} {text}: no such host"))
+}
+
 #[derive(Args)]
 struct Produce {
     #[command(flatten)]
-    target: Target,
+    target: At,
     /// Bytes of records in each request, a whole number of records
     #[arg(long, default_value_t = 1_024)]
     request_bytes: usize,
@@ -113,7 +128,7 @@ impl Produce {
             self.record_bytes
         );
         let report = produce::run(&ProduceSettings {
-            addr: self.target.addr()?,
+            target: self.target.target()?,
             topic: self.target.topic.clone(),
             partitions: self.target.partitions,
             records_a_request: self.request_bytes / self.record_bytes,
@@ -124,7 +139,8 @@ impl Produce {
             pace: self.rate.map_or(Pace::InFlight(self.in_flight), Pace::Rate),
             warm_up: Duration::from_secs(self.warm_up),
             duration: Duration::from_secs(self.target.seconds),
-            pid: self.target.pid,
+            topic_configs: &[],
+            counts_calls: false,
         })?;
         self.target.print(report.json(), &report);
         Ok(())
@@ -134,7 +150,7 @@ impl Produce {
 #[derive(Args)]
 struct Fetch {
     #[command(flatten)]
-    target: Target,
+    target: At,
     #[arg(long, default_value_t = 1)]
     connections: usize,
     /// Limit of a reply's records
@@ -148,14 +164,15 @@ struct Fetch {
 impl Fetch {
     fn run(&self) -> Result<()> {
         let report = fetch::run(&FetchSettings {
-            addr: self.target.addr()?,
+            target: self.target.target()?,
             topic: self.target.topic.clone(),
             partitions: self.target.partitions,
             connections: self.connections,
             reply_bytes_max: self.reply_bytes,
             partition_bytes_max: self.partition_bytes,
             duration: Duration::from_secs(self.target.seconds),
-            pid: self.target.pid,
+            is_once: false,
+            mb_a_second_max: None,
         })?;
         self.target.print(report.json(), &report);
         Ok(())
@@ -166,6 +183,7 @@ impl Fetch {
 enum ProductName {
     Kafka,
     Corelog,
+    Roofline,
 }
 
 #[derive(Args)]
@@ -179,60 +197,150 @@ struct Compare {
     /// Cores that Corelog uses
     #[arg(long, default_value_t = 2)]
     cores: usize,
-    /// What is measured, in this order
-    #[arg(long, value_delimiter = ',', default_value = "kafka,corelog")]
+    /// What is measured, in this order; ratios are to the first
+    #[arg(long, value_delimiter = ',', default_value = "kafka,corelog,roofline")]
     products: Vec<ProductName>,
-    /// Times that everything is measured; medians are printed
-    #[arg(long, default_value_t = 1)]
-    rounds: usize,
-    /// Seconds measured for each workload
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
-    /// Seconds of each workload before anything counts
-    #[arg(long, default_value_t = 3)]
-    warm_up: u64,
-    /// Only workloads whose name has this in it; may be given several times
+    /// Another broker that takes part: HOST:PORT where it runs already
+    #[arg(long)]
+    against: Option<String>,
+    /// Process id of that broker on this machine; without it, what it uses is not measured
+    #[arg(long, requires = "against")]
+    against_pid: Option<u32>,
+    /// A few workloads, two short rounds: under five minutes
+    #[arg(long)]
+    quick: bool,
+    /// All workloads, three rounds: under an hour. The default
+    #[arg(long, conflicts_with = "quick")]
+    full: bool,
+    /// Times that everything is measured [default: 2 if --quick, else 3]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Seconds measured for each workload [default: 2 if --quick, else 8]
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Seconds of each workload before anything counts [default: 1 if --quick, else 3]
+    #[arg(long)]
+    warm_up: Option<u64>,
+    /// Only workloads whose name has this in it; may be given several times. A name that there is not shows all
     #[arg(long)]
     only: Vec<String>,
-    /// Also write the figures of all rounds to this file
+    /// The JSON of an earlier run, whose rates are used again: what changed beyond the noise is named
+    #[arg(long)]
+    baseline: Option<PathBuf>,
+    /// Also write everything to this file
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Also draw it as a page that needs nothing else
+    #[arg(long)]
+    html: Option<PathBuf>,
 }
 
 impl Compare {
     fn run(&self) -> Result<()> {
-        if self.products.is_empty() {
-            bail!("--products: kafka, corelog or both");
-        }
-        let product = |name: &ProductName| -> Result<Product> {
-            Ok(match name {
-                ProductName::Kafka => Product::ApacheKafka(Jars::resolve()?),
-                ProductName::Corelog => {
-                    let binary = self
-                        .corelog
-                        .clone()
-                        .map_or_else(compare::built_corelog, Ok)?;
-                    Product::Corelog {
-                        binary,
-                        cores: self.cores,
-                    }
-                }
-            })
-        };
-        let (table, json) = compare::run(&CompareSettings {
+        let (rounds, seconds, warm_up) = if self.quick { (2, 2, 1) } else { (3, 8, 3) };
+        let baseline = self.baseline.as_deref().map(Results::read).transpose()?;
+        let results = compare::run(&CompareSettings {
             folder: self.folder.clone(),
-            products: self.products.iter().map(product).collect::<Result<_>>()?,
-            rounds: self.rounds,
-            seconds: self.seconds,
-            warm_up_seconds: self.warm_up,
+            participants: self.participants()?,
+            rounds: self.rounds.unwrap_or(rounds),
+            seconds: self.seconds.unwrap_or(seconds),
+            warm_up_seconds: self.warm_up.unwrap_or(warm_up),
+            is_quick: self.quick,
             only: self.only.clone(),
+            baseline: baseline.clone(),
         })?;
         if let Some(file) = &self.json {
-            fs::write(file, format!("{json:#}\n"))
+            results.write(file)?;
+        }
+        println!("{}\n{}", results.machine, Table(&results));
+        let changes = baseline
+            .as_ref()
+            .map(|baseline| (baseline, compare::changes(baseline, &results)));
+        if let Some(file) = &self.html {
+            let earlier = changes
+                .as_ref()
+                .map(|(baseline, changes)| (*baseline, changes.as_slice()));
+            fs::write(file, compare::page(&results, earlier))
                 .with_context(|| format!("writing {}", file.display()))?;
         }
-        println!("{table}");
+        if let Some((_, changes)) = &changes {
+            println!(
+                "{} figures changed beyond the noise of both runs",
+                changes.len()
+            );
+            changes.iter().for_each(|change| println!("{change}"));
+        }
         Ok(())
+    }
+
+    fn participants(&self) -> Result<Vec<Participant>> {
+        let product = |name: &ProductName| -> Result<Participant> {
+            Ok(match name {
+                ProductName::Kafka => Participant::Started(Product::ApacheKafka(Jars::resolve()?)),
+                ProductName::Corelog => {
+                    let binary = self.corelog.clone();
+                    Participant::Started(Product::Corelog {
+                        binary: binary.map_or_else(compare::built_corelog, Ok)?,
+                        cores: self.cores,
+                    })
+                }
+                ProductName::Roofline => Participant::BareLoop,
+            })
+        };
+        let mut participants: Vec<_> = self.products.iter().map(product).collect::<Result<_>>()?;
+        if let Some(against) = &self.against {
+            participants.push(Participant::Running(Target {
+                addr: resolve("--against", against)?,
+                pid: self.against_pid,
+                http: None,
+            }));
+        }
+        Ok(participants)
+    }
+}
+
+#[derive(Args)]
+struct Roofline {
+    /// A folder on the disk to be measured
+    #[arg(long)]
+    folder: PathBuf,
+    /// Seconds of each part
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+}
+
+impl Roofline {
+    fn run(&self) -> Result<()> {
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("creating {}", self.folder.display()))?;
+        println!(
+            "{}",
+            roofline::Roofline::measure(&self.folder, self.seconds)?
+        );
+        Ok(())
+    }
+}
+
+#[derive(Args)]
+struct BareLoop {
+    #[arg(long)]
+    folder: PathBuf,
+    #[arg(long)]
+    topic: String,
+    #[arg(long)]
+    connections: usize,
+    #[arg(long)]
+    threads: usize,
+}
+
+impl BareLoop {
+    fn run(self) -> Result<()> {
+        roofline::serve(&ServeSettings {
+            folder: self.folder,
+            topic: self.topic,
+            connections: self.connections,
+            threads: self.threads,
+        })
     }
 }
 
@@ -241,5 +349,7 @@ fn main() -> Result<()> {
         Command::Produce(produce) => produce.run(),
         Command::Fetch(fetch) => fetch.run(),
         Command::Compare(compare) => compare.run(),
+        Command::Roofline(roofline) => roofline.run(),
+        Command::BareLoop(bare_loop) => bare_loop.run(),
     }
 }

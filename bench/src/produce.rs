@@ -3,7 +3,6 @@
 //! In the open loop requests leave on a timetable made beforehand, whatever the broker does, and latency counts from
 //! the time in the table: a broker that stalls is charged for all requests that were due meanwhile.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,9 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use crate::replay::{Replay, Template};
 use crate::report::{Measured, ProduceReport};
-use crate::usage::{ProcessUsage, ThreadUsage};
+use crate::system_calls;
+use crate::target::{Snapshot, Target};
+use crate::usage::ThreadUsage;
 use corelog_loadgen::client::connect_within;
 
 /// Longest time that replies may take after the last request.
@@ -24,6 +25,10 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// More than this without a reply in the open loop means that the broker cannot follow.
 const OPEN_IN_FLIGHT_MAX: usize = 200_000;
 const TIMER: u64 = u64::MAX;
+/// Time for which system calls are counted, behind the time that is measured.
+const CALLS_COUNTED: Duration = Duration::from_secs(1);
+/// For what counts them to begin and to end.
+const CALLS_MARGIN: Duration = Duration::from_millis(300);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
@@ -35,9 +40,11 @@ pub enum Pace {
 
 #[derive(Clone, Debug)]
 pub struct ProduceSettings {
-    pub addr: SocketAddr,
+    pub target: Target,
     pub topic: String,
     pub partitions: i32,
+    /// Properties of the topic.
+    pub topic_configs: &'static [(&'static str, &'static str)],
     pub records_a_request: usize,
     pub record_bytes: usize,
     pub acks: i16,
@@ -46,8 +53,8 @@ pub struct ProduceSettings {
     pub pace: Pace,
     pub warm_up: Duration,
     pub duration: Duration,
-    /// The broker's process, where it runs on this machine.
-    pub pid: Option<u32>,
+    /// Whether the load goes on for a while after that, for the broker's system calls to be counted.
+    pub counts_calls: bool,
 }
 
 impl ProduceSettings {
@@ -107,8 +114,8 @@ impl ProduceSettings {
 /// Creates the topic, unless it is there, and brings each partition to the point where it takes records.
 pub fn prepare(settings: &ProduceSettings) -> Result<()> {
     settings.check()?;
-    let mut client = connect_within(settings.addr, Duration::from_secs(10))?;
-    client.create_topic(&settings.topic, settings.partitions, &[])?;
+    let mut client = connect_within(settings.target.addr, Duration::from_secs(10))?;
+    client.create_topic(&settings.topic, settings.partitions, settings.topic_configs)?;
     client.prime(
         &settings.topic,
         settings.partitions,
@@ -116,9 +123,15 @@ pub fn prepare(settings: &ProduceSettings) -> Result<()> {
     )
 }
 
-/// Prepares the topic, runs the load, and reports. An error code in any reply ends it as an error.
+/// Prepares the topic, runs the load, and reports.
 pub fn run(settings: &ProduceSettings) -> Result<ProduceReport> {
     prepare(settings)?;
+    load(settings)
+}
+
+/// Runs the load on a topic that is there, and reports. An error code in any reply ends it as an error.
+pub fn load(settings: &ProduceSettings) -> Result<ProduceReport> {
+    settings.check()?;
     let template = Template::new(
         &settings.topic,
         settings.acks,
@@ -127,10 +140,16 @@ pub fn run(settings: &ProduceSettings) -> Result<ProduceReport> {
     )?;
 
     let base = Instant::now();
+    let end = base + settings.warm_up + settings.duration;
+    let extra = match settings.counts_calls {
+        true => CALLS_COUNTED + CALLS_MARGIN,
+        false => Duration::ZERO,
+    };
     let window = Window {
         base,
         start: base + settings.warm_up,
-        end: base + settings.warm_up + settings.duration,
+        end,
+        stop: end + extra,
         failed: AtomicBool::new(false),
     };
     std::thread::scope(|scope| {
@@ -147,24 +166,36 @@ pub fn run(settings: &ProduceSettings) -> Result<ProduceReport> {
                 })
             })
             .collect();
-        let usage = window.watch(settings.pid);
+        let watched = window.watch(&settings.target);
         let mut measured = Measured::empty();
         for sender in senders {
             measured.add(sender.join().expect("a sending thread does not panic")?);
         }
-        let (before, after) = usage?;
+        let watched = watched?;
         Ok(ProduceReport::new(
-            settings, &template, measured, before, after,
+            settings,
+            &template,
+            measured,
+            &watched,
+            extra.as_secs_f64(),
         ))
     })
 }
 
-/// The part of the run that counts.
+/// The part of the run that counts, and when the load ends.
 struct Window {
     base: Instant,
     start: Instant,
     end: Instant,
+    stop: Instant,
     failed: AtomicBool,
+}
+
+/// The broker at the start and at the end of the window, and its system calls a second after it.
+pub(crate) struct Watched {
+    pub before: Snapshot,
+    pub after: Snapshot,
+    pub calls_a_second: Option<Result<f64, String>>,
 }
 
 impl Window {
@@ -172,15 +203,18 @@ impl Window {
         at.saturating_duration_since(self.base).as_nanos() as u64
     }
 
-    /// The broker's usage at the start and at the end of the window, or nothing where its process is not known.
-    fn watch(&self, pid: Option<u32>) -> Result<(ProcessUsage, ProcessUsage)> {
+    fn watch(&self, target: &Target) -> Result<Watched> {
         self.sleep_until(self.start);
-        let Some(pid) = pid else {
-            return Ok(Default::default());
-        };
-        let before = ProcessUsage::of(pid)?;
+        let before = target.snapshot()?;
         self.sleep_until(self.end);
-        Ok((before, ProcessUsage::of(pid)?))
+        let after = target.snapshot()?;
+        let is_counted = self.stop > self.end;
+        let pid = target.pid.filter(|_| is_counted);
+        Ok(Watched {
+            before,
+            after,
+            calls_a_second: pid.map(|pid| system_calls::per_second(pid, CALLS_COUNTED)),
+        })
     }
 
     fn sleep_until(&self, at: Instant) {
@@ -248,7 +282,7 @@ impl<'a> Sender<'a> {
         let epoll = Epoll::new(EpollCreateFlags::empty())?;
         let connections = (0..share(settings.connections))
             .map(|at| {
-                let replay = Replay::connect(settings.addr, template)?;
+                let replay = Replay::connect(settings.target.addr, template)?;
                 epoll.add(
                     replay.stream(),
                     EpollEvent::new(EpollFlags::EPOLLIN, at as u64),
@@ -294,6 +328,8 @@ impl<'a> Sender<'a> {
             }
             if now >= self.window.end {
                 at_end.get_or_insert_with(ThreadUsage::now);
+            }
+            if now >= self.window.stop {
                 if self
                     .connections
                     .iter()
@@ -302,7 +338,7 @@ impl<'a> Sender<'a> {
                     break;
                 }
                 ensure!(
-                    now < self.window.end + DRAIN_MAX,
+                    now < self.window.stop + DRAIN_MAX,
                     "no reply to a request for {DRAIN_MAX:?}"
                 );
             }
@@ -358,6 +394,10 @@ impl<'a> Sender<'a> {
             connection.receive(|sent_ns| {
                 // A closed loop counts what was answered within the window, an open one what was due in it.
                 let decides = if by_timetable { sent_ns } else { now_ns };
+                measured.all_requests += 1;
+                if decides >= end_ns {
+                    measured.later_requests += 1;
+                }
                 if (start_ns..end_ns).contains(&decides) {
                     measured.requests += 1;
                     measured.latency_ns.saturating_record(now_ns - sent_ns);
@@ -370,7 +410,7 @@ impl<'a> Sender<'a> {
     /// Brings a connection of a closed loop back to its depth, and sends what it has.
     fn refill(&mut self, at: usize) -> Result<()> {
         let now = Instant::now();
-        if now < self.window.end {
+        if now < self.window.stop {
             let now_ns = self.window.ns(now);
             while self.connections[at].in_flight() < self.depth {
                 let partition = self.take_partition();
@@ -394,18 +434,19 @@ impl<'a> Sender<'a> {
 
     /// Sends what an open loop's timetable says is due.
     fn issue_due(&mut self, now: Instant) -> Result<()> {
-        let (now_ns, start_ns, end_ns) = (
+        let (now_ns, start_ns, end_ns, stop_ns) = (
             self.window.ns(now),
             self.window.ns(self.window.start),
             self.window.ns(self.window.end),
+            self.window.ns(self.window.stop),
         );
         while let Some(timetable) = &mut self.timetable {
             let due_ns = timetable.next_due_ns();
-            if due_ns > now_ns || due_ns >= end_ns {
+            if due_ns > now_ns || due_ns >= stop_ns {
                 break;
             }
             timetable.issued += 1;
-            if due_ns >= start_ns {
+            if (start_ns..end_ns).contains(&due_ns) {
                 self.measured.lateness_ns.saturating_record(now_ns - due_ns);
             }
             let partition = self.take_partition();

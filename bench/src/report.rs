@@ -7,9 +7,11 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::fetch::FetchSettings;
-use crate::produce::{Pace, ProduceSettings, histogram};
+use crate::metrics::Inside;
+use crate::produce::{Pace, ProduceSettings, Watched, histogram};
 use crate::replay::Template;
-use crate::usage::{ProcessUsage, ThreadUsage};
+use crate::target::{BrokerReport, Snapshot};
+use crate::usage::ThreadUsage;
 
 /// A client thread that is busy, or waits for a core, for more than this part of the time was the limit.
 const CLIENT_LIMIT: f64 = 0.95;
@@ -17,7 +19,12 @@ const CLIENT_LIMIT: f64 = 0.95;
 /// What sending threads counted in the window.
 #[derive(Debug)]
 pub struct Measured {
+    /// In the window.
     pub requests: u64,
+    /// Behind its end.
+    pub later_requests: u64,
+    /// From the first to the last, the warm-up included.
+    pub all_requests: u64,
     pub latency_ns: Histogram<u64>,
     /// Open loop only: how much later than planned requests left the client.
     pub lateness_ns: Histogram<u64>,
@@ -29,6 +36,8 @@ impl Measured {
         let (latency_ns, lateness_ns) = (histogram(), histogram());
         Self {
             requests: 0,
+            later_requests: 0,
+            all_requests: 0,
             latency_ns,
             lateness_ns,
             busiest_thread: ThreadUsage::default(),
@@ -37,6 +46,8 @@ impl Measured {
 
     pub fn add(&mut self, other: Self) {
         self.requests += other.requests;
+        self.later_requests += other.later_requests;
+        self.all_requests += other.all_requests;
         self.latency_ns += other.latency_ns;
         self.lateness_ns += other.lateness_ns;
         let busy = |usage: ThreadUsage| usage.cpu + usage.queued;
@@ -46,45 +57,20 @@ impl Measured {
     }
 }
 
-/// What the broker used in the window, where it runs on this machine.
-#[derive(Clone, Copy, Debug)]
-pub struct BrokerReport {
-    pub cpu: Duration,
-    pub rss: u64,
-    pub disk_written: u64,
-}
-
-impl BrokerReport {
-    pub fn between(before: ProcessUsage, after: ProcessUsage) -> Self {
-        Self {
-            cpu: after.cpu.saturating_sub(before.cpu),
-            rss: after.rss,
-            disk_written: after.disk_written - before.disk_written,
-        }
-    }
-
-    pub fn cpu_seconds_a_gb(self, bytes: u64) -> f64 {
-        self.cpu.as_secs_f64() / (bytes as f64 / 1e9)
-    }
-
-    fn json(self, bytes: u64) -> Value {
-        json!({
-            "cpu_s": self.cpu.as_secs_f64(),
-            "cpu_s_a_gb": self.cpu_seconds_a_gb(bytes),
-            "rss_bytes": self.rss,
-            "disk_bytes_a_byte": self.disk_written as f64 / bytes as f64,
-        })
-    }
-}
-
 #[derive(Debug)]
 pub struct ProduceReport {
     pub requests_a_second: f64,
     pub mb_a_second: f64,
     pub requests: u64,
     pub bytes: u64,
+    /// Of the whole run, the warm-up included.
+    pub all_bytes: u64,
     pub latency_ns: Histogram<u64>,
     pub broker: Option<BrokerReport>,
+    /// What the broker says of itself, if it does.
+    pub inside: Option<Inside>,
+    /// System calls of the broker a request, or why they are not known; none if nobody wanted to know.
+    pub calls_a_request: Option<Result<f64, String>>,
     /// Parts of the time for which the busiest client thread ran, and waited for a core.
     pub client_busy: f64,
     pub client_queued: f64,
@@ -93,14 +79,15 @@ pub struct ProduceReport {
 }
 
 impl ProduceReport {
-    pub fn new(
+    pub(crate) fn new(
         settings: &ProduceSettings,
         template: &Template,
         measured: Measured,
-        before: ProcessUsage,
-        after: ProcessUsage,
+        watched: &Watched,
+        later_seconds: f64,
     ) -> Self {
         let seconds = settings.duration.as_secs_f64();
+        let later_a_second = measured.later_requests as f64 / later_seconds;
         let bytes = measured.requests * template.payload_bytes;
         let open = matches!(settings.pace, Pace::Rate(_));
         Self {
@@ -108,7 +95,13 @@ impl ProduceReport {
             mb_a_second: bytes as f64 / 1e6 / seconds,
             requests: measured.requests,
             bytes,
-            broker: settings.pid.map(|_| BrokerReport::between(before, after)),
+            all_bytes: measured.all_requests * template.payload_bytes,
+            broker: watched.after.used_since(&watched.before),
+            inside: watched.after.inside_since(&watched.before),
+            calls_a_request: watched
+                .calls_a_second
+                .clone()
+                .map(|calls| calls.map(|calls| calls / later_a_second)),
             client_busy: measured.busiest_thread.cpu.as_secs_f64() / seconds,
             client_queued: measured.busiest_thread.queued.as_secs_f64() / seconds,
             lateness_p99_ns: open.then(|| measured.lateness_ns.value_at_quantile(0.99)),
@@ -117,8 +110,8 @@ impl ProduceReport {
     }
 
     pub fn cpu_us_a_request(&self) -> Option<f64> {
-        self.broker
-            .map(|broker| broker.cpu.as_secs_f64() * 1e6 / self.requests as f64)
+        let broker = self.broker.as_ref()?;
+        Some(broker.cpu.as_secs_f64() * 1e6 / self.requests as f64)
     }
 
     pub fn latency_ms(&self, quantile: f64) -> f64 {
@@ -142,8 +135,9 @@ impl ProduceReport {
                 "p99.9": self.latency_ms(0.999),
                 "max": self.latency_ns.max() as f64 / 1e6,
             },
-            "broker": self.broker.map(|broker| broker.json(self.bytes)),
+            "broker": self.broker.as_ref().map(|broker| broker.json(self.bytes)),
             "broker_cpu_us_a_request": self.cpu_us_a_request(),
+            "inside": self.inside,
             "client_busy": self.client_busy,
             "client_queued": self.client_queued,
             "client_was_the_limit": self.client_was_the_limit(),
@@ -167,7 +161,7 @@ impl fmt::Display for ProduceReport {
             self.latency_ms(0.999),
             self.latency_ns.max() as f64 / 1e6
         )?;
-        if let (Some(broker), Some(cpu_us)) = (self.broker, self.cpu_us_a_request()) {
+        if let (Some(broker), Some(cpu_us)) = (&self.broker, self.cpu_us_a_request()) {
             writeln!(
                 out,
                 "broker: {:.2} CPU s/GB, {cpu_us:.1} us of CPU a request, {:.0} MB resident, {:.2} bytes to disk a byte",
@@ -205,6 +199,7 @@ pub struct FetchReport {
     pub records: u64,
     pub seconds: f64,
     pub broker: Option<BrokerReport>,
+    pub inside: Option<Inside>,
     pub client_busy: f64,
     pub connections: usize,
 }
@@ -215,14 +210,15 @@ impl FetchReport {
         (bytes, records): (u64, u64),
         elapsed: Duration,
         client_cpu: Duration,
-        usage: Option<(ProcessUsage, ProcessUsage)>,
+        (before, after): (Snapshot, Snapshot),
     ) -> Self {
         let seconds = elapsed.as_secs_f64();
         Self {
             bytes,
             records,
             seconds,
-            broker: usage.map(|(before, after)| BrokerReport::between(before, after)),
+            broker: after.used_since(&before),
+            inside: after.inside_since(&before),
             client_busy: client_cpu.as_secs_f64() / seconds,
             connections: settings.connections,
         }
@@ -238,7 +234,7 @@ impl FetchReport {
             "records_a_second": self.records as f64 / self.seconds,
             "bytes": self.bytes,
             "records": self.records,
-            "broker": self.broker.map(|broker| broker.json(self.bytes)),
+            "broker": self.broker.as_ref().map(|broker| broker.json(self.bytes)),
             "client_busy": self.client_busy,
         })
     }
@@ -254,7 +250,7 @@ impl fmt::Display for FetchReport {
             self.bytes as f64 / 1e6,
             self.seconds
         )?;
-        if let Some(broker) = self.broker {
+        if let Some(broker) = &self.broker {
             writeln!(
                 out,
                 "broker: {:.2} CPU s/GB, {:.0} MB resident",

@@ -1,5 +1,7 @@
 //! What a process has used, as the kernel counts it in `/proc`, and what this thread has used itself.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
@@ -21,17 +23,7 @@ pub struct ProcessUsage {
 
 impl ProcessUsage {
     pub fn of(pid: u32) -> Result<Self> {
-        let stat = read(pid, "stat")?;
-        // The name, in parentheses, may hold blanks and parentheses of its own.
-        let after_name = stat
-            .rsplit_once(") ")
-            .context("no name in /proc/PID/stat")?
-            .1;
-        let fields: Vec<&str> = after_name.split(' ').collect();
-        let ticks: u64 = [11, 12]
-            .iter()
-            .map(|&at| fields[at].parse::<u64>().unwrap_or(0))
-            .sum();
+        let ticks = ticks(&read(pid, "stat")?).context("/proc/PID/stat without times")?;
         let per_second =
             sysconf(SysconfVar::CLK_TCK)?.context("the kernel does not say how long a tick is")?;
         Ok(Self {
@@ -40,6 +32,52 @@ impl ProcessUsage {
             disk_written: labelled(&read(pid, "io")?, "write_bytes:").unwrap_or(0),
         })
     }
+}
+
+/// User and system time in `/proc/PID/stat`, in ticks.
+fn ticks(stat: &str) -> Option<u64> {
+    // The name, in parentheses, may hold blanks and parentheses of its own.
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let mut times = after_name.split(' ').skip(11);
+    let user: u64 = times.next()?.parse().ok()?;
+    let system: u64 = times.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+/// How often each thread of a process has given up its core, or lost it.
+#[derive(Clone, Debug, Default)]
+pub struct ContextSwitches(BTreeMap<OsString, u64>);
+
+impl ContextSwitches {
+    pub fn of(pid: u32) -> Result<Self> {
+        let folder = format!("/proc/{pid}/task");
+        let threads = fs::read_dir(&folder).with_context(|| format!("reading {folder}"))?;
+        let mut of_threads = BTreeMap::new();
+        for thread in threads {
+            let thread = thread?;
+            // A thread may end meanwhile.
+            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            of_threads.insert(thread.file_name(), switches(&status));
+        }
+        Ok(Self(of_threads))
+    }
+
+    /// Of the threads that live now; what others did before they ended is not known.
+    pub fn since(&self, earlier: &Self) -> u64 {
+        let new = self.0.iter().map(|(thread, count)| {
+            let before = earlier.0.get(thread).copied().unwrap_or(0);
+            count.saturating_sub(before)
+        });
+        new.sum()
+    }
+}
+
+/// Both kinds in a thread's `status`.
+fn switches(status: &str) -> u64 {
+    ["voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"]
+        .iter()
+        .filter_map(|label| labelled(status, label))
+        .sum()
 }
 
 fn read(pid: u32, file: &str) -> Result<String> {
@@ -100,6 +138,32 @@ mod tests {
         let process = ProcessUsage::of(std::process::id()).unwrap();
         assert!(process.cpu >= Duration::from_millis(30), "{process:?}");
         assert!(process.rss > 100_000, "{process:?}");
+    }
+
+    #[test]
+    fn times_are_found_behind_any_name() {
+        let stat = "7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 3 0 9";
+        assert_eq!(ticks(stat), Some(300));
+        assert_eq!(ticks("7 (cut"), None);
+    }
+
+    #[test]
+    fn switches_of_both_kinds_are_added() {
+        let status = "Name:\tx\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n";
+        assert_eq!(switches(status), 42);
+        assert_eq!(switches(""), 0);
+    }
+
+    #[test]
+    fn threads_that_come_and_go_do_not_hide_the_switches_of_others() {
+        let of = |threads: &[(&str, u64)]| {
+            let counts = threads
+                .iter()
+                .map(|(id, count)| (OsString::from(id), *count));
+            ContextSwitches(counts.collect())
+        };
+        let earlier = of(&[("7", 1_000), ("8", 10)]);
+        assert_eq!(of(&[("8", 15), ("9", 3)]).since(&earlier), 8);
     }
 
     #[test]

@@ -253,12 +253,9 @@ pub fn check_epoch(believed: Option<i32>, leader_epoch: i32) -> Result<(), ReadE
     }
 }
 
-/// A right that one task holds at a time; the others wait in no particular order.
-#[derive(Default)]
-pub struct Turn {
-    is_taken: Cell<bool>,
-    free: Notify,
-}
+/// A right that one task holds at a time; the others get it in the order in which they asked, so that
+/// one who asks again and again leaves it to them in between.
+pub struct Turn(Notify);
 
 /// Gives the right back when dropped.
 pub struct TurnGuard<'a>(&'a Turn);
@@ -266,16 +263,21 @@ pub struct TurnGuard<'a>(&'a Turn);
 impl Turn {
     /// Waits for the right.
     pub async fn take(&self) -> TurnGuard<'_> {
-        while self.is_taken.replace(true) {
-            self.free.notified().await;
-        }
+        self.0.notified().await;
         TurnGuard(self)
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        let free = Notify::new();
+        free.notify_one();
+        Self(free)
     }
 }
 
 impl Drop for TurnGuard<'_> {
     fn drop(&mut self) {
-        self.0.is_taken.set(false);
-        self.0.free.notify_one();
+        self.0.0.notify_one();
     }
 }

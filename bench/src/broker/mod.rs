@@ -16,8 +16,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-pub use apache_kafka::Jars;
+pub use apache_kafka::{Jars, VERSION as KAFKA_VERSION};
 
+use crate::target::Target;
 use corelog_loadgen::client::{Backoff, Client};
 
 /// What can be started.
@@ -42,6 +43,8 @@ pub struct Site {
     product: Product,
     folder: PathBuf,
     pub addr: SocketAddr,
+    /// Where Corelog is to serve its metrics.
+    http: SocketAddr,
     /// The limit of open files the broker gets, if not this process's own.
     pub open_files_max: Option<u64>,
 }
@@ -57,11 +60,12 @@ impl Site {
             folder.display()
         );
         let folder = folder.canonicalize()?;
-        let [port, controller_port] = free_ports()?;
+        let [port, controller_port, http_port] = free_ports()?;
         let site = Self {
             product,
             folder,
             addr: (Ipv4Addr::LOCALHOST, port).into(),
+            http: (Ipv4Addr::LOCALHOST, http_port).into(),
             open_files_max: None,
         };
         fs::write(
@@ -86,6 +90,11 @@ impl Site {
         &self.product
     }
 
+    /// What the broker's process keeps everything in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Starts the broker's process and does not wait for it to be ready.
     pub fn start(&self) -> Result<Broker> {
         let (program, arguments) = match &self.product {
@@ -102,6 +111,8 @@ impl Site {
                         properties,
                         "--cores".into(),
                         cores.to_string(),
+                        "--override".into(),
+                        format!("corelog.http.listener={}", self.http),
                     ],
                 )
             }
@@ -130,6 +141,7 @@ impl Site {
         Ok(Broker {
             child,
             addr: self.addr,
+            http: matches!(self.product, Product::Corelog { .. }).then_some(self.http),
             output: self.output(),
             product: self.product.name(),
             terminated: false,
@@ -141,6 +153,7 @@ impl Site {
 pub struct Broker {
     child: Child,
     pub addr: SocketAddr,
+    http: Option<SocketAddr>,
     output: PathBuf,
     product: &'static str,
     terminated: bool,
@@ -149,6 +162,14 @@ pub struct Broker {
 impl Broker {
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub fn target(&self) -> Target {
+        Target {
+            addr: self.addr,
+            pid: Some(self.pid()),
+            http: self.http,
+        }
     }
 
     /// Connects as soon as the broker accepts; fails at once when its process ends.
@@ -251,14 +272,14 @@ impl Drop for Broker {
 
 /// Ports that nothing uses at the moment, below those that the kernel gives to outgoing connections: while a broker
 /// is down, a client that tries again and again could otherwise be given its port, and talk to itself.
-fn free_ports() -> Result<[u16; 2]> {
+fn free_ports() -> Result<[u16; 3]> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = std::process::id() % 10_000;
     let free = std::iter::from_fn(|| Some(NEXT.fetch_add(1, Ordering::Relaxed)))
         .take(10_000)
         .map(|step| 20_000 + ((first + u32::from(step)) % 10_000) as u16)
         .filter(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
-    let found: Vec<u16> = free.take(2).collect();
+    let found: Vec<u16> = free.take(3).collect();
     found
         .try_into()
         .map_err(|_| anyhow!("no free port from 20000 to 29999"))

@@ -1,56 +1,104 @@
-//! What is measured, in which unit, and what is wanted of it.
+//! What is measured, in which unit, and which way is better.
 
-/// What a figure of Corelog must be for its target to be met.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Wanted {
-    /// At least this many times Kafka's.
-    TimesKafkaMin(f64),
-    /// At most this part of Kafka's.
-    TimesKafkaMax(f64),
-    /// At most this, whatever Kafka does.
-    Max(f64),
-    /// At least this part of another figure of the same product.
-    PartOfMin(&'static str, f64),
-    Nothing,
+use serde::{Deserialize, Serialize};
+
+/// Which way a figure should go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    More,
+    Less,
+    /// It explains others.
+    Neither,
 }
 
-/// One line of the table.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Figure {
-    /// The workload and the quantity, like '1 KiB, 1 partition, 16 in flight: requests/s'.
-    pub name: String,
-    pub wanted: Wanted,
+/// A kind of figure.
+#[derive(Clone, Copy, Debug)]
+pub struct Quantity {
+    /// With its unit.
+    pub name: &'static str,
+    pub better: Better,
 }
+
+const fn more(name: &'static str) -> Quantity {
+    let better = Better::More;
+    Quantity { name, better }
+}
+
+const fn less(name: &'static str) -> Quantity {
+    let better = Better::Less;
+    Quantity { name, better }
+}
+
+const fn neither(name: &'static str) -> Quantity {
+    let better = Better::Neither;
+    Quantity { name, better }
+}
+
+pub const REQUESTS: Quantity = more("requests/s");
+pub const DUE: Quantity = neither("requests/s due");
+pub const MEGABYTES: Quantity = more("MB/s");
+pub const P50: Quantity = less("p50 ms");
+pub const P99: Quantity = less("p99 ms");
+pub const P999: Quantity = less("p99.9 ms");
+pub const END_TO_END_P50: Quantity = less("end-to-end p50 ms");
+pub const END_TO_END_P99: Quantity = less("end-to-end p99 ms");
+pub const END_TO_END_P999: Quantity = less("end-to-end p99.9 ms");
+pub const P99_BESIDE_READER: Quantity = less("p99 ms beside the reader");
+pub const P99_TIMES: Quantity = less("p99 beside the reader, times without");
+pub const CPU_IN: Quantity = less("CPU s/GB in");
+pub const CPU_OUT: Quantity = less("CPU s/GB out");
+pub const CPU_REQUEST: Quantity = less("CPU us a request");
+pub const CPU_CORE: Quantity = less("% of a core");
+pub const RESIDENT: Quantity = less("MB resident");
+pub const DISK_BYTES: Quantity = less("bytes to disk a byte");
+pub const JOURNAL_BYTES: Quantity = less("bytes to the journal a byte");
+pub const SYSTEM_CALLS: Quantity = less("system calls a request");
+pub const CONTEXT_SWITCHES: Quantity = less("context switches a request");
+pub const PAUSE: Quantity = less("p99.99 ms between looks of a shard");
+pub const FIRST_RECORD: Quantity = less("s to the first acknowledged record");
+pub const ALL_RECORDS: Quantity = less("s to one on each partition");
+pub const CREATION: Quantity = less("s to create and write one record to each");
+/// Of the machine alone, as [`crate::roofline::Parts`] has them.
+pub const DISK_WRITE: Quantity = more("sequential durable direct write, MB/s");
+pub const DISK_READ: Quantity = more("sequential direct read, MB/s");
+pub const LOOPBACK: Quantity = more("loopback, MB/s");
+pub const LOOPBACK_REQUESTS: Quantity = more("loopback, 1 KiB requests/s one by one");
 
 /// One figure measured once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
-    pub figure: Figure,
-    pub value: f64,
+    pub workload: String,
+    /// With its unit.
+    pub quantity: String,
+    pub better: Better,
+    /// None where it could not be measured: the note says why.
+    pub value: Option<f64>,
     /// Something that a reader must know about it, like that the client was the limit.
     pub note: Option<String>,
 }
 
 impl Reading {
-    pub fn new(workload: &str, quantity: &str, value: f64) -> Self {
-        let figure = Figure {
-            name: format!("{workload}: {quantity}"),
-            wanted: Wanted::Nothing,
-        };
+    pub fn new(workload: &str, quantity: Quantity, value: f64) -> Self {
         Self {
-            figure,
-            value,
-            note: None,
+            workload: workload.to_owned(),
+            quantity: quantity.name.to_owned(),
+            better: quantity.better,
+            value: value.is_finite().then_some(value),
+            note: (!value.is_finite()).then(|| "nothing happened".to_owned()),
         }
     }
 
-    pub fn wanted(mut self, wanted: Wanted) -> Self {
-        self.figure.wanted = wanted;
-        self
+    pub fn not_measured(workload: &str, quantity: Quantity, why: &str) -> Self {
+        Self {
+            value: None,
+            note: Some(format!("not measured: {why}")),
+            ..Self::new(workload, quantity, 0.0)
+        }
     }
 
-    pub fn noted(mut self, note: Option<String>) -> Self {
-        self.note = note;
+    pub fn noted(mut self, note: Option<&str>) -> Self {
+        self.note = note.map(str::to_owned).or(self.note);
         self
     }
 }

@@ -1,44 +1,97 @@
 //! Apache Kafka and Corelog in turn on this machine, each alone while it is measured.
 //!
 //! A round is: one product started in a fresh folder, all figures, the product killed and its folder removed; then the
-//! same for the other. Both get the same `server.properties` and keep every default: Kafka leaves its records to the
-//! page cache, Corelog syncs before each acknowledgement. Before each workload what is dirty in the page cache is
-//! written out, so that no figure pays for the one before it.
+//! same for the others. Both brokers get the same `server.properties` and keep every default: Kafka leaves its records
+//! to the page cache, Corelog syncs before each acknowledgement; workloads named `fsync` have both sync. The
+//! bare loop states in each round what the machine allows. Before each workload what is dirty in the page cache is written out, so that no figure pays for the one before it.
 
+mod baseline;
+mod consume;
 mod figures;
+mod page;
+mod produce;
+mod results;
+mod roofline;
+mod session;
+mod spread;
 mod start_up;
 mod table;
+mod targets;
 mod workloads;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
-use serde_json::{Value, json};
 
-use crate::broker::{Product, Site};
-use crate::usage::ProcessUsage;
+use crate::broker::{KAFKA_VERSION, Product, Site};
+use crate::machine::{Machine, version_of};
+use crate::target::Target;
 use corelog_loadgen::client::wall_ms;
+use session::{Session, settle};
+use workloads::{Work, Workload};
 
-pub use figures::{Figure, Reading};
+pub use baseline::{Change, changes};
+pub use page::page;
+pub use results::Results;
 pub use table::Table;
 
 /// What a second of the fastest workload may write, with room to spare.
 const DISK_BYTES_A_SECOND: u64 = 2_500_000_000;
 const DISK_BYTES_LEAST: u64 = 5_000_000_000;
 
+/// Who takes part.
+#[derive(Clone, Debug)]
+pub enum Participant {
+    /// It is started and stopped.
+    Started(Product),
+    /// It runs already, and goes on to.
+    Running(Target),
+    /// What the machine allows at most.
+    BareLoop,
+}
+
+impl Participant {
+    fn name(&self) -> String {
+        match self {
+            Self::Started(product) => product.name().to_owned(),
+            Self::Running(target) => target.addr.to_string(),
+            Self::BareLoop => results::BARE_LOOP.to_owned(),
+        }
+    }
+
+    fn version(&self) -> String {
+        match self {
+            Self::Started(Product::ApacheKafka(_)) => {
+                let java = version_of(Path::new("java"), "-version");
+                format!("{KAFKA_VERSION} on {java}")
+            }
+            Self::Started(Product::Corelog { binary, cores }) => {
+                let version = version_of(binary, "--version");
+                format!("{version} on {cores} cores")
+            }
+            Self::Running(_) => "not known".to_owned(),
+            Self::BareLoop => env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct CompareSettings {
     /// Where the brokers' folders are made: on the disk that is to be measured.
     pub folder: PathBuf,
-    pub products: Vec<Product>,
+    /// Ratios are to the first.
+    pub participants: Vec<Participant>,
     pub rounds: usize,
     pub seconds: u64,
     pub warm_up_seconds: u64,
-    /// Parts of names: only figures of workloads whose name has one of these.
+    /// Only the few workloads that are quick.
+    pub is_quick: bool,
+    /// Parts of names: only workloads whose name has one of these, quick or not.
     pub only: Vec<String>,
+    /// An earlier run, at whose rates open loops run again.
+    pub baseline: Option<Results>,
 }
 
 impl CompareSettings {
@@ -58,8 +111,8 @@ impl CompareSettings {
             "--warm-up {}: from 0 to 600",
             self.warm_up_seconds
         );
-        for product in &self.products {
-            if let Product::Corelog { binary, cores } = product {
+        for participant in &self.participants {
+            if let Participant::Started(Product::Corelog { binary, cores }) = participant {
                 ensure!(
                     binary.exists(),
                     "{} does not exist: build it with 'cargo build --release', or say where it is with --corelog",
@@ -70,9 +123,11 @@ impl CompareSettings {
         }
         for part in &self.only {
             ensure!(
-                workloads::names().any(|name| name.contains(part.as_str())),
-                "--only {part}: no workload has this in its name; there are: {}",
-                workloads::names().collect::<Vec<_>>().join(", ")
+                workloads::ALL
+                    .iter()
+                    .any(|it| it.name.contains(part.as_str())),
+                "--only {part}: no workload has this in its name; there are:\n  {}",
+                workload_names().collect::<Vec<_>>().join("\n  ")
             );
         }
         let folder = &self.folder;
@@ -95,70 +150,110 @@ impl CompareSettings {
         Ok(())
     }
 
-    pub(crate) fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
-    }
-}
-
-/// Runs all rounds; the table holds the median of each figure.
-pub fn run(settings: &CompareSettings) -> Result<(Table, Value)> {
-    settings.check()?;
-    let mut readings: Vec<(&'static str, Vec<Reading>)> = Vec::new();
-    for round in 0..settings.rounds {
-        for product in &settings.products {
-            eprintln!(
-                "== round {} of {}: {}",
-                round + 1,
-                settings.rounds,
-                product.name()
-            );
-            readings.push((product.name(), measure(settings, product)?));
+    fn wants(&self, workload: &Workload) -> bool {
+        let is_named = |part: &String| workload.name.contains(part.as_str());
+        match self.only.is_empty() {
+            true => workload.is_quick || !self.is_quick,
+            false => self.only.iter().any(is_named),
         }
     }
-    let table = Table::new(&readings);
-    let json = json!({
-        "seconds": settings.seconds,
-        "warm_up_seconds": settings.warm_up_seconds,
-        "rounds": settings.rounds,
-        "figures": table.json(),
-    });
-    Ok((table, json))
 }
 
-fn measure(settings: &CompareSettings, product: &Product) -> Result<Vec<Reading>> {
-    let mut readings = Vec::new();
-    if settings.wants(workloads::START_EMPTY) {
-        in_fresh_site(settings, product, |site| {
-            start_up::empty(site, &mut readings)
+/// Names of all workloads.
+pub fn workload_names() -> impl Iterator<Item = &'static str> {
+    workloads::ALL.iter().map(|workload| workload.name)
+}
+
+/// Runs all rounds.
+pub fn run(settings: &CompareSettings) -> Result<Results> {
+    settings.check()?;
+    let participants = &settings.participants;
+    let versions = participants.iter().map(|it| (it.name(), it.version()));
+    let machine = Machine::here(&settings.folder, versions.collect());
+    let (seconds, warm_up) = (settings.seconds, settings.warm_up_seconds);
+    let mut results = Results::new(machine, settings.rounds, seconds, warm_up);
+    match &settings.baseline {
+        Some(baseline) => results.limits = baseline.limits.clone(),
+        None => results.limits.of = participants[0].name(),
+    }
+    for round in 0..settings.rounds {
+        for participant in participants {
+            let name = participant.name();
+            eprintln!("== round {} of {}: {name}", round + 1, settings.rounds);
+            let mut session = Session::new(settings, &mut results, &name, round);
+            match participant {
+                Participant::Started(product) => measure(&mut session, product)?,
+                Participant::Running(target) => measure_running(&mut session, *target)?,
+                Participant::BareLoop => roofline::measure(&mut session)?,
+            }
+        }
+    }
+    Ok(results)
+}
+
+fn measure(session: &mut Session<'_>, product: &Product) -> Result<()> {
+    let wanted = || {
+        workloads::ALL
+            .iter()
+            .filter(|it| session.settings.wants(it))
+    };
+    let (many, others): (Vec<&Workload>, Vec<&Workload>) =
+        wanted().partition(|it| it.has_many_partitions());
+    let (starts, loads): (Vec<&Workload>, Vec<&Workload>) = others
+        .into_iter()
+        .partition(|it| matches!(it.work, Work::StartEmpty | Work::RestartData));
+    for workload in starts {
+        in_fresh_site(session, product, |session, site| match workload.work {
+            Work::StartEmpty => start_up::empty(session, site),
+            _ => start_up::with_data(session, site),
         })?;
     }
-    if workloads::under_load().any(|name| settings.wants(name)) {
-        in_fresh_site(settings, product, |site| {
-            workloads::run_all(settings, site, &mut readings)
+    if !loads.is_empty() {
+        in_fresh_site(session, product, |session, site| {
+            let mut broker = site.start()?;
+            start_up::wait_ready(&mut broker)?;
+            session.attach(broker.target(), Some(site.folder()));
+            produce::warm_up(session).context("warming up")?;
+            for workload in &loads {
+                session.run(workload)?;
+                broker.check_running()?;
+            }
+            broker.kill9()
         })?;
     }
-    if settings.wants(workloads::START_10000) {
-        in_fresh_site(settings, product, |site| {
-            start_up::after_kill(site, &mut readings)
+    if !many.is_empty() {
+        in_fresh_site(session, product, |session, site| {
+            start_up::with_many_partitions(session, site, &many)
         })?;
     }
-    Ok(readings)
+    Ok(())
+}
+
+fn measure_running(session: &mut Session<'_>, target: Target) -> Result<()> {
+    session.attach(target, None);
+    produce::warm_up(session).context("warming up")?;
+    for workload in workloads::ALL {
+        if session.settings.wants(workload) {
+            session.run(workload)?;
+        }
+    }
+    session.delete_topics()
 }
 
 /// Gives `work` a folder of its own and removes it afterwards; where the work fails it stays, to be looked at.
 fn in_fresh_site(
-    settings: &CompareSettings,
+    session: &mut Session<'_>,
     product: &Product,
-    work: impl FnOnce(&Site) -> Result<()>,
+    work: impl FnOnce(&mut Session<'_>, &Site) -> Result<()>,
 ) -> Result<()> {
     let name = format!(
         "{}-{}",
         product.name().to_lowercase().replace(' ', "-"),
         wall_ms()
     );
-    let folder = settings.folder.join(name);
+    let folder = session.settings.folder.join(name);
     let site = Site::prepare(product.clone(), &folder)?;
-    work(&site).with_context(|| {
+    work(session, &site).with_context(|| {
         format!(
             "measuring {}, whose folder {} stays",
             product.name(),
@@ -167,30 +262,6 @@ fn in_fresh_site(
     })?;
     fs::remove_dir_all(&folder)?;
     settle();
-    Ok(())
-}
-
-/// Writes out what is dirty in the page cache, and lets the disk come to rest.
-pub(crate) fn settle() {
-    nix::unistd::sync();
-    std::thread::sleep(Duration::from_secs(1));
-}
-
-/// Waits until a broker that got no requests has nothing left to do, at most half a minute. After the first records
-/// of many partitions Kafka writes and syncs a small file for each.
-pub(crate) fn quieten(pid: u32) -> Result<()> {
-    const SAMPLE: Duration = Duration::from_millis(500);
-    let mut before = ProcessUsage::of(pid)?;
-    for _ in 0..60 {
-        std::thread::sleep(SAMPLE);
-        let after = ProcessUsage::of(pid)?;
-        let quiet = after.cpu - before.cpu <= SAMPLE / 20
-            && after.disk_written - before.disk_written <= 1 << 20;
-        if quiet {
-            break;
-        }
-        before = after;
-    }
     Ok(())
 }
 

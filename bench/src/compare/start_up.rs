@@ -2,95 +2,151 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use kafka_protocol::messages::CreatePartitionsRequest;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 
-use super::figures::{Reading, Wanted};
-use super::settle;
-use super::workloads::{START_10000, START_EMPTY};
-use crate::broker::Site;
+use super::figures::*;
+use super::session::{Session, settle};
+use super::workloads::{MANY, RESTART_10000, RESTART_DATA, START_EMPTY, Workload};
+use crate::broker::{Broker, Site};
+use crate::produce::{self as client, Pace, ProduceSettings};
+use crate::target::Target;
 use crate::usage::ProcessUsage;
+use corelog_loadgen::client::{self as kafka, Client};
 
-const TOPICS: i32 = 10;
-const PARTITIONS_A_TOPIC: i32 = 1_000;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Time without any request after which a broker counts as idle.
-const IDLE: Duration = Duration::from_secs(3);
+const IDLE: Duration = Duration::from_secs(2);
+/// As many as Kafka creates by one request.
+const CREATED_AT_ONCE: i32 = 5_000;
+const CREATE_PARTITIONS_VERSION: i16 = 3;
+const DATA_BYTES: u64 = 1_000_000_000;
 
-pub fn empty(site: &Site, readings: &mut Vec<Reading>) -> Result<()> {
+/// Waits until a broker takes requests.
+pub fn wait_ready(broker: &mut Broker) -> Result<()> {
+    broker.eventually(PATIENCE, |client| client.create_topic("first", 1, &[]))
+}
+
+/// Starts it, and says how long it took until a record of a topic was acknowledged.
+fn started(site: &Site, topic: &str) -> Result<(Broker, f64)> {
     let start = Instant::now();
     let mut broker = site.start()?;
     broker.eventually(PATIENCE, |client| {
-        client.create_topic("first", 1, &[])?;
-        client.prime("first", 1, PATIENCE)
+        client.create_topic(topic, 1, &[])?;
+        client.prime(topic, 1, PATIENCE)
     })?;
     let seconds = start.elapsed().as_secs_f64();
+    Ok((broker, seconds))
+}
+
+pub fn empty(session: &mut Session<'_>, site: &Site) -> Result<()> {
+    let (broker, seconds) = started(site, "first")?;
     std::thread::sleep(IDLE);
     let before = ProcessUsage::of(broker.pid())?;
     std::thread::sleep(IDLE);
     let after = ProcessUsage::of(broker.pid())?;
     broker.kill9()?;
 
-    let cpu_part = (after.cpu - before.cpu).as_secs_f64() / IDLE.as_secs_f64();
-    eprintln!(
-        "{START_EMPTY}: {seconds:.3} s, then {:.1} MB idle",
-        after.rss as f64 / 1e6
-    );
-    readings.push(
-        Reading::new(START_EMPTY, "s to the first acknowledged record", seconds)
-            .wanted(Wanted::Max(0.1)),
-    );
-    readings.push(
-        Reading::new("idle", "MB resident", after.rss as f64 / 1e6).wanted(Wanted::Max(30.0)),
-    );
-    readings.push(Reading::new("idle", "% of a core", cpu_part * 100.0));
+    let idle_part = (after.cpu - before.cpu).as_secs_f64() / IDLE.as_secs_f64();
+    session.state(START_EMPTY, FIRST_RECORD, seconds);
+    session.state(START_EMPTY, RESIDENT, after.rss as f64 / 1e6);
+    session.state(START_EMPTY, CPU_CORE, idle_part * 100.0);
     Ok(())
 }
 
-pub fn after_kill(site: &Site, readings: &mut Vec<Reading>) -> Result<()> {
-    let topics: Vec<String> = (0..TOPICS).map(|index| format!("many-{index}")).collect();
+/// Kills a broker right behind its last acknowledgement of a gigabyte, and starts it again.
+pub fn with_data(session: &mut Session<'_>, site: &Site) -> Result<()> {
     let mut broker = site.start()?;
-    broker.eventually(PATIENCE, |client| client.create_topic("first", 1, &[]))?;
-    let mut client = broker.connect(PATIENCE)?;
-    let creation = Instant::now();
-    for topic in &topics {
-        client.create_topic(topic, PARTITIONS_A_TOPIC, &[])?;
-        client.prime(topic, PARTITIONS_A_TOPIC, PATIENCE)?;
+    wait_ready(&mut broker)?;
+    let mut written = 0;
+    while written < DATA_BYTES {
+        let report = client::run(&ProduceSettings {
+            target: broker.target(),
+            topic: "data".to_owned(),
+            partitions: 10,
+            topic_configs: &[],
+            records_a_request: 64,
+            record_bytes: super::produce::RECORD_BYTES,
+            acks: -1,
+            connections: 16,
+            threads: 1,
+            pace: Pace::InFlight(16),
+            warm_up: Duration::ZERO,
+            duration: Duration::from_secs(1),
+            counts_calls: false,
+        })?;
+        written += report.all_bytes;
     }
-    let creation = creation.elapsed().as_secs_f64();
-    let rss = ProcessUsage::of(broker.pid())?.rss;
     broker.kill9()?;
-    settle();
+    let (broker, seconds) = started(site, "data")?;
+    broker.kill9()?;
+    session.state(RESTART_DATA, FIRST_RECORD, seconds);
+    Ok(())
+}
 
+/// All workloads that need 10,000 partitions, with one broker.
+pub fn with_many_partitions(
+    session: &mut Session<'_>,
+    site: &Site,
+    workloads: &[&Workload],
+) -> Result<()> {
+    let mut broker = site.start()?;
+    wait_ready(&mut broker)?;
+    session.attach(broker.target(), Some(site.folder()));
+    let topic = session.topic(RESTART_10000);
+    let creation = create_many(broker.target(), &topic)?;
+    for workload in workloads {
+        session.run(workload)?;
+        broker.check_running()?;
+    }
+    if workloads.iter().any(|it| it.name == RESTART_10000) {
+        let resident = ProcessUsage::of(broker.pid())?.rss as f64 / 1e6;
+        session.state(RESTART_10000, CREATION, creation.as_secs_f64());
+        session.state(RESTART_10000, RESIDENT, resident);
+        broker.kill9()?;
+        settle();
+        restart(session, site, &topic)?;
+    }
+    Ok(())
+}
+
+fn restart(session: &mut Session<'_>, site: &Site, topic: &str) -> Result<()> {
     let start = Instant::now();
     let mut broker = site.start()?;
-    broker.eventually(PATIENCE, |client| client.prime(&topics[0], 1, PATIENCE))?;
+    broker.eventually(PATIENCE, |client| client.prime(topic, 1, PATIENCE))?;
     let first = start.elapsed().as_secs_f64();
     let mut client = broker.connect(PATIENCE)?;
-    for topic in &topics {
-        client
-            .prime(topic, PARTITIONS_A_TOPIC, PATIENCE)
-            .context("a record for each partition after the restart")?;
-    }
+    client
+        .prime(topic, MANY, PATIENCE)
+        .context("a record for each partition after the restart")?;
     let all = start.elapsed().as_secs_f64();
     broker.kill9()?;
-
-    eprintln!(
-        "{START_10000}: {first:.3} s to the first acknowledged record, {all:.3} s to one on each partition"
-    );
-    let wanted = Wanted::Max(2.0);
-    readings.push(
-        Reading::new(START_10000, "s to the first acknowledged record", first).wanted(wanted),
-    );
-    readings.push(Reading::new(START_10000, "s to one on each partition", all));
-    readings.push(Reading::new(
-        "10,000 partitions",
-        "s to create and write one record to each",
-        creation,
-    ));
-    readings.push(Reading::new(
-        "10,000 partitions",
-        "MB resident",
-        rss as f64 / 1e6,
-    ));
+    session.state(RESTART_10000, FIRST_RECORD, first);
+    session.state(RESTART_10000, ALL_RECORDS, all);
     Ok(())
+}
+
+/// Creates a topic with 10,000 partitions and writes one record to each; says how long it took.
+fn create_many(target: Target, topic: &str) -> Result<Duration> {
+    let start = Instant::now();
+    let mut client = Client::connect(target.addr)?;
+    client.create_topic(topic, CREATED_AT_ONCE, &[])?;
+    let grown = CreatePartitionsTopic::default()
+        .with_name(kafka::topic_name(topic))
+        .with_count(MANY);
+    let request = CreatePartitionsRequest::default()
+        .with_topics(vec![grown])
+        .with_timeout_ms(60_000);
+    let reply = client.call(&request, CREATE_PARTITIONS_VERSION)?;
+    for result in &reply.results {
+        ensure!(
+            result.error_code == 0,
+            "{MANY} partitions: {}",
+            kafka::error_name(result.error_code)
+        );
+    }
+    client.create_topic(topic, MANY, &[])?;
+    client.prime(topic, MANY, PATIENCE)?;
+    Ok(start.elapsed())
 }

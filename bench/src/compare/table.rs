@@ -1,197 +1,157 @@
-//! The medians of all rounds side by side, with ratios and targets.
+//! The figures of all products side by side: medians, ratios with their spread, and what is wanted.
 
 use std::fmt;
 
-use serde_json::{Value, json};
+use super::results::{BARE_LOOP, Cell, OWN, Results, Row};
+use super::spread::Spread;
+use super::targets::{Wanted, wanted};
 
-use super::figures::{Figure, Reading, Wanted};
-
-/// What one product showed for a figure.
+/// What is wanted of a figure of Corelog, and whether it is so; none where that cannot be told.
 #[derive(Debug)]
-struct Cell {
-    values: Vec<f64>,
-    note: Option<String>,
-}
-
-impl Cell {
-    fn median(&self) -> f64 {
-        let mut sorted = self.values.clone();
-        sorted.sort_by(f64::total_cmp);
-        let half = sorted.len() / 2;
-        if sorted.len() % 2 == 1 {
-            sorted[half]
-        } else {
-            (sorted[half - 1] + sorted[half]) / 2.0
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Row {
-    figure: Figure,
-    /// One for each product, in the order of [`Table::products`].
-    cells: Vec<Option<Cell>>,
-}
-
-#[derive(Debug)]
-pub struct Table {
-    products: Vec<&'static str>,
-    rows: Vec<Row>,
-}
-
-impl Table {
-    pub fn new(rounds: &[(&'static str, Vec<Reading>)]) -> Self {
-        let mut products: Vec<&'static str> = Vec::new();
-        for (product, _) in rounds {
-            if !products.contains(product) {
-                products.push(product);
-            }
-        }
-        let mut rows: Vec<Row> = Vec::new();
-        for (product, readings) in rounds {
-            let column = products
-                .iter()
-                .position(|it| it == product)
-                .expect("it was just added");
-            for reading in readings {
-                let at = rows
-                    .iter()
-                    .position(|row| row.figure == reading.figure)
-                    .unwrap_or_else(|| {
-                        let cells = products.iter().map(|_| None).collect();
-                        rows.push(Row {
-                            figure: reading.figure.clone(),
-                            cells,
-                        });
-                        rows.len() - 1
-                    });
-                let cell = rows[at].cells[column].get_or_insert_with(|| Cell {
-                    values: Vec::new(),
-                    note: None,
-                });
-                cell.values.push(reading.value);
-                cell.note = cell.note.take().or_else(|| reading.note.clone());
-            }
-        }
-        Self { products, rows }
-    }
-
-    fn median(&self, row: &Row, product: &str) -> Option<f64> {
-        let column = self.products.iter().position(|it| *it == product)?;
-        row.cells[column].as_ref().map(Cell::median)
-    }
-
-    fn ratio(&self, row: &Row) -> Option<f64> {
-        Some(self.median(row, "Corelog")? / self.median(row, "Apache Kafka")?)
-    }
-
-    /// What is wanted of Corelog, in words, and whether it is so where that can be told.
-    fn verdict(&self, row: &Row) -> Option<(String, Option<bool>)> {
-        let own = self.median(row, "Corelog");
-        Some(match row.figure.wanted {
-            Wanted::Nothing => return None,
-            Wanted::TimesKafkaMin(times) => (
-                format!(">= {times} x"),
-                self.ratio(row).map(|ratio| ratio >= times),
-            ),
-            Wanted::TimesKafkaMax(times) => (
-                format!("<= {times} x"),
-                self.ratio(row).map(|ratio| ratio <= times),
-            ),
-            Wanted::Max(max) => (format!("<= {max}"), own.map(|own| own <= max)),
-            Wanted::PartOfMin(other, part) => {
-                let other = self.rows.iter().find(|row| row.figure.name == other);
-                let other = other.and_then(|row| self.median(row, "Corelog"));
-                let met = own.zip(other).map(|(own, other)| own >= other * part);
-                (format!(">= {part:.2} x of 1 partition"), met)
-            }
-        })
-    }
-
-    pub fn json(&self) -> Value {
-        self.rows
-            .iter()
-            .map(|row| {
-                let verdict = self.verdict(row);
-                let cells = self.products.iter().zip(&row.cells).filter_map(|(product, cell)| {
-                    let cell = cell.as_ref()?;
-                    let value = json!({ "median": cell.median(), "rounds": cell.values, "note": cell.note });
-                    Some(((*product).to_owned(), value))
-                });
-                json!({
-                    "figure": row.figure.name,
-                    "products": cells.collect::<serde_json::Map<_, _>>(),
-                    "ratio": self.ratio(row),
-                    "wanted": verdict.as_ref().map(|(wanted, _)| wanted),
-                    "met": verdict.and_then(|(_, met)| met),
-                })
-            })
-            .collect()
-    }
+pub struct Verdict {
+    pub wanted: String,
+    pub is_met: Option<bool>,
 }
 
 /// As Markdown, which a terminal shows well enough.
-impl fmt::Display for Table {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines =
-            vec![["figure", "Apache Kafka", "Corelog", "ratio", "wanted", ""].map(str::to_owned)];
-        for row in &self.rows {
-            let verdict = self.verdict(row);
-            let notes: Vec<_> = self
-                .products
-                .iter()
-                .zip(&row.cells)
-                .filter_map(note)
-                .collect();
-            let met = verdict
-                .as_ref()
-                .and_then(|(_, met)| *met)
-                .map(|met| if met { "met" } else { "MISSED" });
-            let remark: Vec<_> = met.map(str::to_owned).into_iter().chain(notes).collect();
-            lines.push([
-                row.figure.name.clone(),
-                self.median(row, "Apache Kafka")
-                    .map(shown)
-                    .unwrap_or_default(),
-                self.median(row, "Corelog").map(shown).unwrap_or_default(),
-                self.ratio(row)
-                    .map(|ratio| format!("{ratio:.2}"))
-                    .unwrap_or_default(),
-                verdict.map(|(wanted, _)| wanted).unwrap_or_default(),
-                remark.join("; "),
-            ]);
-        }
-        let widths: Vec<usize> = (0..6)
-            .map(|column| {
-                lines
-                    .iter()
-                    .map(|line| line[column].chars().count())
-                    .max()
-                    .unwrap_or(0)
-            })
-            .collect();
-        for (index, line) in lines.iter().enumerate() {
-            for (cell, width) in line.iter().zip(&widths) {
-                write!(out, "| {cell:width$} ")?;
+#[derive(Debug)]
+pub struct Table<'a>(pub &'a Results);
+
+impl Results {
+    /// One for each thing that is wanted of it.
+    pub fn verdicts(&self, rows: &[Row<'_>], row: &Row<'_>) -> Vec<Verdict> {
+        let products = self.products();
+        let place = |name: &str| products.iter().position(|product| *product == name);
+        let Some(own) = place(OWN) else {
+            return Vec::new();
+        };
+        let own_of = |row: &Row<'_>| Some(row.cells[own].spread()?.median);
+        let verdict = |wanted| {
+            let (text, value, is_met): (_, _, fn(f64, f64) -> bool) = match wanted {
+                Wanted::TimesMin(times) => {
+                    let ratio = (own > 0).then(|| row.cells[own].ratio_to(&row.cells[0]));
+                    let ratio = ratio.flatten().map(|ratio| ratio.median / times);
+                    (format!(">= {times} x"), ratio, |value, one| value >= one)
+                }
+                Wanted::TimesMax(times) => {
+                    let ratio = (own > 0).then(|| row.cells[own].ratio_to(&row.cells[0]));
+                    let ratio = ratio.flatten().map(|ratio| ratio.median / times);
+                    (format!("<= {times} x"), ratio, |value, one| value <= one)
+                }
+                Wanted::Max(max) => {
+                    let part = own_of(row).map(|own| own / max);
+                    (format!("<= {max}"), part, |value, one| value <= one)
+                }
+                Wanted::PartOfBareLoopMin(part) => {
+                    let bare = place(BARE_LOOP).map(|at| &row.cells[at]);
+                    let ratio = bare.and_then(|bare| row.cells[own].ratio_to(bare));
+                    let text = format!(">= {part} x bare loop");
+                    let ratio = ratio.map(|ratio| ratio.median / part);
+                    (text, ratio, |value, one| value >= one)
+                }
+                Wanted::OfWorkloadMax(other, times) => {
+                    let same = |it: &&Row<'_>| it.workload == other && it.quantity == row.quantity;
+                    let other_value = rows.iter().find(same).and_then(own_of);
+                    let ratio = own_of(row).zip(other_value);
+                    let ratio = ratio.map(|(own, other)| own / other / times);
+                    let text = format!("<= {times} x '{other}'");
+                    (text, ratio, |value, one| value <= one)
+                }
+            };
+            Verdict {
+                wanted: text,
+                is_met: value.map(|value| is_met(value, 1.0)),
             }
-            writeln!(out, "|")?;
-            if index == 0 {
-                widths
-                    .iter()
-                    .try_for_each(|width| write!(out, "|{}", "-".repeat(width + 2)))?;
-                writeln!(out, "|")?;
+        };
+        wanted(row.workload, row.quantity).map(verdict).collect()
+    }
+}
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let products = self.0.products();
+        let rows = self.0.rows();
+        let mut head = vec!["figure".to_owned()];
+        for (at, product) in products.iter().enumerate() {
+            head.push((*product).to_owned());
+            if at > 0 {
+                head.push(format!("/ {} (min..max)", products[0]));
+            }
+        }
+        head.extend(["wanted".to_owned(), String::new()]);
+        let mut workload = "";
+        for row in &rows {
+            if row.workload != workload {
+                workload = row.workload;
+                let same = rows.iter().filter(|row| row.workload == workload);
+                let mut lines = vec![head.clone()];
+                lines.extend(same.map(|row| self.line(&products, &rows, row)));
+                writeln!(out, "\n## {workload}\n")?;
+                aligned(out, &lines)?;
             }
         }
         Ok(())
     }
 }
 
-fn note((product, cell): (&&'static str, &Option<Cell>)) -> Option<String> {
-    Some(format!("{product}: {}", cell.as_ref()?.note.as_ref()?))
+impl Table<'_> {
+    fn line(&self, products: &[&str], rows: &[Row<'_>], row: &Row<'_>) -> Vec<String> {
+        let mut line = vec![row.quantity.to_owned()];
+        for (at, cell) in row.cells.iter().enumerate() {
+            line.push(cell.spread().map(|it| shown(it.median)).unwrap_or_default());
+            if at > 0 {
+                let ratio = cell.ratio_to(&row.cells[0]);
+                line.push(ratio.map(with_ends).unwrap_or_default());
+            }
+        }
+        let verdicts = self.0.verdicts(rows, row);
+        let wanted: Vec<_> = verdicts.iter().map(|it| it.wanted.as_str()).collect();
+        line.push(wanted.join(", "));
+        let met = verdicts.iter().filter_map(|verdict| verdict.is_met);
+        let mut remarks: Vec<_> = met
+            .map(|met| if met { "met" } else { "MISSED" }.to_owned())
+            .collect();
+        remarks.extend(products.iter().zip(&row.cells).filter_map(note));
+        line.push(remarks.join("; "));
+        line
+    }
+}
+
+pub fn note((product, cell): (&&str, &Cell)) -> Option<String> {
+    Some(format!("{product}: {}", cell.note.as_ref()?))
+}
+
+/// The median, and between which values it lies.
+pub fn with_ends(spread: Spread) -> String {
+    let Spread { median, min, max } = spread;
+    match min < max {
+        true => format!("{median:.2} ({min:.2}..{max:.2})"),
+        false => format!("{median:.2}"),
+    }
+}
+
+fn aligned(out: &mut fmt::Formatter<'_>, lines: &[Vec<String>]) -> fmt::Result {
+    let columns = lines[0].len();
+    let width = |column: usize| {
+        let cells = lines.iter().map(|line| line[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for (index, line) in lines.iter().enumerate() {
+        for (cell, width) in line.iter().zip(&widths) {
+            write!(out, "| {cell:width$} ")?;
+        }
+        writeln!(out, "|")?;
+        if index == 0 {
+            let dashes = widths.iter().map(|width| "-".repeat(width + 2));
+            writeln!(out, "|{}|", dashes.collect::<Vec<_>>().join("|"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Three digits, or whole numbers where there are more.
-fn shown(value: f64) -> String {
+pub fn shown(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
@@ -202,51 +162,49 @@ fn shown(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::results::tests::{results, run};
+    use super::super::workloads::{HALF_10, HALF_1000, LARGE_100, SMALL_100_16, SMALL_HALF};
     use super::*;
-
-    fn reading(quantity: &str, value: f64, wanted: Wanted) -> Reading {
-        Reading::new("work", quantity, value).wanted(wanted)
-    }
+    use crate::compare::figures::{MEGABYTES, Reading};
 
     #[test]
-    fn medians_ratios_and_verdicts() {
-        let wanted = Wanted::TimesKafkaMin(2.0);
-        let part = Wanted::PartOfMin("work: rate", 0.5);
-        let rounds = [
-            (
+    fn medians_ratios_and_verdicts_are_in_the_table() {
+        let mut bare = run(BARE_LOOP, 0, &[]);
+        bare.readings
+            .push(Reading::new(LARGE_100, MEGABYTES, 1000.0));
+        let mut own = run(OWN, 0, &[(SMALL_100_16, 2500.0), (SMALL_HALF, 2.0)]);
+        own.readings.push(Reading::new(LARGE_100, MEGABYTES, 600.0));
+        let results = results(vec![
+            run(
                 "Apache Kafka",
-                vec![
-                    reading("rate", 10.0, wanted),
-                    reading("idle", 400.0, Wanted::Max(30.0)),
-                ],
+                0,
+                &[(SMALL_100_16, 1000.0), (SMALL_HALF, 10.0)],
             ),
-            (
-                "Corelog",
-                vec![
-                    reading("rate", 19.0, wanted),
-                    reading("idle", 20.0, Wanted::Max(30.0)),
-                ],
+            own,
+            bare,
+            run("Apache Kafka", 1, &[(SMALL_100_16, 1000.0)]),
+            run(
+                OWN,
+                1,
+                &[(SMALL_100_16, 3700.0), (HALF_10, 1.0), (HALF_1000, 1.4)],
             ),
-            ("Apache Kafka", vec![reading("rate", 12.0, wanted)]),
-            (
-                "Corelog",
-                vec![reading("rate", 23.0, wanted), reading("many", 10.0, part)],
-            ),
-        ];
-        let table = Table::new(&rounds);
-        let json = table.json();
-        assert_eq!(json[0]["products"]["Corelog"]["median"], 21.0);
-        assert_eq!(json[0]["ratio"], 21.0 / 11.0);
-        assert_eq!(
-            (&json[0]["met"], &json[1]["met"]),
-            (&json!(false), &json!(true))
-        );
-        assert_eq!(json[2]["met"], false, "10 is less than half of 21");
-        let text = table.to_string();
+        ]);
+        let text = Table(&results).to_string();
+        let line = |start: &str, at: usize| {
+            let mut lines = text.lines().filter(|line| line.starts_with(start));
+            lines.nth(at).unwrap_or_else(|| panic!("{text}"))
+        };
         assert!(
-            text.contains("| work: rate | 11.0         | 21.0    | 1.91  | >= 2 x"),
+            line("| requests/s", 0).contains("3.10 (2.50..3.70)"),
             "{text}"
         );
-        assert!(text.contains("MISSED") && text.contains("| met "), "{text}");
+        assert!(line("| requests/s", 0).contains(">= 3 x | met"), "{text}");
+        assert!(line("| p99 ms", 0).contains("<= 0.3 x | met"), "{text}");
+        let megabytes = line("| MB/s", 0);
+        assert!(
+            megabytes.ends_with(">= 3 x, >= 0.7 x bare loop | MISSED |"),
+            "{text}"
+        );
+        assert!(line("| p99 ms", 2).contains("MISSED"), "{text}");
     }
 }

@@ -1,285 +1,241 @@
-//! The workloads of the comparison, run one after another on one broker.
+//! All that brokers are measured at, by name.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result};
-
-use super::figures::{Reading, Wanted};
-use super::{CompareSettings, quieten, settle};
-use crate::broker::{Broker, Site};
-use crate::fetch::{self, FetchSettings};
-use crate::produce::{self, Pace, ProduceSettings};
-use crate::report::ProduceReport;
-
+pub const SMALL_1_1: &str = "1 KiB, 1 partition, 1 in flight";
+pub const SMALL_1_16: &str = "1 KiB, 1 partition, 16 in flight";
+pub const SMALL_1_256: &str = "1 KiB, 1 partition, 256 in flight";
+pub const SMALL_100_16: &str = "1 KiB, 100 partitions, 16 in flight";
+pub const SMALL_100_256: &str = "1 KiB, 100 partitions, 256 in flight";
+pub const SMALL_1000_256: &str = "1 KiB, 1,000 partitions, 256 in flight";
+pub const SMALL_10000_256: &str = "1 KiB, 10,000 partitions, 256 in flight";
+pub const MEDIUM_100: &str = "16 KiB, 100 partitions, 16 in flight";
+pub const LARGE_1: &str = "64 KiB, 1 partition, 16 in flight";
+pub const LARGE_100: &str = "64 KiB, 100 partitions, 16 in flight";
+pub const CATCH_UP_1: &str = "catch-up from disk, 1 partition";
+pub const CATCH_UP_100: &str = "catch-up from disk, 100 partitions";
+pub const SMALL_TENTH: &str = "1 KiB, 100 partitions, at 10 % of the limit";
+pub const SMALL_HALF: &str = "1 KiB, 100 partitions, at 50 % of the limit";
+pub const SMALL_MOST: &str = "1 KiB, 100 partitions, at 80 % of the limit";
+pub const MEDIUM_HALF: &str = "16 KiB, 100 partitions, at 50 % of the limit";
+pub const MEDIUM_MOST: &str = "16 KiB, 100 partitions, at 80 % of the limit";
+pub const HALF_10: &str = "1 KiB, 10 partitions, at 50 % of the limit";
+pub const HALF_1000: &str = "1 KiB, 1,000 partitions, at 50 % of the limit";
+pub const HALF_10000: &str = "1 KiB, 10,000 partitions, at 50 % of the limit";
+pub const END_TO_END: &str = "end to end, 1 KiB, 100 partitions, at 50 % of the limit";
+pub const TAIL: &str = "tail, 4 sets of consumers, 20 MB/s in";
+pub const COLD_READER: &str = "1 KiB at 50 % of the limit beside a cold reader";
+pub const FSYNC_SMALL_16: &str = "fsync: 1 KiB, 100 partitions, 16 in flight";
+pub const FSYNC_SMALL_256: &str = "fsync: 1 KiB, 100 partitions, 256 in flight";
+pub const FSYNC_LARGE: &str = "fsync: 64 KiB, 100 partitions, 16 in flight";
+pub const FSYNC_HALF: &str = "fsync: 1 KiB, 100 partitions, at 50 % of the limit";
 pub const START_EMPTY: &str = "start on an empty folder";
-pub const START_10000: &str = "start with 10,000 partitions after kill -9";
-const ONE_PARTITION: &str = "produce 1 KiB, 1 partition, 16 in flight";
-const FETCH_1: &str = "fetch from the start, 1 partition";
-const FETCH_100: &str = "fetch from the start, 100 partitions";
-const RECORD_BYTES: usize = 1_024;
-const CONNECTIONS: usize = 16;
+pub const RESTART_10000: &str = "restart with 10,000 partitions after kill -9";
+/// Of the machine's parts, which no broker is in.
+pub const MACHINE: &str = "the machine alone";
+pub const RESTART_DATA: &str = "restart with 1 GB after kill -9";
 
-/// Which quantities of a produce run are stated, and what is wanted of them.
-#[derive(Clone, Copy)]
-enum States {
-    Requests { rate: Wanted },
-    Megabytes { rate: Wanted, cpu: Wanted },
-    Latency { tail: Wanted },
+/// One thing to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    pub name: &'static str,
+    pub work: Work,
+    /// Whether the quick suite has it.
+    pub is_quick: bool,
 }
 
-struct Produce {
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    Produce(Produce),
+    /// The topic of a workload before it is read from its start, once what the page cache has of it was dropped.
+    CatchUp {
+        of: &'static str,
+    },
+    /// Records go through to consumers, at this part of a limit.
+    EndToEnd {
+        of: &'static str,
+        part: f64,
+    },
+    /// Consumers that keep up, and the same load without them.
+    Tail,
+    /// Producers at this part of a limit, beside a reader of the topic of another workload.
+    ColdReader {
+        of: &'static str,
+        part: f64,
+        reads: &'static str,
+    },
+    StartEmpty,
+    /// All that needs 10,000 partitions, in a broker of its own.
+    RestartMany,
+    RestartData,
+}
+
+/// Requests of the replaying client.
+#[derive(Clone, Copy, Debug)]
+pub struct Produce {
+    pub partitions: i32,
+    /// Records of 1 KiB in each request.
+    pub records: usize,
+    pub load: Load,
+    /// Whether each batch is synced before it is acknowledged, by Kafka too.
+    pub is_synced: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Load {
+    InFlight(usize),
+    /// A part of the requests a second that the first product did in the workload of that name.
+    Limit {
+        of: &'static str,
+        part: f64,
+    },
+}
+
+const fn closed(name: &'static str, partitions: i32, records: usize, in_flight: usize) -> Workload {
+    produce(name, partitions, records, Load::InFlight(in_flight))
+}
+
+const fn open(
     name: &'static str,
     partitions: i32,
     records: usize,
-    pace: Pace,
-    states: States,
-    /// Whether its topic is read afterwards, and under which name.
-    then_fetch: Option<&'static str>,
+    of: &'static str,
+    part: f64,
+) -> Workload {
+    produce(name, partitions, records, Load::Limit { of, part })
 }
 
-const fn closed(name: &'static str, partitions: i32, in_flight: usize, rate: Wanted) -> Produce {
-    let states = States::Requests { rate };
-    Produce {
-        name,
-        partitions,
-        records: 1,
-        pace: Pace::InFlight(in_flight),
-        states,
-        then_fetch: None,
-    }
-}
-
-const fn large(name: &'static str, partitions: i32, then_fetch: &'static str) -> Produce {
-    let states = States::Megabytes {
-        rate: Wanted::TimesKafkaMin(2.5),
-        cpu: Wanted::TimesKafkaMax(0.35),
-    };
-    Produce {
-        name,
-        partitions,
-        records: 64,
-        pace: Pace::InFlight(16),
-        states,
-        then_fetch: Some(then_fetch),
-    }
-}
-
-const fn open(name: &'static str, partitions: i32, records: usize) -> Produce {
-    let states = States::Latency {
-        tail: Wanted::TimesKafkaMax(0.5),
-    };
-    Produce {
-        name,
+const fn produce(name: &'static str, partitions: i32, records: usize, load: Load) -> Workload {
+    let produce = Produce {
         partitions,
         records,
-        pace: Pace::Rate(5_000.0),
-        states,
-        then_fetch: None,
+        load,
+        is_synced: false,
+    };
+    other(name, Work::Produce(produce))
+}
+
+const fn synced(name: &'static str, records: usize, load: Load) -> Workload {
+    let produce = Produce {
+        partitions: 100,
+        records,
+        load,
+        is_synced: true,
+    };
+    other(name, Work::Produce(produce))
+}
+
+const fn other(name: &'static str, work: Work) -> Workload {
+    let is_quick = false;
+    Workload {
+        name,
+        work,
+        is_quick,
     }
 }
 
-const WITHIN_1_5: Wanted = Wanted::PartOfMin(
-    "produce 1 KiB, 1 partition, 16 in flight: requests/s",
-    1.0 / 1.5,
-);
+const fn quick(workload: Workload) -> Workload {
+    Workload {
+        is_quick: true,
+        ..workload
+    }
+}
 
-/// At 5,000 requests of 16 KiB a second Kafka is at half of its limit here, of 1 KiB at a tenth.
-const PRODUCE: [Produce; 10] = [
-    closed(ONE_PARTITION, 1, 16, Wanted::TimesKafkaMin(2.0)),
-    closed(
-        "produce 1 KiB, 1 partition, 256 in flight",
+/// In the order in which they are run: a limit comes before what is a part of it, and a topic before it is read.
+pub const ALL: &[Workload] = &[
+    quick(other(START_EMPTY, Work::StartEmpty)),
+    closed(SMALL_1_1, 1, 1, 1),
+    closed(SMALL_1_16, 1, 1, 16),
+    closed(SMALL_1_256, 1, 1, 256),
+    quick(closed(SMALL_100_16, 100, 1, 16)),
+    quick(closed(SMALL_100_256, 100, 1, 256)),
+    closed(SMALL_1000_256, 1_000, 1, 256),
+    closed(MEDIUM_100, 100, 16, 16),
+    closed(LARGE_1, 1, 64, 16),
+    other(CATCH_UP_1, Work::CatchUp { of: LARGE_1 }),
+    quick(closed(LARGE_100, 100, 64, 16)),
+    quick(other(CATCH_UP_100, Work::CatchUp { of: LARGE_100 })),
+    open(SMALL_TENTH, 100, 1, SMALL_100_256, 0.1),
+    quick(open(SMALL_HALF, 100, 1, SMALL_100_256, 0.5)),
+    open(SMALL_MOST, 100, 1, SMALL_100_256, 0.8),
+    open(MEDIUM_HALF, 100, 16, MEDIUM_100, 0.5),
+    open(MEDIUM_MOST, 100, 16, MEDIUM_100, 0.8),
+    open(HALF_10, 10, 1, SMALL_100_256, 0.5),
+    open(HALF_1000, 1_000, 1, SMALL_100_256, 0.5),
+    quick(other(
+        END_TO_END,
+        Work::EndToEnd {
+            of: SMALL_100_256,
+            part: 0.5,
+        },
+    )),
+    other(TAIL, Work::Tail),
+    other(
+        COLD_READER,
+        Work::ColdReader {
+            of: SMALL_100_256,
+            part: 0.5,
+            reads: LARGE_100,
+        },
+    ),
+    synced(FSYNC_SMALL_16, 1, Load::InFlight(16)),
+    synced(FSYNC_SMALL_256, 1, Load::InFlight(256)),
+    synced(FSYNC_LARGE, 64, Load::InFlight(16)),
+    synced(
+        FSYNC_HALF,
         1,
-        256,
-        Wanted::TimesKafkaMin(5.0),
+        Load::Limit {
+            of: FSYNC_SMALL_256,
+            part: 0.5,
+        },
     ),
-    closed(
-        "produce 1 KiB, 100 partitions, 16 in flight",
-        100,
-        16,
-        Wanted::TimesKafkaMin(2.0),
-    ),
-    closed(
-        "produce 1 KiB, 100 partitions, 256 in flight",
-        100,
-        256,
-        Wanted::TimesKafkaMin(5.0),
-    ),
-    closed(
-        "produce 1 KiB, 1,000 partitions, 16 in flight",
-        1_000,
-        16,
-        WITHIN_1_5,
-    ),
-    large("produce 64 KiB, 1 partition, 16 in flight", 1, FETCH_1),
-    large(
-        "produce 64 KiB, 100 partitions, 16 in flight",
-        100,
-        FETCH_100,
-    ),
-    open("open loop 5,000/s of 16 KiB, 1 partition", 1, 16),
-    open("open loop 5,000/s of 16 KiB, 100 partitions", 100, 16),
-    open("open loop 5,000/s of 1 KiB, 100 partitions", 100, 1),
+    closed(SMALL_10000_256, MANY, 1, 256),
+    open(HALF_10000, MANY, 1, SMALL_100_256, 0.5),
+    other(RESTART_10000, Work::RestartMany),
+    other(RESTART_DATA, Work::RestartData),
 ];
 
-/// Names of what one broker is measured at, one after the other.
-pub fn under_load() -> impl Iterator<Item = &'static str> {
-    PRODUCE
-        .iter()
-        .map(|produce| produce.name)
-        .chain(PRODUCE.iter().filter_map(|produce| produce.then_fetch))
-}
-
-pub fn names() -> impl Iterator<Item = &'static str> {
-    under_load().chain([START_EMPTY, START_10000])
-}
-
-pub fn run_all(settings: &CompareSettings, site: &Site, readings: &mut Vec<Reading>) -> Result<()> {
-    let mut broker = site.start()?;
-    broker.eventually(Duration::from_secs(60), |client| {
-        client.create_topic("warm-up", 100, &[])
-    })?;
-    warm_up(settings, &broker).context("warming up")?;
-    for (index, workload) in PRODUCE.iter().enumerate() {
-        let fetched = workload.then_fetch.filter(|name| settings.wants(name));
-        if !settings.wants(workload.name) && fetched.is_none() {
-            continue;
-        }
-        let topic = format!("bench-{index}");
-        let run = produce_settings(settings, &broker, workload, &topic);
-        produce::prepare(&run)?;
-        quieten(broker.pid())?;
-        settle();
-        let report = produce::run(&run).context(workload.name)?;
-        eprintln!("{}\n{}\n", workload.name, indented(&report.to_string()));
-        state(workload, &report, readings);
-        if let Some(name) = fetched {
-            settle();
-            fetch_back(
-                settings,
-                &broker,
-                name,
-                &topic,
-                workload.partitions,
-                readings,
-            )
-            .context(name)?;
-        }
-        broker.check_running()?;
-    }
-    broker.kill9()
-}
-
-fn produce_settings(
-    settings: &CompareSettings,
-    broker: &Broker,
-    workload: &Produce,
-    topic: &str,
-) -> ProduceSettings {
-    ProduceSettings {
-        addr: broker.addr,
-        topic: topic.to_owned(),
-        partitions: workload.partitions,
-        records_a_request: workload.records,
-        record_bytes: RECORD_BYTES,
-        acks: -1,
-        connections: CONNECTIONS,
-        threads: 1,
-        pace: workload.pace,
-        warm_up: Duration::from_secs(settings.warm_up_seconds),
-        duration: Duration::from_secs(settings.seconds),
-        pid: Some(broker.pid()),
-    }
-}
-
-/// Small and large requests before anything counts: a JVM gets fast only by and by.
-fn warm_up(settings: &CompareSettings, broker: &Broker) -> Result<()> {
-    for workload in [&PRODUCE[2], &PRODUCE[6]] {
-        let mut run = produce_settings(settings, broker, workload, "warm-up");
-        run.warm_up = Duration::ZERO;
-        run.duration = Duration::from_secs(settings.warm_up_seconds.max(1));
-        produce::run(&run)?;
-    }
-    Ok(())
-}
-
-fn state(workload: &Produce, report: &ProduceReport, readings: &mut Vec<Reading>) {
-    let note = report
-        .client_was_the_limit()
-        .then(|| "the client was the limit".to_owned());
-    let mut add = |quantity: &str, value: f64, wanted: Wanted| {
-        readings.push(
-            Reading::new(workload.name, quantity, value)
-                .wanted(wanted)
-                .noted(note.clone()),
-        );
-    };
-    match workload.states {
-        States::Requests { rate } => {
-            add("requests/s", report.requests_a_second, rate);
-            add(
-                "CPU us a request",
-                report.cpu_us_a_request().unwrap_or(f64::NAN),
-                Wanted::Nothing,
-            );
-            add("p50 ms", report.latency_ms(0.5), Wanted::Nothing);
-            add("p99 ms", report.latency_ms(0.99), Wanted::Nothing);
-        }
-        States::Megabytes { rate, cpu } => {
-            let used = report
-                .broker
-                .map_or(f64::NAN, |broker| broker.cpu_seconds_a_gb(report.bytes));
-            add("MB/s", report.mb_a_second, rate);
-            add("CPU s/GB", used, cpu);
-            add("p50 ms", report.latency_ms(0.5), Wanted::Nothing);
-            add("p99 ms", report.latency_ms(0.99), Wanted::Nothing);
-            let resident = report
-                .broker
-                .map_or(f64::NAN, |broker| broker.rss as f64 / 1e6);
-            add("MB resident", resident, Wanted::Nothing);
-        }
-        States::Latency { tail } => {
-            add("p50 ms", report.latency_ms(0.5), Wanted::Nothing);
-            add("p99 ms", report.latency_ms(0.99), tail);
-            add("p99.9 ms", report.latency_ms(0.999), tail);
-            add(
-                "CPU us a request",
-                report.cpu_us_a_request().unwrap_or(f64::NAN),
-                Wanted::Nothing,
-            );
+impl Workload {
+    /// Whether it needs a broker with very many partitions, which it shares with others like it.
+    pub fn has_many_partitions(&self) -> bool {
+        match self.work {
+            Work::Produce(produce) => produce.partitions == MANY,
+            Work::RestartMany => true,
+            _ => false,
         }
     }
 }
 
-fn fetch_back(
-    settings: &CompareSettings,
-    broker: &Broker,
-    name: &str,
-    topic: &str,
-    partitions: i32,
-    readings: &mut Vec<Reading>,
-) -> Result<()> {
-    let report = fetch::run(&FetchSettings {
-        addr: broker.addr,
-        topic: topic.to_owned(),
-        partitions,
-        connections: (partitions as usize).min(4),
-        reply_bytes_max: 50 << 20,
-        partition_bytes_max: 1 << 20,
-        duration: Duration::from_secs(settings.seconds),
-        pid: Some(broker.pid()),
-    })?;
-    eprintln!("{name}\n{}\n", indented(&report.to_string()));
-    let used = report
-        .broker
-        .map_or(f64::NAN, |broker| broker.cpu_seconds_a_gb(report.bytes));
-    readings.push(Reading::new(name, "MB/s", report.mb_a_second()));
-    readings.push(Reading::new(name, "CPU s/GB", used));
-    Ok(())
+/// Workloads with so many partitions have a broker of their own.
+pub const MANY: i32 = 10_000;
+
+/// The workload of a name that is in the list.
+pub fn by_name(name: &str) -> &'static Workload {
+    let found = ALL.iter().find(|workload| workload.name == name);
+    found.expect("names in the list are of it")
 }
 
-fn indented(text: &str) -> String {
-    text.lines()
-        .map(|line| format!("  {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_workload_needs_comes_before_it() {
+        let place = |name: &str| ALL.iter().position(|workload| workload.name == name);
+        for (at, workload) in ALL.iter().enumerate() {
+            assert_eq!(place(workload.name), Some(at), "a name twice");
+            let needed: &[&str] = match &workload.work {
+                Work::Produce(Produce {
+                    load: Load::Limit { of, .. },
+                    ..
+                })
+                | Work::CatchUp { of }
+                | Work::EndToEnd { of, .. } => &[of],
+                Work::ColdReader { of, reads, .. } => &[of, reads],
+                _ => &[],
+            };
+            for name in needed {
+                assert!(place(name) < Some(at), "{name} for {}", workload.name);
+                assert!(!workload.is_quick || by_name(name).is_quick, "{name}");
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::figures::Figures;
 use super::plots::{Picture, Run, pictures};
-use super::svg::escape;
+pub use super::svg::escape;
 use super::{format, table, workload};
 use crate::measure::Level;
 
@@ -71,10 +71,13 @@ pub fn comparison(one: (&str, &Figures), other: (&str, &Figures)) -> String {
 }
 
 /// A page that is being written.
-pub(super) struct Page(String);
+/// A page as it grows.
+#[derive(Debug)]
+pub struct Page(String);
 
 impl Page {
-    pub(super) fn begin(title: &str) -> Self {
+    /// With its title, which is its first heading.
+    pub fn begin(title: &str) -> Self {
         let title = escape(title);
         Self(format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
@@ -83,12 +86,14 @@ impl Page {
         ))
     }
 
-    pub(super) fn end(mut self) -> String {
+    /// The whole page.
+    pub fn end(mut self) -> String {
         self.0.push_str("</main>\n</body>\n</html>\n");
         self.0
     }
 
-    pub(super) fn heading(&mut self, text: &str) {
+    /// Of a section.
+    pub fn heading(&mut self, text: &str) {
         let _ = writeln!(self.0, "<h2>{}</h2>", escape(text));
     }
 
@@ -251,7 +256,17 @@ impl Page {
         self.0.push_str("</details>\n</figure>\n");
     }
 
-    pub(super) fn paragraph(&mut self, text: &str) {
+    /// A drawing, which is an SVG element, with what it says.
+    pub fn figure(&mut self, svg: &str, caption: &str) {
+        let caption = escape(caption);
+        let _ = writeln!(
+            self.0,
+            "<figure>\n{svg}<figcaption>{caption}</figcaption>\n</figure>"
+        );
+    }
+
+    /// Plain text.
+    pub fn paragraph(&mut self, text: &str) {
         let _ = writeln!(self.0, "<p>{}</p>", escape(text));
     }
 
@@ -340,7 +355,7 @@ impl Page {
     }
 
     /// Nothing if there are no rows.
-    pub(super) fn table(&mut self, caption: &str, columns: &[&str], rows: &[Vec<String>]) {
+    pub fn table(&mut self, caption: &str, columns: &[&str], rows: &[Vec<String>]) {
         if rows.is_empty() {
             return;
         }

@@ -269,7 +269,7 @@ impl Plot {
 }
 
 /// Text as it may stand in a page, in attributes too.
-pub(super) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -88,14 +88,6 @@ impl WriteHalf {
         }
     }
 
-    /// Writes what the connection takes without waiting; true if that was all.
-    pub fn try_write(&mut self, slices: &mut VecDeque<Bytes>) -> Result<bool> {
-        match self {
-            WriteHalf::Glommio(half) => half.try_write(slices),
-            WriteHalf::Sim(half) => half.try_write(slices),
-        }
-    }
-
     /// Tells the peer that nothing more will come.
     pub fn shutdown(&mut self) -> Result<()> {
         match self {

@@ -108,9 +108,10 @@ impl Journal {
         self.complete_all(chain, events).await
     }
 
-    /// Makes files ahead of need, in the background; ends with the journal.
+    /// Makes files ahead of need, in the background; ends with the journal: while that is closed, what is
+    /// queued and what makes room for it may still need a file.
     pub async fn prepare_files(self: Rc<Self>, events: Rc<dyn GroupEvents>) {
-        while !self.is_ending() {
+        while !self.has_closed() {
             let JournalConfig {
                 files_max,
                 file_bytes,
@@ -153,12 +154,6 @@ impl Journal {
                 }
             }
         }
-    }
-
-    fn is_ending(&self) -> bool {
-        let pending = self.pending.borrow();
-        // What is queued may still need a file, even the first of all.
-        pending.ended || (pending.closing && pending.is_empty())
     }
 
     /// Waits until there is something to write and room for it; `None` ends the journal.

@@ -487,7 +487,7 @@ impl Log {
         })
     }
 
-    /// Moves the log start; segments stay until [`Log::remove_front`].
+    /// Moves the log start; segments stay until [`Log::remove_oldest_segment`].
     pub fn set_start(&mut self, offset: i64) {
         assert!(
             offset <= self.end,
@@ -500,17 +500,12 @@ impl Log {
         }
     }
 
-    /// Forgets the oldest segments.
-    pub fn remove_front(&mut self, count: usize) -> Vec<Segment> {
-        if count == 0 {
-            return Vec::new();
-        }
-        assert!(count < self.segments.len(), "the active segment stays");
-        let removed: Vec<Segment> = self.segments.drain(..count).collect();
-        if let Some(first) = self.segments.first() {
-            self.tail.drop_segments_below(first.base_offset);
-        }
-        removed
+    /// Forgets the oldest segment; the active one stays. Its base offset.
+    pub fn remove_oldest_segment(&mut self) -> i64 {
+        assert!(self.segments.len() > 1, "the active segment stays");
+        let removed = self.segments.remove(0);
+        self.tail.drop_segments_below(self.segments[0].base_offset);
+        removed.base_offset
     }
 
     /// Forgets producers that were silent for too long. Answers how many it were.

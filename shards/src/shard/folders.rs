@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Shard;
 use super::message::ReadError;
 use super::store::{Store, storage};
-use crate::io::{File, OpenMode};
+use crate::io::{File, OpenMode, align_down};
 use crate::journal::group::BLOCK;
 use crate::log::Log;
 use crate::log::aborted::AbortedTransaction;
@@ -166,7 +166,7 @@ impl Store {
         let mut position = 0;
         let mut wanted = STEP_BYTES;
         while position < len {
-            let aligned = position - position % BLOCK as u64;
+            let aligned = align_down(position);
             let chunk = file
                 .read_at(aligned, wanted.next_multiple_of(BLOCK) + BLOCK)
                 .await

@@ -113,14 +113,14 @@ struct Recovering {
 #[derive(Default)]
 struct Replayed {
     partitions: FxHashMap<PartitionKey, Recovering>,
-    dropped: Vec<(PartitionKey, String)>,
+    dropped: FxHashMap<PartitionKey, String>,
 }
 
 /// What reading the journals gave.
 struct Recovered {
     partitions: FxHashMap<PartitionKey, Recovering>,
     /// Partitions that were deleted, and their folders, which may still be there.
-    dropped: Vec<(PartitionKey, String)>,
+    dropped: FxHashMap<PartitionKey, String>,
     /// Copies in this shard's own journal of partitions that it does not own.
     foreign: Vec<(PartitionKey, u64)>,
     files: Files,
@@ -252,7 +252,7 @@ async fn read_journals(
         .map_err(|error| StartError::Io(dir.to_owned(), error))?;
     let mut recovered = Recovered {
         partitions: FxHashMap::default(),
-        dropped: Vec::new(),
+        dropped: FxHashMap::default(),
         foreign: Vec::new(),
         files: Files::default(),
         carried: 0,
@@ -324,6 +324,17 @@ fn replay(all: &mut Replayed, found: &Found<'_>, now_ms: i64) -> Result<(), ()> 
             log: snapshot.log,
         };
         merge(&mut all.partitions, head.key, partition);
+        all.dropped.remove(&head.key);
+        return Ok(());
+    }
+    if head.kind == EntryKind::Drop {
+        let dropped = all.partitions.remove(&head.key);
+        // Older versions do not say which folder it had.
+        let dir = match str::from_utf8(body).map_err(|_| ())? {
+            "" => dropped.map(|dropped| dropped.dir),
+            dir => Some(dir.to_owned()),
+        };
+        all.dropped.extend(dir.map(|dir| (head.key, dir)));
         return Ok(());
     }
     // Entries of a partition without a checkpoint before them are left over from before it moved, or
@@ -335,7 +346,7 @@ fn replay(all: &mut Replayed, found: &Found<'_>, now_ms: i64) -> Result<(), ()> 
         return Ok(());
     }
     match head.kind {
-        EntryKind::Checkpoint => unreachable!("handled above"),
+        EntryKind::Checkpoint | EntryKind::Drop => unreachable!("handled above"),
         EntryKind::Append => {
             let (place, batch) = body.split_at_checked(16).ok_or(())?;
             let (header, records) = batch.split_first_chunk::<HEADER_BYTES>().ok_or(())?;
@@ -365,11 +376,6 @@ fn replay(all: &mut Replayed, found: &Found<'_>, now_ms: i64) -> Result<(), ()> 
         }
         EntryKind::Moved => {
             all.partitions.remove(&head.key);
-        }
-        EntryKind::Drop => {
-            let dropped = all.partitions.remove(&head.key);
-            all.dropped
-                .extend(dropped.map(|dropped| (head.key, dropped.dir)));
         }
     }
     Ok(())

@@ -1,11 +1,12 @@
 //! Deleting what is too old or too much, and partitions as a whole.
 //!
-//! The log start moves first and durably; files go afterwards, in the background, in slices that
-//! other writes do not notice. A crash in between leaves files below the log start, which the next
+//! The log start moves first and durably; files go afterwards, a segment at a time, so that those who
+//! write wait for one at most. A crash in between leaves files below the log start, which the next
 //! start removes.
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::Shard;
@@ -104,37 +105,43 @@ impl Shard {
         self.remove_old_segments(partition).await;
     }
 
-    /// Removes segments that lie below the log start altogether.
+    /// Removes segments that lie below the log start altogether, one at a time: in between, others who
+    /// write the partition's segments have their turn.
     pub(super) async fn remove_old_segments(&self, partition: &Rc<Partition>) {
-        let turn = partition.settling.take().await;
-        let removed = {
-            let mut state = partition.state.borrow_mut();
-            let start = partition.durable_start.get();
-            let segments = state.log.segments();
-            let below = segments
-                .windows(2)
-                .take_while(|pair| pair[1].base_offset <= start)
-                .count();
-            let before = state.log.unsettled_bytes();
-            let cached_before = state.log.tail().backing_bytes();
-            let removed = state.log.remove_front(below);
-            let unsettled = before - state.log.unsettled_bytes();
-            let cached = cached_before - state.log.tail().backing_bytes();
-            self.0.settling.forgot(unsettled, cached);
-            removed
+        while self.remove_oldest_segment(partition).await {}
+    }
+
+    /// Removes the oldest segment if it lies below the log start. Whether it did.
+    async fn remove_oldest_segment(&self, partition: &Rc<Partition>) -> bool {
+        let _turn = partition.settling.take().await;
+        let Some(base) = self.forget_oldest_segment(partition) else {
+            return false;
         };
-        self.0.metrics.segments_removed.add(removed.len() as u64);
-        for segment in removed {
-            if let Err(error) = self
-                .0
-                .store
-                .remove_segment(partition, segment.base_offset)
-                .await
-            {
-                tracing::warn!(partition = %partition.dir, segment = segment.base_offset, %error, "cannot remove a segment");
-            }
+        self.0.metrics.segments_removed.add(1);
+        if let Err(error) = self.0.store.remove_segment(partition, base).await {
+            tracing::warn!(partition = %partition.dir, segment = base, %error, "cannot remove a segment");
         }
-        drop(turn);
+        true
+    }
+
+    /// Takes the oldest segment out of the log if it lies below the log start. Its base offset.
+    fn forget_oldest_segment(&self, partition: &Partition) -> Option<i64> {
+        let mut state = partition.state.borrow_mut();
+        // The folder of a dropped one goes as a whole, and its name may be another topic's by now.
+        if state.is_dropped {
+            return None;
+        }
+        let next = state.log.segments().get(1)?.base_offset;
+        if next > partition.durable_start.get() {
+            return None;
+        }
+        let unsettled = state.log.unsettled_bytes();
+        let cached = state.log.tail().backing_bytes();
+        let base = state.log.remove_oldest_segment();
+        let unsettled = unsettled - state.log.unsettled_bytes();
+        let cached = cached - state.log.tail().backing_bytes();
+        self.0.settling.forgot(unsettled, cached);
+        Some(base)
     }
 
     /// Ends a partition of this shard: from now on it is unknown. Once this returns, its folder's name
@@ -162,7 +169,8 @@ impl Shard {
                     revision: partition.revision,
                 },
                 inline: Inline::default(),
-                body: Body::Empty,
+                // A crash may come before it goes, and the checkpoint that names it go before.
+                body: Body::One(Bytes::copy_from_slice(partition.dir.as_bytes())),
                 durability: Durability::Sync,
                 queued: self.io().now(),
             });

@@ -1,6 +1,6 @@
 //! Partitions whose topics are deleted and made again under the same name, on the same shard or another,
 //! with crashes in between: what was acknowledged of the newest topic stays, nothing of the older ones
-//! comes back, and their folders go or are set aside.
+//! comes back, and their folders go.
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -265,8 +265,7 @@ fn check_folders(world: &mut World, node: NodeId, metadata: &Metadata) {
     let found = world.block_on(node, |io| async move {
         let mut found = Vec::new();
         for entry in io.list_dir(Path::new(LOG_DIR)).await.expect("listed") {
-            // A crash between the end of a partition and that of its folder may leave a stray.
-            if entry.name != "journal" && !entry.name.ends_with("-stray") {
+            if entry.name != "journal" {
                 let path = Path::new(LOG_DIR).join(&entry.name);
                 let bytes = io.read_small(&path.join(PARTITION_METADATA)).await;
                 let text = String::from_utf8(bytes.unwrap_or_default()).expect("text");

@@ -119,8 +119,8 @@ impl Executor {
         }
     }
 
+    /// Each read and write says itself that it does not wait.
     fn stream(&self, socket: TcpStream) -> io::Result<Stream> {
-        socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
         Ok(Stream {
             watched: self.poller.watch(socket.as_fd())?,
@@ -258,17 +258,6 @@ impl WriteHalf {
             }
         }
         Ok(())
-    }
-
-    pub(in crate::io) fn try_write(&mut self, slices: &mut VecDeque<Bytes>) -> io::Result<bool> {
-        while !slices.is_empty() {
-            match self.send(slices) {
-                Ok(_) => {}
-                Err(Errno::EAGAIN) => return Ok(false),
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        Ok(true)
     }
 
     /// Gives the socket what it takes of the first slices, without waiting, and

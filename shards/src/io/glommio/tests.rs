@@ -269,20 +269,6 @@ fn connections_carry_bytes_both_ways_at_once() {
 }
 
 #[test]
-fn try_write_stops_when_the_peer_does_not_read() {
-    on_a_shard(|io, _| async move {
-        let listener = io.listen(loopback()).unwrap();
-        let address = listener.local_addr();
-        let (_held_read, _held_write) = io.connect(address).await.unwrap();
-        let (_, mut write, _) = listener.accept().await.unwrap();
-        let block = Bytes::from(vec![1; 1 << 20]);
-        let mut slices: VecDeque<Bytes> = (0..64).map(|_| block.clone()).collect();
-        assert!(!write.try_write(&mut slices).unwrap());
-        assert!(!slices.is_empty());
-    });
-}
-
-#[test]
 fn dropped_halves_close_the_connection() {
     on_a_shard(|io, _| async move {
         let listener = io.listen(loopback()).unwrap();

@@ -93,7 +93,7 @@ impl Piece<'_> {
             }
             match next {
                 Next::Batch(batch) if batch.next_offset() > wanted.start => {
-                    return self.take(at, wanted, spec);
+                    return self.take(at, batch, wanted, spec);
                 }
                 Next::Batch(batch) => {
                     passed = Some((at, expected));
@@ -122,10 +122,16 @@ impl Piece<'_> {
 
     /// What there is for the reader from the batch on that it wants first, and that is in its place. Rot
     /// behind that is for the next read to find.
-    fn take(&self, from: usize, wanted: &Range<i64>, spec: &ReadSpec) -> Result<Scan, ReadError> {
+    fn take(
+        &self,
+        from: usize,
+        first: Batch<'_>,
+        wanted: &Range<i64>,
+        spec: &ReadSpec,
+    ) -> Result<Scan, ReadError> {
         let mut to = from;
         let mut next_offset = wanted.start;
-        let mut next = Batch::first(&self.bytes[from..]).map_err(|_| ReadError::Corrupt)?;
+        let mut next = first;
         loop {
             let is_first = to == from;
             let may_exceed = is_first && spec.at_least_one;

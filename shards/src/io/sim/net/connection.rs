@@ -157,10 +157,6 @@ impl WriteHalf {
         .await
     }
 
-    pub(in crate::io) fn try_write(&mut self, slices: &mut VecDeque<Bytes>) -> Result<bool> {
-        self.send(slices)
-    }
-
     /// Sends as much as the window takes; true if that was all.
     fn send(&mut self, slices: &mut VecDeque<Bytes>) -> Result<bool> {
         let half = &self.half;

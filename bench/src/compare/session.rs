@@ -1,0 +1,217 @@
+//! One product in one round: what is loaded at the moment, and what was found so far.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
+use super::CompareSettings;
+use super::consume;
+use super::figures::{Quantity, Reading};
+use super::produce;
+use super::results::{Results, Run};
+use super::workloads::{self, Load, Work, Workload};
+use crate::metrics::Inside;
+use crate::produce::Pace;
+use crate::target::Target;
+use crate::usage::ProcessUsage;
+use corelog_loadgen::client::{connect_within, wall_ms};
+
+pub struct Session<'a> {
+    pub settings: &'a CompareSettings,
+    results: &'a mut Results,
+    /// Of its run in the results.
+    run_index: usize,
+    target: Option<Target>,
+    folder: Option<PathBuf>,
+    /// Begins the names of all topics.
+    prefix: String,
+    /// That were made on the target.
+    topics: Vec<String>,
+}
+
+impl<'a> Session<'a> {
+    pub fn new(
+        settings: &'a CompareSettings,
+        results: &'a mut Results,
+        product: &str,
+        round: usize,
+    ) -> Self {
+        results.runs.push(Run {
+            product: product.to_owned(),
+            round,
+            ..Run::default()
+        });
+        let run_index = results.runs.len() - 1;
+        Self {
+            settings,
+            results,
+            run_index,
+            target: None,
+            folder: None,
+            prefix: format!("bench-{}", wall_ms()),
+            topics: Vec::new(),
+        }
+    }
+
+    /// From now on, this broker is loaded; its folder is known where it was started here.
+    pub fn attach(&mut self, target: Target, folder: Option<&Path>) {
+        self.target = Some(target);
+        self.folder = folder.map(Path::to_owned);
+        self.topics.clear();
+    }
+
+    pub fn target(&self) -> Target {
+        self.target
+            .expect("a broker is attached before it is loaded")
+    }
+
+    /// The name of a workload's topic. Those with very many partitions share theirs.
+    pub fn topic(&mut self, workload: &str) -> String {
+        let topic = self.topic_name(workload);
+        if !self.topics.contains(&topic) {
+            self.topics.push(topic.clone());
+        }
+        topic
+    }
+
+    /// Whether a workload's topic has been made.
+    pub fn has_topic(&self, workload: &str) -> bool {
+        self.topics.contains(&self.topic_name(workload))
+    }
+
+    fn topic_name(&self, workload: &str) -> String {
+        let at = workloads::ALL.iter().position(|it| it.name == workload);
+        let has_many = at.is_some_and(|at| workloads::ALL[at].has_many_partitions());
+        match (has_many, at) {
+            (true, _) => format!("{}-many", self.prefix),
+            (false, Some(at)) => format!("{}-{}", self.prefix, at + 1),
+            (false, None) => format!("{}-{workload}", self.prefix),
+        }
+    }
+
+    pub fn delete_topics(&mut self) -> Result<()> {
+        let mut client = connect_within(self.target().addr, Duration::from_secs(10))?;
+        let mut topics = self.topics.drain(..);
+        topics.try_for_each(|topic| client.delete_topic(&topic))
+    }
+
+    pub fn state(&mut self, workload: &str, quantity: Quantity, value: f64) {
+        self.push(Reading::new(workload, quantity, value));
+    }
+
+    pub fn push(&mut self, reading: Reading) {
+        self.results.runs[self.run_index].readings.push(reading);
+    }
+
+    pub fn keep_inside(&mut self, workload: &str, inside: &Inside) {
+        let run = &mut self.results.runs[self.run_index];
+        run.inside.insert(workload.to_owned(), inside.clone());
+    }
+
+    /// Measures one workload on the broker that is attached.
+    pub fn run(&mut self, workload: &Workload) -> Result<()> {
+        eprintln!("{}", workload.name);
+        let name = workload.name;
+        match workload.work {
+            Work::Produce(load) => produce::run(self, name, load),
+            Work::CatchUp { of } => consume::catch_up(self, name, of),
+            Work::EndToEnd { of, part } => consume::end_to_end(self, name, of, part),
+            Work::Tail => consume::tail(self, name),
+            Work::ColdReader { of, part, reads } => {
+                consume::beside_a_cold_reader(self, name, (of, part), reads)
+            }
+            Work::StartEmpty | Work::RestartMany | Work::RestartData => Ok(()),
+        }
+        .context(name)
+    }
+
+    pub fn pace(&mut self, load: Load) -> Result<Pace> {
+        Ok(match load {
+            Load::InFlight(in_flight) => Pace::InFlight(in_flight),
+            Load::Limit { of, part } => Pace::Rate(self.limit(of)? * part),
+        })
+    }
+
+    /// Requests a second that the first product does at most in a workload. If that was not among what is wanted, it
+    /// is measured now.
+    pub fn limit(&mut self, of: &'static str) -> Result<f64> {
+        if self.known_limit(of).is_none() {
+            self.run(workloads::by_name(of))?;
+        }
+        let limit = self.known_limit(of);
+        limit.context("a limit that is no closed loop's")
+    }
+
+    pub fn known_limit(&self, of: &str) -> Option<f64> {
+        let limits = &self.results.limits.requests_a_second;
+        limits.get(of).copied()
+    }
+
+    /// Kept if it is the first that is measured.
+    pub fn found_limit(&mut self, of: &str, requests_a_second: f64) {
+        let limits = &mut self.results.limits.requests_a_second;
+        limits.entry(of.to_owned()).or_insert(requests_a_second);
+    }
+
+    /// Waits until the broker has come to rest and the page cache is written out.
+    pub fn calm_down(&self) -> Result<()> {
+        if let Some(pid) = self.target().pid {
+            quieten(pid)?;
+        }
+        settle();
+        Ok(())
+    }
+
+    /// Drops what the page cache has of the broker's files. False if its folder is not known.
+    pub fn drop_page_cache(&self) -> Result<bool> {
+        let Some(folder) = &self.folder else {
+            return Ok(false);
+        };
+        nix::unistd::sync();
+        drop_cached(folder)?;
+        Ok(true)
+    }
+}
+
+fn drop_cached(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            drop_cached(&entry.path())?;
+        } else if kind.is_file() {
+            // It may have been removed meanwhile.
+            if let Ok(file) = File::open(entry.path()) {
+                posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes out what is dirty in the page cache, and lets the disk come to rest.
+pub fn settle() {
+    nix::unistd::sync();
+    std::thread::sleep(Duration::from_millis(500));
+}
+
+/// Waits until a broker that got no requests has nothing left to do, at most half a minute. After the first records
+/// of many partitions Kafka writes and syncs a small file for each.
+pub fn quieten(pid: u32) -> Result<()> {
+    const SAMPLE: Duration = Duration::from_millis(500);
+    let mut before = ProcessUsage::of(pid)?;
+    for _ in 0..60 {
+        std::thread::sleep(SAMPLE);
+        let after = ProcessUsage::of(pid)?;
+        let quiet = after.cpu - before.cpu <= SAMPLE / 20
+            && after.disk_written - before.disk_written <= 1 << 20;
+        if quiet {
+            break;
+        }
+        before = after;
+    }
+    Ok(())
+}

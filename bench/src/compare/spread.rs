@@ -1,0 +1,63 @@
+//! The middle of repeated measurements, and how far they lie apart.
+
+use serde::{Deserialize, Serialize};
+
+/// Medians closer than this part of each other are alike, however little the repeats differed.
+const ALIKE: f64 = 0.05;
+
+/// Of one figure over the rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Spread {
+    /// None without values.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = values.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let half = sorted.len() / 2;
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let median = match sorted.len() % 2 {
+            1 => sorted[half],
+            _ => f64::midpoint(sorted[half - 1], sorted[half]),
+        };
+        Some(Self { median, min, max })
+    }
+
+    /// Whether another one differs by more than the repeats of both do.
+    pub fn is_apart_from(&self, other: &Self) -> bool {
+        let overlaps = self.min <= other.max && other.min <= self.max;
+        let distance = (self.median - other.median).abs();
+        !overlaps && distance > ALIKE * self.median.abs().max(other.median.abs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_and_the_ends() {
+        assert_eq!(Spread::of([]), None);
+        let odd = Spread::of([3.0, 1.0, 2.0]).unwrap();
+        assert_eq!((odd.median, odd.min, odd.max), (2.0, 1.0, 3.0));
+        assert_eq!(Spread::of([4.0, 1.0]).unwrap().median, 2.5);
+    }
+
+    #[test]
+    fn only_what_lies_beyond_the_noise_of_both_is_apart() {
+        let spread = |values: [f64; 3]| Spread::of(values).unwrap();
+        let one = spread([9.0, 10.0, 11.0]);
+        assert!(
+            !one.is_apart_from(&spread([10.5, 12.0, 13.0])),
+            "they overlap"
+        );
+        assert!(one.is_apart_from(&spread([12.0, 12.5, 13.0])));
+        assert!(one.is_apart_from(&spread([5.0, 5.5, 6.0])));
+        let (still, near) = (spread([10.0; 3]), spread([10.3; 3]));
+        assert!(!still.is_apart_from(&near), "three percent are nothing");
+    }
+}

@@ -1,0 +1,53 @@
+//! The benchmark suite from one end to the other, on Corelog alone.
+
+use std::path::PathBuf;
+
+use corelog_bench::broker::Product;
+use corelog_bench::compare::{self, CompareSettings, Participant, Results, Table};
+
+#[test]
+fn a_run_of_the_suite_is_kept_and_an_equal_one_has_no_regressions() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
+    let results = compare::run(&CompareSettings {
+        folder: folder.path().to_owned(),
+        participants: vec![Participant::Started(Product::Corelog {
+            binary: PathBuf::from(env!("CARGO_BIN_EXE_corelog")),
+            cores: 1,
+        })],
+        rounds: 1,
+        seconds: 1,
+        warm_up_seconds: 0,
+        is_quick: false,
+        // The limit that it is a part of is measured as well.
+        only: vec!["1 KiB, 10 partitions, at 50 %".to_owned()],
+        baseline: None,
+    })
+    .expect("the suite comes to its end");
+
+    let file = folder.path().join("results.json");
+    results.write(&file).expect("it is written");
+    let again = Results::read(&file).expect("it is read again");
+    assert!(compare::changes(&again, &results).is_empty());
+
+    let table = Table(&again).to_string();
+    for workload in [
+        "1 KiB, 100 partitions, 256 in flight",
+        "1 KiB, 10 partitions, at 50 %",
+    ] {
+        assert!(table.contains(workload), "{table}");
+    }
+    let value = |quantity: &str| {
+        let readings = again.runs.iter().flat_map(|run| &run.readings);
+        let mut of_quantity = readings.filter(|reading| reading.quantity == quantity);
+        of_quantity.next().and_then(|reading| reading.value)
+    };
+    let limit = value("requests/s").expect("it is measured");
+    assert_eq!(value("requests/s due"), Some(limit / 2.0));
+    assert!(value("bytes to the journal a byte") > Some(1.0), "{table}");
+    let mut inside = again.runs.iter().flat_map(|run| run.inside.values());
+    let stages = inside.next().expect("Corelog tells of itself");
+    assert!(
+        stages.stages.iter().any(|stage| stage.stage == "write"),
+        "{stages:?}"
+    );
+}

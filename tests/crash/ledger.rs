@@ -30,7 +30,7 @@ pub struct Place {
 }
 
 /// A record as it was seen: its checksum and what it says it is.
-type Row = (u32, Stamp);
+pub type Row = (u32, Stamp);
 
 struct Acknowledged {
     base_offset: i64,
@@ -195,7 +195,12 @@ impl Ledger {
 }
 
 /// One fetch: adds the records from an offset on, which must follow each other, and gives the high watermark.
-fn read_some(client: &mut Client, place: &Place, from: i64, rows: &mut Vec<Row>) -> Result<i64> {
+pub fn read_some(
+    client: &mut Client,
+    place: &Place,
+    from: i64,
+    rows: &mut Vec<Row>,
+) -> Result<i64> {
     let request = fetch::request(&place.topic, [(place.partition, from)], LIMITS);
     let mut backoff = Backoff::within(PATIENCE);
     let reply = loop {

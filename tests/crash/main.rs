@@ -20,5 +20,6 @@ mod kill;
 mod many_connections;
 mod many_partitions;
 mod metadata;
+mod recreated;
 mod stop;
 mod sync_before_reply;

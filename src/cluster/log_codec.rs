@@ -165,9 +165,21 @@ fn finish(batch: BatchBuilder) -> Vec<u8> {
     batch.finish().expect("without a codec nothing can fail")
 }
 
-/// Replays all batches in `bytes`, after checking each one's CRC. Each has to go on where the one before it
-/// has ended.
+/// Replays all batches in `bytes`, after checking each one's CRC.
 pub fn replay(bytes: &[u8], replayer: &mut Replayer) -> Result<(), LogError> {
+    for batch in BatchIter::verifying(bytes) {
+        let batch = batch.map_err(|error| LogError {
+            offset: replayer.image().last_offset,
+            fault: LogFault::Batch(error),
+        })?;
+        replay_batch(batch, replayer)?;
+    }
+    Ok(())
+}
+
+/// Replays all batches in `bytes` like [`replay`], each of which has to go on where the one before it
+/// has ended.
+pub fn replay_contiguous(bytes: &[u8], replayer: &mut Replayer) -> Result<(), LogError> {
     for batch in BatchIter::verifying(bytes) {
         let expected = replayer.image().last_offset + 1;
         let batch = batch.map_err(|error| LogError {

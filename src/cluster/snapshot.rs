@@ -11,7 +11,7 @@ use corelog_shards::log::batch::control::ControlKind;
 use corelog_shards::log::batch::{Batch, BatchIter, Records};
 
 use super::image::{Image, Replayer};
-use super::log_codec::{LogError, replay};
+use super::log_codec::{LogError, replay_contiguous};
 
 /// Digits of the offset and of the epoch in a name.
 const OFFSET_DIGITS: usize = 20;
@@ -74,7 +74,7 @@ impl std::error::Error for SnapshotError {}
 /// The image that a snapshot gives, as far as the log it stands for. `empty` is that of no log.
 pub fn read(bytes: &[u8], id: SnapshotId, empty: Image) -> Result<Image, SnapshotError> {
     let mut replayer = Replayer::new(empty);
-    replay(bytes, &mut replayer).map_err(SnapshotError::Content)?;
+    replay_contiguous(bytes, &mut replayer).map_err(SnapshotError::Content)?;
     let mut batches = BatchIter::new(bytes).filter_map(Result::ok);
     let first = batches.next();
     let last = batches.last();

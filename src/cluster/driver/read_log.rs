@@ -114,7 +114,7 @@ pub async fn read_log(shard: &Shard, dir: &Path, empty: Image) -> Result<Replaye
         if batches.is_empty() {
             break;
         }
-        log_codec::replay(&batches, &mut replayer).map_err(|error| {
+        log_codec::replay_contiguous(&batches, &mut replayer).map_err(|error| {
             let dir = dir.to_owned();
             ReadLogError::Log { dir, error }
         })?;

@@ -7,15 +7,16 @@
 
 mod read_log;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use corelog_shards::partition::Turn;
 use corelog_shards::route::{METADATA_TOPIC, PartitionKey};
 use corelog_shards::shard::Shard;
-use corelog_shards::shard::message::Append;
+use corelog_shards::shard::message::{Append, AppendError, Appended};
 
 use super::controller::{Context, Decision, NodeStart, Policy, start_node};
 use super::features::first_unsupported;
@@ -35,6 +36,9 @@ pub const METADATA_LOG: PartitionKey = PartitionKey {
 
 /// Name of its topic.
 pub const METADATA_NAME: &str = "__cluster_metadata";
+
+/// Pause before another attempt on a full disk.
+const FULL_DISK_RETRY: Duration = Duration::from_millis(500);
 
 /// Why the controller did not carry out a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +84,8 @@ pub struct Driver {
     replayer: RefCell<Replayer>,
     epoch: i32,
     turn: Turn,
+    /// The node is not in service yet: it waits for what a client would be told to try again.
+    is_starting: Cell<bool>,
 }
 
 impl Driver {
@@ -108,6 +114,7 @@ impl Driver {
             replayer: RefCell::new(replayer),
             epoch,
             turn: Turn::default(),
+            is_starting: Cell::new(true),
         };
         let node_id = driver.policy.node_id;
         let leads = |place| encode_leader_change(node_id, &[node_id], place);
@@ -123,6 +130,7 @@ impl Driver {
         };
         driver.append(decision).await.map_err(DriverError::Append)?;
         driver.replayer.borrow_mut().take_delta();
+        driver.is_starting.set(false);
         Ok(driver)
     }
 
@@ -174,16 +182,12 @@ impl Driver {
             timestamp_ms: self.shard.io().wall_ms(),
         };
         let batch = Bytes::from(batch(place));
-        let append = Append::own(METADATA_LOG, batch.clone());
-        let appended = self
-            .shard
-            .append(vec![append], self.shard.io().now())
-            .await
-            .wait()
-            .await
-            .results
-            .pop()
-            .expect("one result for one batch");
+        let mut appended = self.append_batch(&batch).await;
+        while self.is_starting.get() && appended == Err(AppendError::StorageFull) {
+            tracing::warn!("the disk is full: the start waits for room for the metadata log");
+            self.shard.io().sleep(FULL_DISK_RETRY).await;
+            appended = self.append_batch(&batch).await;
+        }
         let appended = appended.map_err(|error| {
             tracing::error!(?error, "the metadata log cannot be written");
             ControlFailure::Storage
@@ -195,6 +199,14 @@ impl Driver {
         log_codec::replay(&batch, &mut self.replayer.borrow_mut())
             .expect("the controller can replay what it wrote");
         Ok(())
+    }
+
+    async fn append_batch(&self, batch: &Bytes) -> Result<Appended, AppendError> {
+        let append = Append::own(METADATA_LOG, batch.clone());
+        let begun = self.shard.io().now();
+        let pending = self.shard.append(vec![append], begun).await;
+        let result = pending.wait().await.results.pop();
+        result.expect("one result for one batch")
     }
 
     async fn publish(&self) {

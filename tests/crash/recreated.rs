@@ -24,7 +24,7 @@ use crate::turn;
 const NAMES: usize = 6;
 const CRASHES: u64 = 12;
 /// Small enough that most partitions have a folder.
-const CONFIGS: [(&str, &str); 1] = [("segment.bytes", "16384")];
+const CONFIGS: [(&str, &str); 1] = [("segment.bytes", "1048576")];
 const FILLER_BYTES_MAX: u64 = 8_000;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -134,7 +134,9 @@ fn create_many(target: Target, topic: &str) -> Result<Duration> {
     client.create_topic(topic, CREATED_AT_ONCE, &[])?;
     let grown = CreatePartitionsTopic::default()
         .with_name(kafka::topic_name(topic))
-        .with_count(MANY);
+        .with_count(MANY)
+        // An empty list would be one that is too short.
+        .with_assignments(None);
     let request = CreatePartitionsRequest::default()
         .with_topics(vec![grown])
         .with_timeout_ms(60_000);

@@ -16,8 +16,9 @@ use crate::io::{DmaBuffer, is_exhaustion};
 
 /// Buffers up to this size are kept for the next group.
 const SPARE_BYTES_MAX: usize = 2 * GROUP_BYTES_TARGET;
-/// Up to here a write that is durable at once is faster than a write and a sync.
-const DURABLE_WRITE_BYTES_MAX: usize = 64 << 10;
+/// Up to here a write that is durable at once is faster than a write and a sync, which the shard has to wake up for in
+/// between.
+const DURABLE_WRITE_BYTES_MAX: usize = 1 << 20;
 /// Small groups that may be under way to the disk at a time. A disk does two in hardly more time
 /// than one.
 const UNDER_WAY_MAX: usize = 2;

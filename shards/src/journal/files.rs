@@ -21,8 +21,10 @@ use crate::io::{File, Io, OpenMode};
 
 /// Bytes zeroed by one write: few enough that a group which arrives meanwhile hardly waits.
 const ZERO_CHUNK: usize = 256 << 10;
-/// The first file's part of a full one, and how much longer the next ones are.
+/// The first file's part of a full one, and its most, for which a first start waits.
 const FIRST_PART: u64 = 16;
+const FIRST_BYTES_MAX: u64 = 4 << 20;
+/// How much longer the next ones are.
 const GROWTH: u64 = 4;
 /// The shortest file: a few groups.
 const FILE_BYTES_MIN: u64 = 4 * BLOCK as u64;
@@ -160,6 +162,7 @@ impl Files {
             return Some((*short, file_bytes.max(self.len_wanted)));
         }
         let first = (file_bytes / FIRST_PART).next_multiple_of(BLOCK as u64);
+        let first = first.clamp(FILE_BYTES_MIN, FIRST_BYTES_MAX);
         let len = match &self.active {
             // Only after a crash, when all may be needed, one more is made, to go on in; or when there
             // is no room for what makes room.
@@ -167,7 +170,7 @@ impl Files {
             // The last one is the reserve of what is carried: it has to take all of that before another
             // one becomes free.
             _ if self.made as usize + 1 >= files_max => file_bytes.max(self.len_wanted),
-            None => first.max(FILE_BYTES_MIN),
+            None => first,
             Some(active) => active.slot.len * GROWTH,
         };
         let new = Slot {
@@ -309,6 +312,15 @@ mod tests {
         for needed in FILES_MAX as u32 - 1..=FILES_MAX as u32 + 1 {
             let len = len_to_prepare(&found(needed, &[]));
             assert_eq!(len, Some(FILE_BYTES), "{needed} are needed");
+        }
+    }
+
+    #[test]
+    fn a_start_waits_for_few_bytes_however_long_the_journal() {
+        for file_bytes in [FILE_BYTES, 8 << 20, 64 << 20, 1 << 30, 1 << 40] {
+            let wanted = Files::default().to_prepare(FILES_MAX, file_bytes);
+            let (_, len) = wanted.expect("the first file");
+            assert!(len <= 4 << 20, "{len} of {file_bytes}");
         }
     }
 

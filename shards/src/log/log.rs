@@ -500,6 +500,24 @@ impl Log {
         }
     }
 
+    /// Whether the oldest segment lies below the log start altogether.
+    pub fn has_old_segment(&self) -> bool {
+        let second = self.segments.get(1);
+        second.is_some_and(|second| second.base_offset <= self.start)
+    }
+
+    /// Nothing more is written to the files of segments that lie below the log start altogether: they
+    /// are to be removed, or are gone already.
+    pub fn finish_old_segments(&mut self) {
+        let last = self
+            .segments
+            .partition_point(|segment| segment.base_offset <= self.start);
+        for segment in &mut self.segments[..last.saturating_sub(1)] {
+            segment.is_finished = true;
+            segment.sealed_index = None;
+        }
+    }
+
     /// Forgets the oldest segment; the active one stays. Its base offset.
     pub fn remove_oldest_segment(&mut self) -> i64 {
         assert!(self.segments.len() > 1, "the active segment stays");

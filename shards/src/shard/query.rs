@@ -146,7 +146,11 @@ impl Shard {
             offset
         };
         self.move_log_start(&partition, offset).await?;
-        self.remove_old_segments(&partition).await;
+        // Whoever asks waits for the new start, not for the files.
+        let shard = self.clone();
+        self.io().spawn("remove segments", async move {
+            shard.remove_old_segments(&partition).await;
+        });
         Ok(offset)
     }
 

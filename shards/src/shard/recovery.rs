@@ -214,7 +214,6 @@ pub async fn open(
         .remove_journals(&recovered.orphans)
         .await
         .map_err(at(&journal_dir))?;
-    shard.remove_all_old_segments().await;
     shard.start_tasks();
     if !recovered.rot.is_empty() {
         // The next start shall not find the damage again.
@@ -399,6 +398,8 @@ impl Shard {
         self.io().spawn("retention", self.clone().retention_task());
         self.io()
             .spawn("remove files", self.clone().remove_leftovers());
+        self.io()
+            .spawn("old segments", self.clone().remove_all_old_segments());
     }
 
     /// Tells the owners of partitions which copies of them were found here.
@@ -483,12 +484,23 @@ impl Shard {
         }
     }
 
-    /// Forgets segments that the last run has removed, or would have, before anything is written to
-    /// them again.
-    async fn remove_all_old_segments(&self) {
+    /// Removes segments that the last run has not come to, or of which it removed no more than the files.
+    /// However many they are, the start does not wait for it.
+    async fn remove_all_old_segments(self) {
         for key in self.partitions() {
-            if let Some(partition) = self.partition(&key) {
-                self.remove_old_segments(&partition).await;
+            let Some(partition) = self.partition(&key) else {
+                continue;
+            };
+            if !partition.state.borrow().log.has_old_segment() {
+                continue;
+            }
+            // The partition may itself have been deleted, and its folder be another topic's.
+            match self.0.store.is_of_another_topic(&partition).await {
+                Ok(false) => self.remove_old_segments(&partition).await,
+                Ok(true) => {}
+                Err(error) => {
+                    tracing::warn!(partition = %partition.dir, %error, "cannot remove old segments");
+                }
             }
         }
     }
@@ -521,6 +533,7 @@ impl Shard {
         {
             let mut state = partition.state.borrow_mut();
             state.anchor = anchor;
+            state.log.finish_old_segments();
             self.bound_producers(&partition, &mut state.log, 0);
             let unsettled = state.log.unsettled_bytes();
             self.0
@@ -567,7 +580,6 @@ impl Shard {
         };
         self.place_recovered(key, found);
         let partition = self.partition(&key).expect("it was placed just now");
-        self.remove_old_segments(&partition).await;
         // Its tail may be larger than a journal file.
         self.anchor_anew(&partition).await;
         // One that was superseded is as durable as the copy that took its place.

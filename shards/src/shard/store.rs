@@ -166,14 +166,19 @@ impl Store {
         };
         how.create = create;
         let opened = self.io.open(&path, how).await?;
-        let is_new = {
+        let settled = {
             let state = partition.state.borrow();
             let segment = state.log.segment(segment_base);
-            segment.is_some_and(|segment| segment.settled == 0)
+            segment.map(|segment| segment.settled)
         };
-        if create && is_new {
-            // An attempt before this one may have made the file, but not its name durable.
-            self.sync_dir(&self.dir(partition)).await?;
+        if create && let Some(settled) = settled {
+            // What an earlier run has left behind that is written again. Were it left there, a sync would
+            // say nothing of the file's length, which one that failed then may have covered.
+            opened.truncate(settled).await?;
+            if settled == 0 {
+                // An attempt before this one may have made the file, but not its name durable.
+                self.sync_dir(&self.dir(partition)).await?;
+            }
         }
         let file = Rc::new(opened);
         self.files

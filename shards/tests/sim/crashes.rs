@@ -1,4 +1,6 @@
 //! Crashes at any step, on disks that now and then fail. None of them is taken for rot.
+//!
+//! Steps are drawn from the seed, but for a span of them that is gone through one by one.
 
 use std::rc::Rc;
 
@@ -63,6 +65,36 @@ fn nothing_acknowledged_is_lost_changed_or_reordered() {
 fn groups_that_were_not_synced_are_torn_in_any_order() {
     for seed in seeds(300) {
         simulate(seed, |_| Durability::Written);
+    }
+}
+
+/// One run of clients that crashes after so many steps, and the start after it.
+fn crash_after(seed: u64, steps: u64, crash: Crash) {
+    let mut story = Story::default();
+    let mut world = World::new(seed, Faults::none());
+    let node = world.add_node();
+    let models = empty_models();
+    let run = Rc::new(Run::new(&mut world, &models, None));
+    run.start(&mut world, node, 2);
+    world.run_steps(steps);
+    story.tell(format!("after {steps} steps {crash:?}"), &models);
+    run.crash(&mut world, node, crash);
+    let next = Run {
+        has_clients: false,
+        ..Run::new(&mut world, &models, Some(crash))
+    };
+    let next = Rc::new(next);
+    next.start(&mut world, node, 2);
+    world.run_until(|| next.is_compared.get());
+}
+
+#[test]
+fn a_crash_at_each_of_many_steps_loses_nothing() {
+    for seed in seeds(1) {
+        for steps in (0..500).chain(8_000..8_500) {
+            crash_after(seed, steps, Crash::Kill);
+            crash_after(seed, steps, Crash::PowerLoss);
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod failed_journal;
 mod full_disk;
 mod many_partitions;
 mod many_producers;
+mod mesh;
 mod old_segments;
 mod recreated;
 mod rotten_journal;

@@ -1,16 +1,18 @@
-//! Removing thousands of old segments: others write the partition's segments meanwhile, and a topic that is
-//! made again under the name of the partition keeps its own.
+//! Removing many old segments: others write the partition's segments meanwhile, neither a start nor who deleted
+//! the records waits for it, and a topic that is made again under the name of the partition keeps its own.
 
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use corelog_shards::io::Io;
-use corelog_shards::io::sim::{Faults, World, seeds};
+use corelog_shards::io::sim::{Crash, Faults, World, seeds};
 use corelog_shards::journal::Durability;
 use corelog_shards::log::batch::BatchBuilder;
 use corelog_shards::log::config::LogConfig;
-use corelog_shards::log::segment_name::{FileKind, SegmentFile};
+use corelog_shards::log::segment_name::{
+    FileKind, PARTITION_METADATA, SegmentFile, format_partition_metadata,
+};
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 use corelog_shards::shard::message::Append;
@@ -72,11 +74,8 @@ async fn begin_to_remove(shard: &Shard) {
     append(shard, key(0), &[1; OLD as usize]).await;
     // The last one is active.
     until(shard.io(), |found| found.contains(&(OLD - 2))).await;
-    let deleting = shard.clone();
-    shard.io().spawn("delete", async move {
-        let deleted = deleting.delete_records(&key(0), None).await;
-        deleted.expect("deleted");
-    });
+    let deleted = shard.delete_records(&key(0), None).await;
+    deleted.expect("deleted");
     until(shard.io(), |found| !found.contains(&0)).await;
 }
 
@@ -95,6 +94,69 @@ fn segments_are_written_while_old_ones_are_removed() {
         let mut world = World::new(seed, Faults::none());
         let node = world.add_node();
         run(&mut world, node, 1, settle_meanwhile);
+    }
+}
+
+/// Base offsets of the segments that are to be removed and whose files are still there.
+async fn old_files(io: &Io) -> Vec<i64> {
+    let found = segment_files(io).await;
+    found.into_iter().filter(|base| *base < OLD).collect()
+}
+
+async fn start_meanwhile(shard: Shard, _: usize) {
+    let left = old_files(shard.io()).await.len();
+    assert!(left as i64 > OLD / 2, "{left} of {OLD} were left");
+    shard.set_config(&key(0), tiny_segments());
+    append(&shard, key(0), &[1; 3]).await;
+    until(shard.io(), |found| found.iter().all(|base| *base >= OLD)).await;
+    until(shard.io(), |found| found.contains(&(OLD + 1))).await;
+    // Nobody writes to them any more.
+    shard.io().sleep(Duration::from_secs(5)).await;
+    assert_eq!(old_files(shard.io()).await, []);
+}
+
+#[test]
+fn a_start_does_not_wait_for_the_removal_of_old_segments() {
+    for seed in seeds(4) {
+        for crash in [Crash::Kill, Crash::PowerLoss] {
+            let mut world = World::new(seed, Faults::none());
+            let node = world.add_node();
+            run(&mut world, node, 1, |shard, _| async move {
+                begin_to_remove(&shard).await
+            });
+            world.crash(node, crash);
+            run(&mut world, node, 1, start_meanwhile);
+        }
+    }
+}
+
+/// As if the topic had been deleted and made again, and a crash had kept that from the journal.
+async fn give_folder_to_another_topic(io: Io) -> Vec<i64> {
+    let topic = format_partition_metadata(Uuid::from_u128(100));
+    let path = Path::new(LOG_DIR).join("topic-0").join(PARTITION_METADATA);
+    io.write_small(&path, topic.as_bytes()).await.expect("said");
+    old_files(&io).await
+}
+
+#[test]
+fn a_start_leaves_the_segments_of_another_topic_alone() {
+    for seed in seeds(4) {
+        let mut world = World::new(seed, Faults::none());
+        let node = world.add_node();
+        run(&mut world, node, 1, |shard, _| async move {
+            begin_to_remove(&shard).await
+        });
+        world.crash(node, Crash::Kill);
+        world.start(node, 1, |_, _| async {});
+        let before = world.block_on(node, give_folder_to_another_topic);
+        world.crash(node, Crash::Kill);
+        run(&mut world, node, 1, |shard, _| async move {
+            shard.io().sleep(Duration::from_secs(5)).await;
+        });
+        assert_eq!(
+            world.block_on(node, |io| async move { old_files(&io).await }),
+            before
+        );
     }
 }
 

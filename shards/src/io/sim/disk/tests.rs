@@ -2,8 +2,10 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::pin::pin;
 use std::rc::Rc;
 
+use crate::io::futures::poll_once;
 use crate::io::random::Random;
 use crate::io::sim::{Crash, Faults, NodeId, Operation, World};
 use crate::io::{BLOCK, File, Io, OpenMode};
@@ -378,6 +380,46 @@ fn direct_io_is_strict() {
         assert_eq!(nowhere.err().unwrap().kind(), ErrorKind::NotFound);
         file.truncate(100).await.unwrap();
         assert_eq!(file.read_at(0, BLOCK).await.unwrap().len(), 100);
+    });
+}
+
+/// None of them is done before another task had its turn.
+#[test]
+fn every_operation_suspends() {
+    let (mut world, node) = started(5);
+    world.block_on(node, |io| async move {
+        macro_rules! assert_suspends {
+            ($($operation:expr;)*) => {
+                $(assert!(
+                    poll_once(pin!($operation)).await.is_none(),
+                    stringify!($operation)
+                );)*
+            };
+        }
+        let path = Path::new("/file");
+        let dir = Path::new("/");
+        let file = durable_file(&io, path, OpenMode::CREATE, 2).await;
+        let closed = io.open(path, OpenMode::READ).await.unwrap();
+        assert_suspends! {
+            io.open(path, OpenMode::READ);
+            file.write_at(io.buffer(BLOCK), BLOCK, 0);
+            file.read_at(0, BLOCK);
+            file.sync();
+            file.truncate(B);
+            file.allocate(3 * B);
+            closed.close();
+            io.create_dir_all(Path::new("/a/b"));
+            io.remove_dir(Path::new("/a/b"));
+            io.remove_file(path);
+            io.rename(path, Path::new("/other"));
+            io.sync_dir(dir);
+            io.list_dir(dir);
+            io.file_len(path);
+            io.read_small(path);
+            io.write_small(path, b"new");
+            io.write_behind(path, b"new");
+            io.free_space(dir);
+        }
     });
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use super::Ticket;
 use crate::io::{DmaBuffer, Instant};
 
-/// A small group on its way to the disk, durable once it is there.
+/// A group on its way to the disk, durable once it is there.
 pub(super) struct UnderWay {
     pub(super) write: Pin<Box<dyn Future<Output = (io::Result<()>, DmaBuffer)>>>,
     /// What came of it, once it has finished.

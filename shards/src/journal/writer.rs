@@ -19,7 +19,7 @@ const SPARE_BYTES_MAX: usize = 2 * GROUP_BYTES_TARGET;
 /// Up to here a write that is durable at once is faster than a write and a sync, which the shard has to wake up for in
 /// between.
 const DURABLE_WRITE_BYTES_MAX: usize = 1 << 20;
-/// Small groups that may be under way to the disk at a time. A disk does two in hardly more time
+/// Groups that may be under way to the disk at a time, if each is durable by itself. A disk does two in hardly more time
 /// than one.
 const UNDER_WAY_MAX: usize = 2;
 /// A further group is begun beside one that is under way once it has this part of its bytes: smaller
@@ -319,7 +319,7 @@ impl Journal {
             && self.has_space_for(batch)
     }
 
-    /// Has the disk begin with a small group.
+    /// Has the disk begin with a group that is durable by itself.
     async fn begin(
         &self,
         batch: Batch,

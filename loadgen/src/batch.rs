@@ -208,6 +208,11 @@ impl<'a> Batch<'a> {
         self.base_offset() + i64::from(i32::from_be_bytes(self.field(23)))
     }
 
+    /// Of the whole batch.
+    pub fn size_bytes(self) -> usize {
+        self.0.len()
+    }
+
     pub fn record_count(self) -> i32 {
         i32::from_be_bytes(self.field(57))
     }

@@ -84,16 +84,11 @@ fn settings(promise: &str) -> Settings {
     Settings {
         promise: promise.parse().unwrap(),
         range: RANGE,
-        load: Load {
-            replication_factor: 1.0,
-            ..Load::default()
-        },
         node: Node {
             count: 1.0,
             cores: 8.0,
             ..Node::default()
         },
-        hosts: Vec::new(),
         started_unix_ms: 1,
     }
 }
@@ -103,7 +98,7 @@ fn search(broker: &mut Simulated, settings: &Settings) -> Curve {
     let curve = find(
         &workload(),
         settings,
-        |rate, _| Ok(Some(broker.run(rate))),
+        |rate| Ok(Some(broker.run(rate))),
         |_| steps += 1,
     );
     assert!(steps < 100, "{steps} steps");
@@ -233,7 +228,7 @@ fn bounds_of_the_rate_are_kept_and_told() {
 fn a_search_that_is_interrupted_keeps_what_it_has() {
     let mut broker = Simulated::new(1e6, 0.0, 1);
     let mut left = 3;
-    let run = |rate, _| {
+    let run = |rate| {
         left -= 1;
         Ok((left >= 0).then(|| broker.run(rate)))
     };
@@ -368,4 +363,26 @@ fn only_workloads_with_a_steady_rate_have_a_limit() {
             .unwrap_err()
             .contains("no backlog")
     );
+}
+
+#[test]
+fn a_step_in_which_nothing_was_acknowledged_has_its_place_in_the_curve() {
+    let mut broker = Simulated::new(1e5, 0.0, 1);
+    let run = |rate| {
+        let mut figures = broker.run(rate);
+        if rate > 50_000.0 {
+            figures.produced = FlowFigures::default();
+        }
+        figures.produced_wire_bytes = figures.produced.bytes / 5;
+        Ok(Some(figures))
+    };
+    let curve = find(&workload(), &settings("p99 < 10ms"), run, |_| {}).unwrap();
+    assert!(
+        curve
+            .points
+            .iter()
+            .any(|point| point.produced.records_per_s == 0.0)
+    );
+    assert_eq!(Curve::from_json(&curve.to_json()).unwrap(), curve);
+    assert!((curve.load.wire_record_bytes - 20.0).abs() < 0.001);
 }

@@ -134,6 +134,7 @@ impl Collector {
             whole
                 .produced
                 .add(chunk.produced.records, chunk.produced.bytes);
+            whole.wire_bytes += chunk.wire_bytes;
             whole
                 .consumed
                 .add(chunk.consumed.records, chunk.consumed.bytes);

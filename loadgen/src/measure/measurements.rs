@@ -81,6 +81,8 @@ pub struct Measurements {
     pub intended: u64,
     /// Acknowledged in the time that was measured.
     pub produced: Flow,
+    /// Bytes of the batches of those: with their headers, and compressed if they are.
+    pub wire_bytes: u64,
     /// Consumed in the time that was measured, by all sets of consumers.
     pub consumed: Flow,
     /// Records that were due and never left, because the broker was too far behind to take them.
@@ -113,6 +115,7 @@ impl Measurements {
             ended_ns: 0,
             intended: 0,
             produced: Flow::default(),
+            wire_bytes: 0,
             consumed: Flow::default(),
             unsent: 0,
             unanswered: 0,
@@ -135,6 +138,7 @@ impl Measurements {
             .add(other.produced.records, other.produced.bytes);
         self.consumed
             .add(other.consumed.records, other.consumed.bytes);
+        self.wire_bytes += other.wire_bytes;
         self.unsent += other.unsent;
         self.unanswered += other.unanswered;
         for (name, count) in &other.errors {

@@ -17,6 +17,7 @@ pub(super) struct Chunk {
     pub phase: Phase,
     pub intended: u64,
     pub produced: Flow,
+    pub wire_bytes: u64,
     pub consumed: Flow,
     pub errors: BTreeMap<Cow<'static, str>, u64>,
     /// Set in the last chunk of an interval only, so that it counts once.
@@ -99,6 +100,13 @@ impl Recorder {
         self.tick(at_ns);
         self.chunk.produced.add(records, bytes);
         self.produce_latency(at_ns, latency_ns, records);
+    }
+
+    /// What the broker acknowledged took so many bytes on its way: batches with their headers, compressed if they are.
+    #[inline]
+    pub fn sent(&mut self, at_ns: u64, wire_bytes: u64) {
+        self.tick(at_ns);
+        self.chunk.wire_bytes += wire_bytes;
     }
 
     /// A record was given up, so long after it was due: that is the least that its latency can have been. The broker

@@ -41,6 +41,9 @@ pub struct Figures {
     pub intended: FlowFigures,
     /// What the broker acknowledged.
     pub produced: FlowFigures,
+    /// Bytes of the batches that the broker acknowledged: with their headers, and compressed if they are.
+    #[serde(default)]
+    pub produced_wire_bytes: u64,
     /// What all sets of consumers got.
     pub consumed: FlowFigures,
     /// From due to acknowledged, or to when it was given up.
@@ -232,6 +235,7 @@ impl Figures {
             lost_agents: Vec::new(),
             intended: flow(intended),
             produced: flow(measurements.produced),
+            produced_wire_bytes: measurements.wire_bytes,
             consumed: flow(measurements.consumed),
             produce_latency_ns: Latency::of(&measurements.produce_latency),
             end_to_end_latency_ns: Latency::of(&measurements.end_to_end_latency),

@@ -267,6 +267,9 @@ impl Producer<'_> {
             .fetch_add(batch.payload_bytes, Ordering::Relaxed);
         let count = batch.due_ns.len() as u64;
         let bytes_each = batch.payload_bytes / count;
+        if let Records::Sealed(sealed) = &batch.records {
+            recorder.sent(now_ns, sealed.len() as u64);
+        }
         // The first ones get what a division leaves.
         let rest = batch.payload_bytes % count;
         for (number, due_ns) in (0..).zip(&batch.due_ns) {

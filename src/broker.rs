@@ -22,11 +22,12 @@ pub use self::producer_ids::NoProducerId;
 use self::producer_ids::ProducerIds;
 use crate::cluster::controller::{Context, Decision};
 use crate::cluster::driver::{ControlFailure, Driver, METADATA_NAME};
-use crate::cluster::image::{ConfigResource, Delta, Image, Topic};
+use crate::cluster::image::{ConfigResource, Delta, Image, ResourceKind, Topic};
 use crate::config::{BrokerConfig, Endpoint, Layers, Overrides, TopicSettings};
 use crate::fetch::sessions::Sessions;
 use crate::metrics::RequestMetrics;
 use crate::net::Network;
+use crate::turns::Turns;
 
 /// What does not change while the process lives. The same on all shards.
 #[derive(Clone, Debug)]
@@ -198,14 +199,11 @@ impl Broker {
         *self.image.borrow_mut() = Rc::new(image);
         self.resolve_config();
         let image = self.image();
-        let mut slice = self.shard.io().slice();
+        let mut turns = Turns::on(self.shard.io());
         for topic in image.topics.iter() {
             self.open_partitions(topic, topic.partitions.keys().copied())
                 .await;
-            if slice.is_over(self.shard.io()) {
-                self.shard.io().yield_now().await;
-                slice = self.shard.io().slice();
-            }
+            turns.step().await;
         }
         // Every shard sees all folders: one of them is enough.
         if self.shard.id() == 0 {
@@ -227,6 +225,7 @@ impl Broker {
 
     /// Takes over a change of the metadata, and has its partitions follow.
     pub async fn apply(&self, delta: &Delta) {
+        let old_defaults = (!delta.configs.is_empty()).then(|| self.log_defaults());
         Rc::make_mut(&mut self.image.borrow_mut()).apply(delta);
         for topic in delta.deleted_topics() {
             self.settings.borrow_mut().remove(&topic.id);
@@ -246,11 +245,19 @@ impl Broker {
                 self.open_partitions(topic, changed).await;
             }
         }
-        if !delta.configs.is_empty() {
+        if let Some(old_defaults) = old_defaults {
             self.resolve_config();
             self.settings.borrow_mut().clear();
-            self.hand_out_settings(delta);
+            let is_broad = self.log_defaults() != old_defaults;
+            self.hand_out_settings(delta, is_broad).await;
         }
+    }
+
+    /// What the logs of topics without settings of their own are given.
+    fn log_defaults(&self) -> LogConfig {
+        let (image, nothing) = (self.image(), Overrides::new());
+        let layers = self.layers(&image, &nothing);
+        log_config(&TopicSettings::resolve(layers, &nothing))
     }
 
     fn resolve_config(&self) {
@@ -272,29 +279,37 @@ impl Broker {
         }
     }
 
-    /// Gives partitions the settings that changed: those of their topic, or of all.
-    fn hand_out_settings(&self, delta: &Delta) {
+    /// Gives this shard's partitions the settings that changed: those of their topic, or, if the
+    /// change is broad, of all.
+    async fn hand_out_settings(&self, delta: &Delta, is_broad: bool) {
         let image = self.image();
-        let is_broad = delta
-            .configs
-            .keys()
-            .any(|resource| !matches!(resource.kind, crate::cluster::image::ResourceKind::Topic));
-        for topic in image.topics.iter() {
-            if !is_broad
-                && !delta
-                    .configs
-                    .contains_key(&ConfigResource::topic(&*topic.name))
-            {
-                continue;
+        let mut turns = Turns::on(self.shard.io());
+        if is_broad {
+            for topic in image.topics.iter() {
+                self.hand_out(topic, &mut turns).await;
             }
-            let config = log_config(&self.topic_settings(topic));
-            for partition in topic.partitions.keys() {
-                let key = PartitionKey {
-                    topic: topic.id,
-                    partition: *partition,
-                };
+            return;
+        }
+        for resource in delta.configs.keys() {
+            let is_topic = matches!(resource.kind, ResourceKind::Topic);
+            let named = image.topics.by_name(&resource.name);
+            if let Some(topic) = named.filter(|_| is_topic) {
+                self.hand_out(topic, &mut turns).await;
+            }
+        }
+    }
+
+    async fn hand_out(&self, topic: &Topic, turns: &mut Turns<'_>) {
+        let config = log_config(&self.topic_settings(topic));
+        for partition in topic.partitions.keys() {
+            let key = PartitionKey {
+                topic: topic.id,
+                partition: *partition,
+            };
+            if self.shard.owner(&key) == self.shard.id() {
                 self.shard.set_config(&key, config.clone());
             }
+            turns.step().await;
         }
     }
 

@@ -24,6 +24,7 @@ use crate::cli::addresses::BoundListener;
 use crate::cli::start::Prepared;
 use crate::cluster::controller::{NodeStart, Policy};
 use crate::cluster::driver::{Driver, METADATA_LOG};
+use crate::cluster::image::Image;
 use crate::cluster::records;
 use crate::config::{BrokerConfig, OnRot, StorageConfig};
 use crate::metrics;
@@ -173,6 +174,7 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
     }
     plan.ended.requested().await;
     shard.stop().await;
+    plan.monitor.forget(id);
     if shard.has_failed() {
         plan.gave_up.store(true, Ordering::Relaxed);
     }
@@ -203,23 +205,13 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
     .map_err(|error| error.to_string())?;
     let driver = Rc::new(driver);
     broker.set_controller(driver.clone());
-    let image = driver.image();
-    let known = image.clone();
-    shard
-        .run_on_all(move |shard| async move { Broker::of(&shard).drop_unknown(&known).await })
-        .await;
     let serving = plan.clone();
-    let networks = shard
-        .run_on_all(move |shard| async move {
-            let broker = Broker::of(&shard);
-            broker.install(image).await;
-            broker.set_network(listen(&serving, &shard, &broker)?);
-            Ok::<(), String>(())
-        })
-        .await;
-    for outcome in networks {
-        outcome?;
-    }
+    let listening = |shard: Shard| async move {
+        let broker = Broker::of(&shard);
+        broker.set_network(listen(&serving, &shard, &broker)?);
+        Ok(())
+    };
+    put_into_service(shard, driver.image(), listening).await?;
     let answering = plan.monitor.clone().answer(broker.clone());
     shard.io().spawn("monitor", answering);
     plan.monitor.enter(Phase::Ready);
@@ -232,6 +224,26 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
         .await;
     plan.ended.request();
     Ok(())
+}
+
+/// Has every shard take over the metadata and then serve clients. No shard listens before all know
+/// the metadata: what a client changes is published to every shard, as a change of what it knows.
+async fn put_into_service<F>(
+    shard: &Shard,
+    image: Image,
+    listen: impl FnOnce(Shard) -> F + Clone + Send + 'static,
+) -> Result<(), String>
+where
+    F: Future<Output = Result<(), String>> + 'static,
+{
+    let known = image.clone();
+    shard
+        .run_on_all(move |shard| async move { Broker::of(&shard).drop_unknown(&known).await })
+        .await;
+    shard
+        .run_on_all(move |shard| async move { Broker::of(&shard).install(image).await })
+        .await;
+    shard.run_on_all(listen).await.into_iter().collect()
 }
 
 fn listen(plan: &Plan, shard: &Shard, broker: &Rc<Broker>) -> Result<Network, String> {
@@ -341,3 +353,6 @@ fn look_up(admission: Arc<Admission>, hosts: Vec<String>) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,32 +1,58 @@
 //! The benchmark suite from one end to the other, on Corelog alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use corelog_bench::broker::Product;
 use corelog_bench::compare::{self, CompareSettings, Participant, Results, Table};
 
-#[test]
-fn a_run_of_the_suite_is_kept_and_an_equal_one_has_no_regressions() {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
-    let results = compare::run(&CompareSettings {
-        folder: folder.path().to_owned(),
+fn settings(folder: &Path, binary: &str, workload: &str) -> CompareSettings {
+    CompareSettings {
+        folder: folder.to_owned(),
         participants: vec![Participant::Started(Product::Corelog {
-            binary: PathBuf::from(env!("CARGO_BIN_EXE_corelog")),
+            binary: PathBuf::from(binary),
             cores: 1,
         })],
         rounds: 1,
         seconds: 1,
         warm_up_seconds: 0,
         is_quick: false,
-        // The limit that it is a part of is measured as well.
-        only: vec!["1 KiB, 10 partitions, at 50 %".to_owned()],
+        only: vec![workload.to_owned()],
         baseline: None,
+        json: None,
+    }
+}
+
+#[test]
+fn a_broker_that_ends_fails_its_workloads_and_not_the_run() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
+    let settings = settings(folder.path(), "/bin/false", "1 KiB, 1 partition");
+    let results = compare::run(&settings).expect("the suite comes to its end");
+    let failures = results.failures();
+    assert_eq!(failures.len(), 3, "{failures:?}");
+    for failure in &failures {
+        assert!(failure.contains("ended by itself"), "{failure}");
+        assert!(Table(&results).to_string().contains(failure), "{failure}");
+    }
+}
+
+#[test]
+fn a_run_of_the_suite_is_kept_and_an_equal_one_has_no_regressions() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
+    let file = folder.path().join("results.json");
+    // The limit that it is a part of is measured as well.
+    let settings = settings(
+        folder.path(),
+        env!("CARGO_BIN_EXE_corelog"),
+        "1 KiB, 10 partitions, at 50 %",
+    );
+    let results = compare::run(&CompareSettings {
+        json: Some(file.clone()),
+        ..settings
     })
     .expect("the suite comes to its end");
 
-    let file = folder.path().join("results.json");
-    results.write(&file).expect("it is written");
-    let again = Results::read(&file).expect("it is read again");
+    assert_eq!(results.failures(), Vec::<String>::new());
+    let again = Results::read(&file).expect("it was written");
     assert!(compare::changes(&again, &results).is_empty());
 
     let table = Table(&again).to_string();

@@ -19,9 +19,9 @@ use nix::sys::socket::{MsgFlags, recv};
 
 use crate::report::FetchReport;
 use crate::target::Target;
-use crate::usage::ThreadUsage;
 use corelog_loadgen::batch;
 use corelog_loadgen::client::{self, FETCH_VERSION, REPLY_BYTES_MAX, connect_within};
+use corelog_loadgen::measure::ThreadClock;
 
 #[derive(Clone, Debug)]
 pub struct FetchSettings {
@@ -74,7 +74,7 @@ pub fn run(settings: &FetchSettings) -> Result<FetchReport> {
         settings.topic
     );
 
-    let before = settings.target.snapshot()?;
+    let before = settings.target.before()?;
     let start = Instant::now();
     let outcomes = std::thread::scope(|scope| {
         let ends = &ends;
@@ -89,7 +89,7 @@ pub fn run(settings: &FetchSettings) -> Result<FetchReport> {
         readers.into_iter().map(join).collect::<Result<Vec<_>>>()
     })?;
     let elapsed = start.elapsed();
-    let after = settings.target.snapshot()?;
+    let after = settings.target.after()?;
 
     let bytes = outcomes.iter().map(|outcome| outcome.bytes).sum();
     let records = outcomes.iter().map(|outcome| outcome.records).sum();
@@ -124,7 +124,7 @@ fn read_share(
     if mine.is_empty() {
         return Ok(outcome);
     }
-    let used_before = ThreadUsage::now();
+    let mut clock = ThreadClock::start();
     let mut fetcher = Fetcher::connect(settings.target.addr)?;
     let mut positions = vec![0_i64; ends.len()];
     let limits = Limits {
@@ -156,11 +156,12 @@ fn read_share(
         let from = unread.iter().map(|&at| (at as i32, positions[at]));
         let request = request(&settings.topic, from, limits);
         let progressed = fetcher.fetch(&request, |partition, records| {
-            outcome.bytes += records.len() as u64;
+            // What is cut off behind the last whole batch comes again.
             for batch in batch::whole_batches(records) {
                 let position = positions
                     .get_mut(partition as usize)
                     .context("a partition that was not asked for")?;
+                outcome.bytes += batch.size_bytes() as u64;
                 outcome.records += batch.record_count() as u64;
                 *position = batch.last_offset() + 1;
             }
@@ -171,7 +172,7 @@ fn read_share(
             "a fetch below the end of the log came back empty"
         );
     }
-    outcome.cpu = ThreadUsage::now().since(used_before).cpu;
+    outcome.cpu = Duration::from_nanos(clock.lap().ran_ns);
     Ok(outcome)
 }
 

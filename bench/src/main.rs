@@ -183,6 +183,7 @@ impl Fetch {
 enum ProductName {
     Kafka,
     Corelog,
+    CorelogOneCore,
     Roofline,
 }
 
@@ -239,6 +240,10 @@ impl Compare {
     fn run(&self) -> Result<()> {
         let (rounds, seconds, warm_up) = if self.quick { (2, 2, 1) } else { (3, 8, 3) };
         let baseline = self.baseline.as_deref().map(Results::read).transpose()?;
+        if let Some(file) = &self.html {
+            // Rather found out now than after an hour.
+            fs::write(file, "").with_context(|| format!("writing {}", file.display()))?;
+        }
         let results = compare::run(&CompareSettings {
             folder: self.folder.clone(),
             participants: self.participants()?,
@@ -248,10 +253,8 @@ impl Compare {
             is_quick: self.quick,
             only: self.only.clone(),
             baseline: baseline.clone(),
+            json: self.json.clone(),
         })?;
-        if let Some(file) = &self.json {
-            results.write(file)?;
-        }
         println!("{}\n{}", results.machine, Table(&results));
         let changes = baseline
             .as_ref()
@@ -263,27 +266,33 @@ impl Compare {
             fs::write(file, compare::page(&results, earlier))
                 .with_context(|| format!("writing {}", file.display()))?;
         }
-        if let Some((_, changes)) = &changes {
-            println!(
-                "{} figures changed beyond the noise of both runs",
-                changes.len()
-            );
+        if let Some((baseline, changes)) = &changes {
+            match baseline.rounds.min(results.rounds) {
+                1 => {
+                    println!("nothing is compared: the noise of a run with one round is not known")
+                }
+                _ => println!(
+                    "{} figures changed beyond the noise of both runs",
+                    changes.len()
+                ),
+            }
             changes.iter().for_each(|change| println!("{change}"));
         }
+        let failures = results.failures();
+        ensure!(failures.is_empty(), "{} workloads failed", failures.len());
         Ok(())
     }
 
     fn participants(&self) -> Result<Vec<Participant>> {
+        let binary = || self.corelog.clone().map_or_else(compare::built_corelog, Ok);
         let product = |name: &ProductName| -> Result<Participant> {
             Ok(match name {
                 ProductName::Kafka => Participant::Started(Product::ApacheKafka(Jars::resolve()?)),
-                ProductName::Corelog => {
-                    let binary = self.corelog.clone();
-                    Participant::Started(Product::Corelog {
-                        binary: binary.map_or_else(compare::built_corelog, Ok)?,
-                        cores: self.cores,
-                    })
-                }
+                ProductName::Corelog => Participant::Started(Product::Corelog {
+                    binary: binary()?,
+                    cores: self.cores,
+                }),
+                ProductName::CorelogOneCore => Participant::OnOneCore(binary()?),
                 ProductName::Roofline => Participant::BareLoop,
             })
         };

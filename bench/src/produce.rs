@@ -17,8 +17,8 @@ use crate::replay::{Replay, Template};
 use crate::report::{Measured, ProduceReport};
 use crate::system_calls;
 use crate::target::{Snapshot, Target};
-use crate::usage::ThreadUsage;
 use corelog_loadgen::client::connect_within;
+use corelog_loadgen::measure::ThreadClock;
 
 /// Longest time that replies may take after the last request.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -98,8 +98,8 @@ impl ProduceSettings {
         ensure!(!self.duration.is_zero(), "--seconds: more than 0");
         match self.pace {
             Pace::InFlight(total) => ensure!(
-                total >= self.connections,
-                "--in-flight {total}: at least one for each of the {} connections",
+                total > 0 && total.is_multiple_of(self.connections),
+                "--in-flight {total}: as many for each of the {} connections, at least one",
                 self.connections
             ),
             Pace::Rate(rate) => ensure!(
@@ -205,9 +205,9 @@ impl Window {
 
     fn watch(&self, target: &Target) -> Result<Watched> {
         self.sleep_until(self.start);
-        let before = target.snapshot()?;
+        let before = target.before()?;
         self.sleep_until(self.end);
-        let after = target.snapshot()?;
+        let after = target.after()?;
         let is_counted = self.stop > self.end;
         let pid = target.pid.filter(|_| is_counted);
         Ok(Watched {
@@ -320,14 +320,14 @@ impl<'a> Sender<'a> {
             self.refill(at)?;
         }
         let mut events = vec![EpollEvent::empty(); 512];
-        let (mut at_start, mut at_end) = (None, None);
+        let (mut clock, mut used) = (None, None);
         loop {
             let now = Instant::now();
-            if now >= self.window.start && at_start.is_none() {
-                at_start = Some(ThreadUsage::now());
+            if now >= self.window.start && clock.is_none() {
+                clock = Some(ThreadClock::start());
             }
-            if now >= self.window.end {
-                at_end.get_or_insert_with(ThreadUsage::now);
+            if now >= self.window.end && used.is_none() {
+                used = clock.as_mut().map(ThreadClock::lap);
             }
             if now >= self.window.stop {
                 if self
@@ -355,10 +355,7 @@ impl<'a> Sender<'a> {
                 self.handle(event)?;
             }
         }
-        let (start, end) = at_start
-            .zip(at_end)
-            .context("the window was never entered")?;
-        self.measured.busiest_thread = end.since(start);
+        self.measured.busiest_thread = used.context("the window was never entered")?;
         Ok(self.measured)
     }
 

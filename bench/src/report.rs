@@ -11,10 +11,13 @@ use crate::metrics::Inside;
 use crate::produce::{Pace, ProduceSettings, Watched, histogram};
 use crate::replay::Template;
 use crate::target::{BrokerReport, Snapshot};
-use crate::usage::ThreadUsage;
+use corelog_loadgen::measure::ThreadTime;
 
 /// A client thread that is busy, or waits for a core, for more than this part of the time was the limit.
 const CLIENT_LIMIT: f64 = 0.95;
+
+/// Requests that leave later than this part of the 99th percentile of latency make that the client's.
+const LATE_PART_MAX: f64 = 0.2;
 
 /// What sending threads counted in the window.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ pub struct Measured {
     pub latency_ns: Histogram<u64>,
     /// Open loop only: how much later than planned requests left the client.
     pub lateness_ns: Histogram<u64>,
-    pub busiest_thread: ThreadUsage,
+    pub busiest_thread: ThreadTime,
 }
 
 impl Measured {
@@ -40,7 +43,7 @@ impl Measured {
             all_requests: 0,
             latency_ns,
             lateness_ns,
-            busiest_thread: ThreadUsage::default(),
+            busiest_thread: ThreadTime::default(),
         }
     }
 
@@ -50,7 +53,7 @@ impl Measured {
         self.all_requests += other.all_requests;
         self.latency_ns += other.latency_ns;
         self.lateness_ns += other.lateness_ns;
-        let busy = |usage: ThreadUsage| usage.cpu + usage.queued;
+        let busy = |time: ThreadTime| time.ran_ns + time.waited_ns;
         if busy(other.busiest_thread) > busy(self.busiest_thread) {
             self.busiest_thread = other.busiest_thread;
         }
@@ -102,8 +105,8 @@ impl ProduceReport {
                 .calls_a_second
                 .clone()
                 .map(|calls| calls.map(|calls| calls / later_a_second)),
-            client_busy: measured.busiest_thread.cpu.as_secs_f64() / seconds,
-            client_queued: measured.busiest_thread.queued.as_secs_f64() / seconds,
+            client_busy: measured.busiest_thread.ran_ns as f64 / 1e9 / seconds,
+            client_queued: measured.busiest_thread.waited_ns as f64 / 1e9 / seconds,
             lateness_p99_ns: open.then(|| measured.lateness_ns.value_at_quantile(0.99)),
             latency_ns: measured.latency_ns,
         }
@@ -116,6 +119,13 @@ impl ProduceReport {
 
     pub fn latency_ms(&self, quantile: f64) -> f64 {
         self.latency_ns.value_at_quantile(quantile) as f64 / 1e6
+    }
+
+    /// Whether a good part of the worst latencies passed before their requests left the client.
+    pub fn client_was_late(&self) -> bool {
+        let latency_ns = self.latency_ns.value_at_quantile(0.99) as f64;
+        self.lateness_p99_ns
+            .is_some_and(|late_ns| late_ns as f64 > LATE_PART_MAX * latency_ns)
     }
 
     /// Whether a faster broker would not have been seen.
@@ -226,6 +236,11 @@ impl FetchReport {
 
     pub fn mb_a_second(&self) -> f64 {
         self.bytes as f64 / 1e6 / self.seconds
+    }
+
+    /// Whether a faster broker would not have been seen: all readers were busy.
+    pub fn client_was_the_limit(&self) -> bool {
+        self.client_busy > CLIENT_LIMIT * self.connections as f64
     }
 
     pub fn json(&self) -> Value {

@@ -37,12 +37,23 @@ pub struct BrokerReport {
 }
 
 impl Target {
-    pub fn snapshot(&self) -> Result<Snapshot> {
-        let usage = |pid| anyhow::Ok((ProcessUsage::of(pid)?, ContextSwitches::of(pid)?));
-        Ok(Snapshot {
-            usage: self.pid.map(usage).transpose()?,
-            metrics: self.http.map(Metrics::of).transpose()?,
-        })
+    /// Before a load: asking for metrics is over when what the broker uses begins to count.
+    pub fn before(&self) -> Result<Snapshot> {
+        let metrics = self.http.map(Metrics::of).transpose()?;
+        let usage = self.usage()?;
+        Ok(Snapshot { usage, metrics })
+    }
+
+    /// Behind a load: what the broker used is known before it is asked for metrics.
+    pub fn after(&self) -> Result<Snapshot> {
+        let usage = self.usage()?;
+        let metrics = self.http.map(Metrics::of).transpose()?;
+        Ok(Snapshot { usage, metrics })
+    }
+
+    fn usage(&self) -> Result<Option<(ProcessUsage, ContextSwitches)>> {
+        let usage = |pid| Ok((ProcessUsage::of(pid)?, ContextSwitches::of(pid)?));
+        self.pid.map(usage).transpose()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a process has used, as the kernel counts it in `/proc`, and what this thread has used itself.
+//! What a process has used, as the kernel counts it in `/proc`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -6,7 +6,6 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
 /// Counters of a broker's process since its start.
@@ -91,53 +90,19 @@ fn labelled(text: &str, label: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// What the calling thread has used.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ThreadUsage {
-    pub cpu: Duration,
-    /// Time for which it could have run, but another thread had the core.
-    pub queued: Duration,
-}
-
-impl ThreadUsage {
-    pub fn now() -> Self {
-        let cpu =
-            clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
-        // "nanoseconds run, nanoseconds waited for a core, turns"; absent on kernels built without it.
-        let schedstat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-        let queued = schedstat
-            .split_whitespace()
-            .nth(1)
-            .and_then(|field| field.parse().ok())
-            .unwrap_or(0);
-        Self {
-            cpu,
-            queued: Duration::from_nanos(queued),
-        }
-    }
-
-    pub fn since(self, earlier: Self) -> Self {
-        Self {
-            cpu: self.cpu.saturating_sub(earlier.cpu),
-            queued: self.queued.saturating_sub(earlier.queued),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn own_work_is_counted() {
-        let thread = ThreadUsage::now();
+        let usage = || ProcessUsage::of(std::process::id()).unwrap();
+        let before = usage();
         let mut sum = 0_u64;
-        while ThreadUsage::now().since(thread).cpu < Duration::from_millis(60) {
+        while usage().cpu < before.cpu + Duration::from_millis(30) {
             sum = std::hint::black_box(sum + 1);
         }
-        let process = ProcessUsage::of(std::process::id()).unwrap();
-        assert!(process.cpu >= Duration::from_millis(30), "{process:?}");
-        assert!(process.rss > 100_000, "{process:?}");
+        assert!(before.rss > 100_000, "{before:?}");
     }
 
     #[test]

@@ -217,6 +217,11 @@ impl<'a> Batch<'a> {
         i64::from_be_bytes(self.field(43))
     }
 
+    /// Of the whole batch.
+    pub fn size_bytes(self) -> usize {
+        self.0.len()
+    }
+
     pub fn record_count(self) -> i32 {
         i32::from_be_bytes(self.field(57))
     }

@@ -6,13 +6,13 @@ use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse, TopicName};
 
-use super::turns::Turns;
 use super::view::topic_name;
 use super::{Context, Failure, Request, errors};
 use crate::cluster::controller::{
     CreatePartitions, MorePartitions, check_count, create_partitions,
 };
 use crate::protocol::reply::Reply;
+use crate::turns::Turns;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: CreatePartitionsRequest = request.decode()?;

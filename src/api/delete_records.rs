@@ -10,11 +10,11 @@ use kafka_protocol::messages::delete_records_response::{
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::owners::{Question, ask_owners, partition_key};
-use super::turns::Turns;
 use super::view::is_internal;
 use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
 use crate::protocol::reply::Reply;
+use crate::turns::Turns;
 
 /// Stands for the high watermark.
 const HIGH_WATERMARK: i64 = -1;

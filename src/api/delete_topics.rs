@@ -6,13 +6,13 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 
-use super::turns::Turns;
 use super::view::topic_name;
 use super::{Context, Failure, Request, errors};
 use crate::cluster::controller::{
     ControlErrorKind, DeletedTopic, TopicReference, check_count, delete_topics,
 };
 use crate::protocol::reply::Reply;
+use crate::turns::Turns;
 
 /// Before, clients do not know the error that says topics cannot be deleted here.
 const KNOWS_DELETION_DISABLED: i16 = 3;

@@ -13,7 +13,6 @@ use kafka_protocol::messages::describe_configs_response::{
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 
-use super::turns::Turns;
 use super::view::text;
 use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
@@ -23,6 +22,7 @@ use crate::config::{
     Described, Overrides, describe_broker, describe_cluster_default, describe_topic,
 };
 use crate::protocol::reply::Reply;
+use crate::turns::Turns;
 
 /// Of a property that nobody knows.
 const UNKNOWN_TYPE: i8 = 0;

@@ -12,11 +12,11 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use uuid::Uuid;
 
-use super::turns::Turns;
 use super::view::{text, topic_name};
 use super::{Context, Failure, Request};
 use crate::cluster::image::Image;
 use crate::protocol::reply::Reply;
+use crate::turns::Turns;
 
 /// Sizes of partitions by topic.
 type Sizes = BTreeMap<String, BTreeMap<i32, u64>>;

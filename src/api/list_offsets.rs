@@ -16,10 +16,10 @@ use kafka_protocol::messages::list_offsets_response::{
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
 use super::owners::{Question, ask_owners, partition_key};
-use super::turns::Turns;
 use super::{Context, Failure, Request, errors};
 use crate::protocol::Isolation;
 use crate::protocol::reply::Reply;
+use crate::turns::Turns;
 
 /// From this version on the reply has the leader epoch of the record.
 const LEADER_EPOCH: i16 = 4;

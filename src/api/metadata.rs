@@ -14,7 +14,6 @@ use kafka_protocol::messages::metadata_response::{
 use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
 use uuid::Uuid;
 
-use super::turns::Turns;
 use super::view::{
     CLUSTER_OPERATIONS, NOBODY, TOPIC_OPERATIONS, View, broker_ids, is_internal, text, topic_name,
 };
@@ -25,6 +24,7 @@ use crate::cluster::controller::{
 };
 use crate::cluster::image::{Partition, Topic};
 use crate::protocol::reply::Reply;
+use crate::turns::Turns;
 
 /// In the first version, an empty list of topics stands for all.
 const EMPTY_IS_ALL: i16 = 0;

@@ -30,7 +30,6 @@ pub mod metadata;
 pub mod offset_for_leader_epoch;
 mod owners;
 pub mod produce;
-mod turns;
 mod view;
 pub mod wait;
 

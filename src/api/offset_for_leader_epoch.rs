@@ -9,9 +9,9 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
 use super::owners::{Question, ask_owners, partition_key};
-use super::turns::Turns;
 use super::{Context, Failure, Request, errors};
 use crate::protocol::reply::Reply;
+use crate::turns::Turns;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: OffsetForLeaderEpochRequest = request.decode()?;

@@ -6,8 +6,8 @@ use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 use kafka_protocol::error::ResponseError;
 
-use super::turns::Turns;
 use crate::cluster::image::Image;
+use crate::turns::Turns;
 
 /// The partition of a topic that a client names.
 pub fn partition_key(

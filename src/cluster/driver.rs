@@ -1,7 +1,8 @@
 //! The driver of the controller: appends what it decides, replays it, publishes it, releases replies.
 //!
 //! Lives on shard 0, beside the metadata log, an ordinary partition of the engine. One decision at a
-//! time: each is taken from the image that the one before has led to. A crash between append and
+//! time: each is taken from the image that the one before has led to. It is carried out by a task of
+//! its own, so that it comes to its end whoever has ceased to wait for it. A crash between append and
 //! reply loses only the reply. With one node, committed means synced; a quorum will put its agreement
 //! between append and replay.
 
@@ -10,9 +11,11 @@ mod read_log;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use corelog_shards::io::slot;
 use corelog_shards::partition::Turn;
 use corelog_shards::route::{METADATA_TOPIC, PartitionKey};
 use corelog_shards::shard::Shard;
@@ -139,8 +142,21 @@ impl Driver {
         self.replayer.borrow().image().clone()
     }
 
-    /// Decides, commits, publishes to all shards, and returns the reply.
-    pub async fn submit<R>(
+    /// Decides, commits, publishes to all shards, and returns the reply. Whoever asked may stop
+    /// waiting at any time: what has been decided is carried out all the same.
+    pub async fn submit<R: 'static>(
+        self: &Rc<Self>,
+        decide: impl FnOnce(&mut Context<'_>) -> Decision<R> + 'static,
+    ) -> Result<R, ControlFailure> {
+        let (carried_out, outcome) = slot();
+        let driver = Rc::clone(self);
+        self.shard.io().spawn("decision", async move {
+            carried_out.complete(driver.carry_out(decide).await);
+        });
+        outcome.await.expect("a decision comes to its end")
+    }
+
+    async fn carry_out<R>(
         &self,
         decide: impl FnOnce(&mut Context<'_>) -> Decision<R>,
     ) -> Result<R, ControlFailure> {
@@ -219,3 +235,6 @@ impl Driver {
             .await;
     }
 }
+
+#[cfg(test)]
+mod tests;

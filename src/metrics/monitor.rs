@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::RequestMetrics;
 use crate::broker::Broker;
 use crate::cluster::image::Image;
+use crate::turns::Turns;
 
 /// How long shards may take to answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
@@ -123,6 +124,11 @@ impl Monitor {
         self.shards().insert(broker.shard.id(), watched);
     }
 
+    /// Looks no longer after a shard that has come to its end.
+    pub fn forget(&self, shard: usize) {
+        self.shards().remove(&shard);
+    }
+
     /// Answers the server's questions. A task of one shard.
     pub async fn answer(self: Arc<Self>, broker: Rc<Broker>) {
         loop {
@@ -145,17 +151,13 @@ async fn find_out(broker: &Broker) -> Known {
         topics: image.topics.len(),
         ..Known::default()
     };
-    let io = broker.shard.io();
-    let mut slice = io.slice();
+    let mut turns = Turns::on(broker.shard.io());
     for (state, facts) in told.await {
         known.shards.push(state);
         for some in facts.chunks(NAMED_AT_ONCE) {
             let named = some.iter().filter_map(|facts| name(&image, *facts));
             known.partitions.extend(named);
-            if slice.is_over(io) {
-                io.yield_now().await;
-                slice = io.slice();
-            }
+            turns.step().await;
         }
     }
     known
@@ -230,5 +232,31 @@ impl Monitor {
 
     fn shards(&self) -> MutexGuard<'_, BTreeMap<usize, Watched>> {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use corelog_shards::io::sim::{Faults, World};
+
+    use super::*;
+
+    #[test]
+    fn a_shard_that_came_to_its_end_does_not_hang() {
+        let mut world = World::new(1, Faults::none());
+        let node = world.add_node();
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, |io| async move {
+            let broker = crate::broker::testing::broker(&io, Path::new("/data")).await;
+            let monitor = Monitor::default();
+            monitor.watch(&broker);
+            let later = Instant::now() + 2 * HANGS_AFTER;
+            monitor.hanging(Instant::now());
+            assert_eq!(monitor.hanging(later), [0]);
+            monitor.forget(0);
+            assert!(monitor.hanging(later).is_empty());
+        });
     }
 }

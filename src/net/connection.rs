@@ -12,12 +12,11 @@
 //! not served, or has a reply that can't be written. Then no further request is taken, those that
 //! have begun are answered, and the socket is closed. When the socket fails, or an error of a request
 //! without reply must be told, nothing is answered any more. But a handler that has begun is never
-//! dropped in the middle, whoever may have gone: only the end of the shard does that. One that waits
-//! for news is told that the wait is over when its client has gone or the broker stops (see
+//! dropped in the middle, whoever may have gone: only a stop that has lost its patience does that. One
+//! that waits for news is told that the wait is over when its client has gone or the broker stops (see
 //! [`crate::api::wait`]). (The second stage of an overlapping request may be dropped at any time: it
 //! waits for the engine and does nothing itself.)
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -75,14 +74,12 @@ pub(super) async fn serve(
     watched: Watched,
 ) {
     let replies = Replies::default();
-    let is_handling = Cell::new(false);
     let reader = Reader {
         io: &shared.io,
         shared: &shared,
         context: &context,
         replies: &replies,
         watched: &watched,
-        is_handling: &is_handling,
         read,
         low_water: 1,
         shown: 0,
@@ -111,9 +108,10 @@ pub(super) async fn serve(
     .await;
     // Without a writer only a handler that has begun goes on.
     watched.watch().close();
+    let watch = watched.watch();
     poll_fn(
-        |cx| match is_handling.get() && reading.as_mut().poll(cx).is_pending() {
-            true if is_handling.get() => Poll::Pending,
+        |cx| match watch.is_handling() && reading.as_mut().poll(cx).is_pending() {
+            true if watch.is_handling() => Poll::Pending,
             _ => Poll::Ready(()),
         },
     )
@@ -156,7 +154,6 @@ struct Reader<'a> {
     context: &'a Rc<Context>,
     replies: &'a Replies,
     watched: &'a Watched,
-    is_handling: &'a Cell<bool>,
     read: ReadHalf,
     low_water: usize,
     /// The largest request so far.
@@ -296,9 +293,17 @@ impl Reader<'_> {
             key,
             received: self.received,
         };
+        match api.handler {
+            Handler::Sequential(_) => {
+                self.watched.set_blocked(true);
+                self.replies.settled().await;
+                self.watched.set_blocked(false);
+            }
+            Handler::Overlapping(_) => self.replies.room_for(bytes).await,
+        }
         let begun = self.io.now();
         let metrics = &context.broker.metrics;
-        metrics.begun(key, frame_bytes, begun - self.received);
+        metrics.begun(key, frame_bytes, begun - asked.received);
         let request = Request {
             header,
             body,
@@ -306,9 +311,6 @@ impl Reader<'_> {
         };
         let started = match api.handler {
             Handler::Sequential(handle) => {
-                self.watched.set_blocked(true);
-                self.replies.settled().await;
-                self.watched.set_blocked(false);
                 let handled = self.answering(handle(context, request)).await;
                 let ready = self.io.now();
                 let memory = self.context.reply_memory.take();
@@ -318,7 +320,6 @@ impl Reader<'_> {
                 })
             }
             Handler::Overlapping(begin) => {
-                self.replies.room_for(bytes).await;
                 let begun = self.handling(begin(context, request)).await;
                 begun.map(|effects| self.replies.push_overlapping(effects, memory, asked))
             }
@@ -327,9 +328,10 @@ impl Reader<'_> {
     }
 
     async fn handling<T>(&self, handler: impl Future<Output = T>) -> T {
-        self.is_handling.set(true);
-        let outcome = self.watched.watch().working(handler).await;
-        self.is_handling.set(false);
+        let watch = self.watched.watch();
+        watch.set_handling(true);
+        let outcome = handler.await;
+        watch.set_handling(false);
         outcome
     }
 
@@ -338,8 +340,7 @@ impl Reader<'_> {
     async fn answering<T>(&mut self, mut handler: LocalFuture<T>) -> T {
         let watch = self.watched.watch();
         let wait = &self.context.wait;
-        self.is_handling.set(true);
-        watch.set_working(true);
+        watch.set_handling(true);
         let outcome = poll_fn(|cx| {
             loop {
                 if watch.is_closing() {
@@ -371,8 +372,7 @@ impl Reader<'_> {
         })
         .await;
         watch.set_waiting(false);
-        watch.set_working(false);
-        self.is_handling.set(false);
+        watch.set_handling(false);
         outcome
     }
 }

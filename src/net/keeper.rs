@@ -55,9 +55,9 @@ struct Open {
 }
 
 impl Open {
-    /// Ends a connection that nothing is worked on for. What waits for news is answered.
+    /// Ends a connection: at once, or as soon as the handler that has begun has answered.
     fn end(&self) {
-        match self.watch.is_waiting.get() && !self.watch.is_closing() {
+        match self.watch.is_handling.get() {
             true => self.watch.close(),
             false => self.task.cancel(),
         }
@@ -71,6 +71,8 @@ pub(super) struct Watch {
     active: Cell<u64>,
     /// Requests that the engine, not the client, has to go on with.
     worked_on: Cell<usize>,
+    /// A handler has begun and is not to be dropped in the middle.
+    is_handling: Cell<bool>,
     /// The handler that works waits for news, and looks after its client itself.
     is_waiting: Cell<bool>,
     /// Of the request that has reserved memory and is on its way.
@@ -151,7 +153,7 @@ impl Keeper {
                     connection = id,
                     "closed: its client takes no replies while others wait for memory"
                 );
-                open.task.cancel();
+                open.end();
                 continue;
             }
             if watch.is_incoming_too_slow() && requests_are_short {
@@ -159,7 +161,7 @@ impl Keeper {
                     connection = id,
                     "closed: its request takes too long to arrive while others wait for memory"
                 );
-                open.task.cancel();
+                open.end();
             }
         }
     }
@@ -290,6 +292,16 @@ impl Watch {
         });
     }
 
+    /// Begins or ends the work of a handler.
+    pub fn set_handling(&self, is_handling: bool) {
+        self.is_handling.set(is_handling);
+        self.set_working(is_handling);
+    }
+
+    pub fn is_handling(&self) -> bool {
+        self.is_handling.get()
+    }
+
     /// The handler that works has begun or ceased to wait for news.
     pub fn set_waiting(&self, is_waiting: bool) {
         if self.is_waiting.replace(is_waiting) != is_waiting {
@@ -362,5 +374,46 @@ impl Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         self.keeper.open.borrow_mut().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corelog_shards::io::sim::{Faults, World};
+
+    use super::*;
+
+    #[test]
+    fn a_handler_that_has_begun_is_not_dropped_because_its_client_takes_no_replies() {
+        let mut world = World::new(1, Faults::none());
+        let node = world.add_node();
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, |io| async move {
+            let admission = Admission::new(1, |_, _| {});
+            let budgets = [Budget::new(1), Budget::new(1)];
+            let keeper = Keeper::start(&io, None, budgets, Arc::clone(&admission));
+            let admitted = admission.admit([127, 0, 0, 1].into(), false);
+            keeper.keep(admitted.expect("the first"), |watched| {
+                io.spawn("connection", async move {
+                    watched.owes();
+                    watched.watch().set_handling(true);
+                    std::future::pending::<()>().await;
+                })
+            });
+            io.yield_now().await;
+            let look_for_long = async || {
+                for _ in 0..2 * UNTAKEN_LOOKS_MAX {
+                    keeper.look(false, true);
+                }
+                io.yield_now().await;
+            };
+            look_for_long().await;
+            assert_eq!(keeper.connections(), 1);
+            let watch = Rc::clone(&keeper.open.borrow()[&0].watch);
+            assert!(watch.is_closing(), "it takes no further request");
+            watch.set_handling(false);
+            look_for_long().await;
+            assert_eq!(keeper.connections(), 0);
+        });
     }
 }

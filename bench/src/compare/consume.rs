@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::figures::*;
-use super::produce::{NO_PROCESS, RECORD_BYTES, indented, settings_of};
+use super::produce::{NO_PROCESS, RECORD_BYTES, client_note, indented, settings_of};
 use super::session::Session;
 use super::workloads::{self, Produce, Work};
 use crate::fetch::{self, FetchSettings};
@@ -15,7 +15,7 @@ use crate::report::FetchReport;
 use crate::target::BrokerReport;
 use corelog_loadgen::engine::{self, Settings};
 use corelog_loadgen::measure::{Measurements, Verdict, histogram::Histogram};
-use corelog_loadgen::workload::{Load, Shape, Sizes, Workload};
+use corelog_loadgen::workload::{Consumers, Load, Shape, Sizes, Workload};
 
 /// Of the reader beside producers: a consumer that catches up and leaves room for others.
 const COLD_MB_A_SECOND: f64 = 50.0;
@@ -35,7 +35,9 @@ pub fn catch_up(session: &mut Session<'_>, name: &str, of: &'static str) -> Resu
 }
 
 fn state_fetch(session: &mut Session<'_>, name: &str, report: &FetchReport, is_cold: bool) {
-    let note = (!is_cold).then_some("the page cache was not dropped");
+    let client = report.client_was_the_limit();
+    let note = client.then_some("the client was the limit");
+    let note = note.or((!is_cold).then_some("the page cache was not dropped"));
     session.push(Reading::new(name, MEGABYTES, report.mb_a_second()).noted(note));
     session.push(match &report.broker {
         Some(broker) => Reading::new(name, CPU_OUT, broker.cpu_seconds_a_gb(report.bytes)),
@@ -68,7 +70,7 @@ fn reader(session: &mut Session<'_>, of: &'static str) -> Result<FetchSettings> 
     })
 }
 
-/// Records of 1 KiB, each a request of its own, to one set of consumers that have their partitions assigned.
+/// Records of 1 KiB, none waiting for others to share a request, to one set of consumers that have their partitions assigned.
 pub fn end_to_end(
     session: &mut Session<'_>,
     name: &'static str,
@@ -100,7 +102,7 @@ pub fn end_to_end(
     Ok(())
 }
 
-/// The same load without consumers and with four sets of them: the difference is what reading costs.
+/// The same load without consumers, with four sets of them, and without again: the difference is what reading costs.
 pub fn tail(session: &mut Session<'_>, name: &'static str) -> Result<()> {
     let mut workload = engine_workload(session, name, 20_000.0);
     workload.topics.partitions = 12;
@@ -108,11 +110,17 @@ pub fn tail(session: &mut Session<'_>, name: &'static str) -> Result<()> {
     workload.producers.batch_bytes = 64 << 10;
     workload.producers.linger = Duration::from_millis(10);
     workload.records.sizes = Sizes::Fixed(1_000);
-    workload.consumers.count = 0;
-    let (_, alone) = run_engine(session, &workload)?;
-    workload.consumers.count = 1;
     workload.consumers.fan_out = 4;
+    let without = Workload {
+        consumers: Consumers {
+            count: 0,
+            ..workload.consumers.clone()
+        },
+        ..workload.clone()
+    };
+    let (_, before) = run_engine(session, &without)?;
     let (measured, both) = run_engine(session, &workload)?;
+    let (_, after) = run_engine(session, &without)?;
     let note = limit_note(&measured);
 
     let consumed: u64 = measured
@@ -122,9 +130,10 @@ pub fn tail(session: &mut Session<'_>, name: &'static str) -> Result<()> {
         .sum();
     let latency = measured.end_to_end_latency.value_at_quantile(0.99) as f64 / 1e6;
     session.push(Reading::new(name, END_TO_END_P99, latency).noted(note));
-    session.push(match alone.zip(both) {
-        Some((alone, both)) => {
-            let extra = both.cpu.as_secs_f64() - alone.cpu.as_secs_f64();
+    session.push(match before.zip(both).zip(after) {
+        Some(((before, both), after)) => {
+            let alone = (before.cpu + after.cpu).as_secs_f64() / 2.0;
+            let extra = both.cpu.as_secs_f64() - alone;
             Reading::new(name, CPU_OUT, extra / (consumed as f64 / 1e9)).noted(note)
         }
         None => Reading::not_measured(name, CPU_OUT, NO_PROCESS),
@@ -167,9 +176,10 @@ pub fn beside_a_cold_reader(
     });
     let (beside, read) = (beside?, read?);
     let note = (!is_cold).then_some("the page cache was not dropped");
+    let note = client_note(&beside).or(note);
     let (before, with) = (alone.latency_ms(0.99), beside.latency_ms(0.99));
     session.state(name, DUE, rate);
-    session.state(name, P99, before);
+    session.push(Reading::new(name, P99, before).noted(client_note(&alone)));
     session.push(Reading::new(name, P99_BESIDE_READER, with).noted(note));
     session.push(Reading::new(name, P99_TIMES, with / before).noted(note));
     session.state(name, MEGABYTES, read.mb_a_second());
@@ -207,9 +217,9 @@ fn run_engine(
     };
     engine::prepare(workload, &settings.bootstrap)?;
     session.calm_down()?;
-    let before = target.snapshot()?;
+    let before = target.before()?;
     let outcome = engine::run(workload, &settings, &AtomicBool::new(false), |_| {})?;
-    let after = target.snapshot()?;
+    let after = target.after()?;
     let errors = &outcome.measurements.errors;
     ensure!(errors.is_empty(), "errors while it ran: {errors:?}");
     Ok((outcome.measurements, after.used_since(&before)))

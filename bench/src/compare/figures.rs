@@ -41,6 +41,8 @@ pub const MEGABYTES: Quantity = more("MB/s");
 pub const P50: Quantity = less("p50 ms");
 pub const P99: Quantity = less("p99 ms");
 pub const P999: Quantity = less("p99.9 ms");
+/// Of requests that a timetable says are due, behind which latency counts.
+pub const LEFT_LATE: Quantity = neither("p99 ms left late");
 pub const END_TO_END_P50: Quantity = less("end-to-end p50 ms");
 pub const END_TO_END_P99: Quantity = less("end-to-end p99 ms");
 pub const END_TO_END_P999: Quantity = less("end-to-end p99.9 ms");
@@ -85,7 +87,11 @@ impl Reading {
             quantity: quantity.name.to_owned(),
             better: quantity.better,
             value: value.is_finite().then_some(value),
-            note: (!value.is_finite()).then(|| "nothing happened".to_owned()),
+            note: match value {
+                value if value.is_nan() => Some("nothing happened".to_owned()),
+                f64::INFINITY => Some("more than is counted".to_owned()),
+                _ => None,
+            },
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! A round is: one product started in a fresh folder, all figures, the product killed and its folder removed; then the
 //! same for the others. Both brokers get the same `server.properties` and keep every default: Kafka leaves its records
-//! to the page cache, Corelog syncs before each acknowledgement; workloads named `fsync` have both sync. The
-//! bare loop states in each round what the machine allows. Before each workload what is dirty in the page cache is written out, so that no figure pays for the one before it.
+//! to the page cache, Corelog syncs before each acknowledgement; workloads named `fsync` have both sync. The bare loop
+//! states in each round what the machine allows. Before each workload what is dirty in the page cache is written out,
+//! so that no figure pays for the one before it. A workload that fails is kept as failed, and the others go on.
 
 mod baseline;
 mod consume;
@@ -46,6 +47,8 @@ const DISK_BYTES_LEAST: u64 = 5_000_000_000;
 pub enum Participant {
     /// It is started and stopped.
     Started(Product),
+    /// Corelog on one core, whatever it has otherwise: what the way between cores costs.
+    OnOneCore(PathBuf),
     /// It runs already, and goes on to.
     Running(Target),
     /// What the machine allows at most.
@@ -56,6 +59,7 @@ impl Participant {
     fn name(&self) -> String {
         match self {
             Self::Started(product) => product.name().to_owned(),
+            Self::OnOneCore(_) => results::ONE_CORE.to_owned(),
             Self::Running(target) => target.addr.to_string(),
             Self::BareLoop => results::BARE_LOOP.to_owned(),
         }
@@ -71,6 +75,7 @@ impl Participant {
                 let version = version_of(binary, "--version");
                 format!("{version} on {cores} cores")
             }
+            Self::OnOneCore(binary) => version_of(binary, "--version"),
             Self::Running(_) => "not known".to_owned(),
             Self::BareLoop => env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -92,6 +97,8 @@ pub struct CompareSettings {
     pub only: Vec<String>,
     /// An earlier run, at whose rates open loops run again.
     pub baseline: Option<Results>,
+    /// Where all that was found is written, again after each product.
+    pub json: Option<PathBuf>,
 }
 
 impl CompareSettings {
@@ -112,14 +119,17 @@ impl CompareSettings {
             self.warm_up_seconds
         );
         for participant in &self.participants {
-            if let Participant::Started(Product::Corelog { binary, cores }) = participant {
-                ensure!(
-                    binary.exists(),
-                    "{} does not exist: build it with 'cargo build --release', or say where it is with --corelog",
-                    binary.display()
-                );
-                ensure!(*cores > 0, "--cores: at least 1");
-            }
+            let (binary, cores) = match participant {
+                Participant::Started(Product::Corelog { binary, cores }) => (binary, *cores),
+                Participant::OnOneCore(binary) => (binary, 1),
+                _ => continue,
+            };
+            ensure!(
+                binary.exists(),
+                "{} does not exist: build it with 'cargo build --release', or say where it is with --corelog",
+                binary.display()
+            );
+            ensure!(cores > 0, "--cores: at least 1");
         }
         for part in &self.only {
             ensure!(
@@ -176,68 +186,80 @@ pub fn run(settings: &CompareSettings) -> Result<Results> {
         Some(baseline) => results.limits = baseline.limits.clone(),
         None => results.limits.of = participants[0].name(),
     }
+    let keep = |results: &Results| match &settings.json {
+        Some(file) => results.write(file),
+        None => Ok(()),
+    };
+    keep(&results)?;
     for round in 0..settings.rounds {
         for participant in participants {
             let name = participant.name();
             eprintln!("== round {} of {}: {name}", round + 1, settings.rounds);
             let mut session = Session::new(settings, &mut results, &name, round);
             match participant {
-                Participant::Started(product) => measure(&mut session, product)?,
-                Participant::Running(target) => measure_running(&mut session, *target)?,
-                Participant::BareLoop => roofline::measure(&mut session)?,
+                Participant::Started(product) => measure(&mut session, product),
+                Participant::OnOneCore(binary) => {
+                    let binary = binary.clone();
+                    measure(&mut session, &Product::Corelog { binary, cores: 1 });
+                }
+                Participant::Running(target) => measure_running(&mut session, *target),
+                Participant::BareLoop => {
+                    let outcome = roofline::measure(&mut session);
+                    session.keep_failure([workloads::MACHINE], outcome);
+                }
             }
+            keep(&results)?;
         }
     }
     Ok(results)
 }
 
-fn measure(session: &mut Session<'_>, product: &Product) -> Result<()> {
-    let wanted = || {
-        workloads::ALL
-            .iter()
-            .filter(|it| session.settings.wants(it))
-    };
+fn measure(session: &mut Session<'_>, product: &Product) {
+    let settings = session.settings;
+    let wanted = workloads::ALL.iter().filter(|it| settings.wants(it));
     let (many, others): (Vec<&Workload>, Vec<&Workload>) =
-        wanted().partition(|it| it.has_many_partitions());
+        wanted.partition(|it| it.has_many_partitions());
     let (starts, loads): (Vec<&Workload>, Vec<&Workload>) = others
         .into_iter()
         .partition(|it| matches!(it.work, Work::StartEmpty | Work::RestartData));
     for workload in starts {
-        in_fresh_site(session, product, |session, site| match workload.work {
+        let outcome = in_fresh_site(session, product, |session, site| match workload.work {
             Work::StartEmpty => start_up::empty(session, site),
             _ => start_up::with_data(session, site),
-        })?;
+        });
+        session.keep_failure([workload.name], outcome);
     }
     if !loads.is_empty() {
-        in_fresh_site(session, product, |session, site| {
+        let outcome = in_fresh_site(session, product, |session, site| {
             let mut broker = site.start()?;
             start_up::wait_ready(&mut broker)?;
             session.attach(broker.target(), Some(site.folder()));
             produce::warm_up(session).context("warming up")?;
-            for workload in &loads {
-                session.run(workload)?;
-                broker.check_running()?;
-            }
+            session.run_all(&loads, &mut broker)?;
             broker.kill9()
-        })?;
+        });
+        session.keep_failure(loads.iter().map(|it| it.name), outcome);
     }
     if !many.is_empty() {
-        in_fresh_site(session, product, |session, site| {
+        let outcome = in_fresh_site(session, product, |session, site| {
             start_up::with_many_partitions(session, site, &many)
-        })?;
+        });
+        session.keep_failure(many.iter().map(|it| it.name), outcome);
     }
-    Ok(())
 }
 
-fn measure_running(session: &mut Session<'_>, target: Target) -> Result<()> {
+fn measure_running(session: &mut Session<'_>, target: Target) {
     session.attach(target, None);
-    produce::warm_up(session).context("warming up")?;
+    let outcome = produce::warm_up(session);
+    session.keep_failure(["warm-up"], outcome);
     for workload in workloads::ALL {
         if session.settings.wants(workload) {
-            session.run(workload)?;
+            let outcome = session.run(workload);
+            session.keep_failure([workload.name], outcome);
         }
     }
-    session.delete_topics()
+    let outcome = session.delete_topics();
+    session.keep_failure(["deleting the topics"], outcome);
 }
 
 /// Gives `work` a folder of its own and removes it afterwards; where the work fails it stays, to be looked at.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::baseline::Change;
 use super::results::{OWN, Results, Row};
-use super::table::{note, shown, with_ends};
+use super::table::{Table, shown, with_ends};
 use crate::metrics::{Inside, Stage};
 use corelog_loadgen::report::html::{Page, escape};
 
@@ -39,6 +39,12 @@ pub fn page(results: &Results, earlier: Option<(&Results, &[Change])>) -> String
         let lines: Vec<Vec<String>> = changes.iter().map(|it| vec![it.to_string()]).collect();
         page.table("", &["change"], &lines);
     }
+    let failures = results.failures();
+    if !failures.is_empty() {
+        page.heading("Failed");
+        let lines: Vec<Vec<String>> = failures.into_iter().map(|it| vec![it]).collect();
+        page.table("", &["workload, and why"], &lines);
+    }
     let rows = results.rows();
     for quantity in DRAWN {
         if let Some(svg) = ratio_bars(&products, &rows, quantity) {
@@ -51,7 +57,7 @@ pub fn page(results: &Results, earlier: Option<(&Results, &[Change])>) -> String
     stages(&mut page, &runs);
     for workload in workloads(&rows) {
         page.heading(workload);
-        figures(&mut page, results, &products, &rows, workload);
+        figures(&mut page, results, &rows, workload);
     }
     page.end()
 }
@@ -62,46 +68,12 @@ fn workloads<'a>(rows: &[Row<'a>]) -> Vec<&'a str> {
     workloads
 }
 
-fn figures(
-    page: &mut Page,
-    results: &Results,
-    products: &[&str],
-    rows: &[Row<'_>],
-    workload: &str,
-) {
-    let mut columns = vec!["figure".to_owned()];
-    for (at, product) in products.iter().enumerate() {
-        columns.push((*product).to_owned());
-        if at > 0 {
-            columns.push(format!("/ {} (min..max)", products[0]));
-        }
-    }
-    columns.extend(["wanted".to_owned(), "remarks".to_owned()]);
+fn figures(page: &mut Page, results: &Results, rows: &[Row<'_>], workload: &str) {
+    let table = Table(results);
     let of_workload = rows.iter().filter(|row| row.workload == workload);
-    let lines: Vec<Vec<String>> = of_workload
-        .map(|row| {
-            let mut line = vec![row.quantity.to_owned()];
-            for (at, cell) in row.cells.iter().enumerate() {
-                line.push(cell.spread().map(|it| shown(it.median)).unwrap_or_default());
-                if at > 0 {
-                    let ratio = cell.ratio_to(&row.cells[0]);
-                    line.push(ratio.map(with_ends).unwrap_or_default());
-                }
-            }
-            let verdicts = results.verdicts(rows, row);
-            let wanted = verdicts.iter().map(|verdict| {
-                let met = verdict
-                    .is_met
-                    .map(|met| if met { " met" } else { " MISSED" });
-                format!("{}{}", verdict.wanted, met.unwrap_or_default())
-            });
-            line.push(wanted.collect::<Vec<_>>().join(", "));
-            let notes = products.iter().zip(&row.cells).filter_map(note);
-            line.push(notes.collect::<Vec<_>>().join("; "));
-            line
-        })
-        .collect();
-    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let lines: Vec<_> = of_workload.map(|row| table.line(rows, row)).collect();
+    let head = table.head();
+    let columns: Vec<&str> = head.iter().map(String::as_str).collect();
     page.table("", &columns, &lines);
 }
 

@@ -13,7 +13,7 @@ use crate::usage::ProcessUsage;
 
 pub const RECORD_BYTES: usize = 1_024;
 const CONNECTIONS: usize = 16;
-/// Seconds of each load before anything counts.
+/// Seconds of each load at most, before the first workload of a broker.
 const WARM_UPS_MAX: usize = 15;
 pub const NO_PROCESS: &str = "the broker's process is not known";
 /// Kafka's own property, which Corelog takes and does not need.
@@ -30,7 +30,7 @@ pub fn run(session: &mut Session<'_>, name: &'static str, produce: Produce) -> R
     session.calm_down()?;
     let written = written(session)?.zip(written_before);
     let disk_bytes = written.map(|(after, before)| (after - before) as f64);
-    if let (Pace::InFlight(_), Load::InFlight(_)) = (pace, produce.load) {
+    if let Load::InFlight(_) = produce.load {
         session.found_limit(name, report.requests_a_second);
     }
     state(session, name, pace, &report);
@@ -106,11 +106,13 @@ fn is_rising(rates: &[f64]) -> bool {
 }
 
 pub fn state(session: &mut Session<'_>, name: &str, pace: Pace, report: &ProduceReport) {
-    let is_limit = report.client_was_the_limit();
-    let note = is_limit.then_some("the client was the limit");
+    let note = client_note(report);
     let mut add = |quantity, value| {
         session.push(Reading::new(name, quantity, value).noted(note));
     };
+    if let Some(late_ns) = report.lateness_p99_ns {
+        add(LEFT_LATE, late_ns as f64 / 1e6);
+    }
     match pace {
         Pace::InFlight(_) => {
             add(REQUESTS, report.requests_a_second);
@@ -121,6 +123,14 @@ pub fn state(session: &mut Session<'_>, name: &str, pace: Pace, report: &Produce
     add(P50, report.latency_ms(0.5));
     add(P99, report.latency_ms(0.99));
     add(P999, report.latency_ms(0.999));
+}
+
+/// Why the figures of a load may be the client's rather than the broker's.
+pub fn client_note(report: &ProduceReport) -> Option<&'static str> {
+    if report.client_was_the_limit() {
+        return Some("the client was the limit");
+    }
+    report.client_was_late().then_some("the client was late")
 }
 
 /// The broker's CPU time.

@@ -16,6 +16,8 @@ use crate::metrics::Inside;
 const FORMAT: u32 = 1;
 /// The product that states the machine's own limits, beside the brokers.
 pub const BARE_LOOP: &str = "bare loop";
+/// Corelog on one core, beside itself on more.
+pub const ONE_CORE: &str = "Corelog, one core";
 /// The one whose targets are looked at.
 pub const OWN: &str = "Corelog";
 
@@ -47,6 +49,9 @@ pub struct Run {
     pub readings: Vec<Reading>,
     /// What the broker says of itself, by workload.
     pub inside: BTreeMap<String, Inside>,
+    /// Why it could not be brought to an end, by workload.
+    #[serde(default)]
+    pub failures: BTreeMap<String, String>,
 }
 
 /// One figure of all products.
@@ -127,6 +132,17 @@ impl Results {
         products
     }
 
+    /// A line for each workload of a product that failed in a round.
+    pub fn failures(&self) -> Vec<String> {
+        let of_run = |run: &Run| {
+            let failures = run.failures.iter();
+            let (product, round) = (run.product.clone(), run.round + 1);
+            let line = |(workload, why)| format!("{product}, round {round}, {workload}: {why}");
+            failures.map(line).collect::<Vec<_>>()
+        };
+        self.runs.iter().flat_map(of_run).collect()
+    }
+
     pub fn rows(&self) -> Vec<Row<'_>> {
         let products = self.products();
         let mut rows: Vec<Row<'_>> = Vec::new();
@@ -180,7 +196,7 @@ pub(super) mod tests {
             product: product.to_owned(),
             round,
             readings: readings.collect(),
-            inside: BTreeMap::new(),
+            ..Run::default()
         }
     }
 

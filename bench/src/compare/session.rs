@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::CompareSettings;
@@ -13,6 +13,7 @@ use super::figures::{Quantity, Reading};
 use super::produce;
 use super::results::{Results, Run};
 use super::workloads::{self, Load, Work, Workload};
+use crate::broker::Broker;
 use crate::metrics::Inside;
 use crate::produce::Pace;
 use crate::target::Target;
@@ -109,6 +110,37 @@ impl<'a> Session<'a> {
     pub fn keep_inside(&mut self, workload: &str, inside: &Inside) {
         let run = &mut self.results.runs[self.run_index];
         run.inside.insert(workload.to_owned(), inside.clone());
+    }
+
+    /// Notes why workloads came to nothing, unless they failed before this.
+    pub fn keep_failure<'n>(
+        &mut self,
+        workloads: impl IntoIterator<Item = &'n str>,
+        outcome: Result<()>,
+    ) {
+        let Err(error) = outcome else {
+            return;
+        };
+        eprintln!("FAILED: {error:#}");
+        let failures = &mut self.results.runs[self.run_index].failures;
+        for workload in workloads {
+            let failure = failures.entry(workload.to_owned());
+            failure.or_insert_with(|| format!("{error:#}"));
+        }
+    }
+
+    /// Measures all of them, also behind one that failed; an error only if the broker has ended.
+    pub fn run_all(&mut self, workloads: &[&Workload], broker: &mut Broker) -> Result<()> {
+        for (at, workload) in workloads.iter().enumerate() {
+            let outcome = self.run(workload);
+            self.keep_failure([workload.name], outcome);
+            if let Err(ended) = broker.check_running() {
+                let names = workloads[at..].iter().map(|it| it.name);
+                self.keep_failure(names, Err(ended));
+                bail!("the broker has ended");
+            }
+        }
+        Ok(())
     }
 
     /// Measures one workload on the broker that is attached.

@@ -8,6 +8,8 @@ const ALIKE: f64 = 0.05;
 /// Of one figure over the rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
+    /// Of how many repeats.
+    pub repeats: usize,
     pub median: f64,
     pub min: f64,
     pub max: f64,
@@ -24,11 +26,19 @@ impl Spread {
             1 => sorted[half],
             _ => f64::midpoint(sorted[half - 1], sorted[half]),
         };
-        Some(Self { median, min, max })
+        Some(Self {
+            repeats: sorted.len(),
+            median,
+            min,
+            max,
+        })
     }
 
-    /// Whether another one differs by more than the repeats of both do.
+    /// Whether another one differs by more than the repeats of both do. A single one says nothing of the noise.
     pub fn is_apart_from(&self, other: &Self) -> bool {
+        if self.repeats.min(other.repeats) < 2 {
+            return false;
+        }
         let overlaps = self.min <= other.max && other.min <= self.max;
         let distance = (self.median - other.median).abs();
         !overlaps && distance > ALIKE * self.median.abs().max(other.median.abs())
@@ -59,5 +69,7 @@ mod tests {
         assert!(one.is_apart_from(&spread([5.0, 5.5, 6.0])));
         let (still, near) = (spread([10.0; 3]), spread([10.3; 3]));
         assert!(!still.is_apart_from(&near), "three percent are nothing");
+        let single = Spread::of([100.0]).unwrap();
+        assert!(!single.is_apart_from(&still), "its noise is not known");
     }
 }

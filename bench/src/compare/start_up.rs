@@ -28,20 +28,22 @@ pub fn wait_ready(broker: &mut Broker) -> Result<()> {
     broker.eventually(PATIENCE, |client| client.create_topic("first", 1, &[]))
 }
 
-/// Starts it, and says how long it took until a record of a topic was acknowledged.
-fn started(site: &Site, topic: &str) -> Result<(Broker, f64)> {
+/// Starts it, and says how long it took until it acknowledged a record.
+fn started(
+    site: &Site,
+    mut first_record: impl FnMut(&mut Client) -> Result<()>,
+) -> Result<(Broker, f64)> {
     let start = Instant::now();
     let mut broker = site.start()?;
-    broker.eventually(PATIENCE, |client| {
-        client.create_topic(topic, 1, &[])?;
-        client.prime(topic, 1, PATIENCE)
-    })?;
-    let seconds = start.elapsed().as_secs_f64();
-    Ok((broker, seconds))
+    broker.eventually(PATIENCE, &mut first_record)?;
+    Ok((broker, start.elapsed().as_secs_f64()))
 }
 
 pub fn empty(session: &mut Session<'_>, site: &Site) -> Result<()> {
-    let (broker, seconds) = started(site, "first")?;
+    let (broker, seconds) = started(site, |client| {
+        client.create_topic("first", 1, &[])?;
+        client.prime("first", 1, PATIENCE)
+    })?;
     std::thread::sleep(IDLE);
     let before = ProcessUsage::of(broker.pid())?;
     std::thread::sleep(IDLE);
@@ -79,7 +81,7 @@ pub fn with_data(session: &mut Session<'_>, site: &Site) -> Result<()> {
         written += report.all_bytes;
     }
     broker.kill9()?;
-    let (broker, seconds) = started(site, "data")?;
+    let (broker, seconds) = started(site, |client| client.prime("data", 1, PATIENCE))?;
     broker.kill9()?;
     session.state(RESTART_DATA, FIRST_RECORD, seconds);
     Ok(())
@@ -96,10 +98,7 @@ pub fn with_many_partitions(
     session.attach(broker.target(), Some(site.folder()));
     let topic = session.topic(RESTART_10000);
     let creation = create_many(broker.target(), &topic)?;
-    for workload in workloads {
-        session.run(workload)?;
-        broker.check_running()?;
-    }
+    session.run_all(workloads, &mut broker)?;
     if workloads.iter().any(|it| it.name == RESTART_10000) {
         let resident = ProcessUsage::of(broker.pid())?.rss as f64 / 1e6;
         session.state(RESTART_10000, CREATION, creation.as_secs_f64());
@@ -113,9 +112,7 @@ pub fn with_many_partitions(
 
 fn restart(session: &mut Session<'_>, site: &Site, topic: &str) -> Result<()> {
     let start = Instant::now();
-    let mut broker = site.start()?;
-    broker.eventually(PATIENCE, |client| client.prime(topic, 1, PATIENCE))?;
-    let first = start.elapsed().as_secs_f64();
+    let (mut broker, first) = started(site, |client| client.prime(topic, 1, PATIENCE))?;
     let mut client = broker.connect(PATIENCE)?;
     client
         .prime(topic, MANY, PATIENCE)

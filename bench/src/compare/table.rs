@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::results::{BARE_LOOP, Cell, OWN, Results, Row};
+use super::results::{BARE_LOOP, Cell, ONE_CORE, OWN, Results, Row};
 use super::spread::Spread;
 use super::targets::{Wanted, wanted};
 
@@ -26,6 +26,10 @@ impl Results {
             return Vec::new();
         };
         let own_of = |row: &Row<'_>| Some(row.cells[own].spread()?.median);
+        let ratio_to = |name: &str| {
+            let other = &row.cells[place(name)?];
+            Some(row.cells[own].ratio_to(other)?.median)
+        };
         let verdict = |wanted| {
             let (text, value, is_met): (_, _, fn(f64, f64) -> bool) = match wanted {
                 Wanted::TimesMin(times) => {
@@ -43,11 +47,14 @@ impl Results {
                     (format!("<= {max}"), part, |value, one| value <= one)
                 }
                 Wanted::PartOfBareLoopMin(part) => {
-                    let bare = place(BARE_LOOP).map(|at| &row.cells[at]);
-                    let ratio = bare.and_then(|bare| row.cells[own].ratio_to(bare));
+                    let ratio = ratio_to(BARE_LOOP).map(|ratio| ratio / part);
                     let text = format!(">= {part} x bare loop");
-                    let ratio = ratio.map(|ratio| ratio.median / part);
                     (text, ratio, |value, one| value >= one)
+                }
+                Wanted::OfOneCoreMax(times) => {
+                    let ratio = ratio_to(ONE_CORE).map(|ratio| ratio / times);
+                    let text = format!("<= {times} x on one core");
+                    (text, ratio, |value, one| value <= one)
                 }
                 Wanted::OfWorkloadMax(other, times) => {
                     let same = |it: &&Row<'_>| it.workload == other && it.quantity == row.quantity;
@@ -69,8 +76,30 @@ impl Results {
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let products = self.0.products();
         let rows = self.0.rows();
+        let head = self.head();
+        let mut workload = "";
+        for row in &rows {
+            if row.workload != workload {
+                workload = row.workload;
+                let same = rows.iter().filter(|row| row.workload == workload);
+                let mut lines = vec![head.clone()];
+                lines.extend(same.map(|row| self.line(&rows, row)));
+                writeln!(out, "\n## {workload}\n")?;
+                aligned(out, &lines)?;
+            }
+        }
+        for failure in self.0.failures() {
+            writeln!(out, "\nFAILED: {failure}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Table<'_> {
+    /// What is in the columns of a line.
+    pub fn head(&self) -> Vec<String> {
+        let products = self.0.products();
         let mut head = vec!["figure".to_owned()];
         for (at, product) in products.iter().enumerate() {
             head.push((*product).to_owned());
@@ -78,24 +107,12 @@ impl fmt::Display for Table<'_> {
                 head.push(format!("/ {} (min..max)", products[0]));
             }
         }
-        head.extend(["wanted".to_owned(), String::new()]);
-        let mut workload = "";
-        for row in &rows {
-            if row.workload != workload {
-                workload = row.workload;
-                let same = rows.iter().filter(|row| row.workload == workload);
-                let mut lines = vec![head.clone()];
-                lines.extend(same.map(|row| self.line(&products, &rows, row)));
-                writeln!(out, "\n## {workload}\n")?;
-                aligned(out, &lines)?;
-            }
-        }
-        Ok(())
+        head.extend(["wanted".to_owned(), "remarks".to_owned()]);
+        head
     }
-}
 
-impl Table<'_> {
-    fn line(&self, products: &[&str], rows: &[Row<'_>], row: &Row<'_>) -> Vec<String> {
+    /// One figure of all products.
+    pub fn line(&self, rows: &[Row<'_>], row: &Row<'_>) -> Vec<String> {
         let mut line = vec![row.quantity.to_owned()];
         for (at, cell) in row.cells.iter().enumerate() {
             line.push(cell.spread().map(|it| shown(it.median)).unwrap_or_default());
@@ -104,26 +121,29 @@ impl Table<'_> {
                 line.push(ratio.map(with_ends).unwrap_or_default());
             }
         }
-        let verdicts = self.0.verdicts(rows, row);
-        let wanted: Vec<_> = verdicts.iter().map(|it| it.wanted.as_str()).collect();
-        line.push(wanted.join(", "));
-        let met = verdicts.iter().filter_map(|verdict| verdict.is_met);
-        let mut remarks: Vec<_> = met
-            .map(|met| if met { "met" } else { "MISSED" }.to_owned())
-            .collect();
-        remarks.extend(products.iter().zip(&row.cells).filter_map(note));
-        line.push(remarks.join("; "));
+        let verdicts = self.0.verdicts(rows, row).into_iter().map(|verdict| {
+            let met = verdict
+                .is_met
+                .map(|met| if met { ": met" } else { ": MISSED" });
+            format!("{}{}", verdict.wanted, met.unwrap_or_default())
+        });
+        line.push(verdicts.collect::<Vec<_>>().join(", "));
+        let products = self.0.products();
+        let notes = products.iter().zip(&row.cells).filter_map(note);
+        line.push(notes.collect::<Vec<_>>().join("; "));
         line
     }
 }
 
-pub fn note((product, cell): (&&str, &Cell)) -> Option<String> {
+fn note((product, cell): (&&str, &Cell)) -> Option<String> {
     Some(format!("{product}: {}", cell.note.as_ref()?))
 }
 
 /// The median, and between which values it lies.
 pub fn with_ends(spread: Spread) -> String {
-    let Spread { median, min, max } = spread;
+    let Spread {
+        median, min, max, ..
+    } = spread;
     match min < max {
         true => format!("{median:.2} ({min:.2}..{max:.2})"),
         false => format!("{median:.2}"),
@@ -198,11 +218,11 @@ mod tests {
             line("| requests/s", 0).contains("3.10 (2.50..3.70)"),
             "{text}"
         );
-        assert!(line("| requests/s", 0).contains(">= 3 x | met"), "{text}");
-        assert!(line("| p99 ms", 0).contains("<= 0.3 x | met"), "{text}");
+        assert!(line("| requests/s", 0).contains(">= 3 x: met"), "{text}");
+        assert!(line("| p99 ms", 0).contains("<= 0.3 x: met"), "{text}");
         let megabytes = line("| MB/s", 0);
         assert!(
-            megabytes.ends_with(">= 3 x, >= 0.7 x bare loop | MISSED |"),
+            megabytes.contains(">= 3 x, >= 0.7 x bare loop: MISSED"),
             "{text}"
         );
         assert!(line("| p99 ms", 2).contains("MISSED"), "{text}");

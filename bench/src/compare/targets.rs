@@ -14,6 +14,8 @@ pub enum Wanted {
     Max(f64),
     /// At least this part of what the bare loop does.
     PartOfBareLoopMin(f64),
+    /// At most so many times that of Corelog on one core.
+    OfOneCoreMax(f64),
     /// At most so many times the same quantity in another workload.
     OfWorkloadMax(&'static str, f64),
 }
@@ -32,7 +34,7 @@ const fn target(workload: &'static str, quantity: Quantity, wanted: Wanted) -> T
     }
 }
 
-use Wanted::{Max, OfWorkloadMax, PartOfBareLoopMin, TimesMax, TimesMin};
+use Wanted::{Max, OfOneCoreMax, OfWorkloadMax, PartOfBareLoopMin, TimesMax, TimesMin};
 
 const TARGETS: &[Target] = &[
     target(names::LARGE_100, figures::CPU_IN, TimesMax(0.25)),
@@ -40,6 +42,8 @@ const TARGETS: &[Target] = &[
     target(names::SMALL_100_16, figures::CPU_IN, TimesMax(0.35)),
     target(names::SMALL_HALF, figures::CPU_CORE, TimesMax(0.6)),
     target(names::SMALL_TENTH, figures::CPU_CORE, TimesMax(0.6)),
+    target(names::SMALL_HALF, figures::CPU_REQUEST, OfOneCoreMax(1.4)),
+    target(names::SMALL_TENTH, figures::CPU_REQUEST, OfOneCoreMax(1.4)),
     target(names::TAIL, figures::CPU_OUT, TimesMax(0.7)),
     target(names::CATCH_UP_1, figures::CPU_OUT, TimesMax(0.7)),
     target(names::CATCH_UP_100, figures::CPU_OUT, TimesMax(0.7)),
@@ -56,6 +60,8 @@ const TARGETS: &[Target] = &[
     target(names::SMALL_HALF, figures::P999, TimesMax(0.3)),
     target(names::MEDIUM_HALF, figures::P99, TimesMax(0.3)),
     target(names::MEDIUM_HALF, figures::P999, TimesMax(0.3)),
+    target(names::LARGE_HALF, figures::P99, TimesMax(0.3)),
+    target(names::LARGE_HALF, figures::P999, TimesMax(0.3)),
     target(names::END_TO_END, figures::END_TO_END_P99, TimesMax(0.3)),
     target(
         names::HALF_1000,

@@ -17,6 +17,8 @@ pub const SMALL_HALF: &str = "1 KiB, 100 partitions, at 50 % of the limit";
 pub const SMALL_MOST: &str = "1 KiB, 100 partitions, at 80 % of the limit";
 pub const MEDIUM_HALF: &str = "16 KiB, 100 partitions, at 50 % of the limit";
 pub const MEDIUM_MOST: &str = "16 KiB, 100 partitions, at 80 % of the limit";
+pub const LARGE_HALF: &str = "64 KiB, 100 partitions, at 50 % of the limit";
+pub const LARGE_MOST: &str = "64 KiB, 100 partitions, at 80 % of the limit";
 pub const HALF_10: &str = "1 KiB, 10 partitions, at 50 % of the limit";
 pub const HALF_1000: &str = "1 KiB, 1,000 partitions, at 50 % of the limit";
 pub const HALF_10000: &str = "1 KiB, 10,000 partitions, at 50 % of the limit";
@@ -158,6 +160,8 @@ pub const ALL: &[Workload] = &[
     open(SMALL_MOST, 100, 1, SMALL_100_256, 0.8),
     open(MEDIUM_HALF, 100, 16, MEDIUM_100, 0.5),
     open(MEDIUM_MOST, 100, 16, MEDIUM_100, 0.8),
+    open(LARGE_HALF, 100, 64, LARGE_100, 0.5),
+    open(LARGE_MOST, 100, 64, LARGE_100, 0.8),
     open(HALF_10, 10, 1, SMALL_100_256, 0.5),
     open(HALF_1000, 1_000, 1, SMALL_100_256, 0.5),
     quick(other(

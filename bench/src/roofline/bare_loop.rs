@@ -6,10 +6,10 @@
 //! what comes in meanwhile waits for the next write, as in any group commit. It runs as a process of its own, so that
 //! what it uses is counted apart from the client.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -18,9 +18,9 @@ use bytes::BytesMut;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{ProduceResponse, ResponseHeader};
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
-use nix::fcntl::OFlag;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::parts::direct_file;
 use crate::target::Target;
 use corelog_loadgen::client::{PRODUCE_VERSION, topic_name};
 
@@ -241,17 +241,7 @@ struct GroupFile {
 
 impl GroupFile {
     fn create(path: &Path) -> Result<Self> {
-        let flags = OFlag::O_DIRECT | OFlag::O_DSYNC;
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .custom_flags(flags.bits())
-            .open(path)
-            .with_context(|| format!("{}: direct writes are needed", path.display()))?;
-        // Nobody else needs it, and so nothing is left of it afterwards.
-        std::fs::remove_file(path)?;
+        let file = direct_file(path)?;
         let memory = vec![0; GROUP_BYTES_MAX + 2 * BLOCK];
         let aligned = memory.as_ptr().align_offset(BLOCK);
         let zeros = &memory[aligned..aligned + (4 << 20)];

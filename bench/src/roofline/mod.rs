@@ -74,7 +74,7 @@ fn run_with(
     })
 }
 
-/// The bare loop at saturation and at a tenth of it, and the parts of the machine.
+/// The bare loop at saturation and at half of it, and the parts of the machine.
 #[derive(Debug)]
 pub struct Roofline {
     loops: Vec<(String, ProduceReport)>,

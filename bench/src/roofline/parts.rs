@@ -1,7 +1,7 @@
 //! The parts that a broker is made of, each alone: the disk by large direct reads and writes, and the loopback.
 
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -60,17 +60,7 @@ pub fn measure(folder: &Path, time: Duration) -> Result<Parts> {
 
 /// MB/s written and read.
 fn disk(folder: &Path, time: Duration) -> Result<(f64, f64)> {
-    let path = folder.join("sequential");
-    let flags = OFlag::O_DIRECT | OFlag::O_DSYNC;
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .custom_flags(flags.bits())
-        .open(&path)
-        .with_context(|| format!("{}: direct writes are needed", path.display()))?;
-    std::fs::remove_file(&path)?;
+    let file = direct_file(&folder.join("sequential"))?;
     let mut memory = vec![7; CHUNK + BLOCK];
     let aligned = memory.as_ptr().align_offset(BLOCK);
     let chunk = &mut memory[aligned..aligned + CHUNK];
@@ -88,6 +78,21 @@ fn disk(folder: &Path, time: Duration) -> Result<(f64, f64)> {
         Ok(())
     })?;
     Ok((write / 1e6, read / 1e6))
+}
+
+/// A new file whose writes are direct and durable, without a name: nothing is left of it afterwards.
+pub fn direct_file(path: &Path) -> Result<File> {
+    let flags = OFlag::O_DIRECT | OFlag::O_DSYNC;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .read(true)
+        .write(true)
+        .custom_flags(flags.bits())
+        .open(path)
+        .with_context(|| format!("{}: direct writes are needed", path.display()))?;
+    std::fs::remove_file(path)?;
+    Ok(file)
 }
 
 fn loopback(time: Duration) -> Result<f64> {

@@ -35,8 +35,8 @@ pub use alter_configs::{
 pub use brokers::{NodeStart, start_node};
 pub use create_partitions::{CreatePartitions, MorePartitions, create_partitions};
 pub use create_topics::{
-    CreateTopics, CreatedTopic, NewTopic, PARTITIONS_PER_REQUEST_MAX, create_topics,
-    validate_topic_name,
+    CreateTopics, CreateTopicsReply, CreatedTopic, NewTopic, PARTITIONS_PER_REQUEST_MAX,
+    create_topics, validate_topic_name,
 };
 pub use delete_topics::{DeletedTopic, TopicReference, delete_topics};
 pub use elect_leaders::{ElectLeaders, ElectedPartition, ElectionType, elect_leaders};

@@ -148,3 +148,24 @@ fn requests_without_reply_leave_no_gap() {
         assert_eq!(stage.engine.events.borrow().len(), 8);
     });
 }
+
+#[test]
+fn the_wait_for_its_turn_is_a_part_of_a_request_s_way_to_its_handler() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        client
+            .send([produce_request(1, 100, 0), timed_request(2, 0)].concat())
+            .await;
+        for id in 1..3 {
+            assert_eq!(client.answer().await.expect("an answer").0, id);
+        }
+        let metrics = &stage.network.shared.broker.metrics;
+        let frame = metrics.api(TIMED).frame.snapshot();
+        assert_eq!(frame.count(), 1);
+        assert!(
+            frame.sum() >= Duration::from_millis(90),
+            "{:?}",
+            frame.sum()
+        );
+    });
+}

@@ -1,5 +1,5 @@
-//! Long loops of handlers, cut into turns: a request may name hundreds of thousands of things, and
-//! the core is not its own.
+//! Long loops, cut into turns: a request may name, and the metadata hold, hundreds of thousands of
+//! things, and the core is nobody's own.
 
 use corelog_shards::io::{Io, Slice};
 

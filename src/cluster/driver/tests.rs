@@ -1,0 +1,55 @@
+use std::future::poll_fn;
+use std::path::Path;
+use std::pin::pin;
+use std::task::Poll;
+
+use corelog_shards::io::sim::{Faults, World};
+
+use super::*;
+use crate::broker::testing::{broker, lead};
+use crate::cluster::controller::{CreateTopics, CreateTopicsReply, NewTopic, create_topics};
+
+/// Times that a caller looks whether his decision is there before he has gone.
+const LOOKS_MAX: usize = 24;
+
+fn making(name: String) -> impl FnOnce(&mut Context<'_>) -> Decision<CreateTopicsReply> {
+    let wanted = CreateTopics {
+        topics: vec![NewTopic::automatic(name)],
+        validate_only: false,
+    };
+    move |context| create_topics(context, &wanted)
+}
+
+#[test]
+fn a_decision_is_carried_out_whenever_its_caller_goes() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let folder = Path::new("/data");
+        let broker = broker(&io, folder).await;
+        let driver = lead(&broker, folder).await;
+        broker.install(driver.image()).await;
+        for looks in 1..=LOOKS_MAX {
+            let mut left = looks;
+            {
+                let mut asked = pin!(broker.control(making(format!("left-{looks}"))));
+                poll_fn(|cx| {
+                    left -= 1;
+                    cx.waker().wake_by_ref();
+                    match asked.as_mut().poll(cx).is_ready() || left == 0 {
+                        true => Poll::Ready(()),
+                        false => Poll::Pending,
+                    }
+                })
+                .await;
+            }
+            let next = broker.control(making(format!("next-{looks}"))).await;
+            assert!(next.is_ok_and(|made| made[0].1.is_ok()));
+            for name in ["left", "next"].map(|kind| format!("{kind}-{looks}")) {
+                assert!(driver.image().topics.id_of(&name).is_some(), "{name}");
+                assert!(broker.image().topics.id_of(&name).is_some(), "{name}");
+            }
+        }
+    });
+}

@@ -276,7 +276,7 @@ impl Drop for Ring {
         self.drain();
         if self.under_way.get() > 0 {
             // What the kernel still works with must not go.
-            std::mem::forget(self.operations.take());
+            let _ = ManuallyDrop::new(self.operations.take());
         }
     }
 }

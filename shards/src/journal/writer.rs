@@ -67,6 +67,7 @@ impl Journal {
             under_way: VecDeque::new(),
             written: next.saturating_sub(1),
             synced: next.saturating_sub(1),
+            synced_appends: 0,
             carried_through: self.pending.borrow().carried.taken,
             unsynced_appends: None,
             unsynced_carried: None,
@@ -187,6 +188,10 @@ impl Journal {
                 continue;
             }
             if chain.under_way.is_empty() {
+                if chain.unsynced_appends.is_some() && self.is_sync_wanted(chain) {
+                    self.sync_active(chain).await?;
+                    continue;
+                }
                 if self.lengthen_next_if_too_short() {
                     // The one behind it may be long enough.
                     continue;
@@ -208,6 +213,11 @@ impl Journal {
                 chain.oldest_finished().await;
             }
         }
+    }
+
+    /// Whether somebody waits for the sync of appends that are not synced.
+    fn is_sync_wanted(&self, chain: &Chain) -> bool {
+        self.pending.borrow().sync_wanted > chain.synced_appends
     }
 
     /// Whether a group may be begun: none is under way, or there is enough for a further small one
@@ -262,7 +272,7 @@ impl Journal {
         let all_before_synced = chain.synced == chain.written;
         // The first group of a file tells recovery which files are needed, so it is always synced
         // before another one follows.
-        let sync = batch.needs_sync || position == 0 || publishes > 0;
+        let sync = batch.needs_sync || position == 0 || publishes > 0 || self.is_sync_wanted(chain);
         let durable_write = sync
             && sealed.padded <= DURABLE_WRITE_BYTES_MAX
             // A write that is durable by itself says nothing of unsynced ones before it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::chain::{Begun, Chain, Done, News, UnderWay};
 use super::files::{Active, Handles, Slot, open_slot, prepare_slot, slot_path};
 use super::gather::{Batch, GROUP_BYTES_TARGET, Taken, padded_len, usable_bytes};
-use super::group::{BLOCK, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
+use super::group::{BLOCK, EntryKind, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
 use super::{GroupEvents, Journal, JournalConfig};
 use crate::io::futures::{first_of, poll_once};
 use crate::io::{DmaBuffer, is_exhaustion};
@@ -402,15 +402,17 @@ impl Journal {
         let at = self.io.now();
         metrics.groups.add(1);
         metrics.group_bytes.add(padded as u64);
-        metrics.appends.add(batch.appends);
         metrics.checkpoints.add(batch.carried);
-        for append in &batch.entries[batch.carried as usize..] {
-            metrics.append_queue.record(at - append.queued);
+        // What is told of partitions beside their batches keeps nobody waiting.
+        let mut appends = 0;
+        for entry in &batch.entries[batch.carried as usize..] {
+            if entry.head.kind == EntryKind::Append {
+                metrics.append_queue.record(at - entry.queued);
+                appends += 1;
+            }
         }
-        Begun {
-            at,
-            appends: batch.appends,
-        }
+        metrics.appends.add(appends);
+        Begun { at, appends }
     }
 
     /// Tells the shard what was completed before, once the reactor has given to the kernel what was

@@ -320,8 +320,8 @@ fn shard_config(storage: &StorageConfig, shards: usize) -> ShardConfig {
 
 /// Files that each shard opens beside segments and connections: its journal, its rings.
 const OWN_FILES_OF_SHARD: usize = 48;
-/// Files of the process as a whole.
-const OWN_FILES: usize = 32;
+/// Files of the process as a whole: the log, the folder's lock, and what serves metrics.
+const OWN_FILES: usize = 32 + metrics::server::FILES_MAX;
 
 /// Files that the process may open at once.
 fn files_max() -> usize {

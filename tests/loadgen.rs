@@ -3,13 +3,13 @@
 #[path = "harness/mod.rs"]
 mod harness;
 
-use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::AtomicBool;
-use std::thread;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use corelog_loadgen::client::Client;
 use corelog_loadgen::engine::{self, Outcome, Settings};
 use corelog_loadgen::fleet;
 use corelog_loadgen::limit::{self, Curve, Range};
@@ -88,22 +88,41 @@ fn a_closed_loop_and_a_backlog_are_read_to_their_end() {
 }
 
 #[test]
-fn a_closed_loop_without_replies_is_not_held_up_by_waiting_for_them() {
+fn every_record_of_the_timetable_is_made_and_acknowledged() {
     let broker = Broker::start(&[]);
-    let mut workload = light("unacknowledged");
-    workload.load = Load::Max;
-    workload.producers.count = 1;
-    workload.producers.acks = Acks::None;
-    workload.producers.idempotence = false;
-    workload.producers.in_flight = 1;
-    workload.producers.batch_bytes = 1_000;
-    workload.producers.linger = Duration::ZERO;
-    workload.consumers.count = 0;
-    workload.verify = false;
+    let mut workload = light("whole");
+    // The last one of each producer is due in the last moment.
+    workload.load = Load::Open(Shape::Constant(1_500.0));
+    workload.warm_up = Duration::from_millis(500);
+    workload.duration = Duration::from_secs(1);
     let outcome = run(&workload, &broker);
-    let records = outcome.measurements.produced.records;
-    // One batch of ten records every 20 ms, the longest sleep, would be a thousand.
-    assert!(records > 3_000, "{records} records in two seconds");
+    assert_eq!(outcome.measurements.intended, 1_500);
+    assert_eq!(outcome.measurements.produce_latency.len(), 1_500);
+    let found = outcome.verification.expect("it was asked for");
+    assert_eq!(found.acknowledged, 2_250);
+}
+
+#[test]
+fn a_topic_that_is_there_is_not_taken_for_another_one() {
+    let broker = Broker::start(&[]);
+    let mut client = Client::connect(broker.address()).expect("it listens");
+    client.create_topic("there", 2, &[]).expect("a topic");
+    client.create_topic("there", 2, &[]).expect("the same");
+    let refused = client.create_topic("there", 3, &[]).expect_err("another");
+    let text = refused.to_string();
+    assert!(
+        text.contains("exists with 2 partitions, 3 wanted"),
+        "{text}"
+    );
+
+    let mut workload = light("there");
+    let refused = limit::refuse_existing(&mut client, &workload).expect_err("it is not ours");
+    assert!(
+        refused.to_string().contains("topic there exists"),
+        "{refused}"
+    );
+    workload.topics.name = "not-there".to_owned();
+    limit::refuse_existing(&mut client, &workload).expect("there is none");
 }
 
 #[test]
@@ -127,9 +146,15 @@ fn a_broker_that_is_killed_and_starts_again_loses_nothing_and_the_report_says_so
         bootstrap: vec![broker.address()],
         threads: 2,
     };
-    let running =
-        thread::spawn(move || engine::run(&workload, &settings, &AtomicBool::new(false), |_| {}));
-    thread::sleep(Duration::from_millis(1_500));
+    let (sender, acknowledged) = mpsc::channel();
+    let running = thread::spawn(move || {
+        engine::run(&workload, &settings, &AtomicBool::new(false), |progress| {
+            if progress.records_per_s > 0.0 {
+                let _ = sender.send(());
+            }
+        })
+    });
+    acknowledged.recv().expect("there is progress");
     broker.kill9();
     broker.restart();
     let outcome = running.join().expect("no panic").expect("it goes on");
@@ -157,18 +182,13 @@ fn a_search_for_the_limit_ends_with_a_curve_of_what_the_broker_did() {
             most: 1_000.0,
             precision: 0.5,
         },
-        load: limit::Load {
-            replication_factor: 1.0,
-            ..limit::Load::default()
-        },
         node: limit::Node {
             count: 1.0,
             ..limit::Node::default()
         },
-        hosts: Vec::new(),
         started_unix_ms: 1,
     };
-    let step = |rate, _| {
+    let step = |rate| {
         let workload = limit::at_rate(&workload, &settings.promise, rate).expect("it has a rate");
         let outcome = run(&workload, &broker);
         Ok(Some(Figures::of(
@@ -185,60 +205,65 @@ fn a_search_for_the_limit_ends_with_a_curve_of_what_the_broker_did() {
     assert_eq!(read.points, curve.points);
 }
 
-/// An agent in a process of its own, which is this program again.
+/// An agent that serves until it is dropped.
 struct Agent {
-    process: Child,
     address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    serving: Option<JoinHandle<anyhow::Result<()>>>,
 }
-
-/// Says that the process is to be an agent.
-const IS_AGENT: &str = "CORELOG_TEST_AGENT";
-/// Before the address of an agent, in what it prints.
-const LISTENS: &str = "agent listens on ";
 
 impl Agent {
     fn start() -> Self {
-        let mut process = Command::new(std::env::current_exe().expect("this program"))
-            .args([
-                "--ignored",
-                "--exact",
-                "an_agent_for_other_tests",
-                "--nocapture",
-            ])
-            .env(IS_AGENT, "1")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("an agent");
-        let stdout = process.stdout.take().expect("it is piped");
-        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        let address = lines.find_map(|line| {
-            let (_, address) = line.split_once(LISTENS)?;
-            address.parse().ok()
-        });
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        let stop = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&stop);
+        let serving = thread::spawn(move || fleet::serve(&listener, 1, &is_over, |_| {}));
         Self {
-            process,
-            address: address.expect("it says where it listens"),
+            address,
+            stop,
+            serving: Some(serving),
         }
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.serving.take().map(JoinHandle::join);
     }
 }
 
-#[test]
-#[ignore = "runs as a process of other tests"]
-fn an_agent_for_other_tests() {
-    if std::env::var_os(IS_AGENT).is_none() {
-        return;
+/// The only way to an agent, for one connection, until it is cut.
+struct Line {
+    address: SocketAddr,
+    ends: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Line {
+    fn to(agent: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        let ends = Arc::new(Mutex::new(Vec::new()));
+        let known = Arc::clone(&ends);
+        thread::spawn(move || -> std::io::Result<()> {
+            let near = listener.accept()?.0;
+            let far = TcpStream::connect(agent)?;
+            let both = [near.try_clone()?, far.try_clone()?];
+            known.lock().expect("nobody panics here").extend(both);
+            let there = (near.try_clone()?, far.try_clone()?);
+            thread::spawn(move || std::io::copy(&mut &there.0, &mut &there.1));
+            std::io::copy(&mut &far, &mut &near)?;
+            Ok(())
+        });
+        Self { address, ends }
     }
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    println!("{LISTENS}{}", listener.local_addr().expect("it has one"));
-    let stop = AtomicBool::new(false);
-    fleet::serve(&listener, 1, &stop, |_| {}).expect("it serves until it is killed");
+
+    fn cut(&self) {
+        for end in self.ends.lock().expect("nobody panics here").iter() {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 #[test]
@@ -282,9 +307,10 @@ fn two_agents_make_one_load_and_find_each_others_records() {
 fn an_agent_that_vanishes_ends_the_run_of_the_others_and_is_named() {
     let broker = Broker::start(&[]);
     let staying = Agent::start();
-    let mut vanishing = Agent::start();
-    let addresses = [staying.address, vanishing.address];
-    let gone = vanishing.address.to_string();
+    let vanishing = Agent::start();
+    let line = Line::to(vanishing.address);
+    let addresses = [staying.address, line.address];
+    let gone = line.address.to_string();
     let mut workload = light("vanishing");
     // Long enough that only the loss can end it.
     workload.duration = Duration::from_secs(3_600);
@@ -292,7 +318,7 @@ fn an_agent_that_vanishes_ends_the_run_of_the_others_and_is_named() {
     let stop = AtomicBool::new(false);
     let ran = fleet::run(&workload, &bootstrap, &addresses, &stop, |progress| {
         if progress.records_per_s > 0.0 {
-            let _ = vanishing.process.kill();
+            line.cut();
         }
     })
     .expect("the other one comes to its end");

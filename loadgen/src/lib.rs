@@ -3,8 +3,8 @@
 //!
 //! In the order of the data: a [`workload`] says what to do, a [`schedule`] when each record is due, the [`engine`] does
 //! it over [`connection`]s, [`measure`] gathers what happened, [`verify`] holds what came out against what went in, and
-//! [`report`] tells people. A [`fleet`] of machines can do it together. [`limit`] does this over and over, for the highest rate that keeps a promise, and
-//! [`capacity`] makes a plan of that.
+//! [`report`] tells people. A [`fleet`] of machines can do it together. [`limit`] does this over and over, for the
+//! highest rate that keeps a promise, and [`capacity`] makes a plan of that.
 
 pub mod workload;
 

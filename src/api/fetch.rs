@@ -70,23 +70,32 @@ enum Session {
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let version = request.header.api_version;
     let fetch = FetchRequest::decode(&request.body, version)?;
+    let response = respond(&context, fetch, version).await;
+    let response = response.unwrap_or_else(|error| FetchResponse {
+        error: Some(errors::of_session(error)),
+        ..FetchResponse::default()
+    });
+    if let Some(error) = response.error {
+        context.broker.metrics.fetch_errors.add(error);
+    }
+    Ok(response.encode(&request.header)?)
+}
+
+async fn respond(
+    context: &Context,
+    fetch: FetchRequest,
+    version: i16,
+) -> Result<FetchResponse, SessionError> {
     if Isolation::of(fetch.isolation_level).is_none() {
-        let response = refuse(fetch.topics, ResponseError::UnknownServerError);
-        return Ok(response.encode(&request.header)?);
+        return Ok(refuse(fetch.topics, ResponseError::UnknownServerError));
     }
     let broker = &context.broker;
     let terms = Terms::of(&fetch, broker);
-    let (session, wanted) = match enter_session(broker, fetch, version).await {
-        Ok(entered) => entered,
-        Err(error) => {
-            let response = FetchResponse {
-                error: Some(errors::of_session(error)),
-                ..FetchResponse::default()
-            };
-            return Ok(response.encode(&request.header)?);
-        }
-    };
-    let mut partitions = fetch_all(&context, &wanted, &terms).await;
+    let (session, wanted) = enter_session(broker, fetch, version).await?;
+    let mut partitions = fetch_all(context, &wanted, &terms).await;
+    for error in partitions.iter().filter_map(|partition| partition.error) {
+        broker.metrics.fetch_errors.add(error);
+    }
     let mut response = FetchResponse::default();
     let mut told = vec![true; partitions.len()];
     match session {
@@ -100,21 +109,18 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
                 Ok(changed) => told = changed,
                 Err(error) => {
                     response.error = Some(errors::of_session(error));
-                    return Ok(response.encode(&request.header)?);
+                    return Ok(response);
                 }
             }
         }
     }
     if version >= CURRENT_LEADER {
-        response.node_endpoints = tell_leaders(&context, &wanted, &mut partitions);
-    }
-    for error in partitions.iter().filter_map(|partition| partition.error) {
-        broker.metrics.fetch_errors.add(error);
+        response.node_endpoints = tell_leaders(context, &wanted, &mut partitions);
     }
     let topics = wanted.into_iter().map(|wanted| wanted.topic);
     let all = topics.zip(partitions).zip(told);
     response.topics = by_topic(all.filter_map(|(partition, is_told)| is_told.then_some(partition)));
-    Ok(response.encode(&request.header)?)
+    Ok(response)
 }
 
 /// The same error for all that was asked for.

@@ -95,24 +95,7 @@ pub fn bind_addresses(endpoints: &[Endpoint]) -> Result<Vec<BoundListener>, Addr
     // Open until all are probed, so that no free port is given out twice.
     let mut probes = Vec::new();
     for endpoint in endpoints {
-        let candidates = resolve(endpoint)?;
-        let mut attempts = 1;
-        let listeners = loop {
-            match probe(endpoint, &candidates) {
-                Err(AddressError::InUse { .. })
-                    if endpoint.port == 0 && attempts < FREE_PORT_ATTEMPTS =>
-                {
-                    attempts += 1;
-                }
-                Err(AddressError::InUse { .. })
-                    if endpoint.port != 0 && attempts < LINGERING_ATTEMPTS =>
-                {
-                    attempts += 1;
-                    thread::sleep(LINGERING_PAUSE);
-                }
-                outcome => break outcome?,
-            }
-        };
+        let listeners = probe_patiently(endpoint)?;
         let addresses = listeners.iter().map(|(address, _)| *address).collect();
         bound.push(BoundListener {
             name: endpoint.listener.clone(),
@@ -181,7 +164,7 @@ fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, AddressError> {
 
 /// Listeners of an endpoint that only this process will use.
 pub fn listen(endpoint: &Endpoint) -> Result<Vec<TcpListener>, AddressError> {
-    let bound = probe(endpoint, &resolve(endpoint)?)?;
+    let bound = probe_patiently(endpoint)?;
     Ok(bound.into_iter().map(|(_, listener)| listener).collect())
 }
 
@@ -194,6 +177,25 @@ fn property(endpoint: &Endpoint) -> &str {
 }
 
 type Probes = Vec<(SocketAddr, TcpListener)>;
+
+/// Binds all addresses of an endpoint, as soon as they are free or to a port that is.
+fn probe_patiently(endpoint: &Endpoint) -> Result<Probes, AddressError> {
+    let candidates = resolve(endpoint)?;
+    let mut attempts = 1;
+    loop {
+        match probe(endpoint, &candidates) {
+            Err(AddressError::InUse { .. })
+                if endpoint.port == 0 && attempts < FREE_PORT_ATTEMPTS => {}
+            Err(AddressError::InUse { .. })
+                if endpoint.port != 0 && attempts < LINGERING_ATTEMPTS =>
+            {
+                thread::sleep(LINGERING_PAUSE);
+            }
+            outcome => return outcome,
+        }
+        attempts += 1;
+    }
+}
 
 /// Binds each address without SO_REUSEPORT. Of several, those that this machine has not are left
 /// out.

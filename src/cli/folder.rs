@@ -164,15 +164,13 @@ impl DataFolder {
             _lock: lock,
         })
     }
-}
 
-impl DataFolder {
-    /// Leaves the folder as it was found, when the start comes to nothing: an identity that nobody has
-    /// used would only be in the way of another's data. What cannot be removed stays.
+    /// Leaves the folder without an identity, when its first start comes to nothing: one that nobody
+    /// has used would only be in the way of another's data. What cannot be removed stays, and so does
+    /// the file of the lock: another process may be about to take it.
     pub fn abandon(self) {
         if self.is_new {
             let _ = fs::remove_file(self.path.join(META));
-            let _ = fs::remove_file(self.path.join(LOCK));
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! In this order: the configuration is read and checked, the host, the ports; then the data folder
 //! is made, locked and identified, and its file system checked. A start that fails before the folder
-//! leaves nothing behind; one that fails at it may leave the folder with its lock file and
-//! identity, which the next start takes.
+//! leaves nothing behind; one that fails at it may leave the folder with its lock file, and an
+//! identity only where there was one.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -142,7 +142,7 @@ pub fn prepare(args: &StartArgs) -> Result<Prepared, StartError> {
 }
 
 /// A second broker on this machine finds the default taken, and does without.
-fn listen_for_http(config: Option<&HttpConfig>) -> Result<Vec<TcpListener>, StartError> {
+pub(super) fn listen_for_http(config: Option<&HttpConfig>) -> Result<Vec<TcpListener>, StartError> {
     let Some(config) = config else {
         return Ok(Vec::new());
     };

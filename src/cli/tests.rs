@@ -12,9 +12,9 @@ use tempfile::TempDir;
 
 use super::config::{self, ConfigArgs, ConfigCommandError};
 use super::folder::{DataFolder, FolderError};
-use super::start::{Prepared, StartArgs, StartError, prepare};
+use super::start::{Prepared, StartArgs, StartError, listen_for_http, prepare};
 use super::{AddressError, Cli, Command, HostError, addresses, host};
-use crate::config::Endpoint;
+use crate::config::{Endpoint, HTTP_LISTENER, HttpConfig};
 
 fn temp() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -26,6 +26,8 @@ fn args(folder: &Path, overrides: &[&str]) -> StartArgs {
         format!("log.dirs={}", folder.join("data").display()),
         "listeners=PLAINTEXT://localhost:0".to_owned(),
         "corelog.journal.bytes=67108864".to_owned(),
+        // Its default is one port for all.
+        "corelog.http.listener=".to_owned(),
     ];
     all.extend(overrides.iter().map(|&text| text.to_owned()));
     StartArgs {
@@ -285,6 +287,50 @@ fn a_port_in_use_is_refused_before_a_folder_is_made() {
 }
 
 #[test]
+fn a_port_for_metrics_that_is_taken_matters_only_if_it_was_chosen() {
+    let folder = temp();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let chosen = format!("corelog.http.listener={address}");
+    let refused = start(folder.path(), &[&chosen]).unwrap_err();
+    assert!(
+        matches!(refused, StartError::Address(AddressError::InUse { .. })),
+        "{refused}"
+    );
+    let text = refused.to_string();
+    assert!(text.contains("corelog.http.listener"), "{text}");
+    let default = HttpConfig {
+        endpoint: Endpoint {
+            listener: HTTP_LISTENER.to_owned(),
+            host: address.ip().to_string(),
+            port: address.port(),
+        },
+        is_default: true,
+    };
+    assert!(listen_for_http(Some(&default)).unwrap().is_empty());
+    drop(taken);
+    assert_eq!(listen_for_http(Some(&default)).unwrap().len(), 1);
+    let both = start(folder.path(), &["corelog.http.listener=localhost:0"]).unwrap();
+    let ports = both
+        .http
+        .iter()
+        .map(|http| http.local_addr().unwrap().port());
+    let ports: Vec<u16> = ports.collect();
+    assert!(ports.iter().all(|port| *port == ports[0]), "{ports:?}");
+}
+
+#[test]
+fn an_abandoned_folder_keeps_its_lock_and_has_no_identity() {
+    let folder = temp();
+    DataFolder::open(folder.path(), 1, None).unwrap().abandon();
+    assert!(folder.path().join(".lock").exists());
+    assert!(!folder.path().join("meta.properties").exists());
+    // Another's data is welcome.
+    let opened = DataFolder::open(folder.path(), 2, None).unwrap();
+    assert!(opened.is_new);
+}
+
+#[test]
 fn hosts_and_addresses() {
     let endpoint = |host: &str, port| Endpoint {
         listener: "PLAINTEXT".to_owned(),
@@ -349,7 +395,8 @@ fn no_start_runs_without_room_for_its_first_journals() {
             "{round}: {refused}"
         );
         let left = fs::read_dir(folder.path().join("data")).unwrap();
-        assert_eq!(left.count(), 0, "nothing is left in it");
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [".lock"], "no identity is left in it");
     }
     start(folder.path(), &[]).unwrap();
     // A folder that was used keeps its identity.

@@ -14,14 +14,8 @@ use corelog_shards::log::batch::walk::WalkError;
 use corelog_shards::log::batch::{Batch, BatchBuilder, BatchError, BatchIter, Records};
 
 use super::features::{METADATA_VERSION, MetadataVersion};
-use super::image::{Image, ReplayError, Replayer};
-use super::records::{
-    DecodeError, LeaderChangeMessage, Record, SnapshotFooterMessage, SnapshotHeaderMessage, Voter,
-    encode_control,
-};
-
-/// How much of a snapshot goes into one batch.
-const SNAPSHOT_BATCH_BYTES: usize = 256 * 1024;
+use super::image::{ReplayError, Replayer};
+use super::records::{DecodeError, LeaderChangeMessage, Record, Voter, encode_control};
 
 /// What is wrong with the metadata log, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,43 +106,6 @@ pub fn encode_leader_change(leader_id: i32, voters: &[i32], place: BatchPlace) -
     control_batch(ControlKind::LeaderChange, &value, place)
 }
 
-/// A whole snapshot of `image` for a file of its own: header, records, footer.
-/// `last_log_timestamp_ms` is that of the last record the snapshot stands for.
-pub fn encode_snapshot(image: &Image, last_log_timestamp_ms: i64, timestamp_ms: i64) -> Vec<u8> {
-    let mut place = BatchPlace {
-        base_offset: 0,
-        leader_epoch: 0,
-        timestamp_ms,
-    };
-    let header = encode_control(&SnapshotHeaderMessage {
-        version: 0,
-        last_contained_log_timestamp: last_log_timestamp_ms,
-    });
-    let mut bytes = control_batch(ControlKind::SnapshotHeader, &header, place);
-    place.base_offset += 1;
-
-    let metadata_version = image.metadata_version();
-    let mut batch = place.builder();
-    let mut value = Vec::new();
-    for record in image.to_records() {
-        value.clear();
-        record.encode(record.version_at(metadata_version), &mut value);
-        append(&mut batch, place, None, &value);
-        if batch.uncompressed_bytes() >= SNAPSHOT_BATCH_BYTES {
-            place.base_offset += i64::from(batch.record_count());
-            bytes.extend(finish(std::mem::replace(&mut batch, place.builder())));
-        }
-    }
-    if batch.record_count() > 0 {
-        place.base_offset += i64::from(batch.record_count());
-        bytes.extend(finish(batch));
-    }
-
-    let footer = encode_control(&SnapshotFooterMessage { version: 0 });
-    bytes.extend(control_batch(ControlKind::SnapshotFooter, &footer, place));
-    bytes
-}
-
 fn control_batch(kind: ControlKind, value: &[u8], place: BatchPlace) -> Vec<u8> {
     let mut batch = place.builder().control();
     append(&mut batch, place, Some(&kind.key()), value);
@@ -167,26 +124,27 @@ fn finish(batch: BatchBuilder) -> Vec<u8> {
 
 /// Replays all batches in `bytes`, after checking each one's CRC.
 pub fn replay(bytes: &[u8], replayer: &mut Replayer) -> Result<(), LogError> {
-    for batch in BatchIter::verifying(bytes) {
-        let batch = batch.map_err(|error| LogError {
-            offset: replayer.image().last_offset,
-            fault: LogFault::Batch(error),
-        })?;
-        replay_batch(batch, replayer)?;
-    }
-    Ok(())
+    replay_all(bytes, replayer, false)
 }
 
 /// Replays all batches in `bytes` like [`replay`], each of which has to go on where the one before it
 /// has ended.
 pub fn replay_contiguous(bytes: &[u8], replayer: &mut Replayer) -> Result<(), LogError> {
+    replay_all(bytes, replayer, true)
+}
+
+fn replay_all(
+    bytes: &[u8],
+    replayer: &mut Replayer,
+    must_be_contiguous: bool,
+) -> Result<(), LogError> {
     for batch in BatchIter::verifying(bytes) {
         let expected = replayer.image().last_offset + 1;
         let batch = batch.map_err(|error| LogError {
             offset: expected - 1,
             fault: LogFault::Batch(error),
         })?;
-        if batch.base_offset() != expected {
+        if must_be_contiguous && batch.base_offset() != expected {
             return Err(LogError {
                 offset: batch.base_offset(),
                 fault: LogFault::Gap { expected },
@@ -235,5 +193,7 @@ pub fn for_each_record(
     Ok(())
 }
 
+#[cfg(test)]
+pub(super) mod testing;
 #[cfg(test)]
 mod tests;

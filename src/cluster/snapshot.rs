@@ -117,7 +117,8 @@ fn controls(batch: Batch<'_>) -> Vec<Option<ControlKind>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::log_codec::{encode_snapshot, replay};
+    use crate::cluster::log_codec::replay;
+    use crate::cluster::log_codec::testing::encode_snapshot;
 
     const KAFKA_LOG: &[u8] = include_bytes!(
         "../../tests/formats/kafka-4.3.1/__cluster_metadata-0/00000000000000000000.log"

@@ -1,40 +1,112 @@
 //! The HTTP listener: `/metrics`, `/metrics/partitions`, `/live`, `/ready`.
 //!
-//! One ordinary thread, off the way of the data: it may wait and allocate as it likes, and whatever is
-//! done to it, clients of the broker feel nothing of it. Requests without a body, few at a time.
+//! One ordinary thread, off the way of the data: it may wait and allocate as it likes, and clients of
+//! the broker feel no more of it than of any thread that a core is shared with. Requests without a
+//! body, one a connection, few at a time. Whoever comes is taken in: where there is no room the
+//! connection that has waited for its request for longest makes some, so that `/live` is answered
+//! whatever others hold open.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener;
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 use super::families;
 use super::monitor::{Monitor, Phase};
+use super::partitions::{Pieces, PiecesBody};
 
-/// Connections served at a time; the others wait in the kernel's queue.
+/// Connections at a time.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a client may take to send a request's head. An idle connection ends by it, too.
+/// Files that the server opens at most: its connections, its listeners, what it waits with.
+pub const FILES_MAX: usize = CONNECTIONS_MAX + 16;
+/// How long a client may take to send its request's head.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a connection may last, so that slow readers do not take all of them.
-const CONNECTION_LIFE: Duration = Duration::from_secs(300);
+/// How long a connection may last: to be asked, and to take the reply.
+const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 /// Pause after a failed accept: descriptors may be short.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-type Reply = Response<Full<Bytes>>;
+type Reply = Response<Either<Full<Bytes>, PiecesBody>>;
+
+/// What all connections use.
+struct Server {
+    monitor: Arc<Monitor>,
+    connections: Connections,
+    /// Reads what there is for each partition: one at a time, since it is much.
+    partitions: Arc<Semaphore>,
+}
+
+/// The connections that are open, and how to end them. Those that wait for their request come first,
+/// and among them the oldest.
+#[derive(Default)]
+struct Connections {
+    next_id: AtomicU64,
+    open: Mutex<BTreeMap<(State, u64), AbortHandle>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    Waiting,
+    Answered,
+}
+
+impl Connections {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<(State, u64), AbortHandle>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes room for one more.
+    fn make_room(&self) {
+        let mut open = self.open();
+        while open.len() >= CONNECTIONS_MAX
+            && let Some((_, oldest)) = open.pop_first()
+        {
+            oldest.abort();
+        }
+    }
+
+    /// The request of a connection is there.
+    fn is_asked(&self, id: u64) {
+        let mut open = self.open();
+        if let Some(connection) = open.remove(&(State::Waiting, id)) {
+            open.insert((State::Answered, id), connection);
+        }
+    }
+
+    fn forget(&self, id: u64) {
+        let mut open = self.open();
+        for state in [State::Waiting, State::Answered] {
+            open.remove(&(state, id));
+        }
+    }
+}
+
+/// Forgets a connection when it ends.
+struct Open(Arc<Server>, u64);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.forget(self.1);
+    }
+}
 
 /// Serves until the process ends.
 pub fn start(listeners: Vec<TcpListener>, monitor: Arc<Monitor>) -> io::Result<()> {
@@ -52,13 +124,16 @@ pub fn start(listeners: Vec<TcpListener>, monitor: Arc<Monitor>) -> io::Result<(
 }
 
 async fn serve(listeners: Vec<TcpListener>, monitor: Arc<Monitor>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let server = Arc::new(Server {
+        monitor,
+        connections: Connections::default(),
+        partitions: Arc::new(Semaphore::new(1)),
+    });
     let mut accepting = Vec::new();
     for listener in listeners {
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => {
-                let accepts = accept_all(listener, monitor.clone(), room.clone());
-                accepting.push(tokio::spawn(accepts));
+                accepting.push(tokio::spawn(accept_all(listener, server.clone())));
             }
             Err(error) => tracing::warn!(%error, "cannot serve metrics"),
         }
@@ -69,59 +144,79 @@ async fn serve(listeners: Vec<TcpListener>, monitor: Arc<Monitor>) {
     }
 }
 
-async fn accept_all(
-    listener: tokio::net::TcpListener,
-    monitor: Arc<Monitor>,
-    room: Arc<Semaphore>,
-) {
-    while let Ok(permit) = room.clone().acquire_owned().await {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
+async fn accept_all(listener: tokio::net::TcpListener, server: Arc<Server>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => server.clone().take_in(stream, peer),
             Err(error) => {
                 tracing::warn!("can't accept an HTTP connection: {error}");
                 tokio::time::sleep(ACCEPT_RETRY).await;
-                continue;
             }
-        };
-        let monitor = monitor.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, monitor.clone()));
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_PATIENCE)
-                .serve_connection(TokioIo::new(stream), service);
-            if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_LIFE, connection).await {
-                tracing::debug!(%peer, "an HTTP connection was closed: {error}");
-            }
-            drop(permit);
-        });
+        }
     }
 }
 
-async fn answer(request: Request<Incoming>, monitor: Arc<Monitor>) -> Result<Reply, Infallible> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
-        let allowed = HeaderValue::from_static("GET, HEAD");
-        reply.headers_mut().insert(ALLOW, allowed);
-        return Ok(reply);
+impl Server {
+    fn take_in(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let connections = &self.connections;
+        connections.make_room();
+        let id = connections.next_id.fetch_add(1, Ordering::Relaxed);
+        let open = Open(self.clone(), id);
+        let serving = tokio::spawn(async move {
+            let answering = service_fn(|request| {
+                open.0.connections.is_asked(id);
+                open.0.answer(request)
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_PATIENCE)
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), answering);
+            match tokio::time::timeout(CONNECTION_LIFE, connection).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%peer, "an HTTP connection was closed: {error}"),
+                Err(_) => tracing::debug!(%peer, "an HTTP connection was closed: too slow"),
+            }
+        });
+        let open = (State::Waiting, id);
+        self.connections.open().insert(open, serving.abort_handle());
     }
-    Ok(match request.uri().path() {
-        "/metrics" => {
-            let known = monitor.ask().await;
-            exposition(families::of_broker(&monitor, known.as_ref()))
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Reply, Infallible> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            reply.headers_mut().insert(ALLOW, allowed);
+            return Ok(reply);
         }
-        "/metrics/partitions" => match monitor.ask().await {
-            Some(known) => exposition(families::of_partitions(&known)),
+        let monitor = &self.monitor;
+        Ok(match request.uri().path() {
+            "/metrics" => {
+                let known = monitor.ask().await;
+                exposition(families::of_broker(monitor, known.as_ref()))
+            }
+            "/metrics/partitions" => self.partitions().await,
+            "/live" => live(monitor),
+            "/ready" => ready(monitor),
+            "/" => text(
+                StatusCode::OK,
+                "Corelog: /metrics /metrics/partitions /live /ready",
+            ),
+            _ => text(StatusCode::NOT_FOUND, "not found"),
+        })
+    }
+
+    async fn partitions(&self) -> Reply {
+        let turn = self.partitions.clone().acquire_owned().await;
+        let turn = turn.expect("it is never closed");
+        match self.monitor.ask().await {
+            Some(known) => {
+                let body = PiecesBody::new(Pieces::of(known.partitions), turn);
+                numbers(Either::Right(body))
+            }
             None => text(StatusCode::SERVICE_UNAVAILABLE, "the shards do not answer"),
-        },
-        "/live" => live(&monitor),
-        "/ready" => ready(&monitor),
-        "/" => text(
-            StatusCode::OK,
-            "Corelog: /metrics /metrics/partitions /live /ready",
-        ),
-        _ => text(StatusCode::NOT_FOUND, "not found"),
-    })
+        }
+    }
 }
 
 /// Whether the process does its work; one that does not should be killed and started again.
@@ -146,12 +241,7 @@ fn ready(monitor: &Monitor) -> Reply {
 
 fn exposition(families: Vec<prometheus::proto::MetricFamily>) -> Reply {
     match prometheus::TextEncoder::new().encode_to_string(&families) {
-        Ok(body) => {
-            let mut reply = Response::new(Full::from(body));
-            let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
-            reply.headers_mut().insert(CONTENT_TYPE, kind);
-            reply
-        }
+        Ok(body) => numbers(Either::Left(Full::from(body))),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written");
             text(
@@ -162,8 +252,16 @@ fn exposition(families: Vec<prometheus::proto::MetricFamily>) -> Reply {
     }
 }
 
+/// In Prometheus' text format.
+fn numbers(body: Either<Full<Bytes>, PiecesBody>) -> Reply {
+    let mut reply = Response::new(body);
+    let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
+    reply
+}
+
 fn text(status: StatusCode, line: &str) -> Reply {
-    let mut reply = Response::new(Full::from(format!("{line}\n")));
+    let mut reply = Response::new(Either::Left(Full::from(format!("{line}\n"))));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, TEXT);
     reply

@@ -196,11 +196,6 @@ impl FrameDecoder {
         let large = self.large.as_ref();
         self.receive.len() + large.map_or(0, |large| large.body.len())
     }
-
-    /// Whether no part of a frame is waiting for its rest.
-    pub fn is_between_frames(&self) -> bool {
-        self.large.is_none() && self.receive.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -253,7 +248,7 @@ mod tests {
                 assert_eq!(frame.len(), len);
                 assert!(frame.iter().all(|byte| *byte == i as u8));
             }
-            assert!(decoder.is_between_frames());
+            assert_eq!(decoder.buffered(), 0);
         }
     }
 

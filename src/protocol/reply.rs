@@ -94,7 +94,8 @@ impl Reply {
         }
     }
 
-    /// The frame in one piece, for tests and tools.
+    /// The frame in one piece.
+    #[cfg(test)]
     pub fn to_bytes(&self) -> Bytes {
         match &self.slices {
             Slices::One(slice) => slice.clone(),

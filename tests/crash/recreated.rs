@@ -112,12 +112,16 @@ impl Named {
             return;
         }
         let mut rows = Vec::new();
+        let mut backoff = Backoff::within(PATIENCE);
         loop {
             let from = rows.len() as i64;
             let end = read_some(client, &self.place, from, &mut rows).expect("records");
             if rows.len() as i64 >= end {
                 break;
             }
+            // Only where nothing came there is something to wait for.
+            let has_come = rows.len() as i64 > from;
+            assert!(has_come || backoff.wait(), "{name}: {from} of {end}");
         }
         let count = rows.len() as u64;
         let known = self.acknowledged..=self.sent;

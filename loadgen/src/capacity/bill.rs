@@ -112,7 +112,13 @@ pub fn plan(needs: &Needs, curve: &Curve) -> Result<Bill, Vec<String>> {
         return Err(refusals);
     }
     let load = curve.load;
-    let record_size = needs.record_size.unwrap_or(load.record_bytes);
+    // Inputs are as they go over the network: so is what a record of the curve is reckoned as.
+    let wire_share = load.wire_record_bytes / load.record_bytes;
+    let record_size = needs.record_size.unwrap_or(load.record_bytes) * wire_share;
+    let limit = Rate {
+        bytes_per_s: limit.records_per_s * load.wire_record_bytes,
+        ..limit
+    };
     let measured = Work::of(limit, load.replication_factor, load.fan_out)
         .times((1.0 - needs.headroom) / curve.node.count);
     let peak = needs.input * needs.peak_factor;
@@ -339,7 +345,7 @@ fn assumptions(needs: &Needs, curve: &Curve, limit: Rate) -> Vec<Assumption> {
     add(
         "rate at the promise",
         format!(
-            "{:.0} records/s, {:.2} MB/s on {} node(s) for {} s",
+            "{:.0} records/s, {:.2} MB/s over the network on {} node(s) for {} s",
             limit.records_per_s,
             limit.bytes_per_s / 1e6,
             curve.node.count,
@@ -350,8 +356,12 @@ fn assumptions(needs: &Needs, curve: &Curve, limit: Rate) -> Vec<Assumption> {
     add(
         "measured with",
         format!(
-            "records of {:.0} bytes, fan-out {}, replication factor {}, {} partitions",
-            load.record_bytes, load.fan_out, load.replication_factor, load.partitions
+            "records of {:.0} bytes ({:.0} on the network), fan-out {}, replication factor {}, {} partitions",
+            load.record_bytes,
+            load.wire_record_bytes,
+            load.fan_out,
+            load.replication_factor,
+            load.partitions
         ),
         Source::Measured,
     );
@@ -371,6 +381,10 @@ fn assumptions(needs: &Needs, curve: &Curve, limit: Rate) -> Vec<Assumption> {
             "the nodes that are left carry the whole peak; what failed is not filled up from the others meanwhile",
         ),
         ("partitions", "about as many on a node as were measured"),
+        (
+            "batches",
+            "records are as compressible, and come in batches as long, as those that were measured",
+        ),
     ] {
         add(what, value.to_owned(), Source::Assumed);
     }

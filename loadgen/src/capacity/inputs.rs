@@ -223,6 +223,24 @@ impl Input {
         }
     }
 
+    fn of(key: &str) -> Result<&'static Self, String> {
+        let found = INPUTS.iter().find(|input| input.key == key);
+        found.ok_or_else(|| {
+            let keys: Vec<&str> = INPUTS.iter().map(|input| input.key).collect();
+            format!("unknown key {key}: must be one of {}", keys.join(", "))
+        })
+    }
+
+    /// Takes over a value, or says why not.
+    fn set(&self, needs: &mut Needs, value: &str) -> Result<(), String> {
+        let refusal = || format!("{} = {value}: must be {}", self.key, self.allowed());
+        match self.kind {
+            Kind::Promise => needs.slo = Some(value.parse().map_err(|_| refusal())?),
+            _ => (self.set)(needs, self.read(value).ok_or_else(refusal)?),
+        }
+        Ok(())
+    }
+
     fn read(&self, text: &str) -> Option<f64> {
         let within = |read: fn(&str) -> Option<f64>, least, most| {
             let range = read(least)?..=read(most)?;
@@ -271,14 +289,8 @@ impl Needs {
     /// From texts by key; all that is wrong with them at once.
     pub fn read(given: &BTreeMap<String, String>) -> Result<Self, Vec<String>> {
         let mut needs = Self::default();
-        let mut faults: Vec<String> = given
-            .keys()
-            .filter(|key| INPUTS.iter().all(|input| input.key != **key))
-            .map(|key| {
-                let keys: Vec<&str> = INPUTS.iter().map(|input| input.key).collect();
-                format!("unknown key {key}: must be one of {}", keys.join(", "))
-            })
-            .collect();
+        let unknown = given.keys().filter_map(|key| Input::of(key).err());
+        let mut faults: Vec<String> = unknown.collect();
         for input in INPUTS {
             let text = given.get(input.key).map(String::as_str);
             let Some(value) = text.or(input.default) else {
@@ -289,23 +301,7 @@ impl Needs {
                 continue;
             };
             let value = value.trim();
-            let is_taken = match input.kind {
-                Kind::Promise => {
-                    needs.slo = value.parse().ok();
-                    needs.slo.is_some()
-                }
-                _ => match input.read(value) {
-                    Some(number) => {
-                        (input.set)(&mut needs, number);
-                        true
-                    }
-                    None => false,
-                },
-            };
-            if !is_taken {
-                let (key, allowed) = (input.key, input.allowed());
-                faults.push(format!("{key} = {value}: must be {allowed}"));
-            }
+            faults.extend(input.set(&mut needs, value).err());
             needs.stated.push(Stated {
                 key: input.key,
                 value: value.to_owned(),
@@ -319,18 +315,32 @@ impl Needs {
         }
     }
 
-    /// The keys and values of a file in TOML, as texts; what is wrong with it names the line.
-    pub fn texts_of_file(text: &str) -> Result<BTreeMap<String, String>, String> {
-        let table = DeTable::parse(text).map_err(|error| error.to_string())?;
-        let texts = table.into_inner().into_iter().map(|(key, value)| {
+    /// The keys and values of a file in TOML, as texts; all that is wrong with it, each with its line.
+    pub fn texts_of_file(text: &str) -> Result<BTreeMap<String, String>, Vec<String>> {
+        let table = DeTable::parse(text).map_err(|error| vec![error.to_string()])?;
+        let (mut texts, mut faults) = (BTreeMap::new(), Vec::new());
+        for (key, value) in table.into_inner() {
+            let line = 1 + text[..key.span().start].matches('\n').count();
             let key = key.into_inner().into_owned();
-            match value.into_inner() {
-                DeValue::String(text) => Ok((key, text.into_owned())),
-                DeValue::Integer(number) => Ok((key, number.to_string())),
-                DeValue::Float(number) => Ok((key, number.to_string())),
+            let value = match value.into_inner() {
+                DeValue::String(text) => Ok(text.into_owned()),
+                DeValue::Integer(number) => Ok(number.to_string()),
+                DeValue::Float(number) => Ok(number.to_string()),
                 _ => Err(format!("{key}: must be a number or a text")),
+            };
+            let checked = value.and_then(|value| {
+                Input::of(&key)?.set(&mut Self::default(), value.trim())?;
+                Ok(value)
+            });
+            match checked {
+                Ok(value) => drop(texts.insert(key, value)),
+                Err(fault) => faults.push((line, format!("line {line}: {fault}"))),
             }
-        });
-        texts.collect()
+        }
+        faults.sort();
+        match faults.is_empty() {
+            true => Ok(texts),
+            false => Err(faults.into_iter().map(|(_, fault)| fault).collect()),
+        }
     }
 }

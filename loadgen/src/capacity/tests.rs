@@ -27,10 +27,10 @@ fn curve() -> Curve {
         by_generator: false,
     };
     let json = serde_json::json!({
-        "kind": "corelog-loadgen limit", "format": 1, "generator": "1", "started_unix_ms": 1,
+        "kind": "corelog-loadgen limit", "format": 2, "generator": "1", "started_unix_ms": 1,
         "promise": "produce p99 < 10ms", "hold_s": 60.0, "settle_s": 5.0, "precision": 0.05, "limit": null,
         "bound": "promise", "knee": null, "text": [], "points": [], "steps": [], "workload": {},
-        "load": { "record_bytes": 1000.0, "fan_out": 2.0, "replication_factor": 1.0, "partitions": 12.0 },
+        "load": { "record_bytes": 1000.0, "wire_record_bytes": 1000.0, "fan_out": 2.0, "replication_factor": 1.0, "partitions": 12.0 },
         "node": { "count": 1.0, "cores": 8.0, "memory_bytes": 64e9, "disk": "", "network": "", "is_shared": false },
         "hosts": [],
     });
@@ -255,16 +255,21 @@ fn every_default_is_allowed_and_a_file_says_the_same_as_flags() {
     let from_file = Needs::read(&Needs::texts_of_file(file).unwrap()).unwrap();
     let from_flags = needs(&[("in", "50MB/s"), ("fan-out", "3"), ("headroom", "0.4")]).unwrap();
     assert_eq!(from_file, from_flags);
-    assert!(
-        Needs::texts_of_file("in = [5]")
-            .unwrap_err()
-            .contains("must be a number or a text")
+    let refused = |text: &str| Needs::texts_of_file(text).unwrap_err();
+    assert_eq!(
+        refused("in = [5]"),
+        ["line 1: in: must be a number or a text"]
     );
-    assert!(
-        Needs::texts_of_file("in = ")
-            .unwrap_err()
-            .contains("line 1")
-    );
+    assert!(refused("in = ")[0].contains("line 1"));
+    let faults = refused("in = \"50MB/s\"\nfan-out = -1\n\ndisk-sise = 5\nslo = \"p99\"\n");
+    for (fault, begin) in faults.iter().zip([
+        "line 2: fan-out = -1: must be",
+        "line 4: unknown key disk-sise",
+        "line 5: slo = p99: must be",
+    ]) {
+        assert!(fault.starts_with(begin), "{fault}");
+    }
+    assert_eq!(faults.len(), 3);
 }
 
 #[test]
@@ -275,11 +280,28 @@ fn the_text_names_what_is_assumed_and_the_json_comes_back() {
         "is the binding resource",
         "given  fan-out: 3",
         "default  headroom: 0.3",
-        "measured  rate at the promise: 100000 records/s, 100.00 MB/s on 1 node(s)",
+        "measured  rate at the promise: 100000 records/s, 100.00 MB/s over the network on 1 node(s)",
         "assumed  hardware: each node is as the measured one",
         "Beyond what was measured",
     ] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
     assert_eq!(serde_json::from_str::<Bill>(&bill.to_json()).unwrap(), bill);
+}
+
+#[test]
+fn a_curve_of_compressed_records_is_reckoned_as_they_went_over_the_network() {
+    let given = needs(&[("in", "30MB/s"), ("replication-factor", "1")]).unwrap();
+    let plain = plan(&given, &curve()).unwrap();
+    // The same rate of records took a quarter of the network and of the disks.
+    let mut compressed = curve();
+    compressed.load.wire_record_bytes = 250.0;
+    let compressed = plan(&given, &compressed).unwrap();
+    assert_eq!(
+        compressed.node.appended_bytes_per_s * (compressed.nodes - 1) as f64,
+        60e6
+    );
+    assert!(compressed.nodes > plain.nodes, "{} nodes", compressed.nodes);
+    let records = |bill: &Bill| bill.node.appended_records_per_s * (bill.nodes - 1) as f64;
+    assert!((records(&compressed) / records(&plain) - 4.0).abs() < 1e-9);
 }

@@ -9,13 +9,13 @@ use anyhow::{Result, anyhow, ensure};
 use corelog_loadgen::client::Client;
 use corelog_loadgen::cluster::Cluster;
 use corelog_loadgen::engine::{self, Outcome, Settings};
-use corelog_loadgen::limit::{self, Load, Node, Promise, Purpose, Range};
+use corelog_loadgen::limit::{self, Node, Promise, Range};
 use corelog_loadgen::report::limit::{page, step_line, table};
 use corelog_loadgen::report::{Figures, Host, ProgressLine};
 use corelog_loadgen::workload::units::parse_size;
 use corelog_loadgen::workload::{Load as WorkloadLoad, Workload, WorkloadArgs};
 
-use super::{AGENT_LOST, Ground, Target, stop_on_signals, write};
+use super::{AGENT_LOST, Ground, Output, Outputs, Target, stop_on_signals};
 
 /// Exit status when no rate kept the promise.
 const NOTHING_KEPT: u8 = 3;
@@ -97,6 +97,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         args.rate_max
     );
     let ground = args.target.ground()?;
+    let (json, html) = (Output::open(&args.json)?, Output::open(&args.html)?);
     let stop = stop_on_signals()?;
     let search = limit::Settings {
         promise: args.slo.clone(),
@@ -106,16 +107,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             most: args.rate_max,
             precision: args.precision,
         },
-        load: Load::default(),
         node: node(args, &ground.settings),
-        hosts: Vec::new(),
         started_unix_ms: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis() as u64),
     };
     let mut seen = Seen::default();
     let mut started = 0;
-    let run = |rate, _: Purpose| {
+    let run = |rate| {
         started += 1;
         let mut workload =
             limit::at_rate(&workload, &args.slo, rate).map_err(|why| anyhow!(why))?;
@@ -138,11 +137,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     curve.load.replication_factor = seen.cluster.replication_factor.max(1) as f64;
     curve.hosts = seen.hosts;
     print!("{}", table(&curve));
-    write(&args.json, || curve.to_json())?;
-    write(&args.html, || page(&curve))?;
-    if let Some(error) = seen.failed {
-        return Err(error.context("the search ended early"));
-    }
+    let mut outputs = Outputs::default();
+    outputs.write(&json, || curve.to_json());
+    outputs.write(&html, || page(&curve));
+    let ended_early = seen.failed.map(|it| it.context("the search ended early"));
+    outputs.failed.extend(ended_early);
+    outputs.finish()?;
     Ok(match curve.limit {
         _ if seen.has_lost => ExitCode::from(AGENT_LOST),
         Some(_) => ExitCode::SUCCESS,
@@ -171,6 +171,8 @@ fn step(
     if stop.load(Ordering::Relaxed) || seen.has_lost {
         return Ok(None);
     }
+    let mut client = engine::first_client(&ground.settings.bootstrap)?;
+    limit::refuse_existing(&mut client, workload)?;
     let mut progress = ProgressLine::stderr();
     let ran = ground.run(workload, stop, |now| {
         let _ = progress.update(&now);

@@ -6,6 +6,7 @@ pub mod plan;
 pub mod run;
 
 use std::fs;
+use std::io::{BufWriter, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,11 +69,15 @@ impl Target {
     pub fn ground(&self) -> Result<Ground> {
         let agents = match self.agents.as_slice() {
             [] => Vec::new(),
-            agents => addresses("--agents", agents)?,
+            agents => addresses("--agents", agents)?
+                .into_iter()
+                // Its other addresses are of the same machine.
+                .filter_map(|addresses| addresses.first().copied())
+                .collect(),
         };
         Ok(Ground {
             settings: Settings {
-                bootstrap: addresses("--bootstrap", &self.bootstrap)?,
+                bootstrap: addresses("--bootstrap", &self.bootstrap)?.concat(),
                 threads: self.threads.count(),
             },
             agents,
@@ -111,27 +116,75 @@ impl Ground {
     }
 }
 
-fn addresses(flag: &str, hosts: &[String]) -> Result<Vec<SocketAddr>> {
+/// All addresses of each.
+fn addresses(flag: &str, hosts: &[String]) -> Result<Vec<Vec<SocketAddr>>> {
     let mut addresses = Vec::new();
     for host in hosts {
-        let mut found = host
+        let found = host
             .to_socket_addrs()
             .with_context(|| format!("{flag} {host}: must be HOST:PORT"))?;
-        // Its other addresses are of the same machine.
-        addresses.extend(found.next());
+        addresses.push(found.collect());
     }
-    ensure!(!addresses.is_empty(), "{flag}: no address");
+    ensure!(
+        addresses.iter().any(|them: &Vec<_>| !them.is_empty()),
+        "{flag}: no address"
+    );
     Ok(addresses)
 }
 
 /// Exit status when an agent was lost on the way.
 const AGENT_LOST: u8 = 4;
 
-/// Writes a file that was asked for.
-fn write(path: &Option<PathBuf>, text: impl FnOnce() -> String) -> Result<()> {
-    match path {
-        Some(path) => fs::write(path, text()).with_context(|| path.display().to_string()),
-        None => Ok(()),
+/// Files that were asked for. They are opened before the work begins, so that its results have a place.
+#[derive(Default)]
+struct Outputs {
+    failed: Vec<anyhow::Error>,
+}
+
+/// One of them, or none if it was not asked for.
+struct Output(Option<(PathBuf, fs::File)>);
+
+impl Output {
+    /// Leaves what is in the file until there is something else.
+    fn open(path: &Option<PathBuf>) -> Result<Self> {
+        let Some(path) = path else {
+            return Ok(Self(None));
+        };
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).open(path);
+        let file = file.with_context(|| path.display().to_string())?;
+        Ok(Self(Some((path.clone(), file))))
+    }
+}
+
+impl Outputs {
+    /// Has a file hold what `fill` writes, in place of what was there.
+    fn fill(
+        &mut self,
+        output: &Output,
+        fill: impl FnOnce(&mut BufWriter<&fs::File>) -> std::io::Result<()>,
+    ) {
+        let Some((path, file)) = &output.0 else {
+            return;
+        };
+        let mut to = BufWriter::new(file);
+        // What is no file has no length, and is written to all the same.
+        let _ = file.set_len(0);
+        let written = fill(&mut to).and_then(|()| to.flush());
+        let written = written.with_context(|| path.display().to_string());
+        self.failed.extend(written.err());
+    }
+
+    /// The same of a text.
+    fn write(&mut self, output: &Output, text: impl FnOnce() -> String) {
+        self.fill(output, |to| to.write_all(text().as_bytes()));
+    }
+
+    /// All that could not be written.
+    fn finish(self) -> Result<()> {
+        let failed: Vec<String> = self.failed.iter().map(|it| format!("{it:#}")).collect();
+        ensure!(failed.is_empty(), "{}", failed.join("\n"));
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use corelog_loadgen::capacity::{INPUTS, Needs, plan};
 use corelog_loadgen::limit::Curve;
 
-use super::write;
+use super::{Output, Outputs};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let curve = Curve::from_json(&read(&args.curve)?).with_context(|| named(&args.curve))?;
     let mut given = match &args.needs {
         Some(path) => Needs::texts_of_file(&read(path)?)
-            .map_err(|why| anyhow!(why))
+            .map_err(|faults| anyhow!(faults.join("\n")))
             .with_context(|| named(path))?,
         None => BTreeMap::new(),
     };
@@ -84,6 +84,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let bill =
         plan(&needs, &curve).map_err(|refusals| anyhow!("no plan:\n{}", refusals.join("\n")))?;
     print!("{}", bill.to_text());
-    write(&args.json, || bill.to_json())?;
+    let mut outputs = Outputs::default();
+    outputs.write(&Output::open(&args.json)?, || bill.to_json());
+    outputs.finish()?;
     Ok(ExitCode::SUCCESS)
 }

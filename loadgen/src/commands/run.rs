@@ -1,19 +1,20 @@
 //! `run`: one workload, once.
 
-use std::fs;
-use std::io::BufWriter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use corelog_loadgen::fleet::{Lost, Ran};
-use corelog_loadgen::report::{Figures, ProgressLine, hlog, html, json, table};
+use corelog_loadgen::measure::Judgement;
+use corelog_loadgen::report::{self, Figures, ProgressLine};
 use corelog_loadgen::workload::WorkloadArgs;
 
-use super::{AGENT_LOST, Target, stop_on_signals, write};
+use super::{AGENT_LOST, Output, Outputs, Target, stop_on_signals};
 
 /// Exit status when what came out is not what was acknowledged.
 const NOT_WHOLE: u8 = 2;
+/// Exit status when not all that was acknowledged could be read.
+const UNREAD: u8 = 5;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -35,6 +36,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let workload = args.workload.resolve()?;
     let ground = args.target.ground()?;
+    let [json, html, hlog] = [&args.json, &args.html, &args.hlog].map(Output::open);
+    let (json, html, hlog) = (json?, html?, hlog?);
     let stop = stop_on_signals()?;
     let mut progress = ProgressLine::stderr();
     let Ran {
@@ -57,23 +60,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             hosts,
         )
     };
-    print!("{}", table::write(&figures));
-    write(&args.json, || json::write(&figures))?;
-    write(&args.html, || html::page(&figures))?;
-    if let Some(path) = &args.hlog {
-        let file = fs::File::create(path).with_context(|| path.display().to_string())?;
-        hlog::write(&outcome.measurements, &mut BufWriter::new(file))?;
-    }
+    print!("{}", report::table::write(&figures));
+    let mut outputs = Outputs::default();
+    outputs.write(&json, || report::json::write(&figures));
+    outputs.write(&html, || report::html::page(&figures));
+    outputs.fill(&hlog, |to| report::hlog::write(&outcome.measurements, to));
+    outputs.finish()?;
     if !lost.is_empty() {
         return Ok(ExitCode::from(AGENT_LOST));
     }
-    // A producer that is not idempotent may repeat and reorder what it sends again.
-    let may_repeat = !workload.producers.idempotence;
-    let is_whole = outcome.verification.is_none_or(|found| {
-        found.is_clean() || (may_repeat && found.lost == 0 && found.corrupted == 0)
-    });
-    Ok(match is_whole {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(NOT_WHOLE),
+    Ok(match outcome.verification.map(|found| found.judgement()) {
+        None | Some(Judgement::Whole) => ExitCode::SUCCESS,
+        Some(Judgement::Unread) => ExitCode::from(UNREAD),
+        Some(Judgement::Broken) => ExitCode::from(NOT_WHOLE),
     })
 }

@@ -12,7 +12,7 @@ use crate::report::{Figures, FlowFigures, Host, Latency};
 /// What the file says it is.
 const KIND: &str = "corelog-loadgen limit";
 /// Changes whenever an older reader would read it wrongly.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Fewer points have no knee to speak of.
 const KNEE_POINTS_MIN: usize = 4;
 /// Nor does latency that does not rise to so many times its lowest.
@@ -88,10 +88,12 @@ pub struct Step {
     /// That was asked for.
     pub records_per_s: f64,
     pub produced: FlowFigures,
+    /// Bytes of the batches of those: with their headers, and compressed if they are.
+    pub produced_wire_bytes: u64,
     pub consumed: FlowFigures,
     pub produce_latency_ns: Latency,
     pub end_to_end_latency_ns: Latency,
-    /// How much later than due requests left the generator.
+    /// How much later than due records were made.
     pub lateness_ns: Latency,
     pub errors: u64,
     /// What the generator says of itself.
@@ -106,6 +108,9 @@ pub struct Step {
 pub struct Load {
     /// Mean length of a value.
     pub record_bytes: f64,
+    /// Mean bytes that one takes in a batch, on the network and on a disk: with the headers, and compressed if it was.
+    #[serde(default)]
+    pub wire_record_bytes: f64,
     /// How often each record was read.
     pub fan_out: f64,
     pub replication_factor: f64,
@@ -141,6 +146,7 @@ impl Step {
             purpose,
             records_per_s,
             produced: figures.produced,
+            produced_wire_bytes: figures.produced_wire_bytes,
             consumed: figures.consumed,
             produce_latency_ns: figures.produce_latency_ns,
             end_to_end_latency_ns: figures.end_to_end_latency_ns,
@@ -158,8 +164,22 @@ impl Step {
     }
 }
 
-/// The points of steps, by rate; `latency` is what the middle one is chosen by.
-pub(super) fn points(steps: &[Step], latency: impl Fn(&Step) -> u64) -> Vec<Point> {
+/// What a record took in a batch, over all steps; its length if nothing was acknowledged.
+pub(super) fn wire_record_bytes(steps: &[Step], record_bytes: f64) -> f64 {
+    let records: u64 = steps.iter().map(|step| step.produced.records).sum();
+    let bytes: u64 = steps.iter().map(|step| step.produced_wire_bytes).sum();
+    match bytes {
+        0 => record_bytes,
+        bytes => bytes as f64 / records.max(1) as f64,
+    }
+}
+
+/// The points of steps whose values have that mean length, by rate; `latency` is what the middle one is chosen by.
+pub(super) fn points(
+    steps: &[Step],
+    record_bytes: f64,
+    latency: impl Fn(&Step) -> u64,
+) -> Vec<Point> {
     let mut sorted: Vec<&Step> = steps.iter().collect();
     sorted.sort_by(|one, other| {
         let by_rate = one.records_per_s.total_cmp(&other.records_per_s);
@@ -169,7 +189,10 @@ pub(super) fn points(steps: &[Step], latency: impl Fn(&Step) -> u64) -> Vec<Poin
     let point = |steps: &[&Step]| {
         let middle = steps[(steps.len() - 1) / 2];
         let kept = steps.iter().filter(|step| step.kept).count();
-        let record_bytes = middle.produced.bytes as f64 / middle.produced.records.max(1) as f64;
+        let record_bytes = match middle.produced.records {
+            0 => record_bytes,
+            records => middle.produced.bytes as f64 / records as f64,
+        };
         let rate = |records_per_s: f64| Rate {
             records_per_s,
             bytes_per_s: records_per_s * record_bytes,
@@ -258,6 +281,7 @@ impl Curve {
         );
         let Load {
             record_bytes,
+            wire_record_bytes,
             fan_out,
             replication_factor,
             ..
@@ -265,6 +289,7 @@ impl Curve {
         let is_possible = |number: f64, least: f64| number.is_finite() && number >= least;
         ensure!(
             is_possible(record_bytes, 1.0)
+                && is_possible(wire_record_bytes, f64::MIN_POSITIVE)
                 && is_possible(fan_out, 0.0)
                 && is_possible(replication_factor, 1.0)
                 && is_possible(curve.node.count, 1.0)

@@ -10,14 +10,15 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 pub use curve::{Curve, Load, Node, Point, Rate, Step};
 pub use promise::{GRAMMAR, Part, Path, Promise, Term};
 pub use search::{Bound, Purpose, Range, Search, Shown};
 
-use crate::measure::Level;
-use crate::report::{self, Figures, Host, Latency};
+use crate::client::Client;
+use crate::measure::{Judgement, Level};
+use crate::report::{self, Figures, Latency};
 use crate::workload::{self, Load as WorkloadLoad, Shape, Workload};
 
 /// Parts of the limit that the curve has a point at.
@@ -32,10 +33,8 @@ const ACHIEVED_MIN: f64 = 0.98;
 pub struct Settings {
     pub promise: Promise,
     pub range: Range,
-    /// Known before, for the planner.
-    pub load: Load,
+    /// For the planner.
     pub node: Node,
-    pub hosts: Vec<Host>,
     /// Milliseconds since 1970.
     pub started_unix_ms: u64,
 }
@@ -67,18 +66,32 @@ pub fn at_rate(workload: &Workload, promise: &Promise, rate: f64) -> Result<Work
     })
 }
 
-/// Searches. `run` is given a rate and the purpose of the step, and returns its figures, or `None` to end the search
-/// with what there is. `told` hears of each step.
+/// A step deletes its topics when it is over: refuses those that it would not have made.
+///
+/// # Errors
+/// If one exists, or the broker does not tell.
+pub fn refuse_existing(client: &mut Client, workload: &Workload) -> Result<()> {
+    let existing = client.existing(&workload.topics.names())?;
+    ensure!(
+        existing.is_empty(),
+        "topic {} exists, and would be deleted after the step; choose another --topic",
+        existing.join(", ")
+    );
+    Ok(())
+}
+
+/// Searches. `run` is given the rate of a step and returns its figures, or `None` to end the search with what there is.
+/// `told` hears of each step. Of the curve, replication factor and hosts are for the caller to fill in.
 pub fn find(
     workload: &Workload,
     settings: &Settings,
-    mut run: impl FnMut(f64, Purpose) -> Result<Option<Figures>>,
+    mut run: impl FnMut(f64) -> Result<Option<Figures>>,
     mut told: impl FnMut(&Step),
 ) -> Result<Curve> {
     let mut search = Search::new(settings.range);
     let mut steps: Vec<Step> = Vec::new();
     let mut try_rate = |rate, purpose, steps: &mut Vec<Step>| -> Result<Option<Shown>> {
-        let Some(figures) = run(rate, purpose)? else {
+        let Some(figures) = run(rate)? else {
             return Ok(None);
         };
         let why = broken_by(workload, &settings.promise, &figures);
@@ -136,8 +149,12 @@ fn broken_by(workload: &Workload, promise: &Promise, figures: &Figures) -> Vec<S
             names.join(", ")
         ));
     }
-    if figures.verification.is_some_and(|found| !found.is_clean()) {
-        why.push("records were lost, repeated, reordered or corrupted".into());
+    match figures.verification.map(|found| found.judgement()) {
+        None | Some(Judgement::Whole) => {}
+        Some(Judgement::Unread) => why.push("not all records could be read".into()),
+        Some(Judgement::Broken) => {
+            why.push("records were lost, repeated, reordered or corrupted".into());
+        }
     }
     why
 }
@@ -173,7 +190,8 @@ fn of_steps(
             Path::EndToEnd => end_to_end,
         })
     };
-    let points = curve::points(&steps, |step| {
+    let record_bytes = workload.records.sizes.mean();
+    let points = curve::points(&steps, record_bytes, |step| {
         first(&step.produce_latency_ns, &step.end_to_end_latency_ns)
     });
     let knee = curve::knee(&points, |point| {
@@ -185,6 +203,7 @@ fn of_steps(
             .find(|point| point.rate.records_per_s == limit);
         at.map(|point| point.rate)
     });
+    let wire_record_bytes = curve::wire_record_bytes(&steps, record_bytes);
     let (kind, format) = Curve::mark();
     let mut curve = Curve {
         kind,
@@ -203,13 +222,14 @@ fn of_steps(
         steps,
         workload: report::workload_values(workload),
         load: Load {
-            record_bytes: workload.records.sizes.mean(),
+            record_bytes,
+            wire_record_bytes,
             fan_out: workload.consumers.sets() as f64,
             partitions: f64::from(workload.topics.count * workload.topics.partitions),
-            ..settings.load
+            replication_factor: 1.0,
         },
         node: settings.node.clone(),
-        hosts: settings.hosts.clone(),
+        hosts: Vec::new(),
     };
     curve.text = text(&curve, settings.range);
     curve

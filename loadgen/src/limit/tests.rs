@@ -40,7 +40,7 @@ impl Simulated {
 
     fn run(&mut self, rate: f64) -> Figures {
         let plan = Plan::new(Duration::ZERO, Duration::from_secs(1));
-        let measurements = Collector::new(plan).finish(plan.end_ns(), plan.end_ns());
+        let measurements = Collector::new(plan, 0).finish(plan.end_ns(), plan.end_ns());
         let mut figures = Figures::of(&workload(), &measurements, None, Vec::new());
         let part = (rate / self.saturation).min(0.999);
         let mut p99 = MS / (1.0 - part) * (0.98 + 0.04 * self.random.unit());
@@ -84,16 +84,11 @@ fn settings(promise: &str) -> Settings {
     Settings {
         promise: promise.parse().unwrap(),
         range: RANGE,
-        load: Load {
-            replication_factor: 1.0,
-            ..Load::default()
-        },
         node: Node {
             count: 1.0,
             cores: 8.0,
             ..Node::default()
         },
-        hosts: Vec::new(),
         started_unix_ms: 1,
     }
 }
@@ -103,10 +98,10 @@ fn search(broker: &mut Simulated, settings: &Settings) -> Curve {
     let curve = find(
         &workload(),
         settings,
-        |rate, _| Ok(Some(broker.run(rate))),
+        |rate| Ok(Some(broker.run(rate))),
         |_| steps += 1,
     );
-    assert!(steps < 80, "{steps} steps");
+    assert!(steps < 100, "{steps} steps");
     curve.unwrap()
 }
 
@@ -136,8 +131,8 @@ fn noise_does_not_lead_the_search_astray() {
         assert!(found <= right * 1.01, "seed {seed}: {found} for {right}");
         off += u32::from(found < right * 0.85);
     }
-    // Two tries of three are disturbed in 6 of 100 rates, and a search tries some ten of them near the limit.
-    assert!(off <= 45, "{off} of 100 searches ended far below the limit");
+    // Two tries of three are disturbed in 6 of 100 rates, and twice in a row in 4 of 1,000.
+    assert!(off <= 5, "{off} of 100 searches ended far below the limit");
 }
 
 #[test]
@@ -161,6 +156,24 @@ fn a_failed_step_is_tried_again_before_it_is_believed() {
 }
 
 #[test]
+fn a_rate_that_broke_the_promise_by_chance_is_looked_at_again() {
+    let mut search = Search::new(RANGE);
+    let mut disturbed = 2;
+    while let Some((rate, _)) = search.next_rate() {
+        // The promise holds up to 5,000, and 2,000 is disturbed at first.
+        let is_disturbed = rate == 2_000.0 && disturbed > 0;
+        disturbed -= u32::from(is_disturbed);
+        search.record(match rate <= 5_000.0 && !is_disturbed {
+            true => Shown::Kept,
+            false => Shown::Broken,
+        });
+    }
+    let limit = search.limit().unwrap();
+    assert!((4_750.0..=5_000.0).contains(&limit), "{limit}");
+    assert_eq!(search.bound(), Bound::Promise);
+}
+
+#[test]
 fn a_limit_that_does_not_hold_again_is_none() {
     let mut search = Search::new(RANGE);
     // 1,000 holds, 2,000 does not, and all between hold once.
@@ -169,7 +182,7 @@ fn a_limit_that_does_not_hold_again_is_none() {
         let is_between = rate > 1_000.0 && rate < 2_000.0;
         between += u32::from(is_between);
         search.record(match purpose {
-            Purpose::Confirm | Purpose::Repeat if is_between => Shown::Broken,
+            Purpose::Confirm | Purpose::Recheck | Purpose::Repeat if is_between => Shown::Broken,
             _ if rate < 2_000.0 => Shown::Kept,
             _ => Shown::Broken,
         });
@@ -215,7 +228,7 @@ fn bounds_of_the_rate_are_kept_and_told() {
 fn a_search_that_is_interrupted_keeps_what_it_has() {
     let mut broker = Simulated::new(1e6, 0.0, 1);
     let mut left = 3;
-    let run = |rate, _| {
+    let run = |rate| {
         left -= 1;
         Ok((left >= 0).then(|| broker.run(rate)))
     };
@@ -350,4 +363,26 @@ fn only_workloads_with_a_steady_rate_have_a_limit() {
             .unwrap_err()
             .contains("no backlog")
     );
+}
+
+#[test]
+fn a_step_in_which_nothing_was_acknowledged_has_its_place_in_the_curve() {
+    let mut broker = Simulated::new(1e5, 0.0, 1);
+    let run = |rate| {
+        let mut figures = broker.run(rate);
+        if rate > 50_000.0 {
+            figures.produced = FlowFigures::default();
+        }
+        figures.produced_wire_bytes = figures.produced.bytes / 5;
+        Ok(Some(figures))
+    };
+    let curve = find(&workload(), &settings("p99 < 10ms"), run, |_| {}).unwrap();
+    assert!(
+        curve
+            .points
+            .iter()
+            .any(|point| point.produced.records_per_s == 0.0)
+    );
+    assert_eq!(Curve::from_json(&curve.to_json()).unwrap(), curve);
+    assert!((curve.load.wire_record_bytes - 20.0).abs() < 0.001);
 }

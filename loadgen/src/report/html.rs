@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::figures::Figures;
-use super::plots::{Picture, Run, pictures};
+use super::plots::{Picture, pictures};
 pub use super::svg::escape;
 use super::{format, table, workload};
-use crate::measure::Level;
+use crate::measure::{Judgement, Level};
 
 const STYLE: &str = "\
 :root { color-scheme: light dark; --back: #fff; --text: #1b1f24; --faint: #59636e; --grid: #dde1e6; --shade: #f0f2f4;
@@ -40,37 +40,20 @@ svg text { font-size: 12px; fill: var(--text); } svg text.small { font-size: 11p
 
 /// The page of one run.
 pub fn page(figures: &Figures) -> String {
-    let run = Run { name: "", figures };
     let title = format!("Load on a broker: {}", figures.name());
     let mut page = Page::begin(&title);
     page.when(figures);
     page.verdict(figures);
     page.heading("Throughput and latency");
-    page.flows(&[run]);
-    page.latencies(&[run]);
-    page.plots(&[run]);
+    page.flows(figures);
+    page.latencies(figures);
+    for picture in pictures(figures) {
+        page.picture(&picture);
+    }
     page.run_details(figures);
     page.end()
 }
 
-/// Two runs over each other, under the names that they are to have.
-pub fn comparison(one: (&str, &Figures), other: (&str, &Figures)) -> String {
-    let runs = [one, other].map(|(name, figures)| Run { name, figures });
-    let title = format!("{} and {}: {}", one.0, other.0, one.1.name());
-    let mut page = Page::begin(&title);
-    page.heading("Both runs");
-    page.ratios(runs);
-    page.plots(&runs);
-    for run in runs {
-        page.heading(run.name);
-        page.when(run.figures);
-        page.verdict(run.figures);
-        page.run_details(run.figures);
-    }
-    page.end()
-}
-
-/// A page that is being written.
 /// A page as it grows.
 #[derive(Debug)]
 pub struct Page(String);
@@ -124,10 +107,10 @@ impl Page {
             "<p><strong class=\"{class}\">{word}</strong> {text}</p>"
         );
         if let Some(verification) = &figures.verification {
-            let class = if verification.is_clean() {
-                "passed"
-            } else {
-                "failed"
+            let class = match verification.judgement() {
+                Judgement::Whole => "passed",
+                Judgement::Unread => "disturbed",
+                Judgement::Broken => "failed",
             };
             let text = escape(&table::verification_line(verification));
             let _ = writeln!(
@@ -137,104 +120,14 @@ impl Page {
         }
     }
 
-    fn flows(&mut self, runs: &[Run<'_>]) {
-        let mut rows = Vec::new();
-        for (name, flow) in runs.iter().flat_map(|run| table::flows(run.figures)) {
-            let megabytes = match flow.bytes {
-                0 => "-".to_owned(),
-                _ => format::millions(flow.bytes_per_s),
-            };
-            let (rate, records) = (
-                format::rate(flow.records_per_s),
-                format::count(flow.records),
-            );
-            rows.push(vec![name.to_owned(), rate, megabytes, records]);
-        }
+    fn flows(&mut self, figures: &Figures) {
+        let rows = table::flow_rows(figures);
         self.table("", &["throughput", "records/s", "MB/s", "records"], &rows);
     }
 
-    fn latencies(&mut self, runs: &[Run<'_>]) {
-        let mut rows = Vec::new();
-        for (name, latency) in runs.iter().flat_map(|run| table::latencies(run.figures)) {
-            let mut row = vec![name.to_owned()];
-            row.extend(table::columns(latency));
-            rows.push(row);
-        }
+    fn latencies(&mut self, figures: &Figures) {
         let columns = ["latency, ms", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
-        self.table("", &columns, &rows);
-    }
-
-    /// Each figure of both runs, and by how much the second one's is that of the first.
-    fn ratios(&mut self, [one, other]: [Run<'_>; 2]) {
-        type Figure = (&'static str, fn(&Figures) -> f64, fn(f64) -> String);
-        let ms: fn(f64) -> String = |ns| format::ms(ns as u64);
-        let all: [Figure; 12] = [
-            (
-                "produced, records/s",
-                |f| f.produced.records_per_s,
-                format::rate,
-            ),
-            (
-                "produced, MB/s",
-                |f| f.produced.bytes_per_s,
-                format::millions,
-            ),
-            (
-                "consumed, records/s",
-                |f| f.consumed.records_per_s,
-                format::rate,
-            ),
-            (
-                "consumed, MB/s",
-                |f| f.consumed.bytes_per_s,
-                format::millions,
-            ),
-            ("produce p50, ms", |f| f.produce_latency_ns.p50 as f64, ms),
-            ("produce p99, ms", |f| f.produce_latency_ns.p99 as f64, ms),
-            (
-                "produce p99.9, ms",
-                |f| f.produce_latency_ns.p999 as f64,
-                ms,
-            ),
-            ("produce max, ms", |f| f.produce_latency_ns.max as f64, ms),
-            (
-                "end-to-end p50, ms",
-                |f| f.end_to_end_latency_ns.p50 as f64,
-                ms,
-            ),
-            (
-                "end-to-end p99, ms",
-                |f| f.end_to_end_latency_ns.p99 as f64,
-                ms,
-            ),
-            (
-                "end-to-end p99.9, ms",
-                |f| f.end_to_end_latency_ns.p999 as f64,
-                ms,
-            ),
-            (
-                "end-to-end max, ms",
-                |f| f.end_to_end_latency_ns.max as f64,
-                ms,
-            ),
-        ];
-        let mut rows = Vec::new();
-        for (name, value, text) in all {
-            let (first, second) = (value(one.figures), value(other.figures));
-            let ratio = match first > 0.0 && second > 0.0 {
-                true => format!("{:.2}", second / first),
-                false => "-".to_owned(),
-            };
-            rows.push(vec![name.to_owned(), text(first), text(second), ratio]);
-        }
-        let ratio = format!("{} / {}", other.name, one.name);
-        self.table("", &["figure", one.name, other.name, &ratio], &rows);
-    }
-
-    fn plots(&mut self, runs: &[Run<'_>]) {
-        for picture in pictures(runs) {
-            self.picture(&picture);
-        }
+        self.table("", &columns, &table::latency_rows(figures));
     }
 
     /// A plot, and its table behind a fold.
@@ -314,10 +207,7 @@ impl Page {
             .threads
             .iter()
             .map(|thread| {
-                let full = match thread.is_polling {
-                    true => "polls".to_owned(),
-                    false => format!("{} of {} s", thread.full_seconds, thread.seconds),
-                };
+                let full = format!("{} of {} s", thread.full_seconds, thread.seconds);
                 let (ran, waited) = (thread.ran_share, thread.waited_share);
                 vec![
                     thread.name.clone(),

@@ -1,4 +1,4 @@
-//! The report as JSON, and back.
+//! The report as JSON.
 
 use super::figures::Figures;
 
@@ -7,9 +7,4 @@ pub fn write(figures: &Figures) -> String {
     let mut text = serde_json::to_string_pretty(figures).expect("numbers and text");
     text.push('\n');
     text
-}
-
-/// From what [`write()`] made, to compare with a later run.
-pub fn read(text: &str) -> Result<Figures, serde_json::Error> {
-    serde_json::from_str(text)
 }

@@ -1,6 +1,6 @@
-//! Which plots there are of a run, or of two over each other, and the table of what each shows.
+//! Which plots there are of a run, and the table of what each shows.
 
-use super::figures::{CurvePoint, Figures, LatencySecond, Second};
+use super::figures::{CurvePoint, Figures, Latency, LatencySecond, Second};
 use super::format;
 use super::svg::{Axis, Line, Plot};
 
@@ -10,13 +10,6 @@ const POINTS_MAX: usize = 600;
 const ROWS_MAX: usize = 24;
 /// Shorter intervals, at the ends of a run, have no rate to speak of.
 const RATE_LENGTH_S_MIN: f64 = 0.2;
-
-/// A run under the name that it has in the plot: none if it is the only one.
-#[derive(Clone, Copy)]
-pub(super) struct Run<'a> {
-    pub name: &'a str,
-    pub figures: &'a Figures,
-}
 
 /// A plot and a table of the same.
 pub(super) struct Picture {
@@ -40,195 +33,175 @@ struct Bin {
     end_to_end: Option<LatencySecond>,
 }
 
-type OfBin = fn(&Bin) -> Option<f64>;
+type OfBin = dyn Fn(&Bin) -> Option<f64>;
 
 /// What can be drawn over time.
 struct Series {
     name: &'static str,
-    value: OfBin,
+    value: Box<OfBin>,
     text: fn(f64) -> String,
 }
 
 /// All plots that there is something to show in.
-pub(super) fn pictures(runs: &[Run<'_>]) -> Vec<Picture> {
+pub(super) fn pictures(figures: &Figures) -> Vec<Picture> {
     let all = [
-        rates(runs),
-        produce_latency(runs),
-        end_to_end_latency(runs),
-        curves(runs),
-        lag(runs),
-        lateness(runs),
-        errors(runs),
+        rates(figures),
+        latency(
+            figures,
+            "produce-latency",
+            "Produce latency over time",
+            |bin| bin.produce,
+            figures.produce_latency_ns,
+        ),
+        latency(
+            figures,
+            "end-to-end-latency",
+            "End-to-end latency over time",
+            |bin| bin.end_to_end,
+            figures.end_to_end_latency_ns,
+        ),
+        curves(figures),
+        lag(figures),
+        lateness(figures),
+        errors(figures),
     ];
     let has_lines = |picture: &Picture| !picture.plot.lines.is_empty();
     all.into_iter().filter(has_lines).collect()
 }
 
-fn rates(runs: &[Run<'_>]) -> Picture {
+fn rates(figures: &Figures) -> Picture {
     let series = [
         Series {
             name: "intended",
-            value: |bin| bin.rate(bin.intended_per_s),
+            value: Box::new(|bin| bin.rate(bin.intended_per_s)),
             text: format::rate,
         },
         Series {
             name: "produced",
-            value: |bin| bin.rate(bin.produced_per_s),
+            value: Box::new(|bin| bin.rate(bin.produced_per_s)),
             text: format::rate,
         },
         Series {
             name: "consumed",
-            value: |bin| bin.rate(bin.consumed_per_s),
+            value: Box::new(|bin| bin.rate(bin.consumed_per_s)),
             text: format::rate,
         },
     ];
-    let mut picture = over_time(runs, "rate", "Rate over time", &series, |_, max| {
+    let mut picture = over_time(figures, "rate", "Rate over time", &series, |_, max| {
         Axis::linear("records/s", max, format::short)
     });
-    let sentences = runs.iter().map(|run| {
-        let figures = run.figures;
-        format!(
-            "{}Produced {} records/s and consumed {} records/s on average.",
-            prefix(run),
-            format::rate(figures.produced.records_per_s),
-            format::rate(figures.consumed.records_per_s),
-        )
-    });
-    picture.plot.description = sentences.collect::<Vec<_>>().join(" ");
+    picture.plot.description = format!(
+        "Produced {} records/s and consumed {} records/s on average.",
+        format::rate(figures.produced.records_per_s),
+        format::rate(figures.consumed.records_per_s),
+    );
     picture
 }
 
-fn produce_latency(runs: &[Run<'_>]) -> Picture {
-    let series = latency_series([
-        |bin| Some(bin.produce?.p50 as f64),
-        |bin| Some(bin.produce?.p99 as f64),
-        |bin| Some(bin.produce?.p999 as f64),
-        |bin| Some(bin.produce?.max as f64),
-    ]);
-    let title = "Produce latency over time";
-    let mut picture = over_time(runs, "produce-latency", title, &series, latency_axis);
-    picture.plot.description = latency_sentences(runs, |run| run.figures.produce_latency_ns);
+fn latency(
+    figures: &Figures,
+    id: &'static str,
+    title: &'static str,
+    of: fn(&Bin) -> Option<LatencySecond>,
+    whole: Latency,
+) -> Picture {
+    let part = |name, value: fn(LatencySecond) -> u64| Series {
+        name,
+        value: Box::new(move |bin| of(bin).map(|latency| value(latency) as f64)),
+        text: format::time,
+    };
+    let series = [
+        part("p50", |latency| latency.p50),
+        part("p99", |latency| latency.p99),
+        part("p99.9", |latency| latency.p999),
+        part("max", |latency| latency.max),
+    ];
+    let mut picture = over_time(figures, id, title, &series, latency_axis);
+    picture.plot.description = latency_sentence(whole);
     picture
 }
 
-fn end_to_end_latency(runs: &[Run<'_>]) -> Picture {
-    let series = latency_series([
-        |bin| Some(bin.end_to_end?.p50 as f64),
-        |bin| Some(bin.end_to_end?.p99 as f64),
-        |bin| Some(bin.end_to_end?.p999 as f64),
-        |bin| Some(bin.end_to_end?.max as f64),
-    ]);
-    let title = "End-to-end latency over time";
-    let mut picture = over_time(runs, "end-to-end-latency", title, &series, latency_axis);
-    picture.plot.description = latency_sentences(runs, |run| run.figures.end_to_end_latency_ns);
-    picture
-}
-
-fn lag(runs: &[Run<'_>]) -> Picture {
+fn lag(figures: &Figures) -> Picture {
     let series = [Series {
         name: "lag",
-        value: |bin| bin.lag_records.map(|lag| lag as f64),
+        value: Box::new(|bin| bin.lag_records.map(|lag| lag as f64)),
         text: format::rate,
     }];
-    let mut picture = over_time(
-        runs,
-        "lag",
-        "Lag of consumers over time",
-        &series,
-        |_, max| Axis::linear("records", max, format::short),
-    );
-    let sentences = runs.iter().filter_map(|run| {
-        let lag = run.figures.lag?;
-        Some(format!(
-            "{}Consumers were {} records behind at the most, {} at the end.",
-            prefix(run),
+    let title = "Lag of consumers over time";
+    let mut picture = over_time(figures, "lag", title, &series, |_, max| {
+        Axis::linear("records", max, format::short)
+    });
+    if let Some(lag) = figures.lag {
+        picture.plot.description = format!(
+            "Consumers were {} records behind at the most, {} at the end.",
             format::count(lag.max_records),
             format::count(lag.last_records),
-        ))
-    });
-    picture.plot.description = sentences.collect::<Vec<_>>().join(" ");
+        );
+    }
     picture
 }
 
-fn lateness(runs: &[Run<'_>]) -> Picture {
+fn lateness(figures: &Figures) -> Picture {
     let series = [Series {
         name: "latest",
-        value: |bin| Some(bin.lateness_max_ns as f64),
+        value: Box::new(|bin| Some(bin.lateness_max_ns as f64)),
         text: format::time,
     }];
-    let title = "How late requests left the generator";
-    let mut picture = over_time(runs, "lateness", title, &series, lateness_axis);
-    picture.plot.description = latency_sentences(runs, |run| run.figures.lateness_ns);
+    let title = "How late the generator made records";
+    let mut picture = over_time(figures, "lateness", title, &series, lateness_axis);
+    picture.plot.description = latency_sentence(figures.lateness_ns);
     picture
 }
 
-fn errors(runs: &[Run<'_>]) -> Picture {
+fn errors(figures: &Figures) -> Picture {
     let series = [Series {
         name: "errors",
-        value: |bin| bin.rate(bin.errors_per_s),
+        value: Box::new(|bin| bin.rate(bin.errors_per_s)),
         text: format::digits,
     }];
-    let mut picture = over_time(runs, "errors", "Errors over time", &series, |_, max| {
+    let mut picture = over_time(figures, "errors", "Errors over time", &series, |_, max| {
         Axis::linear("errors/s", max, format::short)
     });
-    let sentences = runs.iter().map(|run| {
-        let total = format::count(run.figures.errors.total);
-        format!("{}{total} errors after the warm-up.", prefix(run))
-    });
-    picture.plot.description = sentences.collect::<Vec<_>>().join(" ");
+    let total = format::count(figures.errors.total);
+    picture.plot.description = format!("{total} errors after the warm-up.");
     picture
 }
 
 /// Latency against 1/(1 - p), as HdrHistogram's tools draw it.
-fn curves(runs: &[Run<'_>]) -> Picture {
-    type OfRun = (&'static str, fn(&Figures) -> (&[CurvePoint], u64));
-    let kinds: [OfRun; 2] = [
-        ("produce", |figures| {
-            (
-                &figures.produce_latency_curve,
-                figures.produce_latency_ns.count,
-            )
-        }),
-        ("end-to-end", |figures| {
-            let count = figures.end_to_end_latency_ns.count;
-            (&figures.end_to_end_latency_curve, count)
-        }),
+fn curves(figures: &Figures) -> Picture {
+    let kinds = [
+        (
+            "produce",
+            &figures.produce_latency_curve,
+            figures.produce_latency_ns.count,
+        ),
+        (
+            "end-to-end",
+            &figures.end_to_end_latency_curve,
+            figures.end_to_end_latency_ns.count,
+        ),
     ];
-    let mut lines = Vec::new();
-    for (kind_at, (kind, curve)) in kinds.into_iter().enumerate() {
-        for (run_at, run) in runs.iter().enumerate() {
-            let (points, count) = curve(run.figures);
-            if !points.is_empty() {
-                lines.push(Line {
-                    name: name(run, kind),
-                    color: if runs.len() > 1 { run_at } else { kind_at },
-                    dash: kind_at,
-                    points: points
-                        .iter()
-                        .map(|point| curve_point(point, count))
-                        .collect(),
-                });
-            }
-        }
-    }
+    let lines = kinds.into_iter().enumerate();
+    let lines = lines.map(|(at, (name, points, count))| Line {
+        name: name.to_owned(),
+        color: at,
+        dash: at,
+        points: points
+            .iter()
+            .map(|point| curve_point(point, count))
+            .collect(),
+    });
+    let lines: Vec<Line> = lines.filter(|line| !line.points.is_empty()).collect();
     let (min, max) = bounds(&lines);
     let furthest = lines.iter().flat_map(|line| &line.points);
     let furthest = furthest.map(|point| point.0).fold(1.0, f64::max);
     let columns = ["p50", "p90", "p99", "p99.9", "p99.99", "max"];
-    let mut rows = Vec::new();
-    for run in runs {
-        for (kind, latency) in super::table::latencies(run.figures) {
-            let mut row = vec![name(run, kind)];
-            row.extend(super::table::columns(latency));
-            rows.push(row);
-        }
-    }
     let title = "Latency by percentile";
     Picture {
         plot: Plot {
             id: "percentiles",
             title,
-            description: latency_sentences(runs, |run| run.figures.produce_latency_ns),
+            description: latency_sentence(figures.produce_latency_ns),
             x: Axis::percentiles("part of all records that took no longer", furthest),
             y: latency_axis(min, max),
             lines,
@@ -238,7 +211,7 @@ fn curves(runs: &[Run<'_>]) -> Picture {
             .chain(columns)
             .map(str::to_owned)
             .collect(),
-        rows,
+        rows: super::table::latency_rows(figures),
     }
 }
 
@@ -249,46 +222,43 @@ fn curve_point(point: &CurvePoint, count: u64) -> (f64, Option<f64>) {
 }
 
 fn over_time(
-    runs: &[Run<'_>],
+    figures: &Figures,
     id: &'static str,
     title: &'static str,
     series: &[Series],
     y: impl Fn(f64, f64) -> Axis,
 ) -> Picture {
+    let seconds = &figures.seconds;
+    let drawn = bins(seconds, POINTS_MAX);
+    let told = bins(seconds, ROWS_MAX);
     let mut lines = Vec::new();
     let mut columns = vec!["from".to_owned()];
-    let mut rows = table_times(runs);
-    let step = table_step(runs);
-    for (run_at, run) in runs.iter().enumerate() {
-        let drawn = bins(&run.figures.seconds, points_step(runs));
-        let told = bins(&run.figures.seconds, step);
-        for (at, series) in series.iter().enumerate() {
-            let points: Vec<_> = drawn
-                .iter()
-                .map(|bin| (bin.middle_s, (series.value)(bin)))
-                .collect();
-            // What was never there, such as a rate without consumers, has no line.
-            if points.iter().all(|(_, y)| y.is_none_or(|y| y == 0.0)) {
-                continue;
-            }
-            lines.push(Line {
-                name: name(run, series.name),
-                color: if runs.len() > 1 { run_at } else { at },
-                dash: at,
-                points,
-            });
-            columns.push(name(run, series.name));
-            for (row_at, row) in rows.iter_mut().enumerate() {
-                let value = told.get(row_at).and_then(series.value);
-                row.push(value.map_or("-".to_owned(), series.text));
-            }
+    let starts = told.iter().map(|bin| format::clock(bin.start_s as u64));
+    let mut rows: Vec<Vec<String>> = starts.map(|start| vec![start]).collect();
+    for (at, series) in series.iter().enumerate() {
+        let points: Vec<_> = drawn
+            .iter()
+            .map(|bin| (bin.middle_s, (series.value)(bin)))
+            .collect();
+        // What was never there, such as a rate without consumers, has no line.
+        if points.iter().all(|(_, y)| y.is_none_or(|y| y == 0.0)) {
+            continue;
+        }
+        lines.push(Line {
+            name: series.name.to_owned(),
+            color: at,
+            dash: at,
+            points,
+        });
+        columns.push(series.name.to_owned());
+        for (row, bin) in rows.iter_mut().zip(&told) {
+            row.push((series.value)(bin).map_or("-".to_owned(), series.text));
         }
     }
     let (min, max) = bounds(&lines);
-    let ends = runs.iter().filter_map(|run| run.figures.seconds.last());
-    let end_s = ends
-        .map(|last| last.start_s + last.length_s)
-        .fold(0.0, f64::max);
+    let end_s = seconds
+        .last()
+        .map_or(0.0, |last| last.start_s + last.length_s);
     Picture {
         plot: Plot {
             id,
@@ -297,41 +267,16 @@ fn over_time(
             x: Axis::time("time since the start", end_s),
             y: y(min, max),
             lines,
-            shaded_to: runs
-                .iter()
-                .map(|run| run.figures.warm_up_s)
-                .fold(0.0, f64::max),
+            shaded_to: figures.warm_up_s,
         },
         columns,
         rows,
     }
 }
 
-/// The first column of a table over time: when the seconds of a row begin, in the run that went on for longest.
-fn table_times(runs: &[Run<'_>]) -> Vec<Vec<String>> {
-    let longest = runs.iter().max_by_key(|run| run.figures.seconds.len());
-    let bins = longest.map(|run| bins(&run.figures.seconds, table_step(runs)));
-    let starts = bins.into_iter().flatten().map(|bin| bin.start_s);
-    starts
-        .map(|start_s| vec![format::clock(start_s as u64)])
-        .collect()
-}
-
-fn table_step(runs: &[Run<'_>]) -> usize {
-    step(runs, ROWS_MAX)
-}
-
-fn points_step(runs: &[Run<'_>]) -> usize {
-    step(runs, POINTS_MAX)
-}
-
-/// How many seconds make up one bin, alike in all runs, if there are to be no more than so many bins.
-fn step(runs: &[Run<'_>], bins_max: usize) -> usize {
-    let longest = runs.iter().map(|run| run.figures.seconds.len()).max();
-    longest.unwrap_or(0).div_ceil(bins_max).max(1)
-}
-
-fn bins(seconds: &[Second], step: usize) -> Vec<Bin> {
+/// Seconds put together, into no more than so many bins.
+fn bins(seconds: &[Second], bins_max: usize) -> Vec<Bin> {
+    let step = seconds.len().div_ceil(bins_max).max(1);
     seconds.chunks(step).map(Bin::of).collect()
 }
 
@@ -389,18 +334,6 @@ fn worst(latencies: impl Iterator<Item = LatencySecond>) -> Option<LatencySecond
     })
 }
 
-fn latency_series(values: [OfBin; 4]) -> Vec<Series> {
-    let names = ["p50", "p99", "p99.9", "max"];
-    let series = names.into_iter().zip(values);
-    series
-        .map(|(name, value)| Series {
-            name,
-            value,
-            text: format::time,
-        })
-        .collect()
-}
-
 fn latency_axis(min: f64, max: f64) -> Axis {
     Axis::log("latency", min, max, format::time)
 }
@@ -422,29 +355,7 @@ fn bounds(lines: &[Line]) -> (f64, f64) {
     (if min.is_finite() { min } else { 0.0 }, max)
 }
 
-fn latency_sentences(runs: &[Run<'_>], of: fn(&Run<'_>) -> super::figures::Latency) -> String {
-    let sentences = runs.iter().map(|run| {
-        let latency = of(run);
-        let [p50, p99, max] =
-            [latency.p50, latency.p99, latency.max].map(|ns| format::time(ns as f64));
-        format!(
-            "{}Over the whole run: p50 {p50}, p99 {p99}, at most {max}.",
-            prefix(run)
-        )
-    });
-    sentences.collect::<Vec<_>>().join(" ")
-}
-
-fn name(run: &Run<'_>, name: &str) -> String {
-    match run.name {
-        "" => name.to_owned(),
-        run => format!("{run} {name}"),
-    }
-}
-
-fn prefix(run: &Run<'_>) -> String {
-    match run.name {
-        "" => String::new(),
-        run => format!("{run}: "),
-    }
+fn latency_sentence(latency: Latency) -> String {
+    let [p50, p99, max] = [latency.p50, latency.p99, latency.max].map(|ns| format::time(ns as f64));
+    format!("Over the whole run: p50 {p50}, p99 {p99}, at most {max}.")
 }

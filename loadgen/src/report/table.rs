@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::figures::{Figures, FlowFigures, Latency};
 use super::format::{clock, count, millions, ms, rate, time};
-use crate::measure::Verification;
+use crate::measure::{Judgement, Verification};
 
 /// As text of lines below 100 characters, but for the verdict.
 pub fn write(figures: &Figures) -> String {
@@ -28,15 +28,12 @@ pub fn write(figures: &Figures) -> String {
         "{:<12}{:>14}{:>12}{:>18}",
         "throughput", "records/s", "MB/s", "records"
     ));
-    for (name, flow) in flows(figures) {
-        let megabytes = match flow.bytes {
-            0 => "-".to_owned(),
-            _ => millions(flow.bytes_per_s),
+    for row in flow_rows(figures) {
+        let [name, rate, megabytes, records] = row.as_slice() else {
+            unreachable!("a row has four cells")
         };
         line(format_args!(
-            "{name:<12}{:>14}{megabytes:>12}{:>18}",
-            rate(flow.records_per_s),
-            count(flow.records)
+            "{name:<12}{rate:>14}{megabytes:>12}{records:>18}"
         ));
     }
     line(format_args!(""));
@@ -44,11 +41,9 @@ pub fn write(figures: &Figures) -> String {
         "{:<12}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}",
         "latency, ms", "p50", "p90", "p99", "p99.9", "p99.99", "max"
     ));
-    for (name, latency) in latencies(figures) {
-        let [p50, p90, p99, p999, p9999, max] = columns(latency);
-        line(format_args!(
-            "{name:<12}{p50:>12}{p90:>12}{p99:>12}{p999:>12}{p9999:>12}{max:>12}"
-        ));
+    for row in latency_rows(figures) {
+        let cells = row[1..].iter().map(|cell| format!("{cell:>12}"));
+        line(format_args!("{:<12}{}", row[0], cells.collect::<String>()));
     }
     line(format_args!(""));
     for (name, value) in facts(figures) {
@@ -58,29 +53,43 @@ pub fn write(figures: &Figures) -> String {
 }
 
 /// Throughput in the order in which records pass; what a run did not have is left out.
-pub(super) fn flows(figures: &Figures) -> Vec<(&'static str, FlowFigures)> {
+/// Each with records a second, MB a second and records.
+pub(super) fn flow_rows(figures: &Figures) -> Vec<Vec<String>> {
     let all = [
         ("intended", figures.intended),
         ("produced", figures.produced),
         ("consumed", figures.consumed),
     ];
     let is_there = |&(name, flow): &(&str, FlowFigures)| name == "produced" || flow.records > 0;
-    all.into_iter().filter(is_there).collect()
+    let row = |(name, flow): (&str, FlowFigures)| {
+        let megabytes = match flow.bytes {
+            0 => "-".to_owned(),
+            _ => millions(flow.bytes_per_s),
+        };
+        let (rate, records) = (rate(flow.records_per_s), count(flow.records));
+        vec![name.to_owned(), rate, megabytes, records]
+    };
+    all.into_iter().filter(is_there).map(row).collect()
 }
 
-/// Distributions of times; what a run did not have is left out.
-pub(super) fn latencies(figures: &Figures) -> Vec<(&'static str, Latency)> {
+/// Distributions of times, each with its parts; what a run did not have is left out.
+pub(super) fn latency_rows(figures: &Figures) -> Vec<Vec<String>> {
     let all = [
         ("produce", figures.produce_latency_ns),
         ("end-to-end", figures.end_to_end_latency_ns),
         ("left late", figures.lateness_ns),
     ];
     let is_there = |&(name, latency): &(&str, Latency)| name == "produce" || latency.count > 0;
-    all.into_iter().filter(is_there).collect()
+    let row = |(name, latency): (&str, Latency)| {
+        let mut row = vec![name.to_owned()];
+        row.extend(columns(latency));
+        row
+    };
+    all.into_iter().filter(is_there).map(row).collect()
 }
 
 /// p50, p90, p99, p99.9, p99.99 and the longest, in milliseconds.
-pub(super) fn columns(latency: Latency) -> [String; 6] {
+fn columns(latency: Latency) -> [String; 6] {
     let all = [
         latency.p50,
         latency.p90,
@@ -98,6 +107,15 @@ pub(super) fn columns(latency: Latency) -> [String; 6] {
 /// All else that is to be said, by name.
 pub(super) fn facts(figures: &Figures) -> Vec<(&'static str, String)> {
     let mut facts = vec![("errors", errors(figures))];
+    for (name, records) in [
+        ("never sent", figures.unsent_records),
+        ("unanswered", figures.unanswered_records),
+    ] {
+        if records > 0 {
+            let text = format!("{} records; latency counts them until then", count(records));
+            facts.push((name, text));
+        }
+    }
     if let Some(lag) = figures.lag {
         let (last, max) = (count(lag.last_records), count(lag.max_records));
         facts.push((
@@ -140,19 +158,23 @@ fn errors(figures: &Figures) -> String {
 
 /// What became of the records, in a line.
 pub(super) fn verification_line(verification: &Verification) -> String {
-    let word = match verification.is_clean() {
-        true => "passed",
-        false => "FAILED",
+    let word = match verification.judgement() {
+        Judgement::Whole => "passed",
+        Judgement::Unread => "UNKNOWN, not all could be read",
+        Judgement::Broken => "FAILED",
     };
     let counts = [
         ("acknowledged", verification.acknowledged),
         ("received", verification.received),
         ("lost", verification.lost),
+        ("unread", verification.unread),
         ("duplicated", verification.duplicated),
         ("reordered", verification.reordered),
         ("corrupted", verification.corrupted),
         ("unknown", verification.unknown),
     ];
+    let is_told = |&(name, number): &(&str, u64)| name != "unread" || number > 0;
+    let counts = counts.into_iter().filter(is_told);
     let counts = counts.map(|(name, number)| format!("{} {name}", count(number)));
-    format!("{word}: {}", counts.join(", "))
+    format!("{word}: {}", counts.collect::<Vec<_>>().join(", "))
 }

@@ -91,11 +91,6 @@ impl Iterator for Schedule {
 }
 
 impl Shape {
-    /// Records a second that are due at `at` in a run of the given length.
-    pub fn rate_at(&self, at: Duration, whole: Duration) -> f64 {
-        Timeline::new(self, whole).rate_at(nanos(at))
-    }
-
     /// Records a second on the average of a run of the given length; zero if it has no length.
     pub fn mean_rate(&self, whole: Duration) -> f64 {
         if whole.is_zero() {

@@ -72,12 +72,6 @@ impl Timeline {
         round.finish(whole_ns)
     }
 
-    pub(super) fn rate_at(&self, at_ns: u64) -> f64 {
-        let into_ns = at_ns % self.round_ns;
-        let piece = self.piece_at(into_ns);
-        piece.rate + piece.slope * seconds(into_ns - piece.start_ns)
-    }
-
     /// The integral of the rate.
     pub(super) fn records_until(&self, end_ns: u64) -> f64 {
         let into_ns = end_ns % self.round_ns;

@@ -44,6 +44,8 @@ pub(super) struct Chain {
     pub(super) under_way: VecDeque<UnderWay>,
     pub(super) written: u64,
     pub(super) synced: u64,
+    /// The newest append that is synced.
+    pub(super) synced_appends: Ticket,
     /// Carried tickets in groups so far, for the files.
     pub(super) carried_through: Ticket,
     /// Tickets that are written and not yet synced.
@@ -94,7 +96,10 @@ impl Chain {
     /// Everything written so far is on stable storage.
     pub(super) fn completed(&mut self) {
         self.synced = self.written;
-        self.news.synced = self.unsynced_appends.take().or(self.news.synced);
+        if let Some(through) = self.unsynced_appends.take() {
+            self.synced_appends = through;
+            self.news.synced = Some(through);
+        }
         self.news.carried = self.unsynced_carried.take().or(self.news.carried);
     }
 }

@@ -46,7 +46,7 @@ use crate::io::{DmaBuffer, Instant, Io, Notify};
 use crate::log::batch::header::HEADER_BYTES;
 use crate::metrics::JournalMetrics;
 use files::Files;
-use group::EntryHead;
+use group::{BLOCK, EntryHead};
 
 /// Place of an entry in its queue. Completed in order; 0 is before the first.
 pub type Ticket = u64;
@@ -70,7 +70,7 @@ pub struct JournalConfig {
     pub dir: PathBuf,
     /// Which of them this is.
     pub id: u32,
-    /// Bytes of one file, as long as no checkpoint needs more.
+    /// Bytes of one file, as long as no checkpoint needs more: whole blocks.
     pub file_bytes: u64,
     /// How many files, as long as checkpoints do not need more.
     pub files_max: usize,
@@ -219,6 +219,8 @@ struct Pending {
     is_holding: bool,
     /// Whether something in `appends` may not wait for the flush interval.
     urgent: bool,
+    /// Appends up to this one shall be synced, whatever their class.
+    sync_wanted: Ticket,
     closing: bool,
     /// What cannot be written while closing shall not be waited for.
     hopeless: bool,
@@ -259,6 +261,10 @@ pub struct Journal {
 impl Journal {
     /// A journal over the files that recovery found. Nothing is written before [`Journal::run`].
     pub fn new(io: Io, config: JournalConfig, mut files: Files, carried: Ticket) -> Rc<Self> {
+        assert!(
+            config.file_bytes.is_multiple_of(BLOCK as u64),
+            "files are written in whole blocks"
+        );
         files.secure_reserve(config.files_max, config.file_bytes);
         let mut pending = Pending::default();
         pending.carried.submitted = carried;
@@ -294,6 +300,18 @@ impl Journal {
             self.work.notify_one();
         }
         ticket
+    }
+
+    /// Has the appends up to this ticket synced, even those whose class does not ask for it: the newest
+    /// one may be what a `sync` append waits for.
+    pub fn sync_through(&self, ticket: Ticket) {
+        let mut pending = self.pending.borrow_mut();
+        if ticket > pending.sync_wanted {
+            pending.sync_wanted = ticket;
+            pending.urgent |= ticket > pending.appends.taken;
+            drop(pending);
+            self.work.notify_one();
+        }
     }
 
     /// Queues a checkpoint; it goes before all appends that wait.

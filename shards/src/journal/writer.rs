@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::chain::{Begun, Chain, Done, News, UnderWay};
 use super::files::{Active, Handles, Slot, open_slot, prepare_slot, slot_path};
 use super::gather::{Batch, GROUP_BYTES_TARGET, Taken, padded_len, usable_bytes};
-use super::group::{BLOCK, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
+use super::group::{BLOCK, EntryKind, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
 use super::{GroupEvents, Journal, JournalConfig};
 use crate::io::futures::{first_of, poll_once};
 use crate::io::{DmaBuffer, is_exhaustion};
@@ -68,6 +68,7 @@ impl Journal {
             under_way: VecDeque::new(),
             written: next.saturating_sub(1),
             synced: next.saturating_sub(1),
+            synced_appends: 0,
             carried_through: self.pending.borrow().carried.taken,
             unsynced_appends: None,
             unsynced_carried: None,
@@ -188,6 +189,10 @@ impl Journal {
                 continue;
             }
             if chain.under_way.is_empty() {
+                if chain.unsynced_appends.is_some() && self.is_sync_wanted(chain) {
+                    self.sync_active(chain).await?;
+                    continue;
+                }
                 if self.lengthen_next_if_too_short() {
                     // The one behind it may be long enough.
                     continue;
@@ -209,6 +214,11 @@ impl Journal {
                 chain.oldest_finished().await;
             }
         }
+    }
+
+    /// Whether somebody waits for the sync of appends that are not synced.
+    fn is_sync_wanted(&self, chain: &Chain) -> bool {
+        self.pending.borrow().sync_wanted > chain.synced_appends
     }
 
     /// Whether a group may be begun: none is under way, or there is enough for a further small one
@@ -263,7 +273,7 @@ impl Journal {
         let all_before_synced = chain.synced == chain.written;
         // The first group of a file tells recovery which files are needed, so it is always synced
         // before another one follows.
-        let sync = batch.needs_sync || position == 0 || publishes > 0;
+        let sync = batch.needs_sync || position == 0 || publishes > 0 || self.is_sync_wanted(chain);
         let durable_write = sync
             && sealed.padded <= DURABLE_WRITE_BYTES_MAX
             // A write that is durable by itself says nothing of unsynced ones before it.
@@ -393,15 +403,17 @@ impl Journal {
         let at = self.io.now();
         metrics.groups.add(1);
         metrics.group_bytes.add(padded as u64);
-        metrics.appends.add(batch.appends);
         metrics.checkpoints.add(batch.carried);
-        for append in &batch.entries[batch.carried as usize..] {
-            metrics.append_queue.record(at - append.queued);
+        // What is told of partitions beside their batches keeps nobody waiting.
+        let mut appends = 0;
+        for entry in &batch.entries[batch.carried as usize..] {
+            if entry.head.kind == EntryKind::Append {
+                metrics.append_queue.record(at - entry.queued);
+                appends += 1;
+            }
         }
-        Begun {
-            at,
-            appends: batch.appends,
-        }
+        metrics.appends.add(appends);
+        Begun { at, appends }
     }
 
     /// Tells the shard what was completed before, once the reactor has given to the kernel what was

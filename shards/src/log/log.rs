@@ -534,8 +534,8 @@ impl Log {
     }
 
     /// Forgets up to `count` producers that were silent for longest. Answers how many it were.
-    pub fn forget_producers(&mut self, count: usize) -> usize {
-        self.producers.forget_silent(count)
+    pub fn forget_producers(&mut self, count: usize, now_ms: i64) -> usize {
+        self.producers.forget_silent(count, now_ms)
     }
 
     /// A leader epoch begins at the end of the log.

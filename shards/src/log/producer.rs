@@ -345,14 +345,16 @@ impl ProducerTable {
     }
 
     /// Forgets up to `count` producers without an open transaction: those that have been silent for
-    /// longest. Looks at the whole table, whatever `count` is. Answers how many it were.
-    pub fn forget_silent(&mut self, count: usize) -> usize {
-        let mut silent: Vec<(i64, Option<i64>, i64)> = self
+    /// longest. Who was heard after `now_ms` was heard before the clock jumped back. Looks at the whole
+    /// table, whatever `count` is. Answers how many it were.
+    pub fn forget_silent(&mut self, count: usize, now_ms: i64) -> usize {
+        let mut silent: Vec<(bool, i64, Option<i64>, i64)> = self
             .iter()
             .filter(|(_, entry)| entry.transaction_first_offset.is_none())
             .map(|(id, entry)| {
                 let last_offset = entry.last_batch().map(|last| last.last_offset);
-                (entry.last_update_ms, last_offset, id)
+                let last_update_ms = entry.last_update_ms;
+                (last_update_ms <= now_ms, last_update_ms, last_offset, id)
             })
             .collect();
         if count < silent.len() {

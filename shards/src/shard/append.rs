@@ -101,6 +101,9 @@ impl Shard {
             .into_iter()
             .map(|append| self.append_one(append, (arrived, now_ms), &mut waits))
             .collect();
+        if waits.durability == Durability::Sync {
+            self.0.journal.sync_through(waits.ticket);
+        }
         let reply = Unacknowledged { to, results };
         self.0
             .acks
@@ -138,7 +141,7 @@ impl Shard {
         match outcome {
             Outcome::Placed(placed) => {
                 let grown = state.log.tail().backing_bytes() - before;
-                self.bound_producers(&partition, &mut state.log, producers_before);
+                self.bound_producers(&partition, &mut state.log, producers_before, now_ms);
                 drop(state);
                 self.0.settling.grew(append.batch.len(), grown);
                 let records = (placed.last_offset - placed.base_offset + 1) as u64;

@@ -23,6 +23,8 @@ use crate::route::ShardId;
 const READS_AT_ONCE: usize = 8;
 
 type Results<T> = Vec<Result<T, ReadError>>;
+/// Results as far as they did not need a disk.
+pub(super) type PartlyRead = Vec<Option<Result<ReadData, ReadError>>>;
 
 /// Fetches that wait on this shard, by slot.
 #[derive(Default)]
@@ -132,8 +134,8 @@ impl Shard {
         }
         if let Some(part) = here {
             let data = match self.read_from_memory(&part.specs) {
-                Some(data) => data,
-                None => self.handle_read(&part.specs).await,
+                Ok(data) => data,
+                Err(partly) => self.read_the_rest(&part.specs, partly).await,
             };
             parts.push((part.places, ready(Reply::Read(data))));
         }
@@ -172,12 +174,20 @@ impl Shard {
         specs.iter().map(probe).collect()
     }
 
-    /// The owner's half of a read if all of it is in memory.
-    pub(super) fn read_from_memory(&self, specs: &[ReadSpec]) -> Option<Results<ReadData>> {
-        specs
+    /// The owner's half of a read if all of it is in memory; otherwise what of it is, for
+    /// [`Shard::read_the_rest`].
+    pub(super) fn read_from_memory(
+        &self,
+        specs: &[ReadSpec],
+    ) -> Result<Results<ReadData>, PartlyRead> {
+        let read = specs
             .iter()
-            .map(|spec| self.read_one_from_memory(spec).transpose())
-            .collect()
+            .map(|spec| self.read_one_from_memory(spec).transpose());
+        let partly: PartlyRead = read.collect();
+        match partly.iter().all(Option::is_some) {
+            true => Ok(partly.into_iter().flatten().collect()),
+            false => Err(partly),
+        }
     }
 
     fn read_one_from_memory(&self, spec: &ReadSpec) -> Result<Option<ReadData>, ReadError> {
@@ -209,20 +219,21 @@ impl Shard {
         })
     }
 
-    /// The owner's half of a read, from memory or disk.
-    pub(super) async fn handle_read(&self, specs: &[ReadSpec]) -> Results<ReadData> {
-        let mut results = Vec::with_capacity(specs.len());
-        for some in specs.chunks(READS_AT_ONCE) {
-            results.extend(join_all(some.iter().map(|spec| self.read_one(spec))).await);
+    /// The owner's half of a read: what was not in memory.
+    pub(super) async fn read_the_rest(
+        &self,
+        specs: &[ReadSpec],
+        mut partly: PartlyRead,
+    ) -> Results<ReadData> {
+        let left = (0..specs.len()).filter(|at| partly[*at].is_none());
+        let left: Vec<usize> = left.collect();
+        for some in left.chunks(READS_AT_ONCE) {
+            let reads = some.iter().map(|at| self.read_one_from_disk(&specs[*at]));
+            for (at, read) in some.iter().zip(join_all(reads).await) {
+                partly[*at] = Some(read);
+            }
         }
-        results
-    }
-
-    async fn read_one(&self, spec: &ReadSpec) -> Result<ReadData, ReadError> {
-        match self.read_one_from_memory(spec)? {
-            Some(data) => Ok(data),
-            None => self.read_one_from_disk(spec).await,
-        }
+        partly.into_iter().flatten().collect()
     }
 
     async fn read_one_from_disk(&self, spec: &ReadSpec) -> Result<ReadData, ReadError> {

@@ -267,17 +267,25 @@ impl Store {
         }
     }
 
-    /// Removes a folder that was set aside.
+    /// Removes a folder that was set aside. Another shard may have found it too.
     pub(super) async fn remove_dir_with_files(&self, dir: &Path) {
         let removed = async {
             for entry in self.io().list_dir(dir).await? {
-                self.io().remove_file(&dir.join(&entry.name)).await?;
+                unless_gone(self.io().remove_file(&dir.join(&entry.name)).await)?;
             }
             self.io().remove_dir(dir).await
         };
-        if let Err(error) = removed.await {
+        if let Err(error) = unless_gone(removed.await) {
             tracing::warn!(dir = %dir.display(), %error, "cannot remove a folder that was set aside");
         }
+    }
+}
+
+/// What is not there need not be removed.
+pub(super) fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

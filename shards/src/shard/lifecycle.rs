@@ -46,7 +46,7 @@ impl Shard {
         partition.is_opened.set(true);
         let is_imported = {
             let log = &mut partition.state.borrow_mut().log;
-            self.bound_producers(&partition, log, 0);
+            self.bound_producers(&partition, log, 0, self.io().wall_ms());
             log.end_offset() > 0
         };
         self.0

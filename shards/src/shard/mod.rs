@@ -251,3 +251,6 @@ impl Shard {
             .expect("a shard answers every request or the process ends")
     }
 }
+
+#[cfg(test)]
+mod tests;

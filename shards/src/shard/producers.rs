@@ -69,7 +69,13 @@ impl Producers {
 impl Shard {
     /// Takes note that a partition had `before` producers in what this shard has counted, and forgets
     /// some if there are too many now.
-    pub(super) fn bound_producers(&self, partition: &Partition, log: &mut Log, before: usize) {
+    pub(super) fn bound_producers(
+        &self,
+        partition: &Partition,
+        log: &mut Log,
+        before: usize,
+        now_ms: i64,
+    ) {
         let known = log.producers().len();
         if known <= before {
             return;
@@ -78,7 +84,9 @@ impl Shard {
         if too_many == 0 {
             return;
         }
-        self.0.producers.forgot(log.forget_producers(too_many));
+        self.0
+            .producers
+            .forgot(log.forget_producers(too_many, now_ms));
         if !partition.has_forgotten_producers.replace(true) {
             tracing::warn!(
                 partition = %partition.dir,

@@ -54,11 +54,11 @@ impl Shard {
                 mesh.reply(from, id, Reply::Probe(self.handle_probe(&specs, watch)))
             }
             Request::Read(specs) => match self.read_from_memory(&specs) {
-                Some(data) => mesh.reply(from, id, Reply::Read(data)),
-                None => {
+                Ok(data) => mesh.reply(from, id, Reply::Read(data)),
+                Err(partly) => {
                     let shard = self.clone();
                     self.io().spawn("read", async move {
-                        let data = shard.handle_read(&specs).await;
+                        let data = shard.read_the_rest(&specs, partly).await;
                         shard.0.mesh.reply(from, id, Reply::Read(data));
                     });
                 }

@@ -41,10 +41,18 @@ pub(super) struct Reclaim {
     gave_up: Cell<bool>,
 }
 
+impl Reclaim {
+    /// Whether the files up to this ticket are released as soon as what was queued for that is synced.
+    fn will_release(&self, through: Ticket) -> bool {
+        let release = self.release.borrow();
+        release.is_some_and(|(anchors, _)| anchors >= through)
+    }
+}
+
 impl Shard {
     pub(super) fn reclaim_through(&self, through: Ticket) {
         let reclaim = &self.0.reclaim;
-        if through >= reclaim.target.get() {
+        if through >= reclaim.target.get() && !reclaim.will_release(through) {
             reclaim.target.set(through);
             reclaim.work.notify_one();
         }
@@ -246,6 +254,10 @@ impl Shard {
 
     /// Releases the files up to `target` once every checkpoint queued so far is synced.
     fn release_when_synced(&self, target: Ticket) {
+        // Checkpoints that were queued meanwhile, of other partitions, must not put it off.
+        if self.0.reclaim.will_release(target) {
+            return;
+        }
         let newest = self.0.anchors.borrow().back().map(|(ticket, _)| *ticket);
         let carried = self.0.journal.carried_synced();
         match newest {

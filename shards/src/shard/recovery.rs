@@ -22,7 +22,7 @@ use super::producers::Producers;
 use super::settle::Settling;
 use super::store::Store;
 use super::{Shard, ShardConfig};
-use crate::io::{Io, Notify};
+use crate::io::{Io, Notify, align_down};
 use crate::journal::files::{Files, parse_slot_name};
 use crate::journal::group::{EntryHead, EntryKind, be64};
 use crate::journal::recovery::{Found, RecoveryError, Rot, journals_in, scan};
@@ -150,7 +150,7 @@ pub async fn open(
         .map_err(at(&journal_dir))?;
     let recovered = read_journals(&io, id, route, &journal_dir, config.on_rot).await?;
     let (mesh, lanes) = Mesh::connect(&io, ends).await;
-    let file_bytes = config.journal_bytes / JOURNAL_FILES as u64;
+    let file_bytes = align_down(config.journal_bytes / JOURNAL_FILES as u64);
     let journal_config = JournalConfig {
         dir: journal_dir.clone(),
         id: id as u32,
@@ -534,7 +534,8 @@ impl Shard {
             let mut state = partition.state.borrow_mut();
             state.anchor = anchor;
             state.log.finish_old_segments();
-            self.bound_producers(&partition, &mut state.log, 0);
+            let now_ms = self.io().wall_ms();
+            self.bound_producers(&partition, &mut state.log, 0, now_ms);
             let unsettled = state.log.unsettled_bytes();
             self.0
                 .settling
@@ -588,13 +589,7 @@ impl Shard {
 
     /// Forgets a copy of a partition of which a newer one has come. The caller holds its turn.
     fn supersede(&self, old: &Rc<Partition>) {
-        let mut state = old.state.borrow_mut();
-        if !std::mem::replace(&mut state.is_dropped, true) {
-            let cached = state.log.tail().backing_bytes();
-            self.0.settling.forgot(state.log.unsettled_bytes(), cached);
-            self.0.producers.forgot(state.log.producers().len());
-        }
-        drop(state);
+        self.end_partition(old);
         self.0.store.forget_files(old);
         let mut partitions = self.0.partitions.borrow_mut();
         if partitions

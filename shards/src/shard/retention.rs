@@ -125,7 +125,7 @@ impl Shard {
     }
 
     /// Takes the oldest segment out of the log if it lies below the log start. Its base offset.
-    fn forget_oldest_segment(&self, partition: &Partition) -> Option<i64> {
+    fn forget_oldest_segment(&self, partition: &Rc<Partition>) -> Option<i64> {
         let mut state = partition.state.borrow_mut();
         // The folder of a dropped one goes as a whole, and its name may be another topic's by now.
         if state.is_dropped {
@@ -140,8 +140,25 @@ impl Shard {
         let base = state.log.remove_oldest_segment();
         let unsettled = unsettled - state.log.unsettled_bytes();
         let cached = cached - state.log.tail().backing_bytes();
-        self.0.settling.forgot(unsettled, cached);
+        let forgotten = (unsettled, cached);
+        self.0.settling.forgot_segments(partition, next, forgotten);
         Some(base)
+    }
+
+    /// Marks a partition as gone, lets go of its memory and tells those who wait for it; does nothing
+    /// the second time.
+    pub(super) fn end_partition(&self, partition: &Rc<Partition>) {
+        let mut state = partition.state.borrow_mut();
+        if std::mem::replace(&mut state.is_dropped, true) {
+            return;
+        }
+        self.0.settling.forgot_partition(partition, &state.log);
+        self.0.producers.forgot(state.log.producers().len());
+        let watches = state.take_watches();
+        drop(state);
+        for watch in watches {
+            self.wake(watch);
+        }
     }
 
     /// Ends a partition of this shard: from now on it is unknown. Once this returns, its folder's name
@@ -150,17 +167,8 @@ impl Shard {
         let Some(partition) = self.0.partitions.borrow_mut().remove(key) else {
             return;
         };
-        let (watches, has_journal) = {
-            let mut state = partition.state.borrow_mut();
-            state.is_dropped = true;
-            let cached = state.log.tail().backing_bytes();
-            self.0.settling.forgot(state.log.unsettled_bytes(), cached);
-            self.0.producers.forgot(state.log.producers().len());
-            (state.take_watches(), state.anchor > 0)
-        };
-        for watch in watches {
-            self.wake(watch);
-        }
+        self.end_partition(&partition);
+        let has_journal = partition.state.borrow().anchor > 0;
         if has_journal && !self.acknowledges_no_more() {
             let ticket = self.0.journal.append(Entry {
                 head: EntryHead {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::Shard;
 use crate::io::{DmaBuffer, File, Io, Notify, align_down};
 use crate::journal::group::BLOCK;
+use crate::log::Log;
 use crate::partition::Partition;
 
 /// A partition with this much in memory alone is due.
@@ -73,10 +74,35 @@ impl Settling {
             .set(self.cached_bytes.get() + backing_bytes);
     }
 
-    /// Bytes went without being settled, or with their partition.
-    pub(super) fn forgot(&self, unsettled: u64, cached: usize) {
+    /// The oldest segments of a partition are gone, with so much of what was in memory.
+    pub(super) fn forgot_segments(
+        &self,
+        partition: &Rc<Partition>,
+        first_left: i64,
+        (unsettled, cached): (u64, usize),
+    ) {
         self.shrank(unsettled);
         self.uncached(cached);
+        self.cached
+            .borrow_mut()
+            .retain(|(of, base, _)| *base >= first_left || !Rc::ptr_eq(of, partition));
+    }
+
+    /// A partition has ended: nothing holds on to what it has in memory.
+    pub(super) fn forgot_partition(&self, partition: &Rc<Partition>, log: &Log) {
+        self.shrank(log.unsettled_bytes());
+        self.uncached(log.tail().backing_bytes());
+        let is_other = |other: &Rc<Partition>| !Rc::ptr_eq(other, partition);
+        self.due.borrow_mut().retain(is_other);
+        self.dirty.borrow_mut().retain(is_other);
+        self.cached.borrow_mut().retain(|(of, ..)| is_other(of));
+    }
+
+    /// Segments of which something may be forgotten.
+    #[cfg(test)]
+    pub(super) fn cached_segments(&self) -> Vec<i64> {
+        let cached = self.cached.borrow();
+        cached.iter().map(|(_, base, _)| *base).collect()
     }
 
     pub(super) fn wake(&self) {
@@ -234,8 +260,10 @@ impl Shard {
         let settled = self.settle(partition, Reach::Blocks).await;
         drop(turn);
         match settled {
-            Ok(()) => {
-                self.set_disk_full(false);
+            Ok(bytes) => {
+                if bytes > 0 {
+                    self.set_disk_full(false);
+                }
                 self.settle_if_due(partition);
             }
             Err(error) => self.settle_failed(partition, &error).await,
@@ -249,7 +277,8 @@ impl Shard {
             tracing::error!(partition = %partition.dir, %error, "cannot write a segment; the journal still has its records");
         }
         self.io().sleep(RETRY).await;
-        if !partition.is_queued.replace(true) {
+        let is_dropped = partition.state.borrow().is_dropped;
+        if !is_dropped && !partition.is_queued.replace(true) {
             self.0
                 .settling
                 .due
@@ -258,8 +287,9 @@ impl Shard {
         }
     }
 
-    /// Writes what is due. The caller holds the partition's turn.
-    pub(super) async fn settle(&self, partition: &Rc<Partition>, reach: Reach) -> io::Result<()> {
+    /// Writes what is due; answers how many bytes it was. The caller holds the partition's turn.
+    pub(super) async fn settle(&self, partition: &Rc<Partition>, reach: Reach) -> io::Result<u64> {
+        let mut settled_bytes = 0;
         while let Some(piece) = self.next_piece(partition, reach) {
             let file = self
                 .0
@@ -280,8 +310,9 @@ impl Shard {
                     .await?;
             }
             self.note_settled(partition, &piece);
+            settled_bytes += piece.to - piece.from;
         }
-        Ok(())
+        Ok(settled_bytes)
     }
 
     /// Writes whole blocks: what a first block held already comes from the file, what a last one will
@@ -344,6 +375,9 @@ impl Shard {
 
     fn note_settled(&self, partition: &Rc<Partition>, piece: &Piece) {
         let mut state = partition.state.borrow_mut();
+        if state.is_dropped {
+            return;
+        }
         let Some(segment) = state.log.segment_mut(piece.segment_base) else {
             return;
         };
@@ -364,17 +398,18 @@ impl Shard {
     fn evict(&self) {
         let settling = &self.0.settling;
         while settling.cached_bytes.get() > settling.cached_bytes_max {
-            let Some((partition, segment_base, to)) = settling.cached.borrow_mut().pop_front()
-            else {
+            let mut cached = settling.cached.borrow_mut();
+            let Some((partition, segment_base, to)) = cached.front() else {
                 return;
             };
             let wanted = settling.cached_bytes.get() - settling.cached_bytes_max;
-            let freed = partition
-                .state
-                .borrow_mut()
-                .log
-                .evict(segment_base, to, wanted);
+            let mut state = partition.state.borrow_mut();
+            let freed = state.log.evict(*segment_base, *to, wanted);
+            drop(state);
             settling.uncached(freed);
+            if freed < wanted {
+                cached.pop_front();
+            }
         }
     }
 }

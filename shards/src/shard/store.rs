@@ -16,6 +16,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::folders::unless_gone;
 use super::message::{ReadError, ReadSpec};
 use crate::io::{File, Io, OpenMode, align_down};
 use crate::journal::group::BLOCK;
@@ -224,14 +225,8 @@ impl Store {
             FileKind::TimeIndex,
             FileKind::TxnIndex,
         ] {
-            match self
-                .io
-                .remove_file(&self.path(partition, segment_base, kind))
-                .await
-            {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            let path = self.path(partition, segment_base, kind);
+            unless_gone(self.io.remove_file(&path).await)?;
         }
         Ok(())
     }

@@ -191,3 +191,29 @@ fn an_isolation_level_that_is_none_is_refused() {
         }
     });
 }
+
+#[test]
+fn errors_are_counted_whether_of_a_partition_or_of_the_whole() {
+    let image = image_of(&[("t", 1)], &[]);
+    on_a_broker(image, async move |context| {
+        let counted = || -> Vec<_> { context.broker.metrics.fetch_errors.iter().collect() };
+        let (_, session) = fetch_by_id(&context, (0, 0), &[1, 77]).await;
+        let unknown_topic = (ResponseError::UnknownTopicId, 1);
+        assert_eq!(counted(), [unknown_topic]);
+
+        let body = kafka_protocol::messages::FetchRequest::default()
+            .with_session_id(session + 1)
+            .with_session_epoch(1);
+        let api = (ApiKey::Fetch, 13);
+        let reply: kafka_protocol::messages::FetchResponse =
+            ask(&context, api, &body, handle).await;
+        let unknown_session = ResponseError::FetchSessionIdNotFound;
+        assert_eq!(reply.error_code, unknown_session.code());
+        assert_eq!(counted(), [(unknown_session, 1), unknown_topic]);
+
+        let body = body.with_session_id(0).with_isolation_level(9);
+        let _: kafka_protocol::messages::FetchResponse = ask(&context, api, &body, handle).await;
+        let unknown_isolation = (ResponseError::UnknownServerError, 1);
+        assert_eq!(counted()[0], unknown_isolation);
+    });
+}

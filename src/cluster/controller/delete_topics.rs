@@ -23,6 +23,7 @@ impl TopicReference {
         }
     }
 
+    #[cfg(test)]
     pub fn by_id(id: Uuid) -> Self {
         Self { name: None, id }
     }

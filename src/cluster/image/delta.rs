@@ -21,13 +21,6 @@ pub struct TopicChange {
 }
 
 impl TopicChange {
-    /// The partitions that `before` didn't have.
-    pub fn added_partitions(&self) -> impl Iterator<Item = (i32, &Arc<Partition>)> {
-        let before = self.before.as_deref();
-        self.changed_partitions()
-            .filter(move |(id, _)| before.is_none_or(|topic| topic.partition(*id).is_none()))
-    }
-
     /// The partitions that are new or different, as they are now.
     pub fn changed_partitions(&self) -> impl Iterator<Item = (i32, &Arc<Partition>)> {
         let after = self.after.as_deref();
@@ -62,14 +55,6 @@ impl Delta {
             && self.brokers.is_empty()
             && self.controllers.is_empty()
             && self.security.is_none()
-    }
-
-    /// The topics that came to be.
-    pub fn created_topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
-        self.topics
-            .values()
-            .filter(|change| change.before.is_none())
-            .filter_map(|change| change.after.as_ref())
     }
 
     /// The topics that are gone, as they were.

@@ -1,9 +1,12 @@
 use uuid::Uuid;
 
+use super::testing::encode_snapshot;
 use super::*;
 use crate::cluster::features::METADATA_VERSION;
-use crate::cluster::image::{ConfigResource, ResourceKind};
-use crate::cluster::records::{BeginTransactionRecord, NoOpRecord, TopicRecord};
+use crate::cluster::image::{ConfigResource, Image, ResourceKind};
+use crate::cluster::records::{
+    BeginTransactionRecord, NoOpRecord, SnapshotFooterMessage, SnapshotHeaderMessage, TopicRecord,
+};
 
 /// Written by Apache Kafka 4.3.1: one node, started twice, with topics made, grown and deleted,
 /// configurations, quotas, access control, credentials, producer ids and features changed.

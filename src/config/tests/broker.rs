@@ -341,3 +341,31 @@ fn the_reference_page_has_every_property_once() {
     let nothing = Overrides::new();
     assert!(BrokerConfig::resolve(Layers::of_file(&nothing)).is_ok());
 }
+
+#[test]
+fn where_metrics_are_served() {
+    let http = |text: &str| resolve(&[("corelog.http.listener", text)]).unwrap().http;
+    let served = |text: &str| {
+        let served = http(text).expect("it is served");
+        assert!(!served.is_default);
+        (served.endpoint.host, served.endpoint.port)
+    };
+    let default = resolve(&[]).unwrap().http.expect("it is served");
+    assert!(default.is_default);
+    assert_eq!(default.endpoint.port, 9644);
+    assert_eq!(http(""), None);
+    assert_eq!(http("  "), None);
+    assert_eq!(served("10.0.0.1:80"), ("10.0.0.1".to_owned(), 80));
+    assert_eq!(served("[::1]:0"), ("::1".to_owned(), 0));
+    assert_eq!(served(":9000"), (String::new(), 9000));
+    for malformed in [
+        "localhost",
+        "9644",
+        "localhost:",
+        "localhost:x",
+        "localhost:65536",
+    ] {
+        let why = refusal(&[("corelog.http.listener", malformed)]);
+        assert!(why.contains("host:port"), "{malformed}: {why}");
+    }
+}

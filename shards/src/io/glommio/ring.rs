@@ -273,8 +273,11 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // What the kernel still works with must not go.
         self.drain();
+        if self.under_way.get() > 0 {
+            // What the kernel still works with must not go.
+            let _ = ManuallyDrop::new(self.operations.take());
+        }
     }
 }
 

@@ -13,6 +13,9 @@ fn batch(epoch: i16, base_sequence: i32, records: i32) -> ProducerBatch {
     }
 }
 
+/// Later than all that is appended here.
+const NOW_MS: i64 = 100_000;
+
 fn at(base_offset: i64) -> AppendedAt {
     AppendedAt {
         base_offset,
@@ -444,13 +447,13 @@ fn the_most_silent_producers_are_forgotten() {
         table.apply(&of(id, id == 0), at(id));
     }
     table.apply(&of(1, false), at(100));
-    assert_eq!(table.forget_silent(10), 10);
+    assert_eq!(table.forget_silent(10, NOW_MS), 10);
     let kept: Vec<i64> = table.iter().map(|(id, _)| id).collect();
     let expected: Vec<i64> = [0, 1].into_iter().chain(12..100).collect();
     assert_eq!(kept, expected);
     assert_eq!(table.check(&batch_of(5, 77)), Ok(Check::Append));
 
-    assert_eq!(table.forget_silent(1_000), 89);
+    assert_eq!(table.forget_silent(1_000, NOW_MS), 89);
     assert_eq!(table.len(), 1);
     assert_eq!(table.first_unstable_offset(), Some(0));
 }
@@ -465,8 +468,24 @@ fn within_a_millisecond_the_offset_says_who_was_silent_for_longer() {
         };
         table.apply(&batch_of(id, 0), at);
     }
-    assert_eq!(table.forget_silent(9), 9);
+    assert_eq!(table.forget_silent(9, NOW_MS), 9);
     assert!(table.get(0).is_some());
+}
+
+#[test]
+fn who_was_just_heard_is_not_forgotten_when_the_clock_jumps_back() {
+    let mut table = ProducerTable::new();
+    for id in 0..10 {
+        table.apply(&batch_of(id, 0), at(id));
+    }
+    let now_ms = at(0).now_ms - 3_600_000;
+    for id in 10..12 {
+        let at = AppendedAt { now_ms, ..at(id) };
+        table.apply(&batch_of(id, 0), at);
+    }
+    assert_eq!(table.forget_silent(10, now_ms), 10);
+    let kept: Vec<i64> = table.iter().map(|(id, _)| id).collect();
+    assert_eq!(kept, [10, 11]);
 }
 
 #[test]

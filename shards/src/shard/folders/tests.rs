@@ -1,14 +1,10 @@
-use std::time::Duration;
-
 use super::*;
 use crate::io::Io;
 use crate::io::sim::{Faults, World};
 use crate::log::batch::control::{ControlKind, TransactionEnd};
 use crate::log::batch::{BatchBuilder, BatchIter};
-use crate::mesh::lanes;
-use crate::route::Route;
 use crate::shard::message::{ReadData, ReadSpec};
-use crate::shard::{RotPolicy, ShardConfig, open};
+use crate::shard::tests::{config, started};
 
 const KEY: PartitionKey = PartitionKey {
     topic: Uuid::from_u128(9),
@@ -42,19 +38,7 @@ fn marker(base: i64, producer_id: i64, is_aborted: bool) -> Vec<u8> {
 }
 
 async fn opened(io: &Io) -> Shard {
-    let config = ShardConfig {
-        log_dir: "/data".into(),
-        journal_bytes: 8 << 20,
-        tail_cache_bytes: 1 << 20,
-        open_files_max: 4,
-        memory_flush: Duration::from_millis(10),
-        retention_check: Duration::from_secs(3600),
-        producer_expiration_ms: i64::MAX,
-        on_rot: RotPolicy::Refuse,
-    };
-    let ends = lanes(1).pop().expect("one shard");
-    let opened = open(io.clone(), 0, Route::new(1), config, ends).await;
-    let shard = opened.unwrap_or_else(|error| panic!("{error}")).shard;
+    let shard = started(io, config()).await;
     let config = LogConfig::default();
     let opened = shard.open_partition(KEY, "t-0", 0, config).await;
     opened.expect("a partition");

@@ -5,7 +5,8 @@ use corelog_shards::log::config::LogConfig;
 
 use super::*;
 use crate::broker::testing::broker;
-use crate::cluster::log_codec::{LogFault, encode_snapshot, replay_batch};
+use crate::cluster::log_codec::testing::encode_snapshot;
+use crate::cluster::log_codec::{LogFault, replay_batch};
 
 /// Written by Apache Kafka 4.3.1; ends at offset 125.
 const KAFKA_LOG: &[u8] = include_bytes!(

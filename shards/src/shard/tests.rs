@@ -1,0 +1,268 @@
+//! One shard in a simulated world, looked at from inside.
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::message::{Acknowledged, Append, ReadSpec};
+use super::*;
+use crate::io::futures::first_of;
+use crate::io::sim::{Faults, World};
+use crate::journal::Durability;
+use crate::log::batch::BatchBuilder;
+use crate::log::config::LogConfig;
+use crate::mesh::lanes;
+
+/// Longer than anything takes that ends.
+const A_WHILE: Duration = Duration::from_secs(60);
+
+pub(super) fn config() -> ShardConfig {
+    ShardConfig {
+        log_dir: "/data".into(),
+        journal_bytes: 8 << 20,
+        tail_cache_bytes: 1 << 20,
+        open_files_max: 4,
+        memory_flush: Duration::from_millis(10),
+        retention_check: Duration::from_secs(3600),
+        producer_expiration_ms: i64::MAX,
+        on_rot: RotPolicy::Refuse,
+    }
+}
+
+/// The only shard of a node.
+pub(super) async fn started(io: &Io, config: ShardConfig) -> Shard {
+    let ends = lanes(1).pop().expect("one shard");
+    let opened = open(io.clone(), 0, Route::new(1), config, ends).await;
+    opened.unwrap_or_else(|error| panic!("{error}")).shard
+}
+
+/// Runs `job` on a node with one shard.
+fn with_shard<F: Future<Output = ()> + 'static>(
+    config: ShardConfig,
+    job: impl FnOnce(Shard) -> F + 'static,
+) {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, move |io| async move {
+        let shard = started(&io, config).await;
+        job(shard).await;
+    });
+}
+
+fn key(topic: u128) -> PartitionKey {
+    PartitionKey {
+        topic: Uuid::from_u128(topic),
+        partition: 0,
+    }
+}
+
+async fn open_partition(shard: &Shard, topic: u128, durability: Durability) {
+    let config = LogConfig {
+        segment_bytes: 1 << 20,
+        durability,
+        ..LogConfig::default()
+    };
+    let dir = format!("topic{topic}-0");
+    let opened = shard.open_partition(key(topic), &dir, 0, config);
+    opened.await.expect("a partition");
+}
+
+fn append_to(topic: u128, value_bytes: usize) -> Append {
+    append_of(BatchBuilder::uncompressed(), topic, value_bytes)
+}
+
+fn append_of(mut batch: BatchBuilder, topic: u128, value_bytes: usize) -> Append {
+    let value = vec![1; value_bytes];
+    batch.append(1, None, Some(&value)).expect("a record");
+    let bytes = batch.finish().expect("a batch");
+    Append::own(key(topic), Bytes::from(bytes))
+}
+
+/// What comes of a request; panics if it is never answered.
+async fn answered(shard: &Shard, pending: PendingAppend) -> Acknowledged {
+    let answer = Cell::new(None);
+    let waiting = async { answer.set(Some(pending.wait().await)) };
+    first_of(pin!(waiting), pin!(shard.io().sleep(A_WHILE))).await;
+    answer.take().expect("an answer")
+}
+
+async fn append(shard: &Shard, appends: Vec<Append>) {
+    let pending = shard.append(appends, shard.io().now()).await;
+    for result in answered(shard, pending).await.results {
+        result.expect("appended");
+    }
+}
+
+fn spec(topic: u128, offset: i64) -> ReadSpec {
+    ReadSpec {
+        key: key(topic),
+        offset,
+        bytes_max: 1 << 20,
+        at_least_one: true,
+        current_leader_epoch: None,
+        last_fetched_epoch: None,
+        committed: false,
+    }
+}
+
+#[test]
+fn a_journal_of_any_size_goes_on() {
+    let odd = ShardConfig {
+        journal_bytes: 1_000_003,
+        ..config()
+    };
+    with_shard(odd, |shard| async move {
+        open_partition(&shard, 1, Durability::Sync).await;
+        for _ in 0..100 {
+            append(&shard, vec![append_to(1, 20_000)]).await;
+        }
+    });
+}
+
+#[test]
+fn deleted_partitions_leave_nothing_in_memory() {
+    with_shard(config(), |shard| async move {
+        open_partition(&shard, 1, Durability::Sync).await;
+        append(&shard, vec![append_to(1, 20_000)]).await;
+        let (unsettled, cached) = (shard.unsettled_bytes(), shard.cached_bytes());
+        for topic in 2..20 {
+            open_partition(&shard, topic, Durability::Sync).await;
+            let dropped = Rc::downgrade(&shard.partition(&key(topic)).expect("it is open"));
+            let mut pending = VecDeque::new();
+            for _ in 0..topic {
+                let append = append_to(topic, 40_000);
+                pending.push_back(shard.append(vec![append], shard.io().now()).await);
+            }
+            for pending in pending {
+                answered(&shard, pending).await;
+            }
+            shard.drop_partition(&key(topic)).await;
+            shard.io().sleep(Duration::from_secs(1)).await;
+            assert_eq!(dropped.strong_count(), 0, "{topic} is still there");
+            let now = (shard.unsettled_bytes(), shard.cached_bytes());
+            assert_eq!(now, (unsettled, cached), "after {topic}");
+        }
+    });
+}
+
+#[test]
+fn the_cache_keeps_its_budget_when_partitions_go_while_they_are_settled() {
+    with_shard(config(), |shard| async move {
+        open_partition(&shard, 1, Durability::Sync).await;
+        for topic in 2..10 {
+            open_partition(&shard, topic, Durability::Sync).await;
+            for _ in 0..topic * 7 {
+                let appends = vec![append_to(1, 30_000), append_to(topic, 40_000)];
+                append(&shard, appends).await;
+            }
+            shard.drop_partition(&key(topic)).await;
+            let kept = shard.partition(&key(1)).expect("it is open");
+            let state = kept.state.borrow();
+            assert_eq!(shard.cached_bytes(), state.log.tail().backing_bytes());
+            assert_eq!(shard.unsettled_bytes(), state.log.unsettled_bytes());
+        }
+    });
+}
+
+#[test]
+fn retention_leaves_no_trace_of_segments_in_memory() {
+    let roomy = ShardConfig {
+        tail_cache_bytes: 1 << 30,
+        ..config()
+    };
+    with_shard(roomy, |shard| async move {
+        open_partition(&shard, 1, Durability::Sync).await;
+        for _ in 0..100 {
+            append(&shard, vec![append_to(1, 60_000)]).await;
+        }
+        shard.io().sleep(Duration::from_secs(1)).await;
+        let deleted = shard.delete_records(&key(1), None).await;
+        deleted.expect("deleted");
+        let partition = shard.partition(&key(1)).expect("it is open");
+        let first = partition.state.borrow().log.segments()[0].base_offset;
+        assert!(first > 0);
+        let remembered = shard.0.settling.cached_segments();
+        assert_eq!(remembered.into_iter().find(|base| *base < first), None);
+    });
+}
+
+/// Larger than what a group of the journal takes beside others.
+const WHOLE_GROUP_BYTES: usize = 3 << 20;
+
+fn with_large_journal<F: Future<Output = ()> + 'static>(job: impl FnOnce(Shard) -> F + 'static) {
+    let large = ShardConfig {
+        journal_bytes: 128 << 20,
+        ..config()
+    };
+    with_shard(large, |shard| async move {
+        open_partition(&shard, 1, Durability::Sync).await;
+        open_partition(&shard, 2, Durability::Written).await;
+        open_partition(&shard, 3, Durability::Memory).await;
+        // The first group of a file is synced anyway.
+        append(&shard, vec![append_to(1, WHOLE_GROUP_BYTES)]).await;
+        job(shard).await;
+    });
+}
+
+#[test]
+fn a_request_to_topics_of_several_classes_is_answered() {
+    with_large_journal(|shard| async move {
+        for other in [2, 3] {
+            let large = append_to(1, WHOLE_GROUP_BYTES);
+            append(&shard, vec![large, append_to(other, 10)]).await;
+        }
+    });
+}
+
+#[test]
+fn a_repeated_batch_is_answered_whatever_was_appended_behind_it() {
+    with_large_journal(|shard| async move {
+        for (sequence, other) in [(0, 2), (1, 3)] {
+            let large = || {
+                let batch = BatchBuilder::uncompressed().producer(7, 0, sequence);
+                append_of(batch, 1, WHOLE_GROUP_BYTES)
+            };
+            let mut pending = Vec::new();
+            for append in [large(), append_to(other, 10), large()] {
+                pending.push(shard.append(vec![append], shard.io().now()).await);
+            }
+            for pending in pending {
+                let answer = answered(&shard, pending).await;
+                answer.results[0].as_ref().expect("appended");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_a_reader_gets_is_counted_once() {
+    let forgetful = ShardConfig {
+        tail_cache_bytes: 0,
+        ..config()
+    };
+    with_shard(forgetful, |shard| async move {
+        for topic in [1, 2] {
+            open_partition(&shard, topic, Durability::Sync).await;
+        }
+        append(&shard, vec![append_to(1, 10)]).await;
+        for _ in 0..50 {
+            append(&shard, vec![append_to(2, 60_000)]).await;
+        }
+        shard.io().sleep(Duration::from_secs(1)).await;
+        let read = shard.read(&[spec(1, 0), spec(2, 0)]).await;
+        let got = read.iter().map(|data| data.as_ref().expect("data"));
+        let got: Vec<u64> = got
+            .map(|data| data.batches.iter().map(|batch| batch.len() as u64).sum())
+            .collect();
+        let metrics = &shard.0.metrics;
+        let counted = [
+            metrics.read_memory_bytes.get(),
+            metrics.read_disk_bytes.get(),
+        ];
+        assert_eq!(counted, got[..], "from memory and from disk");
+        let partition = shard.partition(&key(1)).expect("it is open");
+        assert_eq!(partition.traffic.get().bytes_out, got[0]);
+    });
+}

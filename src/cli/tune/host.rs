@@ -1,0 +1,160 @@
+//! The machine, its CPUs, its memory and its network.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Finding, Verdict, finding, fine_if};
+
+/// Open files below which many connections do not fit.
+const OPEN_FILES: u64 = 65_536;
+/// Connections that may wait to be accepted, per listener.
+const BACKLOG: u64 = 1_024;
+/// Part of the time that the hypervisor gave to others, from which on latency suffers.
+const STEAL_PERCENT: f64 = 1.0;
+
+/// Clock sources that are read without a system call.
+const FAST_CLOCKS: [&str; 4] = [
+    "tsc",
+    "kvm-clock",
+    "hyperv_clocksource_tsc_page",
+    "arch_sys_counter",
+];
+
+/// What the kernel shows below `root`, which is / but in tests.
+pub(super) struct Host {
+    pub root: PathBuf,
+}
+
+impl Host {
+    /// A file of the kernel's, trimmed; `None` if this kernel has none.
+    pub(super) fn read(&self, path: impl AsRef<Path>) -> Option<String> {
+        let text = fs::read_to_string(self.root.join(path)).ok()?;
+        Some(text.trim().to_owned())
+    }
+
+    pub(super) fn number(&self, path: &str) -> Option<u64> {
+        self.read(path)?.parse().ok()
+    }
+
+    pub(super) fn open_files(&self) -> Finding {
+        let setting = "open files of a process";
+        let limits = self.read("proc/self/limits").unwrap_or_default();
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        let hard = line.and_then(|line| line.split_whitespace().nth(4));
+        let Some(hard) = hard else {
+            return finding(setting, "?", Verdict::Unknown, "");
+        };
+        let is_enough =
+            hard == "unlimited" || hard.parse().is_ok_and(|hard: u64| hard >= OPEN_FILES);
+        let remedy =
+            "each connection is one: ulimit -Hn 65536, LimitNOFILE=65536 in a systemd unit";
+        finding(setting, hard, fine_if(is_enough), remedy)
+    }
+
+    /// Of the process's own group or one above it: each of them holds.
+    pub(super) fn cpu_quota(&self) -> Finding {
+        let setting = "quota of CPU time";
+        let own = self.read("proc/self/cgroup").unwrap_or_default();
+        let group = own.lines().find_map(|line| line.strip_prefix("0::/"));
+        let is_known = self.read("sys/fs/cgroup/cgroup.controllers").is_some();
+        let Some(group) = group.filter(|_| is_known) else {
+            return finding(setting, "?", Verdict::Unknown, "");
+        };
+        let quota = Path::new(group).ancestors().find_map(|group| {
+            let quota = self.read(Path::new("sys/fs/cgroup").join(group).join("cpu.max"))?;
+            (!quota.starts_with("max")).then_some(quota)
+        });
+        let remedy = "a shard that has used up its quota stands still for tens of milliseconds: give the \
+                      container whole cores (cpuset), or start with --cores below the quota";
+        match quota {
+            Some(quota) => finding(setting, quota, Verdict::Advice, remedy),
+            None => finding(setting, "none", Verdict::Fine, ""),
+        }
+    }
+
+    /// Since the machine was started.
+    pub(super) fn steal(&self) -> Finding {
+        let setting = "CPU time taken by the hypervisor";
+        let stat = self.read("proc/stat").unwrap_or_default();
+        let line = stat.lines().next().unwrap_or_default();
+        let ticks: Vec<f64> = line
+            .split_whitespace()
+            .skip(1)
+            .filter_map(|field| field.parse().ok())
+            .collect();
+        let (Some(steal), all) = (ticks.get(7), ticks.iter().take(8).sum::<f64>()) else {
+            return finding(setting, "?", Verdict::Unknown, "");
+        };
+        let percent = 100.0 * steal / all.max(1.0);
+        let remedy =
+            "a core that is taken away answers nobody: use dedicated cores or another host";
+        finding(
+            setting,
+            format!("{percent:.2}%"),
+            fine_if(percent < STEAL_PERCENT),
+            remedy,
+        )
+    }
+
+    pub(super) fn clock(&self) -> Finding {
+        let setting = "clock source";
+        let source = "sys/devices/system/clocksource/clocksource0/current_clocksource";
+        let remedy = "reading the clock is a system call with it: boot with clocksource=tsc where the \
+                      CPU's is stable";
+        match self.read(source) {
+            Some(clock) => {
+                let is_fast = FAST_CLOCKS.contains(&clock.as_str());
+                finding(setting, clock, fine_if(is_fast), remedy)
+            }
+            None => finding(setting, "?", Verdict::Unknown, ""),
+        }
+    }
+
+    pub(super) fn governor(&self) -> Finding {
+        let setting = "CPU frequency governor";
+        let remedy = "a core that naps between requests answers them slowly: cpupower frequency-set \
+                      -g performance";
+        match self.read("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") {
+            Some(governor) => {
+                let is_fast = governor == "performance";
+                finding(setting, governor, fine_if(is_fast), remedy)
+            }
+            None => finding(setting, "none", Verdict::Fine, ""),
+        }
+    }
+
+    pub(super) fn swap(&self) -> Finding {
+        let setting = "swap";
+        let swaps = self.read("proc/swaps").unwrap_or_default();
+        let is_there = swaps.lines().count() > 1;
+        let swappiness = self.number("proc/sys/vm/swappiness").unwrap_or(60);
+        let remedy = "a shard that waits for a page of its own memory keeps everybody waiting: swapoff \
+                      -a, or sysctl vm.swappiness=1";
+        match is_there {
+            false => finding(setting, "none", Verdict::Fine, ""),
+            true => finding(
+                setting,
+                format!("in use, vm.swappiness={swappiness}"),
+                fine_if(swappiness <= 1),
+                remedy,
+            ),
+        }
+    }
+
+    pub(super) fn backlog(&self) -> Finding {
+        let setting = "net.core.somaxconn";
+        let remedy = "clients that connect all at once after a restart are turned away: sysctl \
+                      net.core.somaxconn=4096";
+        match self.number("proc/sys/net/core/somaxconn") {
+            Some(backlog) => finding(
+                setting,
+                backlog.to_string(),
+                fine_if(backlog >= BACKLOG),
+                remedy,
+            ),
+            None => finding(setting, "?", Verdict::Unknown, ""),
+        }
+    }
+}

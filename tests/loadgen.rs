@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
+use corelog_loadgen::client::Client;
 use corelog_loadgen::engine::{self, Outcome, Settings};
 use corelog_loadgen::fleet;
 use corelog_loadgen::limit::{self, Curve, Range};
@@ -88,22 +89,41 @@ fn a_closed_loop_and_a_backlog_are_read_to_their_end() {
 }
 
 #[test]
-fn a_closed_loop_without_replies_is_not_held_up_by_waiting_for_them() {
+fn every_record_of_the_timetable_is_made_and_acknowledged() {
     let broker = Broker::start(&[]);
-    let mut workload = light("unacknowledged");
-    workload.load = Load::Max;
-    workload.producers.count = 1;
-    workload.producers.acks = Acks::None;
-    workload.producers.idempotence = false;
-    workload.producers.in_flight = 1;
-    workload.producers.batch_bytes = 1_000;
-    workload.producers.linger = Duration::ZERO;
-    workload.consumers.count = 0;
-    workload.verify = false;
+    let mut workload = light("whole");
+    // The last one of each producer is due in the last moment.
+    workload.load = Load::Open(Shape::Constant(1_500.0));
+    workload.warm_up = Duration::from_millis(500);
+    workload.duration = Duration::from_secs(1);
     let outcome = run(&workload, &broker);
-    let records = outcome.measurements.produced.records;
-    // One batch of ten records every 20 ms, the longest sleep, would be a thousand.
-    assert!(records > 3_000, "{records} records in two seconds");
+    assert_eq!(outcome.measurements.intended, 1_500);
+    assert_eq!(outcome.measurements.produce_latency.len(), 1_500);
+    let found = outcome.verification.expect("it was asked for");
+    assert_eq!(found.acknowledged, 2_250);
+}
+
+#[test]
+fn a_topic_that_is_there_is_not_taken_for_another_one() {
+    let broker = Broker::start(&[]);
+    let mut client = Client::connect(broker.address()).expect("it listens");
+    client.create_topic("there", 2, &[]).expect("a topic");
+    client.create_topic("there", 2, &[]).expect("the same");
+    let refused = client.create_topic("there", 3, &[]).expect_err("another");
+    let text = refused.to_string();
+    assert!(
+        text.contains("exists with 2 partitions, 3 wanted"),
+        "{text}"
+    );
+
+    let mut workload = light("there");
+    let refused = limit::refuse_existing(&mut client, &workload).expect_err("it is not ours");
+    assert!(
+        refused.to_string().contains("topic there exists"),
+        "{refused}"
+    );
+    workload.topics.name = "not-there".to_owned();
+    limit::refuse_existing(&mut client, &workload).expect("there is none");
 }
 
 #[test]

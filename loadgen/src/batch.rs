@@ -1,7 +1,7 @@
 //! Record batches of format 2 as bytes: written for what the clients here send, read for what they get back.
 //!
 //! Written by hand rather than through `kafka-protocol`, so that brokers are judged by code which shares nothing with
-//! them. Batches are not transactional, and records have no headers.
+//! them. What is written is not transactional, and has no headers.
 
 use std::borrow::Cow;
 
@@ -93,11 +93,6 @@ impl Builder {
         self.bytes.push(0);
         self.count += 1;
         self.newest_ms = self.newest_ms.max(timestamp_ms);
-    }
-
-    /// Records in it.
-    pub fn count(&self) -> i32 {
-        self.count
     }
 
     /// Bytes of its records so far, not compressed.
@@ -213,10 +208,6 @@ impl<'a> Batch<'a> {
         self.base_offset() + i64::from(i32::from_be_bytes(self.field(23)))
     }
 
-    pub fn producer_id(self) -> i64 {
-        i64::from_be_bytes(self.field(43))
-    }
-
     /// Of the whole batch.
     pub fn size_bytes(self) -> usize {
         self.0.len()
@@ -232,7 +223,8 @@ impl<'a> Batch<'a> {
             .expect("the header was found whole")
     }
 
-    /// Checks magic, checksum and counts, then hands each record's offset and value to `visit`.
+    /// Checks magic, checksum and counts, then hands each record's offset and value to `visit`. A record without a value
+    /// is as one without bytes.
     pub fn records(self, mut visit: impl FnMut(i64, &[u8]) -> Result<()>) -> Result<()> {
         let base = self.base_offset();
         ensure!(
@@ -280,13 +272,21 @@ fn take_record<'a>(rest: &mut &'a [u8]) -> Option<(i64, &'a [u8])> {
     body = body.get(1..)?;
     take_varint(&mut body)?;
     let delta = take_varint(&mut body)?;
-    let key_length = take_varint(&mut body)?;
-    if key_length >= 0 {
-        body = body.get(usize::try_from(key_length).ok()?..)?;
+    take_bytes(&mut body)?;
+    let value = take_bytes(&mut body)?;
+    for _ in 0..take_varint(&mut body)? {
+        take_bytes(&mut body)?;
+        take_bytes(&mut body)?;
     }
-    let value_length = usize::try_from(take_varint(&mut body)?).ok()?;
-    let (value, headers) = body.split_at_checked(value_length)?;
-    (headers == [0]).then_some((delta, value))
+    body.is_empty().then_some((delta, value))
+}
+
+/// Bytes behind their length; none if it is -1.
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = take_varint(rest)?.max(0);
+    let (bytes, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    *rest = after;
+    Some(bytes)
 }
 
 fn take_varint(rest: &mut &[u8]) -> Option<i64> {
@@ -303,14 +303,36 @@ fn take_varint(rest: &mut &[u8]) -> Option<i64> {
 }
 
 /// The whole batches of fetched bytes, in order. A last batch that a limit of the fetch cut short is left out.
-pub fn whole_batches(mut bytes: &[u8]) -> impl Iterator<Item = Batch<'_>> {
-    std::iter::from_fn(move || {
-        let counted = i32::from_be_bytes(bytes.get(8..12)?.try_into().ok()?);
-        let length = usize::try_from(counted).ok()? + LENGTH_PREFIX_BYTES;
-        let (batch, after) = bytes.split_at_checked(length)?;
-        bytes = after;
-        (batch.len() >= HEADER_BYTES).then_some(Batch(batch))
-    })
+pub fn whole_batches(bytes: &[u8]) -> WholeBatches<'_> {
+    WholeBatches(bytes)
+}
+
+/// Made by [`whole_batches`].
+#[derive(Clone, Debug)]
+pub struct WholeBatches<'a>(&'a [u8]);
+
+impl WholeBatches<'_> {
+    /// The length that the next batch claims to have behind its length field, if no batch can have it: there is no way
+    /// to what follows.
+    pub fn impossible_length(&self) -> Option<i32> {
+        let counted = i32::from_be_bytes(*self.0.get(8..)?.first_chunk()?);
+        (counted < (HEADER_BYTES - LENGTH_PREFIX_BYTES) as i32).then_some(counted)
+    }
+}
+
+impl<'a> Iterator for WholeBatches<'a> {
+    type Item = Batch<'a>;
+
+    fn next(&mut self) -> Option<Batch<'a>> {
+        if self.impossible_length().is_some() {
+            return None;
+        }
+        let counted = i32::from_be_bytes(*self.0.get(8..)?.first_chunk()?);
+        let length = counted as usize + LENGTH_PREFIX_BYTES;
+        let (batch, after) = self.0.split_at_checked(length)?;
+        self.0 = after;
+        Some(Batch(batch))
+    }
 }
 
 #[cfg(test)]
@@ -335,7 +357,7 @@ mod tests {
 
         let batches: Vec<_> = whole_batches(&bytes).collect();
         assert_eq!(batches.len(), 1, "the half batch at the end is left out");
-        assert_eq!(batches[0].producer_id(), 7);
+        assert_eq!(batches[0].field::<8>(43), 7_i64.to_be_bytes());
         let mut read = Vec::new();
         batches[0]
             .records(|offset, value| {
@@ -398,6 +420,65 @@ mod tests {
             assert_eq!(set.records[7].key.as_deref(), Some(&[7_u8][..]));
             assert_eq!(set.records[7].timestamp, 17);
         }
+    }
+
+    /// A batch of these records, each as its bytes behind the length.
+    fn batch_of(records: &[&[u8]]) -> Vec<u8> {
+        let mut batch = encode(Producer::NONE, 5, records.iter().map(|_| b"".as_slice()));
+        batch.truncate(HEADER_BYTES);
+        for record in records {
+            put_varint(&mut batch, record.len() as i64);
+            batch.extend_from_slice(record);
+        }
+        let counted = (batch.len() - LENGTH_PREFIX_BYTES) as i32;
+        batch[8..12].copy_from_slice(&counted.to_be_bytes());
+        let checksum = crc32c::crc32c(&batch[CHECKED_FROM..]);
+        batch[17..21].copy_from_slice(&checksum.to_be_bytes());
+        batch
+    }
+
+    #[test]
+    fn records_of_others_may_have_headers_and_no_value() {
+        // Attributes, timestamp, offset, key, value, headers; -1 is 1 as a varint, n is 2n.
+        let with_headers = [0, 0, 0, 1, 4, b'h', b'i', 4, 2, b'a', 2, b'b', 2, b'c', 1];
+        let without_value = [0, 0, 2, 2, b'k', 1, 0];
+        let bytes = batch_of(&[&with_headers, &without_value]);
+        let mut read = Vec::new();
+        let batch = whole_batches(&bytes).next().unwrap();
+        let outcome = batch.records(|offset, value| {
+            read.push((offset, value.to_vec()));
+            Ok(())
+        });
+        outcome.unwrap();
+        assert_eq!(read, [(0, b"hi".to_vec()), (1, Vec::new())]);
+
+        let headers_missing = [0, 0, 0, 1, 4, b'h', b'i', 4, 2, b'a', 2, b'b'];
+        let bytes = batch_of(&[&headers_missing]);
+        let batch = whole_batches(&bytes).next().unwrap();
+        assert!(batch.records(|_, _| Ok(())).is_err());
+    }
+
+    #[test]
+    fn a_length_that_no_batch_can_have_is_told() {
+        let whole = encode(Producer::NONE, 5, [b"one".as_slice()]);
+        for (length, impossible) in [
+            (-1, true),
+            (0, true),
+            (48, true),
+            (49, false),
+            (1 << 20, false),
+        ] {
+            let mut bytes = whole.clone();
+            bytes.extend_from_within(..);
+            let at = whole.len() + 8;
+            bytes[at..at + 4].copy_from_slice(&i32::to_be_bytes(length));
+            let mut batches = whole_batches(&bytes);
+            assert!(batches.next().is_some());
+            assert_eq!(batches.impossible_length(), impossible.then_some(length));
+            assert_eq!(batches.next().is_some(), length == 49);
+        }
+        let mut cut_short = whole_batches(&whole[..50]);
+        assert!(cut_short.next().is_none() && cut_short.impossible_length().is_none());
     }
 
     #[test]

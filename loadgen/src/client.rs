@@ -38,15 +38,18 @@ const INIT_PRODUCER_ID_VERSION: i16 = 4;
 /// The longest reply that is believed to be one.
 pub const REPLY_BYTES_MAX: usize = 256 << 20;
 const LATEST: i64 = -1;
+const UNKNOWN_TOPIC: i16 = 3;
 /// How long a machine may take to accept a connection, before it counts as not there.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long a broker may let the next part of a reply wait.
+const REPLY_MAX: Duration = Duration::from_secs(60);
 const PRIMED_AT_ONCE: usize = 500;
 
 /// Whether a client should send the same request again a little later: the broker is not there yet, or has just moved
 /// what was asked for.
 pub fn is_retriable(error_code: i16) -> bool {
-    // 3: unknown topic or partition, as long as a new topic's metadata spreads.
-    error_code == 3 || error_code.err().is_some_and(|error| error.is_retriable())
+    // The topic is unknown as long as a new topic's metadata spreads.
+    error_code == UNKNOWN_TOPIC || error_code.err().is_some_and(|error| error.is_retriable())
 }
 
 /// The error as Kafka names it.
@@ -124,9 +127,14 @@ pub struct Client {
 
 impl Client {
     pub fn connect(addr: SocketAddr) -> std::io::Result<Self> {
+        Self::connect_for(addr, REPLY_MAX)
+    }
+
+    /// Connects, and waits no longer than `reply_max` for each part of a reply.
+    pub fn connect_for(addr: SocketAddr, reply_max: Duration) -> std::io::Result<Self> {
         let stream = TcpStream::connect_timeout(&addr, CONNECT_MAX)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_read_timeout(Some(reply_max))?;
         Ok(Self {
             stream,
             correlation_id: 0,
@@ -216,6 +224,9 @@ impl Client {
     }
 
     /// Creates a topic, or finds that it exists already, and waits until each partition has a leader.
+    ///
+    /// # Errors
+    /// At once if it exists with another number of partitions.
     pub fn create_topic(
         &mut self,
         topic: &str,
@@ -248,9 +259,21 @@ impl Client {
             .with_timeout_ms(60_000);
         let reply = self.ask(&request, CREATE_TOPICS_VERSION)?;
         for result in &reply.topics {
-            let exists = ResponseError::TopicAlreadyExists.code();
+            if result.error_code == ResponseError::TopicAlreadyExists.code() {
+                let found = self.metadata(&[topic.to_owned()])?;
+                let found = found
+                    .topics
+                    .first()
+                    .map_or(0, |topic| topic.partitions.len());
+                ensure!(
+                    // None as long as the broker that is asked has not heard of it.
+                    [0, partitions as usize].contains(&found),
+                    "topic {topic} exists with {found} partitions, {partitions} wanted"
+                );
+                continue;
+            }
             ensure!(
-                [0, exists].contains(&result.error_code),
+                result.error_code == 0,
                 "creating topic {topic}: {} {}",
                 error_name(result.error_code),
                 result.error_message.as_deref().unwrap_or_default()
@@ -259,7 +282,8 @@ impl Client {
         self.wait_for_leaders(topic, partitions)
     }
 
-    fn wait_for_leaders(&mut self, topic: &str, partitions: i32) -> Result<()> {
+    /// Waits until a topic has so many partitions, each with a leader, for two minutes at the most.
+    pub fn wait_for_leaders(&mut self, topic: &str, partitions: i32) -> Result<()> {
         let asked = [topic.to_owned()];
         let mut backoff = Backoff::within(Duration::from_secs(120));
         loop {
@@ -282,6 +306,17 @@ impl Client {
                 error_name(found.error_code)
             );
         }
+    }
+
+    /// Which of these topics exist.
+    pub fn existing(&mut self, topics: &[String]) -> Result<Vec<String>> {
+        let reply = self.metadata(topics)?;
+        let there = reply
+            .topics
+            .iter()
+            .filter(|topic| topic.error_code != UNKNOWN_TOPIC);
+        let names = there.filter_map(|topic| topic.name.as_ref());
+        Ok(names.map(|name| name.to_string()).collect())
     }
 
     pub fn delete_topic(&mut self, topic: &str) -> Result<()> {

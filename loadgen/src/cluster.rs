@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use kafka_protocol::messages::MetadataResponse;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use uuid::Uuid;
@@ -17,6 +17,9 @@ use crate::workload::Topics;
 
 /// Between two looks.
 const REFRESH_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a broker may take to say what it knows of the cluster.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// A partition of the workload: its topic's name and number, and its index there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +59,8 @@ impl Topics {
 /// What one look has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
-    /// Addresses of brokers by id.
-    pub brokers: BTreeMap<i32, SocketAddr>,
+    /// Addresses of brokers by id, at least one of each.
+    pub brokers: BTreeMap<i32, Vec<SocketAddr>>,
     /// The topics of the workload, in their order.
     pub topics: Vec<Topic>,
     /// The leader of each partition; -1 if it has none.
@@ -126,15 +129,19 @@ fn topic<'a>(reply: &'a MetadataResponse, name: &str) -> Option<&'a MetadataResp
     })
 }
 
-fn brokers(reply: &MetadataResponse) -> Result<BTreeMap<i32, SocketAddr>> {
+fn brokers(reply: &MetadataResponse) -> Result<BTreeMap<i32, Vec<SocketAddr>>> {
     let mut brokers = BTreeMap::new();
     for broker in &reply.brokers {
         let host = broker.host.as_str();
-        let mut addresses = (host, broker.port as u16)
+        let addresses = (host, broker.port as u16)
             .to_socket_addrs()
             .with_context(|| format!("the broker calls itself {host}, which is not known here"))?;
-        let address = addresses.next().context("a host name without an address")?;
-        brokers.insert(broker.node_id.0, address);
+        let addresses = addresses.collect::<Vec<_>>();
+        ensure!(
+            !addresses.is_empty(),
+            "the broker calls itself {host}, which has no address"
+        );
+        brokers.insert(broker.node_id.0, addresses);
     }
     Ok(brokers)
 }
@@ -162,14 +169,14 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Looks for the first time.
-    pub fn open(client: &mut Client, bootstrap: &[SocketAddr], topics: &Topics) -> Result<Self> {
-        Ok(Self {
+    /// After a first look.
+    pub fn new(cluster: Cluster, bootstrap: &[SocketAddr], topics: &Topics) -> Self {
+        Self {
             topics: topics.clone(),
             bootstrap: bootstrap.to_vec(),
-            newest: RwLock::new(Arc::new(Cluster::look_up(client, topics)?)),
+            newest: RwLock::new(Arc::new(cluster)),
             is_wanted: AtomicBool::new(false),
-        })
+        }
     }
 
     pub fn newest(&self) -> Arc<Cluster> {
@@ -190,9 +197,11 @@ impl Directory {
                 continue;
             }
             if client.is_none() {
-                let known = self.newest().brokers.values().copied().collect::<Vec<_>>();
-                let mut addresses = known.iter().chain(&self.bootstrap);
-                client = addresses.find_map(|address| Client::connect(*address).ok());
+                let known = self.newest();
+                let known = known.brokers.values().flatten();
+                let addresses = known.chain(&self.bootstrap);
+                let mut addresses = addresses.take_while(|_| !ended.load(Ordering::Relaxed));
+                client = addresses.find_map(|it| Client::connect_for(*it, ANSWER_MAX).ok());
             }
             let found = client
                 .as_mut()

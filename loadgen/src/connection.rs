@@ -36,6 +36,7 @@ pub struct Connection<T> {
 struct InFlight<T> {
     correlation_id: i32,
     version: i16,
+    at_ns: u64,
     tag: T,
 }
 
@@ -92,13 +93,25 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Queues a request; [`Connection::flush`] sends it. No reply is waited for if `tag` is `None`.
-    pub fn queue<R: Request>(&mut self, request: &R, version: i16, tag: Option<T>) -> Result<()> {
+    /// When the oldest request without a reply was queued.
+    pub fn oldest_ns(&self) -> Option<u64> {
+        self.in_flight.front().map(|oldest| oldest.at_ns)
+    }
+
+    /// Queues a request at `now_ns`; [`Connection::flush`] sends it. No reply is waited for if `tag` is `None`.
+    pub fn queue<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+        tag: Option<T>,
+        now_ns: u64,
+    ) -> Result<()> {
         self.push(request, version)?;
         if let Some(tag) = tag {
             self.in_flight.push_back(InFlight {
                 correlation_id: self.correlation_id,
                 version,
+                at_ns: now_ns,
                 tag,
             });
         }
@@ -174,6 +187,7 @@ impl<T> Connection<T> {
                 correlation_id,
                 version,
                 tag,
+                ..
             } = self
                 .in_flight
                 .pop_front()

@@ -1,16 +1,18 @@
 //! What each record carries about itself: who made it, its place in what that producer made for the
 //! partition, when it was due, and a checksum over all of it.
 
+use std::sync::Arc;
+
 use crc32c::crc32c_append;
 
 use crate::schedule::choice::Random;
 use crate::workload::Sizes;
 
 /// Bytes that a value has at least.
-pub const STAMP_BYTES: usize = 36;
+pub const STAMP_BYTES: usize = 40;
 
 const MAGIC: [u8; 4] = *b"CLLG";
-const CHECKSUM_AT: usize = 32;
+const CHECKSUM_AT: usize = 36;
 
 /// The fixed part at the beginning of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Stamp {
     pub run: u64,
     /// Which producer of the run.
     pub producer: u32,
+    /// Which of all partitions of the run it was sent to.
+    pub partition: u32,
     /// Counts from 0 for each producer and partition.
     pub sequence: u64,
     /// When the record was due, in nanoseconds since 1970.
@@ -43,6 +47,7 @@ impl Stamp {
         value.extend_from_slice(&MAGIC);
         value.extend_from_slice(&self.run.to_be_bytes());
         value.extend_from_slice(&self.producer.to_be_bytes());
+        value.extend_from_slice(&self.partition.to_be_bytes());
         value.extend_from_slice(&self.sequence.to_be_bytes());
         value.extend_from_slice(&self.intended_ns.to_be_bytes());
         value.extend_from_slice(&[0; STAMP_BYTES - CHECKSUM_AT]);
@@ -62,12 +67,13 @@ impl Stamp {
             return Found::Corrupted;
         }
         let be64 = |at: usize| u64::from_be_bytes(value[at..at + 8].try_into().expect("eight"));
-        let producer = value[12..16].try_into().expect("four bytes");
+        let be32 = |at: usize| u32::from_be_bytes(value[at..at + 4].try_into().expect("four"));
         Found::Sound(Stamp {
             run: be64(4),
-            producer: u32::from_be_bytes(producer),
-            sequence: be64(16),
-            intended_ns: be64(24),
+            producer: be32(12),
+            partition: be32(16),
+            sequence: be64(20),
+            intended_ns: be64(28),
         })
     }
 }
@@ -90,7 +96,7 @@ fn checksum(value: &[u8]) -> u32 {
 /// Bytes to fill values with, made once: the given part of each stretch of it compresses to nothing.
 #[derive(Debug)]
 pub struct Filling {
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
     at: usize,
 }
 
@@ -107,7 +113,18 @@ impl Filling {
                 piece.copy_from_slice(&random[..piece.len()]);
             }
         }
-        Self { bytes, at: 0 }
+        Self {
+            bytes: bytes.into(),
+            at: 0,
+        }
+    }
+
+    /// The same bytes for somebody else, from another place on.
+    pub fn share(&self, random: &mut Random) -> Self {
+        Self {
+            bytes: Arc::clone(&self.bytes),
+            at: (random.next_u64() % self.bytes.len() as u64) as usize,
+        }
     }
 
     /// The next `len` bytes.
@@ -128,6 +145,7 @@ mod tests {
 
     const STAMP: Stamp = Stamp {
         run: 77,
+        partition: 4,
         producer: 3,
         sequence: 1 << 40,
         intended_ns: 1_700_000_000_000_000_001,

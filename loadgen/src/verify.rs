@@ -4,7 +4,7 @@
 //! was received are sets of numbers, and as good as always a few long ranges: memory is bounded by
 //! the number of gaps, not of records.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,12 @@ impl Ranges {
         self.ranges.iter().map(|(begin, end)| end - begin).sum()
     }
 
+    /// How many numbers there are from that one on.
+    pub fn count_from(&self, first: u64) -> u64 {
+        let from = |(begin, end): (&u64, &u64)| end.saturating_sub(first.max(*begin));
+        self.ranges.iter().map(from).sum()
+    }
+
     /// How many of these numbers are not in `other`.
     pub fn count_missing_in(&self, other: &Ranges) -> u64 {
         let common = |(&begin, &end): (&u64, &u64)| {
@@ -106,6 +112,10 @@ pub struct Received {
     pub corrupted: u64,
     /// Records that this run did not make.
     pub unknown: u64,
+    /// Partitions with a batch that has no possible length.
+    pub damaged: BTreeSet<u32>,
+    /// Partitions that could not be read to their ends.
+    pub unread: BTreeSet<u32>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -133,6 +143,8 @@ impl Received {
         self.lines.extend(other.lines);
         self.corrupted += other.corrupted;
         self.unknown += other.unknown;
+        self.damaged.extend(other.damaged);
+        self.unread.extend(other.unread);
     }
 }
 
@@ -154,14 +166,15 @@ mod pairs {
     }
 }
 
-/// Holds what each set of consumers got against what was acknowledged.
-pub fn verify(acknowledged: &Acknowledged, sets: &[Received]) -> Verification {
+/// Holds what each set of consumers got against what was acknowledged. `may_repeat` if producers were not idempotent.
+pub fn verify(acknowledged: &Acknowledged, sets: &[Received], may_repeat: bool) -> Verification {
     let mut verification = Verification {
         acknowledged: acknowledged.count(),
+        may_repeat,
         ..Verification::default()
     };
     for received in sets {
-        verification.corrupted += received.corrupted;
+        verification.corrupted += received.corrupted + received.damaged.len() as u64;
         verification.unknown += received.unknown;
         for receiving in received.lines.values() {
             verification.received += receiving.sequences.count() + receiving.duplicated;
@@ -169,10 +182,15 @@ pub fn verify(acknowledged: &Acknowledged, sets: &[Received]) -> Verification {
             verification.reordered += receiving.reordered;
         }
         for (line, sequences) in &acknowledged.0 {
-            verification.lost += match received.lines.get(line) {
-                Some(receiving) => sequences.count_missing_in(&receiving.sequences),
-                None => sequences.count(),
+            let nothing = Receiving::default();
+            let receiving = received.lines.get(line).unwrap_or(&nothing);
+            let missing = sequences.count_missing_in(&receiving.sequences);
+            let unread = match received.unread.contains(&line.partition) {
+                true => sequences.count_from(receiving.newest.map_or(0, |newest| newest + 1)),
+                false => 0,
             };
+            verification.unread += unread;
+            verification.lost += missing - unread;
         }
     }
     verification
@@ -181,6 +199,7 @@ pub fn verify(acknowledged: &Acknowledged, sets: &[Received]) -> Verification {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Judgement;
 
     const LINE: Line = Line {
         producer: 1,
@@ -231,7 +250,7 @@ mod tests {
             received.insert(LINE, sequence);
         }
         received.corrupted = 1;
-        let verification = verify(&acknowledged, &[received]);
+        let verification = verify(&acknowledged, &[received], false);
         let Verification {
             acknowledged,
             received,
@@ -243,5 +262,29 @@ mod tests {
         } = verification;
         assert_eq!((acknowledged, received, lost), (6, 7, 1));
         assert_eq!((duplicated, reordered, corrupted), (1, 1, 1));
+        assert_eq!(verification.judgement(), Judgement::Broken);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_lost() {
+        let read = |sequences: &[u64], is_unread| {
+            let mut acknowledged = Acknowledged::default();
+            acknowledged.insert(LINE, 0..10);
+            let mut received = Received::default();
+            sequences.iter().for_each(|it| received.insert(LINE, *it));
+            if is_unread {
+                received.unread.insert(LINE.partition);
+            }
+            let found = verify(&acknowledged, &[received], false);
+            (found.lost, found.unread, found.judgement())
+        };
+        let first = [0, 1, 2, 3, 4, 5];
+        assert_eq!(read(&first, true), (0, 4, Judgement::Unread));
+        assert_eq!(read(&first, false), (4, 0, Judgement::Broken));
+        assert_eq!(read(&[], true), (0, 10, Judgement::Unread));
+        // What is missing before the newest one would have been read.
+        assert_eq!(read(&[0, 1, 5], true), (3, 4, Judgement::Broken));
+        let all = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+        assert_eq!(read(&all, true), (0, 0, Judgement::Whole));
     }
 }

@@ -145,7 +145,7 @@ fn create_many(target: Target, topic: &str) -> Result<Duration> {
             kafka::error_name(result.error_code)
         );
     }
-    client.create_topic(topic, MANY, &[])?;
+    client.wait_for_leaders(topic, MANY)?;
     client.prime(topic, MANY, PATIENCE)?;
     Ok(start.elapsed())
 }

@@ -171,6 +171,8 @@ fn step(
     if stop.load(Ordering::Relaxed) || seen.has_lost {
         return Ok(None);
     }
+    let mut client = engine::first_client(&ground.settings.bootstrap)?;
+    limit::refuse_existing(&mut client, workload)?;
     let mut progress = ProgressLine::stderr();
     let ran = ground.run(workload, stop, |now| {
         let _ = progress.update(&now);

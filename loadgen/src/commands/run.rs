@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use corelog_loadgen::fleet::{Lost, Ran};
+use corelog_loadgen::measure::Judgement;
 use corelog_loadgen::report::{Figures, ProgressLine, hlog, html, json, table};
 use corelog_loadgen::workload::WorkloadArgs;
 
@@ -14,6 +15,8 @@ use super::{AGENT_LOST, Target, stop_on_signals, write};
 
 /// Exit status when what came out is not what was acknowledged.
 const NOT_WHOLE: u8 = 2;
+/// Exit status when not all that was acknowledged could be read.
+const UNREAD: u8 = 5;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -67,13 +70,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if !lost.is_empty() {
         return Ok(ExitCode::from(AGENT_LOST));
     }
-    // A producer that is not idempotent may repeat and reorder what it sends again.
-    let may_repeat = !workload.producers.idempotence;
-    let is_whole = outcome.verification.is_none_or(|found| {
-        found.is_clean() || (may_repeat && found.lost == 0 && found.corrupted == 0)
-    });
-    Ok(match is_whole {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(NOT_WHOLE),
+    Ok(match outcome.verification.map(|found| found.judgement()) {
+        None | Some(Judgement::Whole) => ExitCode::SUCCESS,
+        Some(Judgement::Unread) => ExitCode::from(UNREAD),
+        Some(Judgement::Broken) => ExitCode::from(NOT_WHOLE),
     })
 }

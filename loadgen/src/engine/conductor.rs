@@ -1,12 +1,16 @@
 //! What the parts of a run do depends on all of them: when consumers may begin, how far they have to go.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ends, first_client};
+use super::{any_client, ends};
 use crate::measure::Moment;
 use crate::workload::Workload;
+
+/// How long brokers may not tell where the partitions end, before nobody waits for it any more.
+const ASKED_MAX: Duration = Duration::from_secs(30);
 
 /// How it goes in one part of a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -38,6 +42,8 @@ pub struct Conductor<'a> {
     workload: &'a Workload,
     bootstrap: &'a [SocketAddr],
     orders: Orders,
+    /// When it was first asked where the partitions end.
+    asked: Option<Instant>,
 }
 
 impl<'a> Conductor<'a> {
@@ -47,10 +53,12 @@ impl<'a> Conductor<'a> {
             workload,
             bootstrap,
             orders: Orders::default(),
+            asked: None,
         }
     }
 
-    /// The orders to all parts, given how each of them goes. Asks a broker, once, when all producers are done.
+    /// The orders to all parts, given how each of them goes. When all producers are done it asks a broker where the
+    /// partitions end, again and again while none tells.
     pub fn conduct(&mut self, parts: &[&Status], stop: bool) -> &Orders {
         let orders = &mut self.orders;
         orders.stop |= stop;
@@ -59,11 +67,15 @@ impl<'a> Conductor<'a> {
         orders.may_consume |=
             are_producers_done || produced >= self.workload.consumers.backlog_bytes;
         if are_producers_done && orders.ends.is_none() && !orders.give_up {
-            let found = first_client(self.bootstrap)
+            let found = any_client(self.bootstrap)
+                .map_err(|(_, error)| error.into())
                 .and_then(|mut client| ends(&mut client, self.workload));
             match found {
                 Ok(ends) => orders.ends = Some(ends),
-                Err(_) => orders.give_up = true,
+                Err(_) => {
+                    let asked = *self.asked.get_or_insert_with(Instant::now);
+                    orders.give_up |= asked.elapsed() > ASKED_MAX;
+                }
             }
         }
         orders

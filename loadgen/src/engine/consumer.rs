@@ -1,5 +1,6 @@
 //! One consumer: its share of the partitions, read from where they ended when the run began.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -34,6 +35,10 @@ pub(super) struct Consumer {
     pub received: Received,
     /// Records so far.
     pub records: u64,
+    /// Records that are left up to where its partitions are known to end.
+    pub lag: u64,
+    /// Where they end is known for good.
+    has_ends: bool,
 }
 
 /// How far a partition has been read.
@@ -42,6 +47,8 @@ struct Position {
     at: usize,
     /// Of the next record.
     offset: i64,
+    /// Where it ends, as far as is known; once producers are done, for good.
+    end: i64,
     /// Over which link it is read; `None` as long as it has no leader.
     link: Option<usize>,
 }
@@ -54,6 +61,13 @@ struct Reading {
     count: usize,
 }
 
+impl Position {
+    /// Records that are left.
+    fn lag(&self) -> u64 {
+        (self.end - self.offset).max(0) as u64
+    }
+}
+
 impl Consumer {
     /// Reads from these offsets on, each with the number of its partition, in their order.
     pub(super) fn new(set: usize, starts: Vec<(usize, i64)>) -> Self {
@@ -64,6 +78,7 @@ impl Consumer {
                 .map(|(at, offset)| Position {
                     at,
                     offset,
+                    end: offset,
                     link: None,
                 })
                 .collect(),
@@ -72,6 +87,8 @@ impl Consumer {
             readings: Vec::new(),
             received: Received::default(),
             records: 0,
+            lag: 0,
+            has_ends: false,
         }
     }
 
@@ -85,7 +102,11 @@ impl Consumer {
         if !Arc::ptr_eq(&self.cluster, cluster) {
             self.follow_leaders(cluster, shared.workload.consumers.connections);
         }
+        let now_ns = shared.clock.now_ns();
         for at in 0..self.links.len() {
+            if self.links[at].is_overdue(now_ns) {
+                self.fail(at, link::OVERDUE, now_ns, shared, recorder);
+            }
             self.ask(at, shared, recorder);
         }
     }
@@ -131,7 +152,7 @@ impl Consumer {
                 let request = self.request(link_at, version, shared);
                 let connection = self.links[link_at].connection.as_mut();
                 let connection = connection.expect("it is open");
-                connection.queue(&request, version, Some(()))?;
+                connection.queue(&request, version, Some(()), now_ns)?;
                 connection.flush()
             });
         if let Err(error) = sent {
@@ -234,7 +255,7 @@ impl Consumer {
                     .place_number(number, partition.partition_index)
                     .and_then(|at| self.positions.binary_search_by_key(&at, |it| it.at).ok());
                 if let Some(position) = position
-                    && self.read(position, partition, now_ns, shared, recorder)
+                    && self.read(link_at, position, partition, now_ns, shared, recorder)
                 {
                     self.readings[link_at].session.moved(position);
                 }
@@ -243,24 +264,39 @@ impl Consumer {
     }
 
     /// Reads the records of one partition; whether the position has moved.
-    fn read(
+    pub(super) fn read(
         &mut self,
+        link_at: usize,
         position: usize,
         partition: &PartitionData,
         now_ns: u64,
         shared: &Shared<'_>,
         recorder: &mut Recorder,
     ) -> bool {
+        self.lag -= self.positions[position].lag();
+        if !self.has_ends {
+            // Where it is not told it is negative.
+            let end = &mut self.positions[position].end;
+            *end = partition.high_watermark.max(*end);
+        }
         let Position { at, offset, .. } = &mut self.positions[position];
         let before = *offset;
-        for batch in whole_batches(partition.records.as_deref().unwrap_or(&[])) {
+        let mut batches = whole_batches(partition.records.as_deref().unwrap_or(&[]));
+        for batch in &mut batches {
+            let mut next = (*offset).max(batch.base_offset());
             let read = batch.records(|record_offset, value| {
                 // A batch may begin before the offset that was asked for.
                 if record_offset < *offset {
                     return Ok(());
                 }
+                next = record_offset + 1;
                 self.records += 1;
                 match Stamp::decode(value) {
+                    Found::Sound(stamp)
+                        if stamp.run == shared.run && stamp.partition != *at as u32 =>
+                    {
+                        self.received.corrupted += 1;
+                    }
                     Found::Sound(stamp) if stamp.run == shared.run => {
                         let due_ns = shared.clock.since_start(stamp.intended_ns);
                         let latency_ns = now_ns.saturating_sub(due_ns);
@@ -278,19 +314,42 @@ impl Consumer {
                 }
                 Ok(())
             });
+            let mut after = batch.last_offset().saturating_add(1);
             if let Err(error) = read {
                 recorder.error(now_ns, error.to_string());
-                self.received.corrupted += 1;
+                // All of it that was not read, if it can be believed how much that is.
+                after = after.min(partition.high_watermark).max(next + 1);
+                self.received.corrupted += (after - next) as u64;
             }
-            *offset = batch.last_offset() + 1;
+            *offset = after.max(*offset);
         }
-        *offset != before
+        if let Some(length) = batches.impossible_length() {
+            recorder.error(now_ns, format!("a batch whose length is {length}"));
+            self.links[link_at].retry_ns = link::retry_ns(now_ns);
+            // It cannot be read past, and will come again.
+            self.received.damaged.insert(*at as u32);
+        }
+        let has_moved = *offset != before;
+        self.lag += self.positions[position].lag();
+        has_moved
     }
 
-    /// How many records are left up to these ends.
-    pub(super) fn lag(&self, ends: &[i64]) -> i64 {
-        let left = |position: &Position| (ends[position.at] - position.offset).max(0);
-        self.positions.iter().map(left).sum()
+    /// Producers are done: it has to go on up to these ends, one for each of all partitions.
+    pub(super) fn go_up_to(&mut self, ends: &[i64]) {
+        if !std::mem::replace(&mut self.has_ends, true) {
+            for position in &mut self.positions {
+                position.end = ends[position.at];
+            }
+            self.lag = self.positions.iter().map(Position::lag).sum();
+        }
+    }
+
+    /// What it got, and which partitions it could not read to their ends.
+    pub(super) fn finish(mut self) -> Received {
+        let is_unread = |it: &&Position| !self.has_ends || it.lag() > 0;
+        let unread = self.positions.iter().filter(is_unread);
+        self.received.unread.extend(unread.map(|it| it.at as u32));
+        self.received
     }
 
     fn disconnect(
@@ -301,7 +360,17 @@ impl Consumer {
         recorder: &mut Recorder,
     ) {
         let now_ns = shared.clock.now_ns();
-        let why = link::reason(&error);
+        self.fail(link_at, link::reason(&error), now_ns, shared, recorder);
+    }
+
+    fn fail(
+        &mut self,
+        link_at: usize,
+        why: impl Into<Cow<'static, str>>,
+        now_ns: u64,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) {
         self.links[link_at].fail(why, now_ns, shared, recorder);
         self.readings[link_at].session.renew();
     }

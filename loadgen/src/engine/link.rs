@@ -14,6 +14,10 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// How long a broker may take to accept a connection and to say what it serves, as Kafka's
 /// `socket.connection.setup.timeout.ms`.
 const SET_UP_NS_MAX: u64 = 10_000_000_000;
+/// How long a broker may take to answer a request, as Kafka's `request.timeout.ms`.
+pub(super) const REQUEST_NS_MAX: u64 = 30_000_000_000;
+/// What a connection is counted as that was given up for that.
+pub(super) const OVERDUE: &str = "no reply within 30 s";
 
 /// When to try again what fails now.
 pub(super) fn retry_ns(now_ns: u64) -> u64 {
@@ -30,6 +34,8 @@ pub(super) struct Link<T> {
     pub retry_ns: u64,
     /// Whether the worker's epoll knows the connection.
     pub is_watched: bool,
+    /// Connections that failed so far.
+    failures: usize,
 }
 
 impl<T> Link<T> {
@@ -40,6 +46,7 @@ impl<T> Link<T> {
             opened_ns: 0,
             retry_ns: 0,
             is_watched: false,
+            failures: 0,
         }
     }
 
@@ -55,8 +62,14 @@ impl<T> Link<T> {
             return None;
         }
         if self.connection.is_none() {
-            let address = cluster.brokers.get(&self.broker);
-            match address.map(|address| Connection::open(*address)) {
+            let addresses = cluster.brokers.get(&self.broker).map(Vec::as_slice);
+            // The next one after each failure.
+            let mut addresses = addresses
+                .unwrap_or_default()
+                .iter()
+                .cycle()
+                .skip(self.failures);
+            match addresses.next().map(|address| Connection::open(*address)) {
                 Some(Ok(connection)) => {
                     self.connection = Some(connection);
                     self.opened_ns = now_ns;
@@ -75,6 +88,12 @@ impl<T> Link<T> {
         self.connection.as_mut().filter(|_| is_greeted)
     }
 
+    /// Whether a request has waited too long for its reply.
+    pub(super) fn is_overdue(&self, now_ns: u64) -> bool {
+        let oldest_ns = self.connection.as_ref().and_then(Connection::oldest_ns);
+        oldest_ns.is_some_and(|oldest_ns| now_ns > oldest_ns + REQUEST_NS_MAX)
+    }
+
     /// The connection is of no use any more: closes it, and returns it with what was in flight.
     pub(super) fn fail(
         &mut self,
@@ -84,6 +103,7 @@ impl<T> Link<T> {
         recorder: &mut Recorder,
     ) -> Option<Connection<T>> {
         self.retry_ns = retry_ns(now_ns);
+        self.failures += 1;
         recorder.error(now_ns, why);
         shared.directory.want_another_look();
         self.connection.take()

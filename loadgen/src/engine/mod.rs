@@ -16,6 +16,10 @@ mod producer;
 mod session;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -24,7 +28,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::client::{self, Client};
+use crate::client::{Backoff, Client};
 use crate::cluster::{Directory, Place};
 use crate::measure::{Measurements, Verification};
 use crate::report::Progress;
@@ -70,7 +74,7 @@ pub struct Outcome {
 /// What all workers of a part know.
 struct Shared<'a> {
     workload: &'a Workload,
-    places: Vec<Place>,
+    places: &'a [Place],
     directory: Directory,
     clock: Clock,
     /// Tells records of this run from others.
@@ -132,17 +136,17 @@ pub fn run(
     mut progress: impl FnMut(Progress),
 ) -> Result<Outcome> {
     let preparation = prepare(workload, &settings.bootstrap)?;
-    let start = Start::now();
+    let started = Instant::now();
     let mut conductor = Conductor::new(workload, &settings.bootstrap);
     let part = run_part(
         workload,
         settings,
         &preparation,
         Part::WHOLE,
-        start,
+        Start::now,
         |status| {
             if let Some(moment) = &status.moment {
-                let elapsed = start.at.elapsed();
+                let elapsed = started.elapsed();
                 progress(Progress::of([moment], elapsed, workload.whole()));
             }
             let stop = stop.load(std::sync::atomic::Ordering::Relaxed);
@@ -196,10 +200,11 @@ impl Outcome {
         for part in parts {
             all.merge(part);
         }
+        let may_repeat = !workload.producers.idempotence;
         Self {
             verification: workload
                 .verify
-                .then(|| verify::verify(&all.acknowledged, &all.received)),
+                .then(|| verify::verify(&all.acknowledged, &all.received, may_repeat)),
             measurements: all.measurements,
         }
     }
@@ -223,10 +228,29 @@ pub(crate) fn wall_ns() -> u64 {
 
 /// A client of the first broker that answers; waits for one if none does.
 pub fn first_client(bootstrap: &[SocketAddr]) -> Result<Client> {
-    if let Some(client) = bootstrap.iter().find_map(|it| Client::connect(*it).ok()) {
-        return Ok(client);
+    let mut backoff = Backoff::within(CONNECT_MAX);
+    loop {
+        match any_client(bootstrap) {
+            Ok(client) => return Ok(client),
+            Err((address, error)) => {
+                if error.kind() != ErrorKind::ConnectionRefused || !backoff.wait() {
+                    return Err(error).with_context(|| format!("connecting to {address}"));
+                }
+            }
+        }
     }
-    client::connect_within(bootstrap[0], CONNECT_MAX)
+}
+
+/// A client of the first broker that answers now, or why the first of at least one does not.
+fn any_client(bootstrap: &[SocketAddr]) -> Result<Client, (SocketAddr, std::io::Error)> {
+    let mut why = None;
+    for address in bootstrap {
+        match Client::connect(*address) {
+            Ok(client) => return Ok(client),
+            Err(error) => why = why.or(Some((*address, error))),
+        }
+    }
+    Err(why.expect("at least one broker is named"))
 }
 
 /// End offsets of all partitions.

@@ -12,8 +12,10 @@ use super::consumer::Consumer;
 use super::producer::Producer;
 use super::worker::Worker;
 use super::{Clock, Preparation, Settings, Shared, first_client, wall_ns};
-use crate::cluster::{self, Directory};
+use crate::cluster::{self, Cluster, Directory, Place};
 use crate::measure::{Collector, Measurements, Plan};
+use crate::record::Filling;
+use crate::schedule::choice::Random;
 use crate::verify::{Acknowledged, Received};
 use crate::workload::Workload;
 
@@ -81,14 +83,14 @@ impl PartOutcome {
     }
 }
 
-/// Waits for the start, runs one part to its end, and says what came of it. `conduct` is called some times a second: it
-/// gets the status of the part and gives it its orders.
+/// Runs one part from its start to its end, and says what came of it. `start` is asked once all is set up. `conduct` is
+/// called some times a second: it gets the status of the part and gives it its orders.
 pub fn run_part(
     workload: &Workload,
     settings: &Settings,
     preparation: &Preparation,
     part: Part,
-    start: Start,
+    start: impl FnOnce() -> Start,
     mut conduct: impl FnMut(Status) -> Orders,
 ) -> Result<PartOutcome> {
     let places = cluster::places(&workload.topics);
@@ -98,10 +100,14 @@ pub fn run_part(
         "the preparation is of another workload"
     );
     let mut client = first_client(&settings.bootstrap)?;
+    let cluster = Cluster::look_up(&mut client, &workload.topics)?;
+    let mut workers = spread(workload, &places, settings.threads, part, preparation);
+    let producers: u64 = workers.iter().map(|it| it.producers.len() as u64).sum();
+    let start = start();
     let shared = Shared {
         workload,
-        places,
-        directory: Directory::open(&mut client, &settings.bootstrap, &workload.topics)?,
+        places: &places,
+        directory: Directory::new(cluster, &settings.bootstrap, &workload.topics),
         clock: Clock {
             start: start.at,
             start_wall_ns: start.wall_ns,
@@ -114,9 +120,8 @@ pub fn run_part(
         ends: OnceLock::new(),
         give_up: AtomicBool::new(false),
     };
-    let mut workers = spread(&shared, settings.threads, part, preparation);
-    let producers: u64 = workers.iter().map(|it| it.producers.len() as u64).sum();
-    let mut collector = Collector::new(Plan::new(workload.warm_up, workload.duration));
+    let plan = Plan::new(workload.warm_up, workload.duration);
+    let mut collector = Collector::new(plan, start.wall_ns / 1_000_000);
     let has_ended = AtomicBool::new(false);
     std::thread::sleep(start.at.saturating_duration_since(Instant::now()));
     let mut stopped_ns = u64::MAX;
@@ -127,7 +132,15 @@ pub fn run_part(
             .map(|(at, worker)| {
                 let recorder = collector.recorder(format!("worker {at}"));
                 let shared = &shared;
-                scope.spawn(move || worker.run(shared, recorder))
+                scope.spawn(move || {
+                    let ended = worker.run(shared, recorder);
+                    if ended.is_err() {
+                        // It will never be done, and the others must not wait for that.
+                        shared.stop.store(true, Ordering::Relaxed);
+                        shared.give_up.store(true, Ordering::Relaxed);
+                    }
+                    ended
+                })
             })
             .collect();
         scope.spawn(|| shared.directory.keep(&has_ended));
@@ -167,7 +180,7 @@ pub fn run_part(
             outcome.acknowledged.merge(producer.acknowledged);
         }
         for consumer in worker.consumers {
-            outcome.received[consumer.set].merge(consumer.received);
+            outcome.received[consumer.set].merge(consumer.finish());
         }
     }
     Ok(outcome)
@@ -191,17 +204,21 @@ impl Shared<'_> {
 
 /// Gives each worker its producers and consumers.
 fn spread<'a>(
-    shared: &'a Shared<'a>,
+    workload: &'a Workload,
+    places: &'a [Place],
     threads: usize,
     part: Part,
     preparation: &Preparation,
 ) -> Vec<Worker<'a>> {
-    let workload = shared.workload;
     let consumers = workload.consumers.count as usize;
-    let ids = (0..).zip(&preparation.producer_ids);
-    let producers: Vec<Producer<'a>> = ids
-        .filter(|(index, _)| part.has(*index as usize))
-        .map(|(index, id)| Producer::new(workload, shared, index, *id))
+    let filling = Filling::new(
+        workload.records.sizes.longest() as usize,
+        workload.records.compressibility,
+        &mut Random::new(workload.seed),
+    );
+    let producers: Vec<Producer<'a>> = (0..workload.producers.count)
+        .filter(|index| part.has(*index as usize))
+        .map(|index| Producer::new(workload, places, preparation, index, &filling))
         .collect();
     let mut reading = Vec::new();
     // From the other end, so that a few of each do not meet on the same machine.
@@ -212,7 +229,7 @@ fn spread<'a>(
     for set in 0..workload.consumers.sets() {
         for index in 0..consumers {
             if mirrored.has(set * consumers + index) {
-                let mine = (index..shared.places.len()).step_by(consumers);
+                let mine = (index..places.len()).step_by(consumers);
                 let starts = mine.map(|at| (at, preparation.starts[at])).collect();
                 reading.push(Consumer::new(set, starts));
             }

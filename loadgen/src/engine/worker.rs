@@ -27,8 +27,9 @@ const SLEEP_MAX: Duration = Duration::from_millis(20);
 const SLEEP_MIN: Duration = Duration::from_micros(20);
 /// How long answers may take once nothing more is sent.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
-/// How long consumers may come no further, once producers are done, before they give up.
-const STUCK_MAX: Duration = Duration::from_secs(10);
+/// How long consumers may come no further, once producers are done, before they give up: a broker may start again
+/// meanwhile.
+const STUCK_MAX: Duration = Duration::from_secs(30);
 const EVENTS_MAX: usize = 256;
 const TIMER: u64 = u64::MAX;
 /// In a token: the link belongs to a consumer.
@@ -63,17 +64,19 @@ impl<'a> Worker<'a> {
         let mut progress = Reading::default();
         loop {
             let now_ns = shared.clock.now_ns();
-            recorder.tick(now_ns);
             if stopped_ns.is_none() && (now_ns >= whole_ns || shared.stop.load(Ordering::Relaxed)) {
                 stopped_ns = Some(now_ns);
+                for producer in &mut self.producers {
+                    producer.stop(now_ns.min(whole_ns), shared, &mut recorder);
+                }
                 recorder.stop(now_ns);
             }
+            recorder.tick(now_ns);
             let cluster = shared.directory.newest();
-            let may_make = stopped_ns.is_none();
             let mut wake_ns = u64::MAX;
             let mut waiting = 0;
             for producer in &mut self.producers {
-                let next_ns = producer.tick(&cluster, shared, &mut recorder, may_make);
+                let next_ns = producer.tick(&cluster, shared, &mut recorder);
                 wake_ns = wake_ns.min(next_ns);
                 waiting += producer.unacknowledged;
             }
@@ -82,6 +85,10 @@ impl<'a> Worker<'a> {
                 && (waiting == 0 || now_ns > stopped_ns + DRAIN_MAX.as_nanos() as u64)
             {
                 producers_done = true;
+                for producer in &mut self.producers {
+                    // Whatever it sent after that would be behind the ends that consumers go up to.
+                    producer.give_up(now_ns, &mut recorder);
+                }
                 let done = self.producers.len() as u64;
                 shared.producers_done.fetch_add(done, Ordering::Relaxed);
             }
@@ -89,7 +96,7 @@ impl<'a> Worker<'a> {
                 return Ok(self);
             }
             self.watch(&epoll)?;
-            arm(&timer, wake_ns, now_ns)?;
+            arm(&timer, wake_ns, shared.clock.now_ns())?;
             let timeout = SLEEP_MAX.as_millis() as u16;
             let count = match epoll.wait(&mut events, timeout) {
                 Ok(count) => count,
@@ -124,18 +131,27 @@ impl<'a> Worker<'a> {
             consumer.tick(cluster, shared, recorder);
             records += consumer.records;
         }
-        let Some(ends) = shared.ends.get() else {
-            return self.consumers.is_empty() || shared.give_up.load(Ordering::Relaxed);
-        };
         let now_ns = shared.clock.now_ns();
+        let ends = shared.ends.get();
+        let lags = self.consumers.iter_mut().map(|consumer| {
+            if let Some(ends) = ends {
+                consumer.go_up_to(ends);
+            }
+            consumer.lag
+        });
+        let lag: u64 = lags.sum();
+        if !self.consumers.is_empty() {
+            recorder.lag(now_ns, lag);
+        }
+        if ends.is_none() {
+            return self.consumers.is_empty() || shared.give_up.load(Ordering::Relaxed);
+        }
         if progress.records != Some(records) {
             *progress = Reading {
                 records: Some(records),
                 since_ns: now_ns,
             };
         }
-        let lag = self.consumers.iter().map(|it| it.lag(ends)).sum::<i64>();
-        recorder.lag(now_ns, lag as u64);
         lag == 0 || now_ns > progress.since_ns + STUCK_MAX.as_nanos() as u64
     }
 
@@ -225,7 +241,7 @@ fn unblock<T>(
     Ok(())
 }
 
-/// Has the timer fire at `wake_ns`.
+/// Has the timer fire at `wake_ns`, given what the time is now.
 fn arm(timer: &TimerFd, wake_ns: u64, now_ns: u64) -> Result<()> {
     let sleep = Duration::from_nanos(wake_ns.saturating_sub(now_ns)).max(SLEEP_MIN);
     if sleep < SLEEP_MAX {

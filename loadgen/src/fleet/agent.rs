@@ -140,7 +140,7 @@ fn run(
             &settings,
             &job.preparation,
             job.part,
-            start,
+            || start,
             |status: Status| {
                 let is_news = status.moment.is_some();
                 if stop.load(Ordering::Relaxed)

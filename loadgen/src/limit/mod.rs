@@ -10,13 +10,14 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 pub use curve::{Curve, Load, Node, Point, Rate, Step};
 pub use promise::{GRAMMAR, Part, Path, Promise, Term};
 pub use search::{Bound, Purpose, Range, Search, Shown};
 
-use crate::measure::Level;
+use crate::client::Client;
+use crate::measure::{Judgement, Level};
 use crate::report::{self, Figures, Host, Latency};
 use crate::workload::{self, Load as WorkloadLoad, Shape, Workload};
 
@@ -65,6 +66,20 @@ pub fn at_rate(workload: &Workload, promise: &Promise, rate: f64) -> Result<Work
         load: WorkloadLoad::Open(shape),
         ..workload.clone()
     })
+}
+
+/// A step deletes its topics when it is over: refuses those that it would not have made.
+///
+/// # Errors
+/// If one exists, or the broker does not tell.
+pub fn refuse_existing(client: &mut Client, workload: &Workload) -> Result<()> {
+    let existing = client.existing(&workload.topics.names())?;
+    ensure!(
+        existing.is_empty(),
+        "topic {} exists, and would be deleted after the step; choose another --topic",
+        existing.join(", ")
+    );
+    Ok(())
 }
 
 /// Searches. `run` is given a rate and the purpose of the step, and returns its figures, or `None` to end the search
@@ -136,8 +151,12 @@ fn broken_by(workload: &Workload, promise: &Promise, figures: &Figures) -> Vec<S
             names.join(", ")
         ));
     }
-    if figures.verification.is_some_and(|found| !found.is_clean()) {
-        why.push("records were lost, repeated, reordered or corrupted".into());
+    match figures.verification.map(|found| found.judgement()) {
+        None | Some(Judgement::Whole) => {}
+        Some(Judgement::Unread) => why.push("not all records could be read".into()),
+        Some(Judgement::Broken) => {
+            why.push("records were lost, repeated, reordered or corrupted".into());
+        }
     }
     why
 }

@@ -3,7 +3,8 @@
 //! It expands from the first rate until one breaks the promise (or shrinks until one keeps it), then bisects between
 //! the highest rate that kept it and the lowest that broke it. Noise breaks promises more often than it keeps them, so
 //! a rate that broke it is tried again before it is believed, and a third time if the two disagree. The limit that is
-//! found has to hold a second time; if it does not, it counts as too high, and the search goes on below it.
+//! found has to hold a second time; if it does not, it counts as too high, and the search goes on below it. In the end
+//! the lowest rate that broke the promise gets the same chance once more; if it keeps it, the search goes on above it.
 
 /// How to search. Rates are records a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,6 +44,8 @@ pub enum Purpose {
     Repeat,
     /// To see the limit hold once more.
     Confirm,
+    /// To see the lowest rate that broke the promise break it once more.
+    Recheck,
     /// For the curve alone.
     Curve,
 }
@@ -69,13 +72,21 @@ pub struct Search {
     range: Range,
     /// Rates that kept the promise, ascending.
     kept: Vec<f64>,
-    /// The lowest rate that broke it.
-    broken: Option<f64>,
-    /// At that rate the generator was the limit.
-    is_generator: bool,
+    /// Rates that broke it, descending.
+    broken: Vec<Broken>,
+    /// Rates that were looked at again after they broke it, which none is twice.
+    rechecked: Vec<f64>,
     /// The highest of `kept` has held twice.
     is_confirmed: bool,
     now: Option<Try>,
+}
+
+/// A rate that broke the promise.
+#[derive(Clone, Copy, Debug)]
+struct Broken {
+    rate: f64,
+    /// The generator was the limit.
+    by_generator: bool,
 }
 
 /// A rate that is being tried, with what its tries have shown.
@@ -103,8 +114,8 @@ impl Search {
         Self {
             range,
             kept: Vec::new(),
-            broken: None,
-            is_generator: false,
+            broken: Vec::new(),
+            rechecked: Vec::new(),
             is_confirmed: false,
             now: None,
         }
@@ -121,17 +132,23 @@ impl Search {
             most,
             precision,
         } = self.range;
-        let (rate, purpose) = match (self.kept.last().copied(), self.broken) {
+        let broken = self.broken.last().map(|broken| broken.rate);
+        let recheck = broken.filter(|rate| !self.rechecked.contains(rate));
+        let recheck = recheck.map(|rate| (rate, Purpose::Recheck));
+        let (rate, purpose) = match (self.kept.last().copied(), broken) {
             (None, None) => (first.clamp(least, most), Purpose::Expand),
             (Some(kept), None) if kept < most => ((kept * 2.0).min(most), Purpose::Expand),
             (None, Some(broken)) if broken > least => ((broken / 2.0).max(least), Purpose::Shrink),
-            (None, Some(_)) => return None,
+            (None, Some(_)) => recheck?,
             (Some(kept), Some(broken)) if broken > kept * (1.0 + precision) => {
                 ((kept * broken).sqrt(), Purpose::Bisect)
             }
-            (Some(_), _) if self.is_confirmed => return None,
+            (Some(_), _) if self.is_confirmed => recheck?,
             (Some(kept), _) => (kept, Purpose::Confirm),
         };
+        if purpose == Purpose::Recheck {
+            self.rechecked.push(rate);
+        }
         self.now = Some(Try {
             rate,
             purpose,
@@ -158,11 +175,17 @@ impl Search {
             }
         }
         let now = *now;
-        let is_first_and_kept = now.broken == 0 && now.purpose != Purpose::Confirm;
+        let is_doubted = [Purpose::Confirm, Purpose::Recheck].contains(&now.purpose);
+        let is_first_and_kept = now.broken == 0 && !is_doubted;
         if now.kept >= MAJORITY || (now.kept > 0 && is_first_and_kept) {
             self.now = None;
             match now.purpose {
                 Purpose::Confirm => self.is_confirmed = true,
+                Purpose::Recheck => {
+                    self.broken.pop();
+                    self.kept.push(now.rate);
+                    self.is_confirmed = true;
+                }
                 // Two tries of this rate have kept it already, if it took that many.
                 _ => {
                     self.is_confirmed = now.kept >= MAJORITY;
@@ -174,9 +197,15 @@ impl Search {
             if now.purpose == Purpose::Confirm {
                 self.kept.pop();
             }
-            self.broken = Some(now.rate);
-            self.is_generator = now.by_generator == now.broken;
-            self.is_confirmed = false;
+            if now.purpose == Purpose::Recheck {
+                self.broken.pop();
+            } else {
+                self.is_confirmed = false;
+            }
+            self.broken.push(Broken {
+                rate: now.rate,
+                by_generator: now.by_generator == now.broken,
+            });
         }
     }
 
@@ -188,12 +217,11 @@ impl Search {
     /// What ended the search, or would if it ended now.
     pub fn bound(&self) -> Bound {
         let is_over = self.now.is_none() && self.clone().next_rate().is_none();
-        match (self.limit(), self.broken) {
+        match (self.limit(), self.broken.last()) {
             _ if !is_over => Bound::Interrupted,
-            (None, _) if self.is_generator => Bound::Generator,
+            (_, Some(broken)) if broken.by_generator => Bound::Generator,
             (None, _) => Bound::Nothing,
             (Some(_), None) => Bound::Most,
-            (Some(_), Some(_)) if self.is_generator => Bound::Generator,
             (Some(_), Some(_)) => Bound::Promise,
         }
     }

@@ -40,7 +40,7 @@ impl Simulated {
 
     fn run(&mut self, rate: f64) -> Figures {
         let plan = Plan::new(Duration::ZERO, Duration::from_secs(1));
-        let measurements = Collector::new(plan).finish(plan.end_ns(), plan.end_ns());
+        let measurements = Collector::new(plan, 0).finish(plan.end_ns(), plan.end_ns());
         let mut figures = Figures::of(&workload(), &measurements, None, Vec::new());
         let part = (rate / self.saturation).min(0.999);
         let mut p99 = MS / (1.0 - part) * (0.98 + 0.04 * self.random.unit());
@@ -106,7 +106,7 @@ fn search(broker: &mut Simulated, settings: &Settings) -> Curve {
         |rate, _| Ok(Some(broker.run(rate))),
         |_| steps += 1,
     );
-    assert!(steps < 80, "{steps} steps");
+    assert!(steps < 100, "{steps} steps");
     curve.unwrap()
 }
 
@@ -136,8 +136,8 @@ fn noise_does_not_lead_the_search_astray() {
         assert!(found <= right * 1.01, "seed {seed}: {found} for {right}");
         off += u32::from(found < right * 0.85);
     }
-    // Two tries of three are disturbed in 6 of 100 rates, and a search tries some ten of them near the limit.
-    assert!(off <= 45, "{off} of 100 searches ended far below the limit");
+    // Two tries of three are disturbed in 6 of 100 rates, and twice in a row in 4 of 1,000.
+    assert!(off <= 5, "{off} of 100 searches ended far below the limit");
 }
 
 #[test]
@@ -161,6 +161,24 @@ fn a_failed_step_is_tried_again_before_it_is_believed() {
 }
 
 #[test]
+fn a_rate_that_broke_the_promise_by_chance_is_looked_at_again() {
+    let mut search = Search::new(RANGE);
+    let mut disturbed = 2;
+    while let Some((rate, _)) = search.next_rate() {
+        // The promise holds up to 5,000, and 2,000 is disturbed at first.
+        let is_disturbed = rate == 2_000.0 && disturbed > 0;
+        disturbed -= u32::from(is_disturbed);
+        search.record(match rate <= 5_000.0 && !is_disturbed {
+            true => Shown::Kept,
+            false => Shown::Broken,
+        });
+    }
+    let limit = search.limit().unwrap();
+    assert!((4_750.0..=5_000.0).contains(&limit), "{limit}");
+    assert_eq!(search.bound(), Bound::Promise);
+}
+
+#[test]
 fn a_limit_that_does_not_hold_again_is_none() {
     let mut search = Search::new(RANGE);
     // 1,000 holds, 2,000 does not, and all between hold once.
@@ -169,7 +187,7 @@ fn a_limit_that_does_not_hold_again_is_none() {
         let is_between = rate > 1_000.0 && rate < 2_000.0;
         between += u32::from(is_between);
         search.record(match purpose {
-            Purpose::Confirm | Purpose::Repeat if is_between => Shown::Broken,
+            Purpose::Confirm | Purpose::Recheck | Purpose::Repeat if is_between => Shown::Broken,
             _ if rate < 2_000.0 => Shown::Kept,
             _ => Shown::Broken,
         });

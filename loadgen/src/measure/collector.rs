@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::histogram::{self, Compact, Histogram};
 use super::measurements::{Flow, Interval, Measurements};
@@ -39,10 +39,8 @@ struct Open {
 }
 
 impl Collector {
-    /// For a run that starts now.
-    pub fn new(plan: Plan) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let started_unix_ms = now.map_or(0, |now| now.as_millis() as u64);
+    /// For a run that starts at that time, in milliseconds since 1970.
+    pub fn new(plan: Plan, started_unix_ms: u64) -> Self {
         let (sender, receiver) = channel();
         Self {
             plan,
@@ -128,8 +126,11 @@ impl Collector {
     /// Adds to the figures of the whole run.
     fn count(&mut self, chunk: &Chunk) {
         let whole = &mut self.measurements;
+        // Whatever was due is counted after it was due.
+        whole.intended += chunk.intended;
+        whole.unsent += chunk.unsent;
+        whole.unanswered += chunk.unanswered;
         if chunk.phase == Phase::Measured {
-            whole.intended += chunk.intended;
             whole
                 .produced
                 .add(chunk.produced.records, chunk.produced.bytes);
@@ -139,7 +140,6 @@ impl Collector {
             let thread = &mut whole.threads[chunk.recorder];
             thread.add(chunk.thread);
             thread.wake_ups += chunk.wake_ups;
-            thread.is_polling |= chunk.is_polling;
         }
         for (name, count) in &chunk.errors {
             *whole.errors.entry(name.to_string()).or_default() += count;

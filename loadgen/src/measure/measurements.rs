@@ -37,7 +37,7 @@ pub struct Interval {
     pub consumed: Flow,
     /// Failures.
     pub errors: u64,
-    /// The latest that anything left after its time, in nanoseconds.
+    /// The latest that anything was made after its time, in nanoseconds.
     pub lateness_max_ns: u64,
     /// Records that consumers were behind at the end of it, if anybody looked.
     pub lag_records: Option<u64>,
@@ -83,15 +83,19 @@ pub struct Measurements {
     pub produced: Flow,
     /// Consumed in the time that was measured, by all sets of consumers.
     pub consumed: Flow,
-    /// Failures by name.
+    /// Records that were due and never left, because the broker was too far behind to take them.
+    pub unsent: u64,
+    /// Records that left and were given up without an answer.
+    pub unanswered: u64,
+    /// Failures by name; a record that was given up is one.
     pub errors: BTreeMap<String, u64>,
-    /// From due to acknowledged.
+    /// From due to acknowledged, or to given up.
     #[serde(with = "histogram::compacted")]
     pub produce_latency: Histogram,
     /// From due to consumed.
     #[serde(with = "histogram::compacted")]
     pub end_to_end_latency: Histogram,
-    /// How much later than due requests left. Empty if there was no timetable.
+    /// How much later than due records were made. Empty if there was no timetable.
     #[serde(with = "histogram::compacted")]
     pub lateness: Histogram,
     /// The run second by second, the warm-up included. [`Plan::interval_start_ns`] tells when one begins.
@@ -110,6 +114,8 @@ impl Measurements {
             intended: 0,
             produced: Flow::default(),
             consumed: Flow::default(),
+            unsent: 0,
+            unanswered: 0,
             errors: BTreeMap::new(),
             produce_latency: histogram::empty(),
             end_to_end_latency: histogram::empty(),
@@ -129,6 +135,8 @@ impl Measurements {
             .add(other.produced.records, other.produced.bytes);
         self.consumed
             .add(other.consumed.records, other.consumed.bytes);
+        self.unsent += other.unsent;
+        self.unanswered += other.unanswered;
         for (name, count) in &other.errors {
             *self.errors.entry(name.clone()).or_default() += count;
         }
@@ -162,15 +170,5 @@ impl Measurements {
             true => end_ns.min(self.ended_ns) - start_ns,
             false => end_ns - start_ns,
         }
-    }
-
-    /// As JSON, to send it to another machine. Histograms keep all they know.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("numbers and text")
-    }
-
-    /// From [`Measurements::to_json`].
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
     }
 }

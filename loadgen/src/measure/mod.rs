@@ -30,7 +30,7 @@ pub use collector::Collector;
 pub use measurements::{Flow, Interval, Measurements};
 pub use plan::Plan;
 pub use progress::{Moment, Progress};
-pub use recorder::Recorder;
+pub use recorder::{Fate, Recorder};
 pub use thread::{ThreadClock, ThreadTime, ThreadUse};
 pub use verdict::{Level, Verdict};
 
@@ -41,21 +41,58 @@ pub struct Verification {
     pub acknowledged: u64,
     /// Records that a consumer got, repeated ones included.
     pub received: u64,
-    /// Acknowledged, and never received.
+    /// Acknowledged and not received, where everything was read that came later.
     pub lost: u64,
+    /// Acknowledged and not received, because consumers could not read so far: nobody knows whether they are there.
+    #[serde(default)]
+    pub unread: u64,
     /// Received once more than they should have been.
     pub duplicated: u64,
     /// Received after a later one of the same producer and partition.
     pub reordered: u64,
-    /// Received with other bytes than were sent.
+    /// Received with other bytes than were sent, or from another partition.
     pub corrupted: u64,
     /// Received, and nothing that this run has sent.
     pub unknown: u64,
+    /// Producers were not idempotent: what they sent again may be there twice, and in another order.
+    #[serde(default)]
+    pub may_repeat: bool,
+}
+
+/// What a verification comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Every acknowledged record came back whole, and once and in order as far as was promised.
+    Whole,
+    /// None is known to be missing or changed, and not all could be read.
+    Unread,
+    /// The broker broke its word.
+    Broken,
 }
 
 impl Verification {
+    /// What words and exit statuses say of it.
+    pub fn judgement(&self) -> Judgement {
+        let repeated = match self.may_repeat {
+            true => 0,
+            false => self.duplicated + self.reordered,
+        };
+        match (self.lost + self.corrupted + repeated, self.unread) {
+            (0, 0) => Judgement::Whole,
+            (0, _) => Judgement::Unread,
+            _ => Judgement::Broken,
+        }
+    }
+
     /// Whether every acknowledged record came back once, in order and whole.
     pub fn is_clean(&self) -> bool {
-        [self.lost, self.duplicated, self.reordered, self.corrupted] == [0; 4]
+        let faults = [
+            self.lost,
+            self.unread,
+            self.duplicated,
+            self.reordered,
+            self.corrupted,
+        ];
+        faults.iter().all(|fault| *fault == 0)
     }
 }

@@ -26,14 +26,27 @@ pub(super) struct Chunk {
     pub lateness: Option<Histogram>,
     pub thread: ThreadTime,
     pub wake_ups: u64,
-    pub is_polling: bool,
+    pub unsent: u64,
+    pub unanswered: u64,
+}
+
+/// Why a record was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was due and never left.
+    Unsent,
+    /// It left, and nobody said what became of it.
+    Unanswered,
+    /// The broker refused it for good.
+    Refused,
 }
 
 /// Records for one worker thread, without locks. To record takes some tens of nanoseconds; once a second, what was
 /// recorded goes to the [`super::Collector`], and the rest follows when the recorder is dropped.
 ///
 /// Every `at_ns` is the time at which something happened, in nanoseconds since the start of the run. Time never runs
-/// back: what comes with an earlier second than the one before counts for the current second.
+/// back: what comes with an earlier second than the one before counts for the current second. What was due in the
+/// warm-up counts nowhere but in plots, however late it is answered.
 #[derive(Debug)]
 pub struct Recorder {
     plan: Plan,
@@ -45,7 +58,6 @@ pub struct Recorder {
     lag_records: Option<u64>,
     /// Started on the worker's own thread, by the first thing that it records.
     clock: Option<ThreadClock>,
-    is_polling: bool,
 }
 
 impl Recorder {
@@ -61,23 +73,24 @@ impl Recorder {
             until_ns: 0,
             lag_records: None,
             clock: None,
-            is_polling: false,
         }
     }
 
-    /// Records were due, whether or not they could be sent.
+    /// A record was due at that time, whether or not it could be sent.
     #[inline]
-    pub fn intended(&mut self, at_ns: u64, records: u64) {
-        self.tick(at_ns);
-        self.chunk.intended += records;
+    pub fn intended(&mut self, due_ns: u64) {
+        self.tick(due_ns);
+        self.chunk.intended += u64::from(self.counts(due_ns));
     }
 
-    /// Records left later than they were due, by so many nanoseconds: 0 if in time. The linger is no lateness, nor is
-    /// waiting for a free place among the requests in flight, for which the broker is to blame.
+    /// A record was made so many nanoseconds after it was due: 0 if in time. The linger is no lateness, nor is waiting
+    /// for room in the buffer or among the requests in flight, for which the broker is to blame.
     #[inline]
     pub fn late(&mut self, at_ns: u64, late_ns: u64) {
         self.tick(at_ns);
-        record(&mut self.chunk.lateness, late_ns, 1);
+        if self.counts(at_ns.saturating_sub(late_ns)) {
+            record(&mut self.chunk.lateness, late_ns, 1);
+        }
     }
 
     /// The broker acknowledged records that all had the same latency, from the time they were due.
@@ -85,7 +98,33 @@ impl Recorder {
     pub fn produced(&mut self, at_ns: u64, latency_ns: u64, records: u64, bytes: u64) {
         self.tick(at_ns);
         self.chunk.produced.add(records, bytes);
-        record(&mut self.chunk.produce_latency, latency_ns, records);
+        self.produce_latency(at_ns, latency_ns, records);
+    }
+
+    /// A record was given up, so long after it was due: that is the least that its latency can have been. The broker
+    /// never got it, or never said what became of it, or refused it for good.
+    pub fn gave_up(&mut self, at_ns: u64, latency_ns: u64, fate: Fate) {
+        self.tick(at_ns);
+        if self.counts(at_ns.saturating_sub(latency_ns)) {
+            match fate {
+                Fate::Unsent => self.chunk.unsent += 1,
+                Fate::Unanswered => self.chunk.unanswered += 1,
+                Fate::Refused => {}
+            }
+        }
+        self.produce_latency(at_ns, latency_ns, 1);
+    }
+
+    fn produce_latency(&mut self, at_ns: u64, latency_ns: u64, records: u64) {
+        if self.counts(at_ns.saturating_sub(latency_ns)) {
+            record(&mut self.chunk.produce_latency, latency_ns, records);
+        }
+    }
+
+    /// Whether what was due then counts in the current phase.
+    #[inline]
+    fn counts(&self, due_ns: u64) -> bool {
+        self.chunk.phase == Phase::WarmUp || due_ns >= self.plan.warm_up_ns
     }
 
     /// A consumer got records that all had the same latency, from the time they were due to be produced.
@@ -93,13 +132,22 @@ impl Recorder {
     pub fn consumed(&mut self, at_ns: u64, latency_ns: u64, records: u64, bytes: u64) {
         self.tick(at_ns);
         self.chunk.consumed.add(records, bytes);
-        record(&mut self.chunk.end_to_end_latency, latency_ns, records);
+        if self.counts(at_ns.saturating_sub(latency_ns)) {
+            record(&mut self.chunk.end_to_end_latency, latency_ns, records);
+        }
     }
 
     /// Something failed. Errors of the same name are counted together.
     pub fn error(&mut self, at_ns: u64, name: impl Into<Cow<'static, str>>) {
+        self.errors(at_ns, name, 1);
+    }
+
+    /// So many things failed, none of them if it is 0.
+    pub fn errors(&mut self, at_ns: u64, name: impl Into<Cow<'static, str>>, count: u64) {
         self.tick(at_ns);
-        *self.chunk.errors.entry(name.into()).or_default() += 1;
+        if count > 0 {
+            *self.chunk.errors.entry(name.into()).or_default() += count;
+        }
     }
 
     /// How many records this worker's consumers are behind. Holds until the next such call; the run's lag is the sum
@@ -114,11 +162,6 @@ impl Recorder {
     #[inline]
     pub fn woke(&mut self) {
         self.chunk.wake_ups += 1;
-    }
-
-    /// The worker runs even if it has nothing to do: a thread that always runs is no sign of a full core.
-    pub fn polls(&mut self) {
-        self.is_polling = true;
     }
 
     /// Sending ends earlier than planned: what comes after that counts for latency and no longer for rates.
@@ -172,7 +215,6 @@ impl Recorder {
             .as_mut()
             .map(ThreadClock::lap)
             .unwrap_or_default();
-        chunk.is_polling = self.is_polling;
         chunk.lag_records = self.lag_records.filter(|_| is_interval_over);
         // Nobody collects any more: the run was given up.
         let _ = self.to.send(chunk);

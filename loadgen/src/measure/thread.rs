@@ -86,8 +86,6 @@ pub struct ThreadUse {
     /// How often it woke up.
     #[serde(default)]
     pub wake_ups: u64,
-    /// It runs even if there is nothing to do, so that running all the time says nothing.
-    pub is_polling: bool,
 }
 
 impl ThreadUse {

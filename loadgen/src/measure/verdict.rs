@@ -7,8 +7,8 @@
 //! | a thread waits for a core | 5 % of its time | |
 //! | a thread's seconds are full (it ran or waited for a core for 95 % of one) | one second | a tenth of its seconds |
 //!
-//! "From" means that the value itself is still right for latenesses, and already too much for shares. A thread that
-//! polls always runs; only its waiting counts. A thread that was watched for less than a second is not judged.
+//! "From" means that the value itself is still right for latenesses, and already too much for shares. Of a thread that
+//! was watched for less than half a second at a time, only its waiting is judged.
 
 use std::fmt;
 
@@ -63,7 +63,7 @@ impl Verdict {
         }
         let busiest = threads
             .iter()
-            .filter(|thread| !thread.is_polling && thread.seconds > 0)
+            .filter(|thread| thread.seconds > 0)
             .max_by(|one, other| one.busy_share().total_cmp(&other.busy_share()));
         if let (Level::Kept, Some(thread)) = (verdict.level, busiest) {
             let share = percent(thread.busy_share());
@@ -114,11 +114,7 @@ fn of_lateness(p99_ns: u64, max_ns: u64) -> (Level, String) {
 
 fn of_thread(thread: &ThreadUse) -> Option<(Level, String)> {
     let name = &thread.name;
-    let full = match thread.is_polling {
-        true => 0,
-        false => thread.full_seconds,
-    };
-    let seconds = thread.seconds;
+    let (full, seconds) = (thread.full_seconds, thread.seconds);
     if full > 0 && full as f64 >= FULL_SECONDS_SHARE_MAX * seconds as f64 {
         let text = format!(
             "Thread {name} of the generator had a full core in {full} of {seconds} s: the generator was the limit; give \

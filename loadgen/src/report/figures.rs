@@ -43,12 +43,18 @@ pub struct Figures {
     pub produced: FlowFigures,
     /// What all sets of consumers got.
     pub consumed: FlowFigures,
-    /// From due to acknowledged.
+    /// From due to acknowledged, or to when it was given up.
     pub produce_latency_ns: Latency,
     /// From due to consumed.
     pub end_to_end_latency_ns: Latency,
-    /// How much later than due requests left.
+    /// How much later than due records were made.
     pub lateness_ns: Latency,
+    /// Records that were due and never left, because the broker was too far behind.
+    #[serde(default)]
+    pub unsent_records: u64,
+    /// Records that left and had no answer.
+    #[serde(default)]
+    pub unanswered_records: u64,
     /// Failures.
     pub errors: Errors,
     /// How far consumers were behind, if there were any.
@@ -148,8 +154,6 @@ pub struct ThreadFigures {
     pub seconds: u64,
     /// Seconds in which it hardly ever slept.
     pub full_seconds: u64,
-    /// It never sleeps, by design.
-    pub is_polling: bool,
 }
 
 /// A part of all latencies that were no longer than so much.
@@ -182,7 +186,7 @@ pub struct Second {
     pub consumed_bytes: u64,
     /// Failures in it.
     pub errors: u64,
-    /// The latest that anything left after its time.
+    /// The latest that anything was made after its time.
     pub lateness_max_ns: u64,
     /// How far consumers were behind at its end.
     pub lag_records: Option<u64>,
@@ -232,6 +236,8 @@ impl Figures {
             produce_latency_ns: Latency::of(&measurements.produce_latency),
             end_to_end_latency_ns: Latency::of(&measurements.end_to_end_latency),
             lateness_ns: Latency::of(&measurements.lateness),
+            unsent_records: measurements.unsent,
+            unanswered_records: measurements.unanswered,
             errors: Errors {
                 total: measurements.error_count(),
                 by_name: measurements.errors.clone(),
@@ -312,7 +318,6 @@ impl ThreadFigures {
             wake_ups_per_s: thread.wake_ups_per_s(),
             seconds: thread.seconds,
             full_seconds: thread.full_seconds,
-            is_polling: thread.is_polling,
         }
     }
 }

@@ -314,10 +314,7 @@ impl Page {
             .threads
             .iter()
             .map(|thread| {
-                let full = match thread.is_polling {
-                    true => "polls".to_owned(),
-                    false => format!("{} of {} s", thread.full_seconds, thread.seconds),
-                };
+                let full = format!("{} of {} s", thread.full_seconds, thread.seconds);
                 let (ran, waited) = (thread.ran_share, thread.waited_share);
                 vec![
                     thread.name.clone(),

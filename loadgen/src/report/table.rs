@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::figures::{Figures, FlowFigures, Latency};
 use super::format::{clock, count, millions, ms, rate, time};
-use crate::measure::Verification;
+use crate::measure::{Judgement, Verification};
 
 /// As text of lines below 100 characters, but for the verdict.
 pub fn write(figures: &Figures) -> String {
@@ -98,6 +98,15 @@ pub(super) fn columns(latency: Latency) -> [String; 6] {
 /// All else that is to be said, by name.
 pub(super) fn facts(figures: &Figures) -> Vec<(&'static str, String)> {
     let mut facts = vec![("errors", errors(figures))];
+    for (name, records) in [
+        ("never sent", figures.unsent_records),
+        ("unanswered", figures.unanswered_records),
+    ] {
+        if records > 0 {
+            let text = format!("{} records; latency counts them until then", count(records));
+            facts.push((name, text));
+        }
+    }
     if let Some(lag) = figures.lag {
         let (last, max) = (count(lag.last_records), count(lag.max_records));
         facts.push((
@@ -140,19 +149,23 @@ fn errors(figures: &Figures) -> String {
 
 /// What became of the records, in a line.
 pub(super) fn verification_line(verification: &Verification) -> String {
-    let word = match verification.is_clean() {
-        true => "passed",
-        false => "FAILED",
+    let word = match verification.judgement() {
+        Judgement::Whole => "passed",
+        Judgement::Unread => "UNKNOWN, not all could be read",
+        Judgement::Broken => "FAILED",
     };
     let counts = [
         ("acknowledged", verification.acknowledged),
         ("received", verification.received),
         ("lost", verification.lost),
+        ("unread", verification.unread),
         ("duplicated", verification.duplicated),
         ("reordered", verification.reordered),
         ("corrupted", verification.corrupted),
         ("unknown", verification.unknown),
     ];
+    let is_told = |&(name, number): &(&str, u64)| name != "unread" || number > 0;
+    let counts = counts.into_iter().filter(is_told);
     let counts = counts.map(|(name, number)| format!("{} {name}", count(number)));
-    format!("{word}: {}", counts.join(", "))
+    format!("{word}: {}", counts.collect::<Vec<_>>().join(", "))
 }

@@ -55,12 +55,12 @@ fn workload() -> Workload {
 /// 1,000 records a second for 22 s, acknowledged in 0.2 to 20 ms times `slowness`, consumed by two sets 1 ms later.
 fn measurements(slowness: u64) -> Measurements {
     let plan = Plan::new(Duration::from_secs(2), Duration::from_secs(20));
-    let mut collector = Collector::new(plan);
+    let mut collector = Collector::new(plan, 0);
     let mut recorder = collector.recorder("worker-0");
     for number in 0..22_000_u64 {
         let at_ns = number * MS;
         let latency_ns = (200_000 + number * 7_919 % 19_800_000 / (1 + number % 50)) * slowness;
-        recorder.intended(at_ns, 1);
+        recorder.intended(at_ns);
         recorder.late(at_ns, number % 100 * 1_000);
         recorder.produced(at_ns, latency_ns, 1, 100);
         recorder.consumed(at_ns, latency_ns + MS, 2, 200);
@@ -286,7 +286,7 @@ fn two_runs_are_drawn_over_each_other() {
 #[test]
 fn a_run_without_anything_still_gives_a_page() {
     let plan = Plan::new(Duration::ZERO, Duration::from_secs(1));
-    let nothing = Collector::new(plan).finish(0, 0);
+    let nothing = Collector::new(plan, 0).finish(0, 0);
     let figures = Figures::of(&workload(), &nothing, None, Vec::new());
     let page = html::page(&figures);
     elements(&page);

@@ -26,7 +26,7 @@ const BURST_PERIOD_MAX: Duration = Duration::from_secs(86_400);
 const TOPIC_NAME_MAX: usize = 240;
 const NAME_MAX: usize = 200;
 
-const _: () = assert!(SIZE_MIN == 36, "the text of `SIZES` says so");
+const _: () = assert!(SIZE_MIN == 40, "the text of `SIZES` says so");
 
 pub(super) const NAME: &str = "a text of 1 to 200 characters in one line";
 pub(super) const TOPIC: &str =
@@ -34,7 +34,7 @@ pub(super) const TOPIC: &str =
 pub(super) const CONFIGS: &str = "names of topic properties with their values";
 pub(super) const REPLICATION_FACTOR: &str =
     "a whole number from 1 to 32767, or -1 for the broker's default";
-pub(super) const SIZES: &str = "a size from 36B to 16MiB such as `100`, a range such as `100..1KiB`, or up to 1000 sizes \
+pub(super) const SIZES: &str = "a size from 40B to 16MiB such as `100`, a range such as `100..1KiB`, or up to 1000 sizes \
      with weights such as `100:9,10KiB:1`";
 pub(super) const KEYS: &str = "`none`, `uniform:COUNT` or `zipf:COUNT:EXPONENT`, with a count from 1 to 1000000000000 and \
      an exponent from 0 to 10";

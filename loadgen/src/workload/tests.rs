@@ -71,7 +71,7 @@ fn varied() -> Vec<Workload> {
     odd.records.keys = Keys::Zipf(1_000_000, 0.99);
     odd.records.compressibility = 0.125;
     all.push(odd.clone());
-    odd.records.sizes = Sizes::Range(36, 4_096);
+    odd.records.sizes = Sizes::Range(40, 4_096);
     odd.records.keys = Keys::Uniform(7);
     odd.producers.acks = Acks::None;
     odd.verify = false;
@@ -303,7 +303,7 @@ fn the_bounds_themselves_are_allowed() {
         ("producers.linger", &["0", "60000", "\"60s\"", "0.5"]),
         (
             "records.sizes",
-            &["36", "\"16MiB\"", "\"36..36\"", "\"100:9,10KiB:1\""],
+            &["40", "\"16MiB\"", "\"40..40\"", "\"100:9,10KiB:1\""],
         ),
         (
             "records.keys",

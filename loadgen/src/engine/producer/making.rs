@@ -9,13 +9,13 @@ use bytes::Bytes;
 use super::Producer;
 use crate::batch::{self, Builder};
 use crate::engine::Clock;
-use crate::measure::Recorder;
+use crate::measure::{Fate, Recorder};
 use crate::record::{STAMP_BYTES, Stamp};
 
-/// Records that wait may take this much memory; then no more are made, and those that are due are late.
+/// Records that are made and not acknowledged may take this much memory; what is due then waits for room.
 const BUFFER_BYTES_MAX: usize = 64 << 20;
-/// How long a batch is tried to be delivered, as Kafka's `delivery.timeout.ms`.
-const DELIVERY_NS_MAX: u64 = 120_000_000_000;
+/// How long a batch is tried to be delivered, as Kafka's `delivery.timeout.ms`. Looked at once a second.
+pub(super) const DELIVERY_NS_MAX: u64 = 120_000_000_000;
 
 /// What waits for one partition.
 #[derive(Default)]
@@ -43,6 +43,8 @@ pub(in crate::engine) struct Batch {
     pub memory: usize,
     pub deadline_ns: u64,
     pub is_ready: bool,
+    /// A broker may have got it.
+    pub was_sent: bool,
 }
 
 pub(in crate::engine) enum Records {
@@ -51,28 +53,49 @@ pub(in crate::engine) enum Records {
 }
 
 impl Batch {
+    /// What becomes of its records if it is given up.
+    pub(super) fn fate(&self) -> Fate {
+        match self.was_sent {
+            true => Fate::Unanswered,
+            false => Fate::Unsent,
+        }
+    }
+
     pub(super) fn sequences(&self) -> Range<u64> {
         self.first_sequence..self.first_sequence + self.due_ns.len() as u64
     }
 }
 
 impl Producer<'_> {
-    pub(super) fn make_due(&mut self, now_ns: u64, clock: &Clock, recorder: &mut Recorder) {
-        if self.schedule.is_none() {
+    /// Makes the records that are due by `until_ns`, as far as there is room.
+    pub(super) fn make_due(
+        &mut self,
+        until_ns: u64,
+        now_ns: u64,
+        clock: &Clock,
+        recorder: &mut Recorder,
+    ) {
+        let Some(timetable) = &mut self.timetable else {
             while self.has_room() {
                 self.make(now_ns, now_ns, clock);
             }
             return;
+        };
+        if timetable.is_waiting() {
+            timetable.wait(until_ns, recorder);
         }
-        while let Some(due_ns) = self.due_ns.filter(|due_ns| *due_ns <= now_ns) {
+        while let Some(timetable) = &mut self.timetable {
             if self.buffered_bytes >= BUFFER_BYTES_MAX {
-                // The broker is behind, not we: what waits is late by its latency.
-                return;
+                return timetable.wait(until_ns, recorder);
             }
-            recorder.intended(now_ns, 1);
-            recorder.late(now_ns, now_ns - due_ns);
-            self.make(due_ns, now_ns, clock);
-            self.due_ns = self.schedule.as_mut().and_then(Iterator::next);
+            let Some(due) = timetable.take(until_ns, recorder) else {
+                return;
+            };
+            // What waited for room is late by the broker's latency, and not by our own.
+            if !due.has_waited {
+                recorder.late(now_ns, now_ns - due.due_ns);
+            }
+            self.make(due.due_ns, now_ns, clock);
         }
     }
 
@@ -116,12 +139,14 @@ impl Producer<'_> {
                 memory: 0,
                 deadline_ns: now_ns + DELIVERY_NS_MAX,
                 is_ready: false,
+                was_sent: false,
             });
             self.aging.push_back((now_ns + linger_ns, at, self.batches));
         }
         let stamp = Stamp {
             run: self.run,
             producer: self.index,
+            partition: at as u32,
             sequence: partition.sequence,
             intended_ns: clock.wall_ns(due_ns),
         };

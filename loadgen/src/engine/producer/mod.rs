@@ -5,20 +5,27 @@
 
 mod making;
 mod sending;
+mod timetable;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::Shared;
 use super::link::{self, Link};
+use super::{Preparation, Shared};
 use crate::cluster::{Cluster, Place};
-use crate::measure::Recorder;
+use crate::measure::{Fate, Recorder};
 use crate::record::Filling;
 use crate::schedule::Schedule;
 use crate::schedule::choice::{KeyChoice, Random, SizeChoice};
 use crate::verify::{Acknowledged, Line};
 use crate::workload::{Load, Workload};
 use making::{Batch, Partition};
+use timetable::Timetable;
+
+/// What records are counted as that were due and never left.
+const UNSENT: &str = "due and never sent";
+/// And those that left and had no answer.
+const UNANSWERED: &str = "never answered";
 
 pub(super) struct Producer<'a> {
     workload: &'a Workload,
@@ -26,9 +33,9 @@ pub(super) struct Producer<'a> {
     index: u32,
     run: u64,
     /// `None` in a closed loop.
-    schedule: Option<Schedule>,
-    /// When the next record is due, in nanoseconds since the start.
-    due_ns: Option<u64>,
+    timetable: Option<Timetable>,
+    /// It makes no more records.
+    is_stopped: bool,
     sizes: SizeChoice,
     keys: KeyChoice,
     random: Random,
@@ -45,6 +52,8 @@ pub(super) struct Producer<'a> {
     /// Batches made so far.
     batches: u64,
     buffered_bytes: usize,
+    /// When to look next for batches that could not be delivered in time.
+    overdue_ns: u64,
     /// Records on their way or waiting.
     pub unacknowledged: u64,
     producer_id: (i64, i16),
@@ -60,34 +69,35 @@ pub(super) struct Producer<'a> {
 impl<'a> Producer<'a> {
     pub(super) fn new(
         workload: &'a Workload,
-        shared: &'a Shared<'a>,
+        places: &'a [Place],
+        preparation: &Preparation,
         index: u32,
-        producer_id: (i64, i16),
+        filling: &Filling,
     ) -> Self {
         let seed = workload.seed ^ u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut random = Random::new(seed);
-        let mut schedule = match &workload.load {
-            Load::Open(shape) => Some(Schedule::new(
+        let timetable = match &workload.load {
+            Load::Open(shape) => Some(Timetable::new(Schedule::new(
                 shape,
                 workload.whole(),
                 workload.seed,
                 index,
                 workload.producers.count,
-            )),
+            ))),
             Load::Max => None,
         };
         let longest = workload.records.sizes.longest() as usize;
-        let partitions = shared.places.len();
+        let partitions = places.len();
         Self {
             workload,
-            places: &shared.places,
+            places,
             index,
-            run: shared.run,
-            due_ns: schedule.as_mut().and_then(Iterator::next),
-            schedule,
+            run: preparation.run,
+            timetable,
+            is_stopped: false,
             sizes: SizeChoice::new(&workload.records.sizes),
             keys: KeyChoice::new(&workload.records.keys),
-            filling: Filling::new(longest, workload.records.compressibility, &mut random),
+            filling: filling.share(&mut random),
             random,
             value: Vec::with_capacity(longest),
             key: String::new(),
@@ -97,8 +107,9 @@ impl<'a> Producer<'a> {
             retries: VecDeque::new(),
             batches: 0,
             buffered_bytes: 0,
+            overdue_ns: 0,
             unacknowledged: 0,
-            producer_id,
+            producer_id: preparation.producer_ids[index as usize],
             cluster: Arc::default(),
             links: Vec::new(),
             ready: Vec::new(),
@@ -112,28 +123,49 @@ impl<'a> Producer<'a> {
         cluster: &Arc<Cluster>,
         shared: &Shared<'_>,
         recorder: &mut Recorder,
-        may_make: bool,
     ) -> u64 {
         let now_ns = shared.clock.now_ns();
         if !Arc::ptr_eq(&self.cluster, cluster) {
             self.follow_leaders(cluster);
         }
-        if may_make {
-            self.make_due(now_ns, &shared.clock, recorder);
+        if !self.is_stopped {
+            self.make_due(now_ns, now_ns, &shared.clock, recorder);
         }
         self.age(now_ns);
+        self.give_up_overdue(now_ns, shared, recorder);
         for at in 0..self.links.len() {
             self.send(at, shared, recorder);
         }
-        if may_make && self.schedule.is_none() && self.has_room() {
+        if !self.is_stopped && self.timetable.is_none() && self.has_room() {
             // Nothing wakes a closed loop whose requests have no reply.
             return now_ns;
         }
-        let next_due = self.due_ns.filter(|_| may_make).unwrap_or(u64::MAX);
+        let timetable = self.timetable.as_ref().filter(|_| !self.is_stopped);
+        let next_due = timetable.and_then(Timetable::due_ns).unwrap_or(u64::MAX);
         let soonest = |queue: &VecDeque<(u64, usize, u64)>| queue.front().map(|(at, ..)| *at);
         let aged = soonest(&self.aging).unwrap_or(u64::MAX);
         let again = soonest(&self.retries).unwrap_or(u64::MAX);
         next_due.min(aged).min(again)
+    }
+
+    /// Makes what was due by `end_ns` and no more after that; what there is no room for is given up.
+    pub(super) fn stop(&mut self, end_ns: u64, shared: &Shared<'_>, recorder: &mut Recorder) {
+        let now_ns = shared.clock.now_ns();
+        self.is_stopped = true;
+        if self.timetable.is_none() {
+            return;
+        }
+        self.make_due(end_ns, now_ns, &shared.clock, recorder);
+        let mut unsent = 0;
+        while let Some(due) = self
+            .timetable
+            .as_mut()
+            .and_then(|it| it.take(end_ns, recorder))
+        {
+            recorder.gave_up(now_ns, now_ns - due.due_ns, Fate::Unsent);
+            unsent += 1;
+        }
+        recorder.errors(now_ns, UNSENT, unsent);
     }
 
     /// Puts a partition into the list of the link to the broker that leads it.
@@ -143,7 +175,9 @@ impl<'a> Producer<'a> {
         if !front.is_some_and(|batch| batch.is_ready) || partition.is_listed {
             return;
         }
-        if let Some(link) = link::find(&self.links, self.cluster.leaders[at], at) {
+        // Before the first tick no leader is known.
+        let leader = self.cluster.leaders.get(at);
+        if let Some(link) = leader.and_then(|leader| link::find(&self.links, *leader, at)) {
             partition.is_listed = true;
             self.ready[link].push_back(at);
         }

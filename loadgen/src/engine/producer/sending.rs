@@ -1,21 +1,25 @@
 //! Requests to brokers, and what becomes of them.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 
 use super::making::{Batch, Records};
-use super::{Line, Producer};
+use super::{Line, Producer, UNANSWERED, UNSENT};
 use crate::client::{PRODUCE_VERSION, error_name, is_retriable, topic_name};
 use crate::connection::Connection;
 use crate::engine::Shared;
 use crate::engine::link;
-use crate::measure::Recorder;
+use crate::measure::{Fate, Recorder};
 use crate::workload::Acks;
 
 /// A request takes batches of several partitions up to this, as Kafka's `max.request.size`.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Between two looks for what is overdue.
+const OVERDUE_EVERY_NS: u64 = 1_000_000_000;
 /// The broker has had this batch before and acknowledges it.
 const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
 /// A batch before this one was refused, and comes again.
@@ -87,7 +91,10 @@ impl Producer<'_> {
                 break;
             }
             bytes += sealed.len();
-            batches.extend(partition.batches.pop_front().map(|batch| (at, batch)));
+            batches.extend(partition.batches.pop_front().map(|mut batch| {
+                batch.was_sent = true;
+                (at, batch)
+            }));
             self.list(at);
         }
         if batches.is_empty() {
@@ -106,7 +113,7 @@ impl Producer<'_> {
         let Some(connection) = &mut self.links[link_at].connection else {
             return false;
         };
-        let sent = connection.queue(&request, version, tag);
+        let sent = connection.queue(&request, version, tag, now_ns);
         if let Err(error) = sent.and_then(|()| connection.flush()) {
             self.disconnect(link_at, error, now_ns, shared, recorder);
         }
@@ -204,18 +211,24 @@ impl Producer<'_> {
                     self.acknowledge(at, batch, now_ns, shared, recorder);
                 }
                 Ok(code) => {
-                    recorder.error(now_ns, error_name(code));
                     let may_retry = is_retriable(code) || code == OUT_OF_ORDER_SEQUENCE_NUMBER;
                     if may_retry && now_ns < batch.deadline_ns {
+                        recorder.error(now_ns, error_name(code));
                         refused.push((at, batch));
                     } else {
-                        self.forget(&batch);
+                        self.give_up_batch(
+                            &batch,
+                            error_name(code),
+                            Fate::Refused,
+                            now_ns,
+                            recorder,
+                        );
                     }
                     shared.directory.want_another_look();
                 }
                 Err(_) => {
-                    recorder.error(now_ns, "no outcome in the reply");
-                    self.forget(&batch);
+                    let why = "no outcome in the reply";
+                    self.give_up_batch(&batch, why, Fate::Unanswered, now_ns, recorder);
                 }
             }
         }
@@ -254,8 +267,11 @@ impl Producer<'_> {
             .fetch_add(batch.payload_bytes, Ordering::Relaxed);
         let count = batch.due_ns.len() as u64;
         let bytes_each = batch.payload_bytes / count;
-        for due_ns in &batch.due_ns {
-            recorder.produced(now_ns, now_ns.saturating_sub(*due_ns), 1, bytes_each);
+        // The first ones get what a division leaves.
+        let rest = batch.payload_bytes % count;
+        for (number, due_ns) in (0..).zip(&batch.due_ns) {
+            let bytes = bytes_each + u64::from(number < rest);
+            recorder.produced(now_ns, now_ns.saturating_sub(*due_ns), 1, bytes);
         }
         if self.workload.verify {
             let line = Line {
@@ -270,6 +286,71 @@ impl Producer<'_> {
     fn forget(&mut self, batch: &Batch) {
         self.buffered_bytes -= batch.memory;
         self.unacknowledged -= batch.due_ns.len() as u64;
+    }
+
+    /// Its records will not be acknowledged; each counts as a failure of that name.
+    fn give_up_batch(
+        &mut self,
+        batch: &Batch,
+        name: impl Into<Cow<'static, str>>,
+        fate: Fate,
+        now_ns: u64,
+        recorder: &mut Recorder,
+    ) {
+        recorder.errors(now_ns, name, batch.due_ns.len() as u64);
+        for due_ns in &batch.due_ns {
+            recorder.gave_up(now_ns, now_ns.saturating_sub(*due_ns), fate);
+        }
+        self.forget(batch);
+    }
+
+    /// Gives up batches that could not be delivered in time, and connections that do not answer.
+    pub(super) fn give_up_overdue(
+        &mut self,
+        now_ns: u64,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) {
+        if now_ns < self.overdue_ns {
+            return;
+        }
+        self.overdue_ns = now_ns + OVERDUE_EVERY_NS;
+        for link_at in 0..self.links.len() {
+            if self.links[link_at].is_overdue(now_ns) {
+                let lost = self.links[link_at].fail(link::OVERDUE, now_ns, shared, recorder);
+                self.take_back(lost, now_ns);
+            }
+        }
+        for at in 0..self.partitions.len() {
+            let is_overdue = |batch: &mut Batch| batch.deadline_ns <= now_ns;
+            while let Some(batch) = self.partitions[at].batches.pop_front_if(is_overdue) {
+                let fate = batch.fate();
+                self.give_up_batch(&batch, "delivery timed out", fate, now_ns, recorder);
+            }
+        }
+    }
+
+    /// Gives up all that was not acknowledged, and sends nothing more.
+    pub(in crate::engine) fn give_up(&mut self, now_ns: u64, recorder: &mut Recorder) {
+        let mut batches = Vec::new();
+        for link in &mut self.links {
+            let lost = link.connection.take();
+            let lost = lost.into_iter().flat_map(Connection::into_unanswered);
+            batches.extend(lost.flatten().map(|(_, batch)| batch));
+        }
+        for partition in &mut self.partitions {
+            batches.extend(partition.batches.drain(..));
+        }
+        self.ready.iter_mut().for_each(VecDeque::clear);
+        self.aging.clear();
+        self.retries.clear();
+        for batch in batches {
+            let (fate, name) = match batch.fate() {
+                Fate::Unsent => (Fate::Unsent, UNSENT),
+                fate => (fate, UNANSWERED),
+            };
+            self.give_up_batch(&batch, name, fate, now_ns, recorder);
+        }
     }
 
     /// Batches that have to be sent again take their old places.
@@ -297,6 +378,10 @@ impl Producer<'_> {
     ) {
         let why = link::reason(&error);
         let lost = self.links[link_at].fail(why, now_ns, shared, recorder);
+        self.take_back(lost, now_ns);
+    }
+
+    fn take_back(&mut self, lost: Option<Connection<Vec<(usize, Batch)>>>, now_ns: u64) {
         for batches in lost.into_iter().flat_map(Connection::into_unanswered) {
             self.put_back(batches, now_ns);
         }

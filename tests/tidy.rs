@@ -45,6 +45,11 @@ const RULES: &[Rule] = &[
         why: "only the boundary knows the runtime, so that a simulated world can take its place",
     },
     Rule {
+        text: "io_uring::",
+        allowed: &[BOUNDARY],
+        why: "only the boundary knows how files are read and written",
+    },
+    Rule {
         text: "unsafe ",
         allowed: &[BOUNDARY],
         why: "unsafe code lives at the boundary",

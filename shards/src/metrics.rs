@@ -129,8 +129,6 @@ pub struct ReactorMetrics {
     pub idle_nanos: Counter,
     /// Looks outside.
     pub looks: Counter,
-    /// Passes of the disk's reactor.
-    pub disk_passes: Counter,
 }
 
 /// What the journal does.

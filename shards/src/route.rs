@@ -39,8 +39,9 @@ impl Route {
         self.shards
     }
 
-    /// The owner. The metadata log belongs to shard 0, where the controller is. Neighbouring partitions of a topic go to neighbouring shards, and topics begin at
-    /// different ones, so that many topics of one partition spread as well as one topic of many.
+    /// The owner. The metadata log belongs to shard 0, where the controller is. Neighbouring partitions
+    /// of a topic go to neighbouring shards, and topics begin at different ones, so that many topics of
+    /// one partition spread as well as one topic of many.
     pub fn owner(&self, key: &PartitionKey) -> ShardId {
         if key.topic == METADATA_TOPIC {
             return 0;

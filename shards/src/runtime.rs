@@ -3,7 +3,7 @@
 //!
 //! Set-up code: runs before there are shards and after they are gone, and may block.
 //! A shard's main future decides when the shard ends: it waits for the [`Stop`] it
-//! was given, drains, and returns. Tasks that are left then are dropped.
+//! was given, drains, and returns. Tasks that are left then do not go on.
 
 use std::fmt;
 use std::future::Future;

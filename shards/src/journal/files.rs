@@ -16,8 +16,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::Ticket;
-use super::group::BLOCK;
-use crate::io::{File, Io, OpenMode};
+use crate::io::{BLOCK, File, Io, OpenMode};
 
 /// Bytes zeroed by one write: few enough that a group which arrives meanwhile hardly waits.
 const ZERO_CHUNK: usize = 256 << 10;

@@ -2,8 +2,9 @@
 
 use super::chain::Done;
 use super::files::{Active, Slot};
-use super::group::{BLOCK, HEADER_LEN};
+use super::group::HEADER_LEN;
 use super::{Durability, Entry, GroupEvents, Journal, JournalConfig, Pending, Ticket};
+use crate::io::BLOCK;
 
 /// A group takes no further entry once it has this many bytes.
 pub(super) const GROUP_BYTES_TARGET: usize = 2 << 20;

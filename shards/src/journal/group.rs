@@ -1,6 +1,6 @@
 //! The bytes of a journal group: what one write makes durable.
 //!
-//! A group starts on a 4 KiB block of a journal file:
+//! A group starts on a block of a journal file, the alignment of direct writes:
 //!
 //! ```text
 //! header (72 bytes) | entry | entry | ... | zeros up to the next block
@@ -17,10 +17,9 @@
 use crc32c::{crc32c, crc32c_append};
 use uuid::Uuid;
 
+use crate::io::BLOCK;
 use crate::route::PartitionKey;
 
-/// Groups start on this boundary, the alignment of direct writes.
-pub const BLOCK: usize = 4096;
 /// Bytes of a group's header.
 pub const HEADER_LEN: usize = 72;
 /// Bytes of an entry's header.

@@ -42,11 +42,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::io::{DmaBuffer, Instant, Io, Notify};
+use crate::io::{BLOCK, DmaBuffer, Instant, Io, Notify};
 use crate::log::batch::header::HEADER_BYTES;
 use crate::metrics::JournalMetrics;
 use files::Files;
-use group::{BLOCK, EntryHead};
+use group::EntryHead;
 
 /// Place of an entry in its queue. Completed in order; 0 is before the first.
 pub type Ticket = u64;

@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 
 use super::Ticket;
 use super::files::{Closed, Files, Slot, parse_slot_name, slot_path};
-use super::group::{BLOCK, Entries, EntryHead, EntryKind, GroupError, GroupHeader, HEADER_LEN};
-use crate::io::{File, Io, OpenMode, align_down};
+use super::group::{Entries, EntryHead, EntryKind, GroupError, GroupHeader, HEADER_LEN};
+use crate::io::{BLOCK, File, Io, OpenMode, align_down};
 
 /// Bytes read at a time.
 const WINDOW: u64 = 1 << 20;

@@ -5,9 +5,10 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::files::{Slot, open_slot, prepare_slot, slot_path};
-use super::group::{BLOCK, EntryKind, GroupHeader};
+use super::group::{EntryKind, GroupHeader};
 use super::recovery::scan;
 use super::*;
+use crate::io::BLOCK;
 use crate::io::sim::{Faults, World};
 use crate::route::PartitionKey;
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::chain::{Begun, Chain, Done, News, UnderWay};
 use super::files::{Active, Handles, Slot, open_slot, prepare_slot, slot_path};
 use super::gather::{Batch, GROUP_BYTES_TARGET, Taken, padded_len, usable_bytes};
-use super::group::{BLOCK, EntryKind, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
+use super::group::{EntryKind, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
 use super::{GroupEvents, Journal, JournalConfig};
 use crate::io::futures::{first_of, poll_once};
-use crate::io::{DmaBuffer, is_exhaustion};
+use crate::io::{BLOCK, DmaBuffer, is_exhaustion};
 
 /// Buffers up to this size are kept for the next group.
 const SPARE_BYTES_MAX: usize = 2 * GROUP_BYTES_TARGET;
@@ -416,8 +416,8 @@ impl Journal {
         Begun { at, appends }
     }
 
-    /// Tells the shard what was completed before, once the reactor has given to the kernel what was
-    /// begun just now.
+    /// Tells the shard what was completed before, once the kernel was given what was begun just
+    /// now.
     async fn tell_while_it_is_written(&self, chain: &mut Chain, events: &dyn GroupEvents) {
         if !chain.news.is_empty() {
             self.io.yield_now().await;

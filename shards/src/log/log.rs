@@ -16,7 +16,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::batch::control::TransactionEnd;
-use super::batch::header::{HEADER_BYTES, NO_SEQUENCE};
+use super::batch::header::{HEADER_BYTES, NO_LEADER_EPOCH, NO_SEQUENCE};
 use super::batch::{Batch, BatchHeader, Stamp, TimestampType};
 use super::config::LogConfig;
 use super::epochs::LeaderEpochs;
@@ -114,9 +114,9 @@ impl Log {
         &self.segments
     }
 
-    /// Index of the active segment.
-    pub fn active_index(&self) -> &SegmentIndex {
-        &self.index
+    /// Whether the active segment can hold an offset that far from its base.
+    pub fn can_hold(&self, last_offset: i64) -> bool {
+        self.index.can_hold(last_offset)
     }
 
     /// Recent batches.
@@ -216,8 +216,11 @@ impl Log {
         self.index.append(indexed, self.config.index_interval_bytes);
         let segment_base = active.base_offset;
         self.remember(segment_base, position, header_bytes, records);
-        self.epochs
-            .assign(header.leader_epoch(), header.base_offset());
+        // Batches from before there were leader epochs say so with a negative one.
+        if header.leader_epoch() > NO_LEADER_EPOCH {
+            self.epochs
+                .assign(header.leader_epoch(), header.base_offset());
+        }
         let mut completed = None;
         if header.is_control() {
             completed = self.end_transaction(header_bytes, records, now_ms);

@@ -120,14 +120,18 @@ impl Store {
         };
         let mut read = Log::new(config);
         let mut all = Vec::new();
-        for (base, len) in segments {
+        let next_bases = segments.iter().skip(1).map(|(next, _)| Some(*next));
+        let next_bases: Vec<Option<i64>> = next_bases.chain([None]).collect();
+        for ((base, len), next_base) in segments.into_iter().zip(next_bases) {
             let path = self.path(partition, base, FileKind::Log);
             let file = match self.io().open(&path, OpenMode::READ).await {
                 Ok(file) => file,
                 Err(_) if !has_segment(partition, base) => continue,
                 Err(error) => return Err(storage(error)),
             };
-            let noted = self.note_segment(&mut read, &file, base, len).await?;
+            let noted = self
+                .note_segment(&mut read, &file, (base, len), next_base)
+                .await?;
             if noted.sound_bytes < len {
                 tracing::error!(
                     file = %path.display(),

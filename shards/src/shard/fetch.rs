@@ -5,7 +5,7 @@
 //! with the probe: the owner of a partition that moves on wakes it once, and it probes again.
 //!
 //! Copies of record bytes: none from memory (slices of what is cached); one for what comes from
-//! disk (out of the buffer of the direct read, which may not leave its core).
+//! disk (out of the buffer of the direct read, which is larger than what is wanted of it).
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,5 +1,7 @@
 //! The folders of partitions: found at start, taken over from Apache Kafka, set aside and removed.
 
+mod stored;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -10,12 +12,11 @@ use uuid::Uuid;
 use super::Shard;
 use super::message::ReadError;
 use super::store::{Store, storage};
-use crate::io::{File, OpenMode, align_down};
-use crate::journal::group::BLOCK;
+use crate::io::{BLOCK, File, OpenMode, align_down};
 use crate::log::Log;
 use crate::log::aborted::AbortedTransaction;
+use crate::log::batch::Batch;
 use crate::log::batch::header::HEADER_BYTES;
-use crate::log::batch::{Batch, BatchError};
 use crate::log::config::LogConfig;
 use crate::log::segment_name::{
     DirPurpose, FileKind, PARTITION_METADATA, PartitionDir, SegmentFile, dir_set_aside,
@@ -23,9 +24,12 @@ use crate::log::segment_name::{
 };
 use crate::partition::Partition;
 use crate::route::PartitionKey;
+use stored::{Stored, has_sound_batch, next_stored};
 
 /// Bytes read at a time.
 const STEP_BYTES: usize = 1 << 20;
+/// Kafka's segments are no longer: their indexes have positions of 31 bits.
+const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
 impl Store {
     /// Notes which folders exist, so that new partitions need not look.
@@ -87,8 +91,10 @@ impl Store {
             return Ok(None);
         };
         let mut log = Log::new(config.clone());
-        for (base, len) in bases {
-            self.import_segment(&mut log, &path, base, len).await?;
+        for (at, (base, len)) in bases.iter().enumerate() {
+            let later = &bases[at + 1..];
+            self.import_segment(&mut log, &path, (*base, *len), later)
+                .await?;
         }
         let start = self.kafkas_log_start(dir).await.unwrap_or(first);
         log.set_start(start.max(first).min(log.end_offset()));
@@ -124,14 +130,15 @@ impl Store {
         })
     }
 
-    /// Takes over one segment. What is behind its last sound batch is cut off, and the index of its
-    /// aborted transactions is written anew, since Kafka may have died before it wrote its own.
+    /// Takes over one segment. What a crash of Kafka has left behind the last sound batch of the log is
+    /// cut off; a folder with damage before sound batches is refused and stays as it is. The index of the
+    /// segment's aborted transactions is written anew, since Kafka may have died before it wrote its own.
     async fn import_segment(
         &self,
         log: &mut Log,
         dir: &Path,
-        base: i64,
-        len: u64,
+        (base, len): (i64, u64),
+        later: &[(i64, u64)],
     ) -> Result<(), ReadError> {
         let path = dir.join(SegmentFile::new(base, FileKind::Log).name());
         let file = self
@@ -139,10 +146,27 @@ impl Store {
             .open(&path, OpenMode::READ_WRITE)
             .await
             .map_err(storage)?;
-        let noted = self.note_segment(log, &file, base, len).await?;
+        let next_base = later.first().map(|(next, _)| *next);
+        let noted = self
+            .note_segment(log, &file, (base, len), next_base)
+            .await?;
         if noted.sound_bytes < len {
-            tracing::warn!(file = %path.display(), position = noted.sound_bytes, len, "cut a segment at its last sound batch");
-            file.truncate(noted.sound_bytes).await.map_err(storage)?;
+            let position = noted.sound_bytes;
+            let is_followed = later.iter().any(|(_, len)| *len > 0);
+            if noted.is_misplaced
+                || is_followed
+                || has_sound_batch(self.io(), &file, position, len).await?
+            {
+                tracing::error!(
+                    file = %path.display(),
+                    position,
+                    "the segment is damaged there and goes on behind it: the partition is not taken over \
+                     and its files stay as they are; let Apache Kafka recover them, or copy them anew"
+                );
+                return Err(ReadError::Corrupt);
+            }
+            tracing::warn!(file = %path.display(), position, len, "cut a segment at its last sound batch");
+            file.truncate(position).await.map_err(storage)?;
         }
         file.sync().await.map_err(storage)?;
         self.write_aborted(dir, base, &noted.aborted)
@@ -150,56 +174,63 @@ impl Store {
             .map_err(storage)
     }
 
-    /// Reads a segment's file and notes its batches, as far as they are sound.
+    /// Reads a segment's file and notes its batches, as far as they are sound and in their places.
+    /// `next_base` is where the next segment begins, if there is one.
     pub(super) async fn note_segment(
         &self,
         log: &mut Log,
         file: &File,
-        base: i64,
-        len: u64,
+        (base, len): (i64, u64),
+        next_base: Option<i64>,
     ) -> Result<NotedSegment, ReadError> {
         let now_ms = self.io().wall_ms();
+        let mut noted = NotedSegment {
+            sound_bytes: 0,
+            is_misplaced: (base < log.end_offset() && len > 0) || len > SEGMENT_BYTES_MAX,
+            aborted: Vec::new(),
+        };
+        if noted.is_misplaced {
+            return Ok(noted);
+        }
         // Where the file says that it begins, also if it holds nothing: what was there before is gone.
         log.skip_to(base.max(log.end_offset()));
         log.roll_at(log.end_offset(), now_ms);
-        let mut aborted = Vec::new();
-        let mut position = 0;
         let mut wanted = STEP_BYTES;
-        while position < len {
+        while noted.sound_bytes < len {
+            let position = noted.sound_bytes;
             let aligned = align_down(position);
-            let chunk = file
-                .read_at(aligned, wanted.next_multiple_of(BLOCK) + BLOCK)
-                .await
-                .map_err(storage)?;
+            let asked = wanted.next_multiple_of(BLOCK) + BLOCK;
+            let chunk = file.read_at(aligned, asked).await.map_err(storage)?;
+            let is_short = (chunk.len() as u64) < (len - aligned).min(asked as u64);
+            let end = chunk.len().min((len - aligned) as usize);
             let chunk = chunk
-                .get((position - aligned) as usize..)
+                .get((position - aligned) as usize..end)
                 .unwrap_or_default();
             let mut at = 0;
             let needs = loop {
-                match Batch::first(&chunk[at..]) {
-                    Ok(batch)
-                        if batch.check_crc().is_ok()
-                            && batch.header().base_offset() >= log.end_offset() =>
-                    {
-                        aborted.extend(log.note_stored(&batch, now_ms));
+                let left = (len - position) as usize - at;
+                match next_stored(log, &chunk[at..], left, next_base) {
+                    Stored::Batch(batch) => {
+                        noted.aborted.extend(log.note_stored(&batch, now_ms));
                         at += batch.bytes().len();
                     }
-                    Err(BatchError::Truncated { needed, .. }) => break Some(needed),
-                    _ => break None,
+                    Stored::Unread(needed) => break Some(needed),
+                    Stored::Misplaced => {
+                        noted.is_misplaced = true;
+                        break None;
+                    }
+                    Stored::Unsound => break None,
                 }
             };
-            position += at as u64;
+            noted.sound_bytes += at as u64;
             match needs {
-                Some(needed) if position + needed as u64 <= len => wanted = needed.max(STEP_BYTES),
+                Some(needed) if !is_short => wanted = needed.max(STEP_BYTES),
                 _ => break,
             }
             self.io().yield_now().await;
         }
         log.finish_active(now_ms);
-        Ok(NotedSegment {
-            sound_bytes: position,
-            aborted,
-        })
+        Ok(noted)
     }
 
     /// Renames a partition's folder, so that a topic of the same name can be made at once. Returns
@@ -293,6 +324,8 @@ pub(super) fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
 pub(super) struct NotedSegment {
     /// Where its last sound batch ends.
     pub(super) sound_bytes: u64,
+    /// What follows there is no torn batch, but something that does not belong there.
+    is_misplaced: bool,
     /// Aborted transactions whose markers it holds.
     pub(super) aborted: Vec<AbortedTransaction>,
 }

@@ -268,3 +268,28 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::tests::{config, key, open_partition, with_shard};
+
+    #[test]
+    fn a_release_waits_for_no_checkpoint_that_came_behind_it() {
+        with_shard(config(), |shard| async move {
+            open_partition(&shard, 1, Durability::Sync).await;
+            let partition = shard.partition(&key(1)).expect("it is open");
+            let release = || *shard.0.reclaim.release.borrow();
+            shard.checkpoint(&partition);
+            shard.release_when_synced(0);
+            let first = partition.state.borrow().anchor;
+            assert_eq!(release(), Some((0, first)));
+            shard.checkpoint(&partition);
+            shard.release_when_synced(0);
+            assert_eq!(release(), Some((0, first)));
+            // More is to be released: that waits for what is newest now.
+            shard.release_when_synced(first);
+            assert_eq!(release(), Some((first, first + 1)));
+        });
+    }
+}

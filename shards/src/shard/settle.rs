@@ -15,8 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Shard;
-use crate::io::{DmaBuffer, File, Io, Notify, align_down};
-use crate::journal::group::BLOCK;
+use crate::io::{BLOCK, DmaBuffer, File, Io, Notify, align_down};
 use crate::log::Log;
 use crate::partition::Partition;
 

@@ -18,8 +18,7 @@ use bytes::Bytes;
 
 use super::folders::unless_gone;
 use super::message::{ReadError, ReadSpec};
-use crate::io::{File, Io, OpenMode, align_down};
-use crate::journal::group::BLOCK;
+use crate::io::{BLOCK, File, Io, OpenMode, align_down};
 use crate::log::index::SegmentIndex;
 use crate::log::segment_name::{
     DirPurpose, FileKind, PARTITION_METADATA, SegmentFile, format_partition_metadata,

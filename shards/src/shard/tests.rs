@@ -38,7 +38,7 @@ pub(super) async fn started(io: &Io, config: ShardConfig) -> Shard {
 }
 
 /// Runs `job` on a node with one shard.
-fn with_shard<F: Future<Output = ()> + 'static>(
+pub(super) fn with_shard<F: Future<Output = ()> + 'static>(
     config: ShardConfig,
     job: impl FnOnce(Shard) -> F + 'static,
 ) {
@@ -51,14 +51,14 @@ fn with_shard<F: Future<Output = ()> + 'static>(
     });
 }
 
-fn key(topic: u128) -> PartitionKey {
+pub(super) fn key(topic: u128) -> PartitionKey {
     PartitionKey {
         topic: Uuid::from_u128(topic),
         partition: 0,
     }
 }
 
-async fn open_partition(shard: &Shard, topic: u128, durability: Durability) {
+pub(super) async fn open_partition(shard: &Shard, topic: u128, durability: Durability) {
     let config = LogConfig {
         segment_bytes: 1 << 20,
         durability,

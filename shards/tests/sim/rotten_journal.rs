@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use corelog_shards::io::BLOCK;
 use corelog_shards::io::sim::{Crash, Faults, NodeId, World, seeds};
-use corelog_shards::journal::group::{BLOCK, Entries, EntryKind, GroupHeader, HEADER_LEN};
+use corelog_shards::journal::group::{Entries, EntryKind, GroupHeader, HEADER_LEN};
 use corelog_shards::shard::RotPolicy;
 
 use crate::model::{HEADER_BYTES, LOG_DIR, Models, PARTITIONS, empty_models};

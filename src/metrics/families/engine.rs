@@ -31,12 +31,6 @@ impl Families {
             |shard| &shard.engine.reactor.looks,
         );
         self.count_of_each(
-            "corelog_shard_disk_passes_total",
-            "Looks that gave operations to the disk or took their outcomes.",
-            shards,
-            |shard| &shard.engine.reactor.disk_passes,
-        );
-        self.count_of_each(
             "corelog_requests_of_other_shards_total",
             "Requests that connections of other shards had for partitions of this one.",
             shards,

@@ -50,14 +50,14 @@ impl<T> LaneSender<T> {
 
 impl<T: 'static> LaneReceiver<T> {
     pub(in crate::io) fn connect(self, executor: &Executor) -> ConnectedReceiver<T> {
-        let inbox = Rc::new(Inbox {
+        let incoming = Rc::new(Incoming {
             messages: RefCell::new(self.messages),
             waiting: RefCell::default(),
         });
-        let watched: Weak<Inbox<T>> = Rc::downgrade(&inbox);
+        let watched: Weak<Incoming<T>> = Rc::downgrade(&incoming);
         executor.poller.watch_inbound(watched);
         let _ = self.bell.set(Arc::clone(executor.poller.bell()));
-        ConnectedReceiver { inbox }
+        ConnectedReceiver { incoming }
     }
 }
 
@@ -103,25 +103,25 @@ impl<T> Drop for ConnectedSender<T> {
 }
 
 pub struct ConnectedReceiver<T> {
-    inbox: Rc<Inbox<T>>,
+    incoming: Rc<Incoming<T>>,
 }
 
-struct Inbox<T> {
+struct Incoming<T> {
     messages: RefCell<Consumer<T>>,
     waiting: RefCell<Option<Waker>>,
 }
 
 impl<T> ConnectedReceiver<T> {
     pub(in crate::io) async fn recv(&mut self) -> Option<T> {
-        poll_fn(|cx| self.inbox.poll_pop(cx)).await
+        poll_fn(|cx| self.incoming.poll_pop(cx)).await
     }
 
     pub(in crate::io) fn try_recv(&mut self) -> Option<T> {
-        self.inbox.messages.borrow_mut().pop().ok()
+        self.incoming.messages.borrow_mut().pop().ok()
     }
 }
 
-impl<T> Inbox<T> {
+impl<T> Incoming<T> {
     fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut messages = self.messages.borrow_mut();
         // Asked first: what was sent before the sender went is there then. Asking alone does not
@@ -139,7 +139,7 @@ impl<T> Inbox<T> {
     }
 }
 
-impl<T> Inbound for Inbox<T> {
+impl<T> Inbound for Incoming<T> {
     fn wake_if_any(&self) -> bool {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.is_none() {

@@ -24,9 +24,8 @@ const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
 /// Entries of each of an executor's three rings.
 const RING_DEPTH: usize = 128;
 
-/// What is registered with the kernel for direct I/O, once for each ring. As little as
-/// glommio allows: buffers beyond it come from the allocator, and neither reads nor
-/// writes, of 4 KiB or of 1 MiB, cost measurably less with megabytes registered.
+/// What glommio registers with the kernel for files, once for each ring. As little as it
+/// allows: files have a [`Ring`] of their own.
 const REGISTERED_BYTES: usize = 64 << 10;
 
 /// The rings of one executor: main, latency, poll.

@@ -129,8 +129,8 @@ fn seed_from_kernel() -> io::Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-/// The operating system's error inside glommio's, so that callers can tell a full
-/// disk from a broken one.
+/// The operating system's error inside glommio's, so that callers can tell why there is
+/// no executor.
 fn os_error<T>(error: GlommioError<T>) -> io::Error {
     match error {
         GlommioError::IoError(source) | GlommioError::EnhancedIoError { source, .. } => source,

@@ -1,5 +1,5 @@
-//! Operations on paths. io_uring does few of them and glommio fewer, so they run on
-//! the shard's pool of ordinary threads.
+//! Operations on paths. io_uring does few of them, so they run on the shard's pool of
+//! ordinary threads.
 
 use std::fs;
 use std::io;

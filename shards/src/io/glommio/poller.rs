@@ -84,7 +84,7 @@ pub(super) struct Poller {
     inbound: RefCell<Vec<Weak<dyn Inbound>>>,
     /// Who waits for the next look outside.
     yielded: RefCell<Vec<Waker>>,
-    /// Operations were handed to glommio, or are to be cancelled, since its last pass.
+    /// Another thread has woken a task, or one of glommio's rings has something, since its last pass.
     wants_pass: Cell<bool>,
     /// How many times a task has run.
     turns: Cell<u64>,
@@ -151,11 +151,6 @@ impl Poller {
         Pin::new(task).poll(cx)
     }
 
-    /// Says that glommio has something to submit.
-    pub(super) fn want_pass(&self) {
-        self.wants_pass.set(true);
-    }
-
     /// Suspends until the poller has looked outside once.
     pub(super) async fn next_look(&self) {
         let mut waits = true;
@@ -220,7 +215,6 @@ impl Poller {
             turns_seen = turns;
             if self.wants_pass.take() || looked.since(passed) >= PASS_EVERY {
                 self.pass().await;
-                self.metrics.disk_passes.add(1);
                 passed = now();
                 is_idle = false;
             }
@@ -264,7 +258,7 @@ impl Poller {
             Ok(count) => {
                 for event in &events[..count] {
                     match event.data() {
-                        RINGS => self.want_pass(),
+                        RINGS => self.wants_pass.set(true),
                         BELL | FILES => {}
                         token => self.sources.borrow().happened(token, event.events()),
                     }
@@ -275,7 +269,7 @@ impl Poller {
             Err(errno) => panic!("epoll_pwait2 on a descriptor of our own failed: {errno}"),
         }
         if self.bell.take_foreign_wakes() {
-            self.want_pass();
+            self.wants_pass.set(true);
         }
         self.ring.take_completions();
         self.wake_inbound();

@@ -101,7 +101,6 @@ fn each_call_that_may_be_forbidden_is_found_to_be() {
 fn files_keep_what_is_written() {
     on_a_shard(|io, directory| async move {
         let path = directory.join("file");
-        // Empty, and opened for reading and writing first: glommio's trap.
         let file = io.open(&path, OpenMode::CREATE).await.unwrap();
         assert!(file.read_at(0, BLOCK).await.unwrap().is_empty());
 

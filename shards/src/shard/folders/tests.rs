@@ -231,3 +231,112 @@ fn the_index_of_aborted_transactions_goes_with_its_segment() {
         shard.stop().await;
     });
 }
+
+/// The first of `count` batches behind each other.
+fn behind_each_other(count: i64) -> Vec<Vec<u8>> {
+    (0..count).map(|base| data(base, None)).collect()
+}
+
+/// The end of a log that is taken over from a folder with these segments, and what their files hold
+/// then.
+fn taken_over(segments: Vec<(i64, Vec<u8>)>) -> (Result<i64, ReadError>, Vec<Vec<u8>>) {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, move |io| async move {
+        io.create_dir_all(Path::new(DIR)).await.expect("a folder");
+        let path = |base: &i64| Path::new(DIR).join(SegmentFile::new(*base, FileKind::Log).name());
+        for (base, bytes) in &segments {
+            let written = io.write_small(&path(base), bytes).await;
+            written.expect("a file");
+        }
+        let shard = started(&io, config()).await;
+        let config = LogConfig::default();
+        let opened = shard.open_partition(KEY, "t-0", 0, config).await;
+        let end = opened.map(|()| {
+            let partition = shard.partition(&KEY).expect("it is open");
+            partition.state.borrow().log.end_offset()
+        });
+        let mut files = Vec::new();
+        for (base, _) in &segments {
+            files.push(io.read_small(&path(base)).await.expect("a file"));
+        }
+        (end, files)
+    })
+}
+
+fn assert_refused(segments: Vec<(i64, Vec<u8>)>, why: &str) {
+    let before: Vec<_> = segments.iter().map(|(_, bytes)| bytes.clone()).collect();
+    let (end, files) = taken_over(segments);
+    assert_eq!(end, Err(ReadError::Corrupt), "{why}");
+    assert!(files == before, "{why}: the files are as they were");
+}
+
+#[test]
+fn a_flipped_bit_in_an_offset_refuses_the_folder() {
+    for bit in 0..64 {
+        let mut batches = behind_each_other(4);
+        batches[1][bit / 8] ^= 1 << (bit % 8);
+        let why = format!("bit {bit}");
+        assert_refused(vec![(0, batches.concat())], &why);
+        let second = batches.split_off(2).concat();
+        assert_refused(vec![(0, batches.concat()), (2, second)], &why);
+    }
+    // Nothing tells that the offset of the last batch is wrong, but for one that is out of reach.
+    let mut batches = behind_each_other(4);
+    batches[3][1] ^= 1;
+    assert_refused(vec![(0, batches.concat())], "the last batch");
+}
+
+#[test]
+fn damage_before_sound_batches_refuses_the_folder() {
+    for at in [8, 11, 16, 17, 23, 61, 65] {
+        let mut batches = behind_each_other(4);
+        batches[1][at] ^= 4;
+        let why = format!("byte {at}");
+        assert_refused(vec![(0, batches.concat())], &why);
+        let second = batches.split_off(2).concat();
+        assert_refused(vec![(0, batches.concat()), (2, second)], &why);
+    }
+}
+
+#[test]
+fn impossible_batches_refuse_the_folder() {
+    let with_crc = |mut batch: Vec<u8>| {
+        let crc = crate::log::batch::header::crc_of(&batch);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+        batch
+    };
+    let mut negative = data(0, None);
+    negative[23] = 0xff;
+    assert_refused(vec![(0, with_crc(negative))], "a negative count of offsets");
+    let largest = i64::MAX;
+    assert_refused(vec![(largest, data(largest, None))], "the largest offset");
+    let old = [&[0; 8][..], &20_i32.to_be_bytes(), &[7; 4], &[1; 16]].concat();
+    assert_refused(vec![(0, old)], "a message of an old format");
+}
+
+#[test]
+fn what_kafka_may_leave_behind_is_taken_over() {
+    let gap = [data(0, None), data(5, None), data(6, None)];
+    assert_eq!(taken_over(vec![(0, gap.concat())]).0, Ok(7), "compacted");
+    let gap_at_end = gap[..2].concat();
+    assert_eq!(taken_over(vec![(0, gap_at_end)]).0, Ok(6), "at the end");
+    let segments = vec![(0, gap[..2].concat()), (9, data(9, None)), (10, Vec::new())];
+    assert_eq!(taken_over(segments).0, Ok(10), "a gap between segments");
+    let mut old = data(0, None);
+    old[12..16].copy_from_slice(&(-1_i32).to_be_bytes());
+    assert_eq!(taken_over(vec![(0, old)]).0, Ok(1), "no leader epoch");
+}
+
+#[test]
+fn what_a_crash_of_kafka_has_torn_is_cut_off() {
+    let sound = behind_each_other(3).concat();
+    let torn = data(3, None);
+    for tail in [&torn[..torn.len() - 1], &torn[..30], &[0; 5000], &[7; 100]] {
+        let file = [&sound[..], tail].concat();
+        let (end, files) = taken_over(vec![(0, file), (3, Vec::new())]);
+        assert_eq!(end, Ok(3));
+        assert!(files[0] == sound);
+    }
+}

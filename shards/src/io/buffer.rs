@@ -1,8 +1,10 @@
-//! Memory for direct I/O: aligned to 4 KiB, owned by one shard.
+//! Memory for direct I/O: aligned to 4 KiB. What a read brought may be handed to other shards.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
+
+use bytes::Bytes;
 
 /// What positions and lengths of direct I/O are multiples of.
 pub const BLOCK: usize = 4096;
@@ -17,13 +19,20 @@ pub const fn align_down(len: u64) -> u64 {
     len - len % BLOCK as u64
 }
 
-/// A buffer to write from, or what a read brought. Stays on its shard.
+/// A buffer to write from, or what a read brought.
 pub struct DmaBuffer {
     start: NonNull<u8>,
     layout: Layout,
     /// Bytes that are initialised, from the start on.
     len: usize,
 }
+
+// SAFETY: it alone owns its memory, and changes it only by `&mut self`.
+#[allow(unsafe_code)]
+unsafe impl Send for DmaBuffer {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for DmaBuffer {}
 
 #[allow(unsafe_code)]
 impl DmaBuffer {
@@ -53,6 +62,14 @@ impl DmaBuffer {
         (self.start.as_ptr(), self.layout.size())
     }
 
+    /// A part of it, which keeps the whole, unless that is more than twice as much.
+    pub fn into_bytes(self, part: Range<usize>) -> Bytes {
+        if self.layout.size() > 2 * part.len() {
+            return Bytes::copy_from_slice(&self[part]);
+        }
+        Bytes::from_owner(self).slice(part)
+    }
+
     /// # Safety
     /// The first `len` bytes of the room were written.
     pub(super) unsafe fn has_read(&mut self, len: usize) {
@@ -68,6 +85,12 @@ impl Deref for DmaBuffer {
     fn deref(&self) -> &[u8] {
         // SAFETY: `start` points to `len` initialised bytes of ours.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl AsRef<[u8]> for DmaBuffer {
+    fn as_ref(&self) -> &[u8] {
+        self
     }
 }
 

@@ -4,8 +4,8 @@
 //! decides who may send how much. Then it *reads*. A fetch that has not enough registers a watch
 //! with the probe: the owner of a partition that moves on wakes it once, and it probes again.
 //!
-//! Copies of record bytes: none from memory (slices of what is cached); one for what comes from
-//! disk (out of the buffer of the direct read, which is larger than what is wanted of it).
+//! Copies of record bytes: none, from memory (slices of what is cached) or from disk (slices of the
+//! buffer of the direct read), unless less than half of such a buffer is wanted.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -273,13 +273,40 @@ impl Store {
     }
 
     /// Whole batches from disk, at least the one that holds the offset if the reader insists; none
-    /// that reaches `upper`.
+    /// that reaches `upper`. What is large is read in chunks, between which others have their turn.
     pub(super) async fn read(
         &self,
         partition: &Rc<Partition>,
         spec: &ReadSpec,
         upper: i64,
     ) -> Result<Vec<Bytes>, ReadError> {
+        let mut rest = spec.clone();
+        let mut batches = Vec::new();
+        loop {
+            let chunk = match self.read_chunk(partition, &rest, upper).await {
+                Ok(chunk) => chunk,
+                Err(error) if batches.is_empty() => return Err(error),
+                // What came before it is sound; who reads on meets the error.
+                Err(_) => return Ok(batches),
+            };
+            let bytes: usize = chunk.batches.iter().map(Bytes::len).sum();
+            batches.extend(chunk.batches);
+            rest.bytes_max = rest.bytes_max.saturating_sub(bytes);
+            rest.at_least_one = false;
+            rest.offset = match chunk.next_offset {
+                Some(next) if rest.bytes_max >= CHUNK_BYTES_MAX => next,
+                _ => return Ok(batches),
+            };
+            self.io.yield_now().await;
+        }
+    }
+
+    async fn read_chunk(
+        &self,
+        partition: &Rc<Partition>,
+        spec: &ReadSpec,
+        upper: i64,
+    ) -> Result<Chunk, ReadError> {
         let mut offset = spec.offset;
         loop {
             let found = {
@@ -287,14 +314,20 @@ impl Store {
                 log.find(offset, spec.bytes_max, spec.at_least_one, upper)
             };
             let place = match found {
-                Found::Memory(batches) => return Ok(batches),
+                Found::Memory(batches) => {
+                    let next_offset = None;
+                    return Ok(Chunk {
+                        batches,
+                        next_offset,
+                    });
+                }
                 Found::Disk(place) => place,
             };
-            let batches = self
+            let chunk = self
                 .read_segment(partition, spec, offset..upper, &place)
                 .await?;
-            offset = match (batches, place.next_base) {
-                (Some(batches), _) => return Ok(batches),
+            offset = match (chunk, place.next_base) {
+                (Some(chunk), _) => return Ok(chunk),
                 // The segment ends before the offset: compaction leaves such gaps.
                 (None, Some(next)) => offset.max(next),
                 // What is not in memory should be here.
@@ -309,7 +342,7 @@ impl Store {
         spec: &ReadSpec,
         wanted_offsets: Range<i64>,
         place: &DiskPlace,
-    ) -> Result<Option<Vec<Bytes>>, ReadError> {
+    ) -> Result<Option<Chunk>, ReadError> {
         let (segment_base, limit) = (place.segment_base, place.limit);
         let next_segment = place.next_base;
         let Start {
@@ -319,7 +352,7 @@ impl Store {
         } = self
             .start_for(partition, segment_base, wanted_offsets.start)
             .await?;
-        let mut wanted = spec.bytes_max.max(READ_BYTES_MIN);
+        let mut wanted = spec.bytes_max.clamp(READ_BYTES_MIN, CHUNK_BYTES_MAX);
         let file = self
             .segment(partition, segment_base, false)
             .await
@@ -366,10 +399,12 @@ impl Store {
                         self.ahead
                             .begin(&self.io, file, place(ahead_at), len as usize);
                     }
-                    let data = Bytes::copy_from_slice(&chunk[start + from..start + to]);
-                    return Ok(Some(vec![data]));
+                    return Ok(Some(Chunk {
+                        batches: vec![chunk.into_bytes(start + from..start + to)],
+                        next_offset: Some(next_offset),
+                    }));
                 }
-                Scan::Nothing => return Ok(Some(Vec::new())),
+                Scan::Nothing => return Ok(Some(Chunk::default())),
                 Scan::Skipped { .. } if is_cut_short => return Err(ReadError::Corrupt),
                 Scan::Skipped {
                     bytes,
@@ -444,6 +479,14 @@ impl Store {
         Rc::make_mut(&mut index).forget(position as u32);
         indexes.put(key, index, INDEXES_MAX);
     }
+}
+
+/// What one read brought.
+#[derive(Default)]
+struct Chunk {
+    batches: Vec<Bytes>,
+    /// Where there may be more that the reader has room for.
+    next_offset: Option<i64>,
 }
 
 /// Where to begin reading in a segment.

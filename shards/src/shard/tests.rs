@@ -10,7 +10,7 @@ use super::*;
 use crate::io::futures::first_of;
 use crate::io::sim::{Faults, World};
 use crate::journal::Durability;
-use crate::log::batch::BatchBuilder;
+use crate::log::batch::{BatchBuilder, BatchHeader};
 use crate::log::config::LogConfig;
 use crate::mesh::lanes;
 
@@ -264,5 +264,43 @@ fn what_a_reader_gets_is_counted_once() {
         assert_eq!(counted, got[..], "from memory and from disk");
         let partition = shard.partition(&key(1)).expect("it is open");
         assert_eq!(partition.traffic.get().bytes_out, got[0]);
+    });
+}
+
+#[test]
+fn a_large_read_comes_in_chunks_that_follow_each_other() {
+    const BATCHES: i64 = 80;
+    let forgetful = ShardConfig {
+        tail_cache_bytes: 0,
+        ..config()
+    };
+    with_shard(forgetful, |shard| async move {
+        open_partition(&shard, 1, Durability::Sync).await;
+        for _ in 0..BATCHES {
+            append(&shard, vec![append_to(1, 60_000)]).await;
+        }
+        shard.io().sleep(Duration::from_secs(1)).await;
+        let large = ReadSpec {
+            bytes_max: 50 << 20,
+            ..spec(1, 0)
+        };
+        let mut offset = 0;
+        while offset < BATCHES {
+            let from = ReadSpec {
+                offset,
+                ..large.clone()
+            };
+            let read = shard.read(&[from]).await.remove(0).expect("data");
+            assert!(read.batches.len() > 2 || offset > 0, "chunks of a megabyte");
+            for chunk in &read.batches {
+                let mut rest = &chunk[..];
+                while !rest.is_empty() {
+                    let batch = BatchHeader::parse(rest).expect("whole");
+                    assert_eq!(batch.base_offset(), offset);
+                    rest = &rest[batch.size_bytes()..];
+                    offset += 1;
+                }
+            }
+        }
     });
 }

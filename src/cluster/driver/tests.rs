@@ -12,6 +12,9 @@ use crate::cluster::controller::{CreateTopics, CreateTopicsReply, NewTopic, crea
 /// Times that a caller looks whether his decision is there before he has gone.
 const LOOKS_MAX: usize = 24;
 
+/// For a decision to be carried out, by the simulated clock.
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
+
 fn making(name: String) -> impl FnOnce(&mut Context<'_>) -> Decision<CreateTopicsReply> {
     let wanted = CreateTopics {
         topics: vec![NewTopic::automatic(name)],
@@ -46,6 +49,8 @@ fn a_decision_is_carried_out_whenever_its_caller_goes() {
             }
             let next = broker.control(making(format!("next-{looks}"))).await;
             assert!(next.is_ok_and(|made| made[0].1.is_ok()));
+            // Which of both decisions comes first is up to the order of their tasks.
+            io.sleep(LONG_ENOUGH).await;
             for name in ["left", "next"].map(|kind| format!("{kind}-{looks}")) {
                 assert!(driver.image().topics.id_of(&name).is_some(), "{name}");
                 assert!(broker.image().topics.id_of(&name).is_some(), "{name}");

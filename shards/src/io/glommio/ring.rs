@@ -13,7 +13,7 @@ use std::ffi::CString;
 use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -44,6 +44,17 @@ struct Operation {
     _file: Option<Rc<Descriptor>>,
 }
 
+impl Operation {
+    /// Nobody has taken the outcome: a file that was opened is closed again.
+    #[allow(unsafe_code)]
+    fn ends_unclaimed(self, result: i32) {
+        if matches!(self.kept, Kept::Path(_)) && result >= 0 {
+            // SAFETY: the kernel gave it to this operation, and nobody else knows of it.
+            drop(unsafe { OwnedFd::from_raw_fd(result) });
+        }
+    }
+}
+
 enum Progress {
     Waiting(Option<Waker>),
     Done(i32),
@@ -57,6 +68,7 @@ pub(super) enum Kept {
     #[default]
     Nothing,
     Buffer(DmaBuffer),
+    /// Of a file that is opened.
     Path(#[expect(dead_code, reason = "only kept")] CString),
 }
 
@@ -250,7 +262,7 @@ impl Ring {
                 let operation = operations.remove(key);
                 drop(operations);
                 // Its file may be closed by that, which is another operation.
-                drop(operation);
+                operation.ends_unclaimed(result);
             }
             Progress::Done(_) => unreachable!("an operation completes once"),
         }
@@ -367,11 +379,12 @@ impl Drop for Pending {
         let operation = &mut operations[key];
         match operation.progress {
             Progress::Waiting(_) => operation.progress = Progress::Abandoned,
-            _ => {
+            Progress::Done(result) => {
                 let operation = operations.remove(key);
                 drop(operations);
-                drop(operation);
+                operation.ends_unclaimed(result);
             }
+            Progress::Abandoned => unreachable!("it is abandoned by this alone"),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use nix::sys::socket::{MsgFlags, send};
 
+use crate::io::futures::poll_once;
 use crate::io::{BLOCK, Io, OpenMode, Stop, lane};
 use crate::runtime::{StartError, check_io_uring, cores, run_shards};
 
@@ -293,18 +295,58 @@ fn dropped_halves_close_the_connection() {
 #[test]
 fn dropped_files_are_closed() {
     on_a_shard(|io, directory| async move {
-        let open_descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         let path = directory.join("file");
         drop(io.open(&path, OpenMode::CREATE).await.unwrap());
-        io.yield_now().await;
-        let before = open_descriptors();
         for _ in 0..500 {
             drop(io.open(&path, OpenMode::READ).await.unwrap());
         }
-        io.sleep(Duration::from_millis(5)).await;
-        // Other tests of this process open some meanwhile.
-        assert!(open_descriptors() < before + 250);
+        until_closed(&io, &path).await;
     });
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_goes_on_and_leaves_nothing() {
+    on_a_shard(|io, directory| async move {
+        let path = directory.join("file");
+        let file = io.open(&path, OpenMode::CREATE).await.unwrap();
+        let mut blocks = io.buffer(2 * BLOCK);
+        blocks.fill(7);
+        file.write_at(blocks, 2 * BLOCK, 0).await.0.unwrap();
+        for _ in 0..100 {
+            assert!(
+                poll_once(pin!(io.open(&path, OpenMode::READ)))
+                    .await
+                    .is_none()
+            );
+            assert!(poll_once(pin!(file.read_at(0, BLOCK))).await.is_none());
+            let mut again = io.buffer(BLOCK);
+            again.fill(7);
+            assert!(
+                poll_once(pin!(file.write_at(again, BLOCK, BLOCK as u64)))
+                    .await
+                    .is_none()
+            );
+        }
+        let read = file.read_at(0, 2 * BLOCK).await.unwrap();
+        assert!(read.iter().all(|byte| *byte == 7));
+        drop(file);
+        until_closed(&io, &path).await;
+    });
+}
+
+/// Waits until no descriptor of this process is of that file.
+async fn until_closed(io: &Io, path: &Path) {
+    let is_of_it =
+        |entry: std::fs::DirEntry| std::fs::read_link(entry.path()).is_ok_and(|name| name == path);
+    let is_open = || {
+        let mut descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+        descriptors.any(|entry| entry.is_ok_and(is_of_it))
+    };
+    let deadline = io.now() + Duration::from_secs(10);
+    while is_open() {
+        assert!(io.now() < deadline, "it stays open");
+        io.sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[test]

@@ -207,7 +207,7 @@ struct Compare {
     /// Process id of that broker on this machine; without it, what it uses is not measured
     #[arg(long, requires = "against")]
     against_pid: Option<u32>,
-    /// A few workloads, two short rounds: about six minutes
+    /// A few workloads, two short rounds: four to five minutes
     #[arg(long)]
     quick: bool,
     /// All workloads, three rounds: under an hour. The default

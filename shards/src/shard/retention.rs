@@ -184,8 +184,8 @@ impl Shard {
             });
             // What a crash brings back must have its folder. Only when the journal waits for room, the
             // folder goes first, because that makes room.
-            if !self.is_out_of_room() {
-                self.synced(ticket).await;
+            if !self.is_out_of_room() && !self.synced(ticket).await {
+                return;
             }
         }
         let turn = partition.settling.take().await;

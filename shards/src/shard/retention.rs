@@ -162,7 +162,8 @@ impl Shard {
     }
 
     /// Ends a partition of this shard: from now on it is unknown. Once this returns, its folder's name
-    /// is free for another topic; its files go in the background.
+    /// is free for another topic, and its files go in the background; if the shard has failed
+    /// meanwhile, they stay where they are.
     pub async fn drop_partition(&self, key: &PartitionKey) {
         let Some(partition) = self.0.partitions.borrow_mut().remove(key) else {
             return;

@@ -15,6 +15,9 @@ pub struct Segment {
     pub settled: u64,
     /// Whether the file has its final length, is on stable storage, and has its indexes.
     pub is_finished: bool,
+    /// Whether the file ends at `settled` but for what this run has written. What an earlier one left
+    /// behind that is cut off before anything is written.
+    pub is_cut: bool,
     /// Whether something was written since the last sync.
     pub has_unsynced_writes: bool,
     /// Largest timestamp of its records, or [`NO_TIMESTAMP`].
@@ -41,6 +44,7 @@ impl Segment {
             bytes: 0,
             settled: 0,
             is_finished: false,
+            is_cut: false,
             has_unsynced_writes: false,
             max_timestamp_ms: NO_TIMESTAMP,
             first_timestamp_ms: NO_TIMESTAMP,

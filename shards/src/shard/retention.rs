@@ -162,7 +162,8 @@ impl Shard {
     }
 
     /// Ends a partition of this shard: from now on it is unknown. Once this returns, its folder's name
-    /// is free for another topic; its files go in the background.
+    /// is free for another topic, and its files go in the background; if the shard has failed
+    /// meanwhile, they stay where they are.
     pub async fn drop_partition(&self, key: &PartitionKey) {
         let Some(partition) = self.0.partitions.borrow_mut().remove(key) else {
             return;
@@ -184,8 +185,8 @@ impl Shard {
             });
             // What a crash brings back must have its folder. Only when the journal waits for room, the
             // folder goes first, because that makes room.
-            if !self.is_out_of_room() {
-                self.synced(ticket).await;
+            if !self.is_out_of_room() && !self.synced(ticket).await {
+                return;
             }
         }
         let turn = partition.settling.take().await;

@@ -276,6 +276,9 @@ impl Compare {
                     changes.len()
                 ),
             }
+            if let Some(differences) = compare::differences(baseline, &results) {
+                println!("{differences}");
+            }
             changes.iter().for_each(|change| println!("{change}"));
         }
         let failures = results.failures();

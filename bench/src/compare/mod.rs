@@ -33,7 +33,7 @@ use corelog_loadgen::client::wall_ms;
 use session::{Session, settle};
 use workloads::{Work, Workload};
 
-pub use baseline::{Change, changes};
+pub use baseline::{Change, changes, differences};
 pub use page::page;
 pub use results::Results;
 pub use table::Table;
@@ -265,6 +265,7 @@ fn measure_running(session: &mut Session<'_>, target: Target) {
     session.keep_failure(["warm-up"], outcome);
     for workload in workloads::ALL {
         if session.settings.wants(workload) {
+            start_up::not_measured(session, workload);
             let outcome = session.run(workload);
             session.keep_failure([workload.name], outcome);
         }

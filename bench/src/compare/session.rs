@@ -260,14 +260,14 @@ pub fn quieten(pid: u32) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::results::tests::results;
     use super::workloads::SMALL_100_256;
     use super::*;
 
-    #[test]
-    fn the_limit_of_another_product_is_not_used() {
-        let settings = CompareSettings {
+    /// Of one round of the quick suite, without products.
+    pub fn settings() -> CompareSettings {
+        CompareSettings {
             folder: PathBuf::new(),
             participants: Vec::new(),
             rounds: 1,
@@ -277,7 +277,12 @@ mod tests {
             only: Vec::new(),
             baseline: None,
             json: None,
-        };
+        }
+    }
+
+    #[test]
+    fn the_limit_of_another_product_is_not_used() {
+        let settings = settings();
         let mut results = results(Vec::new());
         results.limits.of = "Apache Kafka".to_owned();
         let mut other = Session::new(&settings, &mut results, "Corelog", 0);

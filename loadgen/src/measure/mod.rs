@@ -84,16 +84,4 @@ impl Verification {
             _ => Judgement::Broken,
         }
     }
-
-    /// Whether every acknowledged record came back once, in order and whole.
-    pub fn is_clean(&self) -> bool {
-        let faults = [
-            self.lost,
-            self.unread,
-            self.duplicated,
-            self.reordered,
-            self.corrupted,
-        ];
-        faults.iter().all(|fault| *fault == 0)
-    }
 }

@@ -204,7 +204,7 @@ pub fn beside_a_cold_reader(
 }
 
 /// Records of 1 KiB at a rate, one set of one consumer.
-fn engine_workload(session: &mut Session<'_>, name: &str, records_a_second: f64) -> Workload {
+pub fn engine_workload(session: &mut Session<'_>, name: &str, records_a_second: f64) -> Workload {
     let mut workload = Workload {
         name: name.to_owned(),
         load: Load::Open(Shape::Constant(records_a_second)),

@@ -14,6 +14,7 @@ mod produce;
 mod results;
 mod roofline;
 mod session;
+mod soak;
 mod spread;
 mod start_up;
 mod table;
@@ -91,6 +92,8 @@ pub struct CompareSettings {
     pub rounds: usize,
     pub seconds: u64,
     pub warm_up_seconds: u64,
+    /// How long the soak is, where it is named.
+    pub soak_minutes: u64,
     /// Only the few workloads that are quick.
     pub is_quick: bool,
     /// Parts of names: only workloads whose name has one of these, quick or not.
@@ -117,6 +120,11 @@ impl CompareSettings {
             self.warm_up_seconds <= 600,
             "--warm-up {}: from 0 to 600",
             self.warm_up_seconds
+        );
+        ensure!(
+            (1..=1_440).contains(&self.soak_minutes),
+            "--soak-minutes {}: from 1 to 1440",
+            self.soak_minutes
         );
         for participant in &self.participants {
             let (binary, cores) = match participant {
@@ -163,7 +171,7 @@ impl CompareSettings {
     fn wants(&self, workload: &Workload) -> bool {
         let is_named = |part: &String| workload.name.contains(part.as_str());
         match self.only.is_empty() {
-            true => workload.is_quick || !self.is_quick,
+            true => workload.is_quick || !(self.is_quick || workload.is_long()),
             false => self.only.iter().any(is_named),
         }
     }

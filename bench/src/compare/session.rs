@@ -1,6 +1,7 @@
 //! One product in one round: what is loaded at the moment, and what was found so far.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::consume;
 use super::figures::{Quantity, Reading};
 use super::produce;
 use super::results::{Results, Run};
+use super::soak;
 use super::workloads::{self, Load, Work, Workload};
 use crate::broker::Broker;
 use crate::metrics::Inside;
@@ -152,6 +154,7 @@ impl<'a> Session<'a> {
             Work::CatchUp { of } => consume::catch_up(self, name, of),
             Work::EndToEnd { of, part } => consume::end_to_end(self, name, of, part),
             Work::Tail => consume::tail(self, name),
+            Work::Soak => soak::run(self, name),
             Work::ColdReader { of, part, reads } => {
                 consume::beside_a_cold_reader(self, name, (of, part), reads)
             }
@@ -208,28 +211,51 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// What the broker's process keeps everything in, where it was started here.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
     /// Drops what the page cache has of the broker's files. False if its folder is not known.
     pub fn drop_page_cache(&self) -> Result<bool> {
-        let Some(folder) = &self.folder else {
+        let Some(folder) = self.folder() else {
             return Ok(false);
         };
         nix::unistd::sync();
-        drop_cached(folder)?;
+        for_each_file(folder, &mut |file| {
+            posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+            Ok(())
+        })?;
         Ok(true)
     }
 }
 
-fn drop_cached(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
+/// Bytes that the files of a folder take on the disk.
+pub fn disk_bytes(folder: &Path) -> Result<u64> {
+    let mut blocks = 0;
+    for_each_file(folder, &mut |file| {
+        blocks += file.metadata()?.blocks();
+        Ok(())
+    })?;
+    Ok(blocks * 512)
+}
+
+/// All files of a folder and of those in it; what is removed meanwhile is left out.
+fn for_each_file(folder: &Path, visit: &mut impl FnMut(&File) -> Result<()>) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
+    for entry in entries {
         let entry = entry?;
-        let kind = entry.file_type()?;
+        let Ok(kind) = entry.file_type() else {
+            continue;
+        };
         if kind.is_dir() {
-            drop_cached(&entry.path())?;
-        } else if kind.is_file() {
-            // It may have been removed meanwhile.
-            if let Ok(file) = File::open(entry.path()) {
-                posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
-            }
+            for_each_file(&entry.path(), visit)?;
+        } else if kind.is_file()
+            && let Ok(file) = File::open(entry.path())
+        {
+            visit(&file)?;
         }
     }
     Ok(())
@@ -273,6 +299,7 @@ pub(super) mod tests {
             rounds: 1,
             seconds: 1,
             warm_up_seconds: 0,
+            soak_minutes: 1,
             is_quick: true,
             only: Vec::new(),
             baseline: None,

@@ -116,3 +116,15 @@ fn a_broker_that_cannot_be_asked_for_the_ends_is_asked_again() {
     let orders = conductor.conduct(&[&done], false);
     assert!(orders.ends.is_none() && !orders.give_up, "{orders:?}");
 }
+
+#[test]
+fn a_stop_is_heard_while_a_run_is_prepared() {
+    // Connections are taken by the kernel, and nobody answers.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = Settings {
+        bootstrap: vec![listener.local_addr().unwrap()],
+        threads: 1,
+    };
+    let error = run(&workload(), &settings, &AtomicBool::new(true), |_| {}).unwrap_err();
+    assert_eq!(error.to_string(), "stopped before the load began");
+}

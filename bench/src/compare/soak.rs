@@ -86,25 +86,23 @@ fn watch(session: &Session<'_>, is_over: &AtomicBool) -> Result<Vec<Sample>> {
 
 /// The first quarter is left out of what is compared: caches and logs fill in it.
 fn state(session: &mut Session<'_>, name: &str, samples: &[Sample]) {
-    let of: [(fn(&Sample) -> u64, [Quantity; 4]); 2] = [
-        (
-            |sample| sample.resident,
-            [RESIDENT_SECOND, RESIDENT_LAST, RESIDENT_MAX, RESIDENT_TIMES],
-        ),
-        (
-            |sample| sample.disk,
-            [DISK_SECOND, DISK_LAST, DISK_MAX, DISK_TIMES],
-        ),
-    ];
-    for (value, quantities) in of {
+    let mut state = |quantities: [Quantity; 4], value: fn(&Sample) -> u64| {
         let megabytes: Vec<f64> = samples.iter().map(|it| value(it) as f64 / 1e6).collect();
+        let held = held(&megabytes);
         for (at, quantity) in quantities.into_iter().enumerate() {
-            session.push(match held(&megabytes) {
+            session.push(match held {
                 Some(held) => Reading::new(name, quantity, held[at]),
                 None => Reading::not_measured(name, quantity, NO_PROCESS),
             });
         }
-    }
+    };
+    state(
+        [RESIDENT_SECOND, RESIDENT_LAST, RESIDENT_MAX, RESIDENT_TIMES],
+        |sample| sample.resident,
+    );
+    state([DISK_SECOND, DISK_LAST, DISK_MAX, DISK_TIMES], |sample| {
+        sample.disk
+    });
 }
 
 /// The median of the second and of the last quarter, the most, and how many times the second the last is. None of less

@@ -476,8 +476,8 @@ impl Log {
             first_batch_always: at_least_one,
             up_to_offset: upper,
         };
-        if let Some(read) = self.tail.read(offset, limits) {
-            return Found::Memory(read.slices);
+        if let Some(slices) = self.tail.read(offset, limits) {
+            return Found::Memory(slices);
         }
         let at = self.segment_at(offset);
         let segment = &self.segments[at];

@@ -184,7 +184,7 @@ pub fn run(settings: &CompareSettings) -> Result<Results> {
     let mut results = Results::new(machine, settings.rounds, seconds, warm_up);
     match &settings.baseline {
         Some(baseline) => results.limits = baseline.limits.clone(),
-        None => results.limits.of = participants[0].name(),
+        None => results.limits.of = limited(participants),
     }
     let keep = |results: &Results| match &settings.json {
         Some(file) => results.write(file),
@@ -216,6 +216,13 @@ pub fn run(settings: &CompareSettings) -> Result<Results> {
         }
     }
     Ok(results)
+}
+
+/// The first one that is a broker: its limits are those that open loops run at parts of.
+fn limited(participants: &[Participant]) -> String {
+    let mut brokers = participants.iter();
+    let first = brokers.find(|it| !matches!(it, Participant::BareLoop));
+    first.map(Participant::name).unwrap_or_default()
 }
 
 fn measure(session: &mut Session<'_>, product: &Product) {

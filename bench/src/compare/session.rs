@@ -167,14 +167,17 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Requests a second that the first product does at most in a workload. If that was not among what is wanted, it
-    /// is measured now.
+    /// Requests a second that the product whose limits count does at most in a workload. If that was not among what is
+    /// wanted, it is measured now; an error for other products, whose own limit would be another rate.
     pub fn limit(&mut self, of: &'static str) -> Result<f64> {
-        if self.known_limit(of).is_none() {
+        if self.known_limit(of).is_none() && self.has_limits() {
             self.run(workloads::by_name(of))?;
         }
         let limit = self.known_limit(of);
-        limit.context("a limit that is no closed loop's")
+        limit.with_context(|| {
+            let product = &self.results.limits.of;
+            format!("no rate: {product} has no limit in '{of}'")
+        })
     }
 
     pub fn known_limit(&self, of: &str) -> Option<f64> {
@@ -182,8 +185,16 @@ impl<'a> Session<'a> {
         limits.get(of).copied()
     }
 
-    /// Kept if it is the first that is measured.
+    /// Whether this is the product whose limits count.
+    fn has_limits(&self) -> bool {
+        self.results.runs[self.run_index].product == self.results.limits.of
+    }
+
+    /// Kept if it is of the product whose limits count, and the first that is measured.
     pub fn found_limit(&mut self, of: &str, requests_a_second: f64) {
+        if !self.has_limits() {
+            return;
+        }
         let limits = &mut self.results.limits.requests_a_second;
         limits.entry(of.to_owned()).or_insert(requests_a_second);
     }
@@ -246,4 +257,37 @@ pub fn quieten(pid: u32) -> Result<()> {
         before = after;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::results::tests::results;
+    use super::workloads::SMALL_100_256;
+    use super::*;
+
+    #[test]
+    fn the_limit_of_another_product_is_not_used() {
+        let settings = CompareSettings {
+            folder: PathBuf::new(),
+            participants: Vec::new(),
+            rounds: 1,
+            seconds: 1,
+            warm_up_seconds: 0,
+            is_quick: true,
+            only: Vec::new(),
+            baseline: None,
+            json: None,
+        };
+        let mut results = results(Vec::new());
+        results.limits.of = "Apache Kafka".to_owned();
+        let mut other = Session::new(&settings, &mut results, "Corelog", 0);
+        other.found_limit(SMALL_100_256, 900.0);
+        let error = other.limit(SMALL_100_256).unwrap_err().to_string();
+        assert!(error.contains("Apache Kafka has no limit"), "{error}");
+
+        let mut first = Session::new(&settings, &mut results, "Apache Kafka", 1);
+        first.found_limit(SMALL_100_256, 500.0);
+        let mut other = Session::new(&settings, &mut results, "Corelog", 1);
+        assert_eq!(other.limit(SMALL_100_256).unwrap(), 500.0);
+    }
 }

@@ -84,7 +84,7 @@ pub struct Produce {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Load {
     InFlight(usize),
-    /// A part of the requests a second that the first product did in the workload of that name.
+    /// A part of the requests a second that the first broker did in the workload of that name.
     Limit {
         of: &'static str,
         part: f64,

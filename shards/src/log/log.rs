@@ -516,8 +516,7 @@ impl Log {
             .segments
             .partition_point(|segment| segment.base_offset <= self.start);
         for segment in &mut self.segments[..last.saturating_sub(1)] {
-            segment.is_finished = true;
-            segment.sealed_index = None;
+            segment.finish();
         }
     }
 

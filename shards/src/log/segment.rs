@@ -74,4 +74,10 @@ impl Segment {
         index.seal();
         self.sealed_index = Some(Box::new(index));
     }
+
+    /// Its file and its indexes are as they stay.
+    pub fn finish(&mut self) {
+        self.is_finished = true;
+        self.sealed_index = None;
+    }
 }

@@ -384,8 +384,7 @@ impl Shard {
         segment.settled = piece.to;
         segment.has_unsynced_writes = !piece.is_last_of_full;
         if piece.is_last_of_full {
-            segment.is_finished = true;
-            segment.sealed_index = None;
+            segment.finish();
         }
         drop(state);
         self.0.settling.shrank(piece.to - piece.from);

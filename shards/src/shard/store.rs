@@ -187,12 +187,10 @@ impl Store {
             return Ok(file.clone());
         }
         let path = self.path(partition, segment_base, FileKind::Log);
-        let mut how = OpenMode {
-            read: true,
-            write: true,
-            ..OpenMode::default()
+        let how = match create {
+            true => OpenMode::CREATE,
+            false => OpenMode::READ_WRITE,
         };
-        how.create = create;
         let file = Rc::new(self.io.open(&path, how).await?);
         self.files
             .borrow_mut()

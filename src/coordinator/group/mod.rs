@@ -1,0 +1,3 @@
+//! The coordinator of consumer groups, of both protocols, and of committed offsets.
+
+pub mod records;

@@ -207,7 +207,7 @@ struct Compare {
     /// Process id of that broker on this machine; without it, what it uses is not measured
     #[arg(long, requires = "against")]
     against_pid: Option<u32>,
-    /// A few workloads, two short rounds: about six minutes
+    /// A few workloads, two short rounds: four to five minutes
     #[arg(long)]
     quick: bool,
     /// All workloads, three rounds: under an hour. The default
@@ -216,10 +216,10 @@ struct Compare {
     /// Times that everything is measured [default: 2 if --quick, else 3]
     #[arg(long)]
     rounds: Option<usize>,
-    /// Seconds measured for each workload [default: 2 if --quick, else 8]
+    /// Seconds measured for each workload [default: 2 if --quick, else 5]
     #[arg(long)]
     seconds: Option<u64>,
-    /// Seconds of each workload before anything counts [default: 1 if --quick, else 3]
+    /// Seconds of each workload before anything counts [default: 1 if --quick, else 2]
     #[arg(long)]
     warm_up: Option<u64>,
     /// Only workloads whose name has this in it; may be given several times. A name that there is not shows all
@@ -238,7 +238,7 @@ struct Compare {
 
 impl Compare {
     fn run(&self) -> Result<()> {
-        let (rounds, seconds, warm_up) = if self.quick { (2, 2, 1) } else { (3, 8, 3) };
+        let (rounds, seconds, warm_up) = if self.quick { (2, 2, 1) } else { (3, 5, 2) };
         let baseline = self.baseline.as_deref().map(Results::read).transpose()?;
         if let Some(file) = &self.html {
             // Rather found out now than after an hour.

@@ -13,8 +13,8 @@ use crate::usage::ProcessUsage;
 
 pub const RECORD_BYTES: usize = 1_024;
 const CONNECTIONS: usize = 16;
-/// Seconds of each load at most, before the first workload of a broker.
-const WARM_UPS_MAX: usize = 15;
+/// A broker's own warm-up takes at most so many times that of a workload, for each of two loads.
+const WARM_UPS_MAX: u64 = 5;
 pub const NO_PROCESS: &str = "the broker's process is not known";
 /// Kafka's own property, which Corelog takes and does not need.
 const SYNCED: &[(&str, &str)] = &[("flush.messages", "1")];
@@ -88,7 +88,8 @@ pub fn warm_up(session: &mut Session<'_>) -> Result<()> {
         settings.duration = Duration::from_secs(1);
         settings.counts_calls = false;
         let mut rates = Vec::new();
-        while rates.len() < WARM_UPS_MAX && is_rising(&rates) {
+        let most = WARM_UPS_MAX * session.settings.warm_up_seconds;
+        while (rates.len() as u64) < most && is_rising(&rates) {
             rates.push(client::run(&settings)?.requests_a_second);
         }
     }

@@ -262,6 +262,9 @@ pub async fn prepare_slot(io: &Io, path: &Path, slot: Slot, len: u64) -> io::Res
 }
 
 async fn extend(io: &Io, file: &File, from: u64, to: u64) -> io::Result<()> {
+    // Were the length left that an attempt whose sync failed gave it, a later sync would say nothing of
+    // that.
+    file.truncate(from).await?;
     file.allocate(to).await?;
     let mut buffer = io.buffer(ZERO_CHUNK.min((to - from) as usize));
     let mut position = from;

@@ -9,7 +9,7 @@ use super::group::{EntryKind, GroupHeader};
 use super::recovery::scan;
 use super::*;
 use crate::io::BLOCK;
-use crate::io::sim::{Faults, World};
+use crate::io::sim::{Crash, Faults, Operation, World};
 use crate::route::PartitionKey;
 
 const DIR: &str = "/journal";
@@ -88,6 +88,39 @@ async fn start(io: &Io, lens: &[u64], events: &Rc<Events>) -> Rc<Journal> {
     io.spawn("journal files", preparing);
     io.spawn("journal", journal.clone().run(events.clone()));
     journal
+}
+
+#[test]
+fn a_file_keeps_its_length_though_a_first_sync_of_it_failed() {
+    const SHORT: u64 = 16 << 10;
+    for seed in 0..20 {
+        let mut world = World::new(seed, Faults::none());
+        let node = world.add_node();
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, |io| async move {
+            prepare(&io, 0, SHORT).await;
+            let named = io.sync_dir(Path::new("/")).await;
+            named.expect("the folder lasts");
+        });
+        world.fail_next(node, Operation::Sync, ".journal");
+        let path = slot_path(Path::new(DIR), 0, 0);
+        let slot = Slot {
+            number: 0,
+            len: SHORT,
+        };
+        world.block_on(node, |io| async move {
+            let path = slot_path(Path::new(DIR), 0, 0);
+            let failed = prepare_slot(&io, &path, slot, FILE_BYTES).await;
+            failed.expect_err("its sync fails");
+            let again = prepare_slot(&io, &path, slot, FILE_BYTES).await;
+            again.expect("prepared");
+        });
+        world.crash(node, Crash::PowerLoss);
+        world.start(node, 1, |_, _| async {});
+        let len = world.block_on(node, |io| async move { io.file_len(&path).await });
+        let len = len.expect("it is there");
+        assert_eq!(len, FILE_BYTES, "seed {seed}");
+    }
 }
 
 #[test]

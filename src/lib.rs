@@ -18,4 +18,5 @@ pub mod fetch;
 
 pub mod broker;
 pub mod cluster;
+pub mod coordinator;
 pub mod metrics;

@@ -151,4 +151,3 @@ impl Balance<'_> {
         self.load[member] += 1;
     }
 }
-

@@ -1,3 +1,4 @@
-//! Coordinators: replicated state machines whose state is what replaying their records gives.
+//! Coordinators: state machines over the records of an internal partition, on the shard that owns it. Their state is
+//! what replaying those records gives.
 
 pub mod group;

@@ -1,4 +1,84 @@
 //! Coordinators: state machines over the records of an internal partition, on the shard that owns it. Their state is
 //! what replaying those records gives.
+//!
+//! A machine is plain synchronous code, *(state, input, now) -> records, replies, timers*: no io, no clock and no
+//! randomness of its own. Whoever runs it appends the records, replays them into the machine in the same turn, and
+//! releases the replies once all records so far are durable. Loading after a start replays the same records through the
+//! same code. If records cannot be appended, the machine is made anew from its log, and who waits is told to try again.
 
 pub mod group;
+
+use corelog_shards::io::{Completer, Instant};
+
+use crate::cluster::image::{Delta, Image};
+use crate::config::BrokerConfig;
+
+/// A state machine over the records of one partition.
+pub trait Machine {
+    /// A request, with where its reply goes.
+    type Input;
+    type Record;
+
+    /// Answers a request, now or later, with the records that this takes.
+    fn handle(&mut self, input: Self::Input, context: &mut Context<'_>) -> Output<Self::Record>;
+
+    /// Does what is due by now.
+    fn expire(&mut self, context: &mut Context<'_>) -> Output<Self::Record>;
+
+    /// When [`Machine::expire`] may have something to do: never later than it has.
+    fn next_deadline(&self) -> Option<Instant>;
+
+    /// The metadata changed; the context has it as it is now.
+    fn metadata_changed(
+        &mut self,
+        change: &Delta,
+        context: &mut Context<'_>,
+    ) -> Output<Self::Record>;
+
+    /// Takes over a record, of its own making or found in the log. The only place where durable state changes.
+    fn replay(&mut self, record: Self::Record, context: &mut Context<'_>);
+
+    /// The log was replayed to its end: what is not in it (deadlines, who is awaited) begins anew.
+    fn loaded(&mut self, context: &mut Context<'_>) -> Output<Self::Record>;
+}
+
+/// What a machine may look at beside its own state.
+pub struct Context<'a> {
+    pub now: Instant,
+    /// Milliseconds since 1970, for what is written down. May jump.
+    pub wall_ms: i64,
+    pub image: &'a Image,
+    pub config: &'a BrokerConfig,
+    /// What the log takes as one record, key and value together.
+    pub record_bytes_max: usize,
+    pub random_u64: &'a mut dyn FnMut() -> u64,
+}
+
+/// What becomes of an input.
+pub struct Output<R> {
+    /// To be appended and replayed, in this order.
+    pub records: Vec<R>,
+    replies: Vec<Box<dyn FnOnce()>>,
+}
+
+impl<R> Default for Output<R> {
+    fn default() -> Self {
+        let (records, replies) = (Vec::new(), Vec::new());
+        Self { records, replies }
+    }
+}
+
+impl<R> Output<R> {
+    /// Answers a request once the records are durable.
+    pub fn reply<T: 'static>(&mut self, to: Replier<T>, reply: T) {
+        self.replies.push(Box::new(move || to.0.complete(reply)));
+    }
+
+    /// Sends the replies. Dropping them instead tells whoever waits that there is none.
+    pub fn release(self) {
+        self.replies.into_iter().for_each(|reply| reply());
+    }
+}
+
+/// Where the reply to one request goes. If it is dropped, the client is told to find its coordinator again.
+pub struct Replier<T>(pub Completer<T>);

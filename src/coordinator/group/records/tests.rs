@@ -334,7 +334,10 @@ fn a_commit_with_an_expiry_is_written_without_what_its_version_lacks() {
 #[test]
 fn a_type_that_is_not_known_is_kept_as_it_is() {
     // ShareGroupMetadata, as Kafka 4.3.1 writes it, and its tombstone.
-    let (key, value): (&[u8], &[u8]) = (&[0, 11, 0, 1, b'g'], &[0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let (key, value): (&[u8], &[u8]) = (
+        &[0, 11, 0, 1, b'g'],
+        &[0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    );
     for value in [Some(value), None] {
         let record = Record::decode(key, value).unwrap();
         assert!(matches!(record, Record::Unknown { .. }), "{record:?}");

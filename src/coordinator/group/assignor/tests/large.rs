@@ -64,7 +64,8 @@ fn uniform_when_one_member_has_all_and_subscriptions_differ() {
             .map(|&topic| (id(topic), (0..(10_000 / topics) as i32).collect()))
             .collect();
         group.assign(&Uniform);
-        assert!(group.imbalance() <= 1, "{}", group.imbalance());
+        // Subscribers of one topic differ by one at most, those of different topics by another one.
+        assert!(group.imbalance() <= 2, "{}", group.imbalance());
     }
 }
 

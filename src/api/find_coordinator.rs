@@ -1,4 +1,8 @@
-//! FindCoordinator: nobody coordinates yet, which clients are told in the words of a Kafka whose
+//! FindCoordinator: which broker coordinates a group. The topic that groups are kept in is created when one is first
+//! asked for.
+//!
+//! Kafka has the client ask again until the topic is there; here every shard knows it before the answer leaves. Of
+//! transactions and share groups there are no coordinators yet, which clients are told in the words of a Kafka whose
 //! coordinators are still starting.
 
 use std::rc::Rc;
@@ -6,11 +10,19 @@ use std::rc::Rc;
 use corelog_shards::log::uuid_text;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
-use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
+use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
+use kafka_protocol::protocol::StrBytes;
 
-use super::view::{NOBODY, text};
+use super::groups::coordinator_of;
+use super::view::{NOBODY, View, text};
 use super::{Context, Failure, Request};
+use crate::broker::Broker;
+use crate::cluster::controller::{ControlErrorKind, CreateTopics, NewTopic, create_topics};
+use crate::cluster::image::Image;
+use crate::config::OffsetsConfig;
+use crate::coordinator::group::OFFSETS_TOPIC;
 use crate::protocol::reply::Reply;
+use crate::turns::Turns;
 
 /// From here on many keys are asked for together.
 const BATCHED: i16 = 4;
@@ -22,52 +34,148 @@ const SHARE: i8 = 2;
 const UNKNOWN_KIND: &str = "This most likely occurs because of a request being malformed by the \
                             client library or the message was sent to an incompatible broker. See \
                             the broker logs for more details.";
+const UNAVAILABLE: &str = "The coordinator is not available.";
 /// Port of nobody.
 const NO_PORT: i32 = -1;
 
-pub async fn handle(_: Rc<Context>, request: Request) -> Result<Reply, Failure> {
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: FindCoordinatorRequest = request.decode()?;
-    let response = answer(request.header.api_version, asked);
+    let version = request.header.api_version;
+    let broker = &context.broker;
+    if asked.key_type == GROUP && broker.image().topics.id_of(OFFSETS_TOPIC).is_none() {
+        create_offsets_topic(broker).await;
+    }
+    let image = broker.image();
+    let view = View {
+        image: &image,
+        listener: &context.listener,
+    };
+    let response = if version < BATCHED {
+        alone(find(view, version, asked.key_type, &asked.key))
+    } else {
+        let mut turns = Turns::on(broker.shard.io());
+        let mut coordinators = Vec::with_capacity(asked.coordinator_keys.len());
+        for key in asked.coordinator_keys {
+            let found = find(view, version, asked.key_type, &key);
+            coordinators.push(in_batch(key, found));
+            turns.step().await;
+        }
+        FindCoordinatorResponse::default().with_coordinators(coordinators)
+    };
     Ok(Reply::encode(&request.header, &response)?)
 }
 
-fn answer(version: i16, asked: FindCoordinatorRequest) -> FindCoordinatorResponse {
-    let is_known = match asked.key_type {
-        GROUP | TRANSACTION => true,
-        SHARE => version >= KNOWS_SHARE,
-        _ => false,
-    };
-    if version < BATCHED {
-        let (error, message) = match is_known {
-            true => (
-                ResponseError::CoordinatorNotAvailable,
-                "The coordinator is not available.",
-            ),
-            false => (ResponseError::InvalidRequest, UNKNOWN_KIND),
-        };
-        return FindCoordinatorResponse::default()
-            .with_error_code(error.code())
-            .with_error_message(Some(text(message)))
-            .with_node_id(NOBODY)
-            .with_port(NO_PORT);
+/// A broker and where it is reached.
+struct Node {
+    id: BrokerId,
+    host: StrBytes,
+    port: i32,
+}
+
+/// What goes with an error: the message of a batched answer, of an ordinary error, is empty.
+type NotFound = (ResponseError, &'static str);
+
+const NOT_AVAILABLE: NotFound = (ResponseError::CoordinatorNotAvailable, "");
+
+fn find(view: View<'_>, version: i16, kind: i8, key: &str) -> Result<Node, NotFound> {
+    match kind {
+        GROUP => find_group(view, key).ok_or(NOT_AVAILABLE),
+        TRANSACTION => Err(NOT_AVAILABLE),
+        SHARE if version >= KNOWS_SHARE && is_share_key(key) => Err(NOT_AVAILABLE),
+        SHARE if version >= KNOWS_SHARE => Err((ResponseError::InvalidRequest, "")),
+        _ => Err((ResponseError::InvalidRequest, UNKNOWN_KIND)),
     }
-    let coordinators = asked.coordinator_keys.into_iter().map(|key| {
-        // Here the message of an ordinary answer stays empty.
-        let (error, message) = match is_known {
-            false => (ResponseError::InvalidRequest, UNKNOWN_KIND),
-            true if asked.key_type == SHARE && !is_share_key(&key) => {
-                (ResponseError::InvalidRequest, "")
-            }
-            true => (ResponseError::CoordinatorNotAvailable, ""),
-        };
-        Coordinator::default()
-            .with_key(key)
+}
+
+/// The leader of a group's partition.
+fn find_group(view: View<'_>, group: &str) -> Option<Node> {
+    let key = coordinator_of(view.image, group).ok()?;
+    let partition = view.image.topics.get(key.topic)?.partition(key.partition)?;
+    let leader = view.leader(partition)?;
+    let mut serving = view.brokers().filter(|(broker, _)| !broker.fenced);
+    let (_, endpoint) = serving.find(|(broker, _)| BrokerId(broker.id) == leader)?;
+    Some(Node {
+        id: leader,
+        host: text(&endpoint.host),
+        port: endpoint.port.into(),
+    })
+}
+
+fn alone(found: Result<Node, NotFound>) -> FindCoordinatorResponse {
+    let response = FindCoordinatorResponse::default();
+    match found {
+        Ok(node) => response
+            .with_error_message(Some(text("NONE")))
+            .with_node_id(node.id)
+            .with_host(node.host)
+            .with_port(node.port),
+        Err((error, message)) => {
+            let message = match error {
+                ResponseError::CoordinatorNotAvailable => UNAVAILABLE,
+                _ => message,
+            };
+            response
+                .with_error_code(error.code())
+                .with_error_message(Some(text(message)))
+                .with_node_id(NOBODY)
+                .with_port(NO_PORT)
+        }
+    }
+}
+
+fn in_batch(key: StrBytes, found: Result<Node, NotFound>) -> Coordinator {
+    let coordinator = Coordinator::default().with_key(key);
+    match found {
+        Ok(node) => coordinator
+            .with_error_message(Some(StrBytes::default()))
+            .with_node_id(node.id)
+            .with_host(node.host)
+            .with_port(node.port),
+        Err((error, message)) => coordinator
             .with_error_code(error.code())
             .with_error_message(Some(text(message)))
             .with_node_id(NOBODY)
-            .with_port(NO_PORT)
-    });
-    FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
+            .with_port(NO_PORT),
+    }
+}
+
+/// Has the controller create the topic that groups are kept in. Whether it did shows in the metadata.
+async fn create_offsets_topic(broker: &Broker) {
+    let config = broker.config();
+    let topic = offsets_topic(&config.groups.offsets, &broker.image());
+    let wanted = CreateTopics {
+        topics: vec![topic],
+        validate_only: false,
+    };
+    let created = broker
+        .control(move |context| create_topics(context, &wanted))
+        .await;
+    let outcome = created.map(|mut results| results.pop());
+    match outcome {
+        Ok(Some((topic, Ok(_)))) => tracing::info!(topic, "created for the first group"),
+        // Several groups may be the first.
+        Ok(Some((_, Err(error)))) if error.kind == ControlErrorKind::TopicAlreadyExists => {}
+        Ok(Some((topic, Err(why)))) => tracing::error!(topic, %why, "cannot be created"),
+        Ok(None) => {}
+        Err(why) => tracing::error!(topic = OFFSETS_TOPIC, ?why, "cannot be created"),
+    }
+}
+
+fn offsets_topic(config: &OffsetsConfig, image: &Image) -> NewTopic {
+    let brokers = image.brokers.values().filter(|broker| !broker.fenced);
+    let brokers = i16::try_from(brokers.count()).unwrap_or(i16::MAX);
+    let configs = [
+        ("cleanup.policy", "compact".to_owned()),
+        ("compression.type", "producer".to_owned()),
+        ("segment.bytes", config.topic_segment_bytes.to_string()),
+    ];
+    let configs = configs.map(|(name, value)| (name.to_owned(), Some(value)));
+    NewTopic {
+        partitions: config.topic_partitions,
+        replication_factor: config.topic_replication_factor.min(brokers.max(1)),
+        configs: configs.into(),
+        ..NewTopic::automatic(OFFSETS_TOPIC)
+    }
 }
 
 /// Whether it is `group:topic id:partition`.

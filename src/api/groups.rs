@@ -39,7 +39,8 @@ pub async fn ask<T: Send + 'static>(
     input: impl FnOnce(Replier<T>) -> Input + Send + 'static,
 ) -> Result<T, Refusal> {
     let key = coordinator_of(&broker.image(), group)?;
-    let job = move |shard: Shard| async move { Broker::of(&shard).groups.ask(&key, input).await };
+    let job =
+        move |shard: Shard| async move { Broker::of(&shard).groups.ask(&key, input).reply().await };
     broker.shard.run_on_owner(&key, job).await
 }
 
@@ -52,7 +53,8 @@ pub async fn ask_long<T: Send + 'static>(
 ) -> Result<T, Refusal> {
     let broker = &context.broker;
     let key = coordinator_of(&broker.image(), group)?;
-    let job = move |shard: Shard| async move { Broker::of(&shard).groups.ask(&key, input).await };
+    let job =
+        move |shard: Shard| async move { Broker::of(&shard).groups.ask(&key, input).reply().await };
     let owner = broker.shard.owner(&key);
     let answer = answer_of(Rc::clone(broker), owner, job);
     let answered = context.wait.unless_over(answer).await;
@@ -107,7 +109,7 @@ async fn answer_all<Q, T: 'static>(
     }
     let mut answers = Vec::with_capacity(asked.len());
     for (place, answer) in asked {
-        answers.push((place, answer.await));
+        answers.push((place, answer.reply().await));
     }
     answers
 }

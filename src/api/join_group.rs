@@ -18,7 +18,10 @@ const NO_GENERATION: i32 = -1;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: JoinGroupRequest = request.decode()?;
-    let protocols = asked.protocols.iter().map(|protocol| protocol.name.as_str());
+    let protocols = asked
+        .protocols
+        .iter()
+        .map(|protocol| protocol.name.as_str());
     let instance = asked.group_instance_id.as_deref();
     let texts = [&*asked.group_id, &*asked.member_id, &*asked.protocol_type];
     check_texts(texts.into_iter().chain(instance).chain(protocols))?;
@@ -40,9 +43,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
             .with_member_id(member_id)
     });
     if request.header.api_version < HAS_NO_PROTOCOL {
-        response
-            .protocol_name
-            .get_or_insert_with(StrBytes::default);
+        response.protocol_name.get_or_insert_with(StrBytes::default);
     }
     Ok(Reply::encode(&request.header, &response)?)
 }

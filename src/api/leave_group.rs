@@ -35,10 +35,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
     Ok(Reply::encode(&request.header, &response)?)
 }
 
-fn answer(
-    version: i16,
-    outcome: Result<Vec<MemberResponse>, ResponseError>,
-) -> LeaveGroupResponse {
+fn answer(version: i16, outcome: Result<Vec<MemberResponse>, ResponseError>) -> LeaveGroupResponse {
     let response = LeaveGroupResponse::default();
     match outcome {
         Ok(members) if version >= NAMES_MEMBERS => response.with_members(members),

@@ -48,7 +48,7 @@ async fn list(shard: Shard) -> Result<Vec<ListedGroup>, Refusal> {
     let broker = Broker::of(&shard);
     let mut groups = Vec::new();
     for key in broker.groups.partitions() {
-        match broker.groups.ask(&key, Input::List).await {
+        match broker.groups.ask(&key, Input::List).reply().await {
             Ok(listed) => groups.extend(listed),
             // Its coordinator has just left.
             Err(Refusal::NotHere) => {}

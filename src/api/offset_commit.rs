@@ -17,7 +17,7 @@ use crate::protocol::reply::Reply;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: OffsetCommitRequest = request.decode()?;
-    check_texts([&*asked.group_id])?;
+    check_texts([asked.group_id.as_str()])?;
     let version = request.header.api_version;
     let group = asked.group_id.clone();
     let places: Vec<OffsetCommitResponseTopic> = asked.topics.iter().map(place_of).collect();

@@ -37,7 +37,9 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
         true => asked.groups.into_iter().map(of_batch).collect(),
         false => vec![(asked.group_id, asked.topics.map(in_new_form))],
     };
-    let questions = groups.iter().map(|group| (group.0.to_string(), group.clone()));
+    let questions = groups
+        .iter()
+        .map(|group| (group.0.to_string(), group.clone()));
     let input = |(group, topics), to| Input::Fetch(group, topics, to);
     let answers = ask_each(&context.broker, questions.collect(), input).await;
     let mut answers = groups.into_iter().zip(answers);

@@ -2,10 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::rc::Rc;
 
-use corelog_shards::io::slot;
+use corelog_shards::io::{Slot, slot};
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 
@@ -60,24 +59,31 @@ impl<M: Machine> Instances<M> {
         self.by_partition.borrow().keys().copied().collect()
     }
 
-    /// Puts a request to the coordinator of a partition at once. The answer comes when there is one.
-    pub fn ask<T: 'static>(
+    /// Puts a request to the coordinator of a partition.
+    pub fn ask<T>(
         &self,
         key: &PartitionKey,
         input: impl FnOnce(Replier<T>) -> M::Input,
-    ) -> impl Future<Output = Result<T, Refusal>> + use<M, T> {
+    ) -> Asked<T> {
         let (replier, reply) = slot();
         let taken = match self.get(key) {
             Some(instance) => instance.handle(input(Replier(replier))),
             None => Err(Refusal::NotHere),
         };
-        async move {
-            taken?;
-            reply.await.ok_or(Refusal::NotHere)
-        }
+        Asked(taken.map(|()| reply))
     }
 
     fn get(&self, key: &PartitionKey) -> Option<Rc<Instance<M>>> {
         self.by_partition.borrow().get(key).cloned()
+    }
+}
+
+/// A request that a coordinator has, or has refused.
+pub struct Asked<T>(Result<Slot<T>, Refusal>);
+
+impl<T> Asked<T> {
+    /// Waits for the reply.
+    pub async fn reply(self) -> Result<T, Refusal> {
+        self.0?.await.ok_or(Refusal::NotHere)
     }
 }

@@ -53,12 +53,13 @@ pub fn partition_of(group: &str, partitions: usize) -> i32 {
 }
 
 /// Who sends a request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Caller {
+    /// Empty if the client gives none.
     pub client_id: String,
-    /// As Kafka writes it: `/127.0.0.1`.
+    /// As Kafka writes it, like `/127.0.0.1`.
     pub client_host: String,
-    /// Of the API.
+    /// Of the request.
     pub version: i16,
 }
 
@@ -186,7 +187,8 @@ impl Machine for Groups {
         let deleted: Vec<_> = change.deleted_topics().map(|topic| &*topic.name).collect();
         if !deleted.is_empty() {
             let groups = self.groups.keys().cloned().collect();
-            self.sweep.begin(groups, Reason::Deleted(&deleted), context.now);
+            self.sweep
+                .begin(groups, Reason::Deleted(&deleted), context.now);
         }
         Output::default()
     }
@@ -306,7 +308,7 @@ impl Groups {
         context: &mut Context<'_>,
     ) -> Option<ResponseError> {
         match self.groups.get_mut(request.group_id.as_str()) {
-            Some(group) => group.classic.heartbeat(request, context),
+            Some(group) => group.classic.heartbeat(&request, context).err(),
             None => Some(ResponseError::UnknownMemberId),
         }
     }
@@ -406,9 +408,8 @@ impl Groups {
         records: &mut Vec<Record>,
     ) -> OffsetDeleteResponse {
         let id = request.group_id.as_str();
-        let refused = |error: ResponseError| {
-            OffsetDeleteResponse::default().with_error_code(error.code())
-        };
+        let refused =
+            |error: ResponseError| OffsetDeleteResponse::default().with_error_code(error.code());
         let Some(group) = self.groups.get(id) else {
             return refused(ResponseError::GroupIdNotFound);
         };

@@ -3,6 +3,7 @@
 //! A write that takes longer than `offsets.commit.timeout.ms` loses the replies that waited for it so long: clients ask
 //! again. It goes on all the same, and with it what the machine has become.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::pin::pin;
@@ -136,8 +137,8 @@ impl<M: Machine> Instance<M> {
         let append = |batch| Append::own(self.key, batch);
         let appends = batches.into_iter().map(append).collect();
         let pending = self.shard.append(appends, io.now()).await;
-        let mut results = None;
-        let mut acknowledged = pin!(async { results = Some(pending.wait().await.results) });
+        let results = Cell::new(None);
+        let mut acknowledged = pin!(async { results.set(Some(pending.wait().await.results)) });
         let patience = Broker::of(&self.shard)
             .config()
             .groups
@@ -157,7 +158,7 @@ impl<M: Machine> Instance<M> {
             give_up(waiting, late);
             give_up(&mut self.pending.borrow_mut().waiting, late);
         }
-        let results = results.expect("they were acknowledged");
+        let results = results.take().expect("they were acknowledged");
         results.into_iter().try_for_each(|result| result.map(drop))
     }
 
@@ -180,10 +181,7 @@ impl<M: Machine> Instance<M> {
 
 /// Drops the replies that have waited since then or longer.
 fn give_up<R>(waiting: &mut Waiting<R>, since: Instant) {
-    while waiting
-        .front()
-        .is_some_and(|(begun, _)| *begun <= since)
-    {
+    while waiting.front().is_some_and(|(begun, _)| *begun <= since) {
         waiting.pop_front();
     }
 }

@@ -193,30 +193,117 @@ fn is_share_key(key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use corelog_shards::io::sim::{Faults, World};
+    use kafka_protocol::messages::ApiKey;
+
     use super::*;
+    use crate::api::testing::{ask, context, image_of, on_a_broker};
+    use crate::broker::testing::{broker, lead};
+    use crate::cluster::image::{self, ConfigResource};
+    use crate::cluster::records::{Endpoint, RegisterBrokerRecord};
+
+    /// The error codes of an answer.
+    async fn codes(
+        context: &Rc<Context>,
+        version: i16,
+        asked: &FindCoordinatorRequest,
+    ) -> Vec<i16> {
+        let api = (ApiKey::FindCoordinator, version);
+        let response: FindCoordinatorResponse = ask(context, api, asked, handle).await;
+        match version < BATCHED {
+            true => vec![response.error_code],
+            false => {
+                let coordinators = response.coordinators.iter();
+                coordinators.map(|one| one.error_code).collect()
+            }
+        }
+    }
 
     #[test]
-    fn every_key_is_answered() {
-        let asked = FindCoordinatorRequest::default().with_key(text("group"));
-        assert_eq!(answer(3, asked).error_code, 15);
-        let keys = vec![text("a"), text("b")];
-        let asked = FindCoordinatorRequest::default().with_coordinator_keys(keys);
-        let response = answer(4, asked.clone().with_key_type(TRANSACTION));
-        let codes: Vec<i16> = response.coordinators.iter().map(|c| c.error_code).collect();
-        assert_eq!((response.error_code, codes), (0, vec![15, 15]));
-        let keys = [
-            "g:AAAAAAAAAAAAAAAAAAAAAQ:0",
-            "g",
-            "g:b:0",
-            " :AAAAAAAAAAAAAAAAAAAAAQ:0",
-        ];
-        let keys = keys.into_iter().map(text).collect();
-        let share = asked.with_coordinator_keys(keys).with_key_type(SHARE);
-        let codes = |version| -> Vec<i16> {
-            let coordinators = answer(version, share.clone()).coordinators;
-            coordinators.iter().map(|one| one.error_code).collect()
+    fn transactions_and_share_groups_have_no_coordinators_yet() {
+        on_a_broker(image_of(&[], &[]), async |context| {
+            let asked = FindCoordinatorRequest::default().with_key_type(TRANSACTION);
+            let alone = asked.clone().with_key(text("a"));
+            assert_eq!(codes(&context, 3, &alone).await, [15]);
+            let batched = asked.with_coordinator_keys(vec![text("a"), text("b")]);
+            assert_eq!(codes(&context, 4, &batched).await, [15, 15]);
+            let keys = [
+                "g:AAAAAAAAAAAAAAAAAAAAAQ:0",
+                "g",
+                "g:b:0",
+                " :AAAAAAAAAAAAAAAAAAAAAQ:0",
+            ];
+            let keys = keys.into_iter().map(text).collect();
+            let share = batched.with_coordinator_keys(keys).with_key_type(SHARE);
+            assert_eq!(codes(&context, 5, &share).await, [42; 4]);
+            assert_eq!(codes(&context, 6, &share).await, [15, 42, 42, 42]);
+        });
+    }
+
+    #[test]
+    fn groups_are_coordinated_by_the_leader_of_their_partition() {
+        let mut image = image_of(&[(OFFSETS_TOPIC, 50)], &[]);
+        let endpoint = Endpoint {
+            name: "OUT".to_owned(),
+            host: "out.example".to_owned(),
+            port: 9093,
+            security_protocol: 0,
         };
-        assert_eq!(codes(5), [42; 4]);
-        assert_eq!(codes(6), [15, 42, 42, 42]);
+        let registered = image::Broker::from(&RegisterBrokerRecord {
+            broker_id: 1,
+            end_points: vec![endpoint],
+            ..Default::default()
+        });
+        image.brokers.insert(1, Arc::new(registered));
+        let found = |listener| {
+            let image = &image;
+            find(View { image, listener }, 6, GROUP, "group")
+        };
+        let node = found("OUT").ok().expect("a coordinator");
+        assert_eq!(
+            (node.id, &*node.host, node.port),
+            (BrokerId(1), "out.example", 9093)
+        );
+        // Nobody can reach it who came in by another door.
+        assert_eq!(found("IN").err(), Some(NOT_AVAILABLE));
+        image = image_of(&[], &[]);
+        let view = View {
+            image: &image,
+            listener: "OUT",
+        };
+        assert_eq!(find(view, 6, GROUP, "group").err(), Some(NOT_AVAILABLE));
+    }
+
+    #[test]
+    fn the_topic_of_groups_is_created_when_the_first_is_asked_for() {
+        let mut world = World::new(1, Faults::none());
+        let node = world.add_node();
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, |io| async move {
+            let folder = Path::new("/data");
+            let broker = broker(&io, folder).await;
+            let driver = lead(&broker, folder).await;
+            broker.install(driver.image()).await;
+            let context = context(broker.clone());
+            let asked = FindCoordinatorRequest::default().with_key(text("g"));
+            let transaction = asked.clone().with_key_type(TRANSACTION);
+            codes(&context, 3, &transaction).await;
+            assert!(broker.image().topics.by_name(OFFSETS_TOPIC).is_none());
+            for _ in 0..2 {
+                codes(&context, 3, &asked).await;
+            }
+            let image = broker.image();
+            let topic = image.topics.by_name(OFFSETS_TOPIC).expect("a topic");
+            assert_eq!(topic.partition_count(), 50);
+            let replicas = topic.partition(0).map(|partition| partition.replicas.len());
+            assert_eq!(replicas, Some(1));
+            let set = image.properties(&ConfigResource::topic(OFFSETS_TOPIC));
+            let set = set.expect("it has properties");
+            assert_eq!(set["cleanup.policy"], "compact");
+            assert_eq!(set["segment.bytes"], "104857600");
+        });
     }
 }

@@ -298,6 +298,3 @@ pub fn is_orphan(value: &OffsetCommitValue, topic: &str, image: &Image) -> bool 
         None => true,
     }
 }
-
-#[cfg(test)]
-mod tests;

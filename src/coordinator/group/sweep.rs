@@ -35,8 +35,8 @@ pub(super) enum Reason<'a> {
 
 #[derive(Default)]
 pub(super) struct Sweep {
-    /// Groups that are still to be looked at.
-    rest: Vec<Rc<str>>,
+    /// Groups that are still to be looked at, in a sweep that is under way.
+    rest: Option<Vec<Rc<str>>>,
     /// Names of topics that were deleted, for offsets that don't tell which topic of a name they are of.
     deleted: BTreeSet<String>,
     /// Whether groups go that have had no offsets before: between two requests of its first member a group looks like
@@ -49,7 +49,7 @@ pub(super) struct Sweep {
 impl Sweep {
     /// Begins a sweep over all groups. One that is under way begins again.
     pub(super) fn begin(&mut self, groups: Vec<Rc<str>>, reason: Reason<'_>, now: Instant) {
-        self.rest = groups;
+        self.rest = Some(groups);
         self.due = Some(now);
         self.is_regular = matches!(reason, Reason::Time);
         if let Reason::Deleted(names) = reason {
@@ -74,13 +74,14 @@ impl Groups {
         if self.sweep.due.is_none_or(|due| due > context.now) {
             return;
         }
-        if self.sweep.rest.is_empty() {
+        if self.sweep.rest.is_none() {
             let groups = self.groups.keys().cloned().collect();
             self.sweep.begin(groups, Reason::Time, context.now);
         }
         let mut looked_at = 0;
         while looked_at < OFFSETS_PER_STEP {
-            let Some(id) = self.sweep.rest.pop() else {
+            let Some(id) = self.sweep.rest.as_mut().and_then(Vec::pop) else {
+                self.sweep.rest = None;
                 self.sweep.deleted.clear();
                 let interval = context.config.groups.offsets.retention_check_interval;
                 self.sweep.due = Some(context.now + interval);

@@ -33,6 +33,8 @@ mod session;
 mod store;
 mod subscription;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;

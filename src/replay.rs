@@ -14,13 +14,8 @@ pub async fn log_start(shard: &Shard, key: &PartitionKey) -> Result<i64, ReadErr
     Ok(start.offset)
 }
 
-/// Some of the acknowledged batches from `offset` on, the first of which may begin before it; none at the end. Each
-/// of the slices holds whole batches.
-pub async fn batches_at(
-    shard: &Shard,
-    key: PartitionKey,
-    offset: i64,
-) -> Result<Vec<Bytes>, ReadError> {
+/// Some of the acknowledged batches from `offset` on, the first of which may begin before it; none at the end.
+pub async fn batches_at(shard: &Shard, key: PartitionKey, offset: i64) -> Result<Bytes, ReadError> {
     let spec = ReadSpec {
         key,
         offset,
@@ -32,5 +27,10 @@ pub async fn batches_at(
     };
     let mut read = shard.read(&[spec]).await;
     let read = read.pop().expect("one answer for one question");
-    Ok(read?.batches)
+    // A batch may lie in several slices.
+    let mut slices = read?.batches;
+    Ok(match slices.len() {
+        1 => slices.remove(0),
+        _ => Bytes::from(slices.concat()),
+    })
 }

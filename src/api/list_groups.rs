@@ -1,5 +1,6 @@
 //! ListGroups: the groups of all partitions that are coordinated here, of all shards.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use corelog_shards::shard::Shard;
@@ -17,6 +18,10 @@ use crate::turns::Turns;
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: ListGroupsRequest = request.decode()?;
     let shard = &context.broker.shard;
+    let (states, types) = (
+        Filter::of(&asked.states_filter),
+        Filter::of(&asked.types_filter),
+    );
     let mut turns = Turns::on(shard.io());
     let mut groups = Vec::new();
     let mut refused = None;
@@ -24,7 +29,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
         match listed {
             Ok(listed) => {
                 for group in listed {
-                    if is_wanted(&asked, &group) {
+                    if states.passes(&group.group_state) && types.passes(&group.group_type) {
                         groups.push(group);
                     }
                     turns.step().await;
@@ -59,13 +64,17 @@ async fn list(shard: Shard) -> Result<Vec<ListedGroup>, Refusal> {
     Ok(groups)
 }
 
-/// Whether the filters let a group pass; no filter lets all pass.
-fn is_wanted(asked: &ListGroupsRequest, group: &ListedGroup) -> bool {
-    let passes = |filter: &[StrBytes], value: &str| {
-        filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(value))
-    };
-    passes(&asked.states_filter, &group.group_state)
-        && passes(&asked.types_filter, &group.group_type)
+/// Names in lower case; without any, everything passes.
+struct Filter(BTreeSet<String>);
+
+impl Filter {
+    fn of(names: &[StrBytes]) -> Self {
+        Self(names.iter().map(|name| name.to_ascii_lowercase()).collect())
+    }
+
+    fn passes(&self, name: &str) -> bool {
+        self.0.is_empty() || self.0.contains(&name.to_ascii_lowercase())
+    }
 }
 
 #[cfg(test)]
@@ -73,22 +82,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_are_about_states_and_types_in_any_case() {
-        let text = StrBytes::from_static_str;
-        let group = ListedGroup::default()
-            .with_group_state(text("PreparingRebalance"))
-            .with_group_type(text("classic"));
-        let is_wanted = |states: &[&'static str], types: &[&'static str]| {
-            let texts = |names: &[&'static str]| names.iter().map(|name| text(name)).collect();
-            let asked = ListGroupsRequest::default()
-                .with_states_filter(texts(states))
-                .with_types_filter(texts(types));
-            is_wanted(&asked, &group)
+    fn filters_let_names_of_any_case_pass() {
+        let passes = |names: &[&'static str]| {
+            let names: Vec<StrBytes> = names
+                .iter()
+                .map(|name| StrBytes::from_static_str(name))
+                .collect();
+            Filter::of(&names).passes("PreparingRebalance")
         };
-        assert!(is_wanted(&[], &[]));
-        assert!(is_wanted(&["Stable", "preparingrebalance"], &["CLASSIC"]));
-        assert!(!is_wanted(&["Stable"], &[]));
-        assert!(!is_wanted(&[], &["consumer"]));
-        assert!(!is_wanted(&[], &["nonsense"]));
+        assert!(passes(&[]));
+        assert!(passes(&["Stable", "preparingrebalance"]));
+        assert!(!passes(&["Stable", "nonsense"]));
     }
 }

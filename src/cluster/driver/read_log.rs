@@ -173,7 +173,7 @@ async fn newest_snapshot(shard: &Shard, dir: &Path) -> Result<Option<SnapshotId>
 /// Some of the batches from `offset` on; nothing at the end.
 async fn read_at(shard: &Shard, offset: i64) -> Result<Bytes, ReadLogError> {
     let read = batches_at(shard, METADATA_LOG, offset).await;
-    Ok(Bytes::from(read.map_err(ReadLogError::Read)?.concat()))
+    read.map_err(ReadLogError::Read)
 }
 
 #[cfg(test)]

@@ -67,15 +67,12 @@ pub(super) async fn load<M: Machine>(
     };
     let mut next = log_start(shard, &key).await.map_err(LoadError::Read)?;
     loop {
-        let slices = batches_at(shard, key, next)
-            .await
-            .map_err(LoadError::Read)?;
-        if slices.is_empty() {
+        let batches = batches_at(shard, key, next).await;
+        let batches = batches.map_err(LoadError::Read)?;
+        if batches.is_empty() {
             break;
         }
-        for slice in slices {
-            loader.replay(&slice, &mut next).await?;
-        }
+        loader.replay(&batches, &mut next).await?;
         if !instance.is_in(term) {
             return Err(LoadError::Overtaken);
         }

@@ -147,7 +147,7 @@ fn what_comes_during_a_write_is_the_next_one() {
         }
         // All of them came before the first write had begun.
         let batches = batches_at(&broker.shard, key(), 0).await;
-        let bytes = batches.expect("a log").concat();
+        let bytes = batches.expect("a log");
         let batches = BatchIter::verifying(&bytes);
         let counts: Vec<i32> = batches
             .map(|batch| batch.expect("a batch").record_count())
@@ -213,6 +213,8 @@ fn a_new_leader_epoch_begins_with_the_log() {
         let broker = started(&io).await;
         assert_eq!(commit(&broker, 1, 5).code().await, Ok(0));
         let late = commit(&broker, 1, 6);
+        // Its write begins.
+        io.after_ready_tasks().await;
         let mut replayer = Replayer::new(image());
         let change = MetadataRecord::from(PartitionChangeRecord {
             topic_id: key().topic,

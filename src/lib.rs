@@ -18,4 +18,7 @@ pub mod fetch;
 
 pub mod broker;
 pub mod cluster;
+pub mod coordinator;
 pub mod metrics;
+pub mod replay;
+pub mod schema;

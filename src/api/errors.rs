@@ -11,6 +11,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::broker::NoProducerId;
 use crate::cluster::controller::{ControlError, ControlErrorKind};
 use crate::cluster::driver::ControlFailure;
+use crate::coordinator::Refusal;
 use crate::fetch::session::SessionError;
 
 /// The code of an outcome on the wire; 0 is success.
@@ -145,6 +146,14 @@ pub fn of_no_producer_id(why: NoProducerId) -> ResponseError {
         NoProducerId::Refused(error) => of_control(error.kind),
         // As Kafka while it waits for a block of ids; clients take anything else as the end.
         NoProducerId::Failed(_) => ResponseError::CoordinatorLoadInProgress,
+    }
+}
+
+/// Why a coordinator did not answer.
+pub fn of_refusal(refusal: Refusal) -> ResponseError {
+    match refusal {
+        Refusal::Loading => ResponseError::CoordinatorLoadInProgress,
+        Refusal::NotHere => ResponseError::NotCoordinator,
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
+use super::groups::GroupsConfig;
 use super::layers::{Layers, Overrides, Reader};
 use super::listeners::{Endpoint, Listeners};
 use super::topic::TopicSettings;
@@ -24,6 +25,7 @@ pub struct BrokerConfig {
     pub storage: StorageConfig,
     pub topics: TopicPolicy,
     pub fetch: FetchLimits,
+    pub groups: GroupsConfig,
     /// Settings of a topic that sets nothing itself.
     pub topic_defaults: TopicSettings,
 }
@@ -123,6 +125,7 @@ impl BrokerConfig {
                 response_bytes_max: read.count("fetch.max.bytes"),
                 session_slots: read.count("max.incremental.fetch.session.cache.slots"),
             },
+            groups: GroupsConfig::resolve(&read),
             topic_defaults: TopicSettings::resolve(layers, &Overrides::new()),
         };
         check_log_times(&read, &config.topic_defaults)?;

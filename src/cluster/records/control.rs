@@ -1,8 +1,7 @@
 //! The values of control records in the metadata log and in its snapshots. They are no metadata
 //! records: they have no frame, and a version field of their own.
 
-use super::schema::structures;
-use super::wire::Wire;
+use crate::schema::{Version, Wire, structures};
 
 structures! {
     LeaderChangeMessage {
@@ -30,6 +29,6 @@ structures! {
 #[expect(private_bounds, reason = "only the messages above are meant")]
 pub fn encode_control(message: &impl Wire) -> Vec<u8> {
     let mut out = Vec::new();
-    message.encode(0, &mut out);
+    message.encode(Version::flexible(0), &mut out);
     out
 }

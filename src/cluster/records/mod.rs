@@ -13,13 +13,11 @@
 
 mod control;
 mod nodes;
-mod schema;
 mod security;
 #[cfg(test)]
 mod tests;
 mod topics;
 mod transactions;
-mod wire;
 
 use std::fmt;
 
@@ -30,7 +28,7 @@ pub use topics::*;
 pub use transactions::*;
 
 use super::features::MetadataVersion;
-use wire::{Reader, Wire, put_uvarint};
+use crate::schema::{Reader, Version, Wire, WireError, put_uvarint};
 
 /// The only version of the frame around records so far.
 const FRAME_VERSION: u32 = 1;
@@ -38,26 +36,23 @@ const FRAME_VERSION: u32 = 1;
 /// Why bytes are not a metadata record that this version understands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecodeError {
-    Truncated { wanted: usize, remaining: usize },
-    Varint,
-    NotUtf8,
-    UnexpectedNull,
+    Wire(WireError),
     FrameVersion(u32),
     UnknownKey(u32),
     UnknownVersion { record: &'static str, version: u32 },
     Garbage { record: &'static str, len: usize },
 }
 
+impl From<WireError> for DecodeError {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Truncated { wanted, remaining } => write!(
-                f,
-                "the metadata record is cut short: {wanted} bytes wanted, {remaining} there"
-            ),
-            Self::Varint => f.write_str("a number in the metadata record is out of range"),
-            Self::NotUtf8 => f.write_str("a string in the metadata record is not UTF-8"),
-            Self::UnexpectedNull => f.write_str("a required value in the metadata record is null"),
+            Self::Wire(error) => write!(f, "the metadata record is malformed: {error}"),
             Self::FrameVersion(version) => {
                 write!(
                     f,
@@ -105,7 +100,7 @@ macro_rules! record_types {
                 }
             }
 
-            fn encode_body(&self, version: i16, out: &mut Vec<u8>) {
+            fn encode_body(&self, version: Version, out: &mut Vec<u8>) {
                 match self {
                     $( Self::$name(body) => body.encode(version, out), )*
                 }
@@ -124,7 +119,8 @@ macro_rules! record_types {
                                 version,
                             });
                         }
-                        Ok(Self::$name($body::decode(version as i16, reader)?))
+                        let version = Version::flexible(version as i16);
+                        Ok(Self::$name($body::decode(version, reader)?))
                     } )*
                     _ => Err(DecodeError::UnknownKey(key)),
                 }
@@ -202,7 +198,7 @@ impl Record {
         put_uvarint(FRAME_VERSION, out);
         put_uvarint(self.key(), out);
         put_uvarint(version as u32, out);
-        self.encode_body(version, out);
+        self.encode_body(Version::flexible(version), out);
     }
 
     /// Decodes one framed record that fills `bytes` to the end.

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::schema::structures;
+use crate::schema::structures;
 
 structures! {
     /// A process that serves as broker `broker_id` from here on.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::schema::structures;
+use crate::schema::structures;
 
 structures! {
     AccessControlEntryRecord {

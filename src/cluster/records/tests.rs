@@ -286,13 +286,16 @@ fn a_claimed_length_is_not_believed() {
     let bytes = [&head[..], &[0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0]].concat();
     assert_eq!(
         Record::decode(&bytes),
-        Err(DecodeError::Truncated {
+        Err(DecodeError::Wire(WireError::Truncated {
             wanted: u32::MAX as usize - 1,
             remaining: 2
-        })
+        }))
     );
     let too_large = [&head[..], &[0xff, 0xff, 0xff, 0xff, 0x1f]].concat();
-    assert_eq!(Record::decode(&too_large), Err(DecodeError::Varint));
+    assert_eq!(
+        Record::decode(&too_large),
+        Err(DecodeError::Wire(WireError::Varint))
+    );
 }
 
 #[test]

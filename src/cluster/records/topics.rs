@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::schema::structures;
+use crate::schema::structures;
 
 /// Of [`PartitionChangeRecord::leader`]: the leader stays, and with it the leader epoch.
 pub const LEADER_UNCHANGED: i32 = -2;

@@ -1,6 +1,6 @@
 //! Metadata transactions and records without content.
 
-use super::schema::structures;
+use crate::schema::structures;
 
 structures! {
     /// The records up to the matching end take effect together, or not at all.

@@ -1,0 +1,102 @@
+//! A member of a classic group.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use corelog_shards::io::Instant;
+use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse, SyncGroupResponse};
+
+use crate::coordinator::Replier;
+
+/// A way of assigning that a member can take part in, with what it tells the leader for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Protocol {
+    pub name: String,
+    pub metadata: Bytes,
+}
+
+/// What a member joins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// The one it likes best first; each name once.
+    pub protocols: Vec<Protocol>,
+    /// As the client gave it, below zero too.
+    pub rebalance_timeout_ms: i32,
+    pub session_timeout_ms: i32,
+}
+
+impl Terms {
+    /// Copies what a request says: what a group keeps must not hold on to the request's buffer.
+    pub fn of(request: &JoinGroupRequest, version: i16) -> Self {
+        let mut names = BTreeSet::new();
+        let offered = request.protocols.iter();
+        let protocols = offered.filter(|protocol| names.insert(&*protocol.name));
+        Self {
+            protocols: protocols
+                .map(|protocol| Protocol {
+                    name: protocol.name.to_string(),
+                    metadata: Bytes::copy_from_slice(&protocol.metadata),
+                })
+                .collect(),
+            rebalance_timeout_ms: match version {
+                0 => request.session_timeout_ms,
+                _ => request.rebalance_timeout_ms,
+            },
+            session_timeout_ms: request.session_timeout_ms,
+        }
+    }
+}
+
+pub(super) struct Member {
+    pub id: Rc<str>,
+    /// That of a static member, which may come back under another id.
+    pub instance_id: Option<Rc<str>>,
+    pub client_id: String,
+    pub client_host: String,
+    pub terms: Terms,
+    /// Empty while the member has none.
+    pub assignment: Bytes,
+    /// Its first join is not answered yet, so that it doesn't know its id and can't send heartbeats.
+    pub is_new: bool,
+    /// When its session ends. None once it has passed while the member was waiting for a reply: the
+    /// reply begins a new one.
+    pub deadline: Option<Instant>,
+    /// Counted by [`Members`](super::members::Members), which alone changes it.
+    pub(super) join: Option<Replier<JoinGroupResponse>>,
+    pub sync: Option<Replier<SyncGroupResponse>>,
+}
+
+impl Member {
+    pub fn is_static(&self) -> bool {
+        self.instance_id.is_some()
+    }
+
+    pub fn awaits_join(&self) -> bool {
+        self.join.is_some()
+    }
+
+    /// Whether the end of its session is nothing against it, since it waits for us.
+    pub fn is_excused(&self) -> bool {
+        !self.is_new && (self.join.is_some() || self.sync.is_some())
+    }
+
+    pub fn session_timeout(&self) -> Duration {
+        millis(self.terms.session_timeout_ms)
+    }
+
+    /// What it tells the leader if the group takes this protocol.
+    pub fn metadata(&self, protocol: &str) -> Bytes {
+        let mut protocols = self.terms.protocols.iter();
+        protocols
+            .find(|own| own.name == protocol)
+            .map(|own| own.metadata.clone())
+            .unwrap_or_default()
+    }
+}
+
+/// A time-out as clients give it; there is none below zero.
+pub(super) fn millis(timeout_ms: i32) -> Duration {
+    Duration::from_millis(timeout_ms.max(0) as u64)
+}

@@ -6,7 +6,6 @@
 //!
 //! What a group waits for is in one heap of deadlines, lazily: a group's entry may come too early, never too late.
 
-pub mod assignor;
 pub mod classic;
 pub mod offsets;
 pub mod records;

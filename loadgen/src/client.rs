@@ -2,6 +2,8 @@
 //!
 //! Not for measuring: it copies and allocates freely.
 
+mod groups;
+
 #[cfg(test)]
 mod tests;
 

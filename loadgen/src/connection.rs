@@ -36,6 +36,8 @@ pub struct Connection<T> {
 struct InFlight<T> {
     correlation_id: i32,
     version: i16,
+    /// Of the reply.
+    header_version: i16,
     at_ns: u64,
     tag: T,
 }
@@ -87,9 +89,14 @@ impl<T> Connection<T> {
 
     /// The newest version of an API that both sides know, and none above `bound`.
     pub fn newest<R: Request>(&self, bound: i16) -> Result<i16> {
+        self.within::<R>(i16::MIN, bound)
+    }
+
+    /// The same, and none below `least`.
+    pub fn within<R: Request>(&self, least: i16, bound: i16) -> Result<i16> {
         match &self.greeting {
             Greeting::Asked(_) => bail!("the broker has not said yet which versions it serves"),
-            Greeting::Answered(versions) => versions.newest::<R>(bound),
+            Greeting::Answered(versions) => versions.within::<R>(least, bound),
         }
     }
 
@@ -111,6 +118,7 @@ impl<T> Connection<T> {
             self.in_flight.push_back(InFlight {
                 correlation_id: self.correlation_id,
                 version,
+                header_version: R::Response::header_version(version),
                 at_ns: now_ns,
                 tag,
             });
@@ -170,8 +178,17 @@ impl<T> Connection<T> {
         }
     }
 
-    /// The next whole reply. After an error the connection is of no use, and what the reply was to is unanswered.
+    /// The next whole reply, where all requests are of one kind. After an error the connection is of no use, and what
+    /// the reply was to is unanswered.
     pub fn next_reply<R: Request>(&mut self) -> Result<Option<(T, R::Response)>> {
+        self.next_reply_by(|_, version, body| R::Response::decode(body, version))
+    }
+
+    /// The same where they are of several kinds: `decode` gets what the caller wanted to know, the version and the body.
+    pub fn next_reply_by<Reply>(
+        &mut self,
+        decode: impl FnOnce(&T, i16, &mut Bytes) -> Result<Reply>,
+    ) -> Result<Option<(T, Reply)>> {
         while let Some(mut frame) = self.next_frame()? {
             if let Greeting::Asked(version) = self.greeting {
                 // The header of this reply is the same in all versions: the correlation id alone.
@@ -184,18 +201,15 @@ impl<T> Connection<T> {
                 continue;
             }
             let oldest = self.in_flight.front();
-            let &InFlight {
-                correlation_id,
-                version,
-                ..
-            } = oldest.context("a reply nobody asked for")?;
-            let header = ResponseHeader::decode(&mut frame, R::Response::header_version(version))?;
+            let oldest = oldest.context("a reply nobody asked for")?;
+            let header = ResponseHeader::decode(&mut frame, oldest.header_version)?;
             ensure!(
-                header.correlation_id == correlation_id,
-                "reply {} where {correlation_id} was due",
-                header.correlation_id
+                header.correlation_id == oldest.correlation_id,
+                "reply {} where {} was due",
+                header.correlation_id,
+                oldest.correlation_id
             );
-            let reply = R::Response::decode(&mut frame, version)?;
+            let reply = decode(&oldest.tag, oldest.version, &mut frame)?;
             return Ok(self.in_flight.pop_front().map(|it| (it.tag, reply)));
         }
         Ok(None)

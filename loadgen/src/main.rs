@@ -14,7 +14,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{agent, find_limit, plan, run};
+use commands::{agent, find_limit, groups, plan, run};
 use corelog_loadgen::workload::reference;
 
 /// Loads any broker that speaks the Kafka protocol, and says what it did
@@ -31,6 +31,9 @@ enum Command {
     Run(Box<run::Args>),
     /// Find the highest rate at which a broker keeps a promise of latency
     FindLimit(Box<find_limit::Args>),
+    /// Load the coordinators of groups alone
+    #[command(subcommand)]
+    Groups(groups::Command),
     /// Make a part of the load of another machine's `run` or `find-limit`
     Agent(Box<agent::Args>),
     /// Say which cluster is needed, from what a team knows and a curve that was measured
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::FindLimit(args) => find_limit::run(&args),
+        Command::Groups(command) => groups::run(&command),
         Command::Agent(args) => agent::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Workloads => {

@@ -41,16 +41,23 @@ impl Ranges {
 
     /// Adds all of a range.
     pub fn insert_range(&mut self, numbers: std::ops::Range<u64>) {
-        let last = self.ranges.iter_mut().next_back();
-        if let Some((_, end)) = last
-            && *end == numbers.start
-        {
-            *end = numbers.end;
+        let (mut first, mut last) = (numbers.start, numbers.end);
+        if first >= last {
             return;
         }
-        for number in numbers {
-            self.insert(number);
+        // With all that it overlaps or touches it becomes one.
+        while let Some((&begin, &end)) = self.ranges.range(..=last).next_back()
+            && end >= first
+        {
+            self.ranges.remove(&begin);
+            (first, last) = (first.min(begin), last.max(end));
         }
+        self.ranges.insert(first, last);
+    }
+
+    /// Behind the highest number; 0 if there is none.
+    pub fn end(&self) -> u64 {
+        self.ranges.last_key_value().map_or(0, |(_, end)| *end)
     }
 
     /// How many numbers there are.
@@ -112,42 +119,86 @@ pub struct Received {
     pub corrupted: u64,
     /// Records that this run did not make.
     pub unknown: u64,
-    /// Records that were received and that the partitions no longer reach at the end: the broker had them and lost them.
-    pub gone: u64,
     /// Partitions with a batch that has no possible length.
     pub damaged: BTreeSet<u32>,
-    /// Partitions that could not be read to their ends.
-    pub unread: BTreeSet<u32>,
+    /// Up to which offset each partition was read.
+    reached: BTreeMap<u32, i64>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Receiving {
     sequences: Ranges,
+    /// The highest since reading last began anew.
     newest: Option<u64>,
     duplicated: u64,
+    redelivered: u64,
     reordered: u64,
 }
 
 impl Received {
     pub fn insert(&mut self, line: Line, sequence: u64) {
         let receiving = self.lines.entry(line).or_default();
-        if !receiving.sequences.insert(sequence) {
-            receiving.duplicated += 1;
-        } else if receiving.newest.is_some_and(|newest| sequence < newest) {
-            receiving.reordered += 1;
+        let is_new = receiving.sequences.insert(sequence);
+        let is_behind = receiving.newest.is_some_and(|newest| sequence <= newest);
+        match (is_new, is_behind) {
+            (true, false) => {}
+            (true, true) => receiving.reordered += 1,
+            (false, true) => receiving.duplicated += 1,
+            (false, false) => receiving.redelivered += 1,
         }
         receiving.newest = receiving.newest.max(Some(sequence));
     }
 
-    /// Adds what another consumer of the same set got.
+    /// A partition was read up to that offset.
+    pub fn reach(&mut self, partition: u32, offset: i64) {
+        let reached = self.reached.entry(partition).or_insert(offset);
+        *reached = offset.max(*reached);
+    }
+
+    /// A partition is read from another offset on: where its group has committed. What was got before may come again.
+    pub fn begin_anew(&mut self, partition: u32) {
+        let lines = self.lines.iter_mut();
+        for (_, receiving) in lines.filter(|(line, _)| line.partition == partition) {
+            receiving.newest = None;
+        }
+    }
+
+    /// Whether anything was read beyond these ends.
+    pub fn is_beyond(&self, ends: &[i64]) -> bool {
+        self.gone(ends) > 0
+    }
+
+    /// Records that were received and that the partitions no longer reach: the broker had them and lost them.
+    fn gone(&self, ends: &[i64]) -> u64 {
+        let reached = self.reached.iter();
+        let gone = reached.map(|(at, offset)| (offset - ends[*at as usize]).max(0) as u64);
+        gone.sum()
+    }
+
+    /// Whether a partition was not read to its end.
+    fn is_unread(&self, partition: u32, ends: Option<&[i64]>) -> bool {
+        let reached = self.reached.get(&partition).copied().unwrap_or(0);
+        ends.is_none_or(|ends| reached < ends[partition as usize])
+    }
+
+    /// Adds what another consumer of the same set got. What both of them got, a group has delivered again.
     pub fn merge(&mut self, other: Received) {
-        // Each partition has one consumer in the set.
-        self.lines.extend(other.lines);
+        for (line, receiving) in other.lines {
+            let sum = self.lines.entry(line).or_default();
+            let missing = receiving.sequences.count_missing_in(&sum.sequences);
+            sum.redelivered += receiving.redelivered + receiving.sequences.count() - missing;
+            sum.duplicated += receiving.duplicated;
+            sum.reordered += receiving.reordered;
+            for (begin, end) in receiving.sequences.ranges {
+                sum.sequences.insert_range(begin..end);
+            }
+        }
         self.corrupted += other.corrupted;
         self.unknown += other.unknown;
-        self.gone += other.gone;
         self.damaged.extend(other.damaged);
-        self.unread.extend(other.unread);
+        for (partition, offset) in other.reached {
+            self.reach(partition, offset);
+        }
     }
 }
 
@@ -169,8 +220,14 @@ mod pairs {
     }
 }
 
-/// Holds what each set of consumers got against what was acknowledged. `may_repeat` if producers were not idempotent.
-pub fn verify(acknowledged: &Acknowledged, sets: &[Received], may_repeat: bool) -> Verification {
+/// Holds what each set of consumers got against what was acknowledged, given where the partitions end, if that is known.
+/// `may_repeat` if producers were not idempotent.
+pub fn verify(
+    acknowledged: &Acknowledged,
+    sets: &[Received],
+    ends: Option<&[i64]>,
+    may_repeat: bool,
+) -> Verification {
     let mut verification = Verification {
         acknowledged: acknowledged.count(),
         may_repeat,
@@ -179,18 +236,20 @@ pub fn verify(acknowledged: &Acknowledged, sets: &[Received], may_repeat: bool) 
     for received in sets {
         verification.corrupted += received.corrupted + received.damaged.len() as u64;
         verification.unknown += received.unknown;
-        verification.lost += received.gone;
+        verification.lost += ends.map_or(0, |ends| received.gone(ends));
         for receiving in received.lines.values() {
-            verification.received += receiving.sequences.count() + receiving.duplicated;
+            let again = receiving.duplicated + receiving.redelivered;
+            verification.received += receiving.sequences.count() + again;
             verification.duplicated += receiving.duplicated;
+            verification.redelivered += receiving.redelivered;
             verification.reordered += receiving.reordered;
         }
         for (line, sequences) in &acknowledged.0 {
             let nothing = Receiving::default();
             let receiving = received.lines.get(line).unwrap_or(&nothing);
             let missing = sequences.count_missing_in(&receiving.sequences);
-            let unread = match received.unread.contains(&line.partition) {
-                true => sequences.count_from(receiving.newest.map_or(0, |newest| newest + 1)),
+            let unread = match received.is_unread(line.partition, ends) {
+                true => sequences.count_from(receiving.sequences.end()),
                 false => 0,
             };
             verification.unread += unread;
@@ -254,7 +313,7 @@ mod tests {
             received.insert(LINE, sequence);
         }
         received.corrupted = 1;
-        let verification = verify(&acknowledged, &[received], false);
+        let verification = verify(&acknowledged, &[received], Some(&[0; 3]), false);
         let Verification {
             acknowledged,
             received,
@@ -275,22 +334,20 @@ mod tests {
         acknowledged.insert(LINE, 0..3);
         let mut received = Received::default();
         (0..3).for_each(|sequence| received.insert(LINE, sequence));
-        received.gone = 2;
-        let found = verify(&acknowledged, &[received], false);
+        received.reach(LINE.partition, 3);
+        let found = verify(&acknowledged, &[received], Some(&[0, 0, 1]), false);
         assert_eq!((found.lost, found.judgement()), (2, Judgement::Broken));
     }
 
     #[test]
     fn what_could_not_be_read_is_not_lost() {
-        let read = |sequences: &[u64], is_unread| {
+        let read = |sequences: &[u64], is_unread: bool| {
             let mut acknowledged = Acknowledged::default();
             acknowledged.insert(LINE, 0..10);
             let mut received = Received::default();
             sequences.iter().for_each(|it| received.insert(LINE, *it));
-            if is_unread {
-                received.unread.insert(LINE.partition);
-            }
-            let found = verify(&acknowledged, &[received], false);
+            received.reach(LINE.partition, 10 - i64::from(is_unread));
+            let found = verify(&acknowledged, &[received], Some(&[0, 0, 10]), false);
             (found.lost, found.unread, found.judgement())
         };
         let first = [0, 1, 2, 3, 4, 5];
@@ -301,5 +358,47 @@ mod tests {
         assert_eq!(read(&[0, 1, 5], true), (3, 4, Judgement::Broken));
         let all = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
         assert_eq!(read(&all, true), (0, 0, Judgement::Whole));
+    }
+    #[test]
+    fn without_known_ends_nothing_is_read_to_its_end() {
+        let mut acknowledged = Acknowledged::default();
+        acknowledged.insert(LINE, 0..10);
+        let found = verify(&acknowledged, &[Received::default()], None, false);
+        assert_eq!((found.lost, found.unread), (0, 10));
+    }
+
+    #[test]
+    fn what_a_group_delivers_again_is_no_duplicate() {
+        let mut acknowledged = Acknowledged::default();
+        acknowledged.insert(LINE, 0..10);
+        let member = |runs: &[std::ops::Range<u64>]| {
+            let mut received = Received::default();
+            for run in runs {
+                received.begin_anew(LINE.partition);
+                run.clone().for_each(|it| received.insert(LINE, it));
+            }
+            received.reach(LINE.partition, 10);
+            received
+        };
+        let judged = |members: Vec<Received>| {
+            let mut group = Received::default();
+            members.into_iter().for_each(|it| group.merge(it));
+            let found = verify(&acknowledged, &[group], Some(&[0, 0, 10]), false);
+            let repeated = (found.redelivered, found.duplicated, found.reordered);
+            (found.received, found.lost, repeated, found.judgement())
+        };
+        // One member lost the partition and got it back from an earlier offset.
+        let one = judged(vec![member(&[0..6, 4..10])]);
+        assert_eq!(one, (12, 0, (2, 0, 0), Judgement::Whole));
+        // Another one went on before what the first one had committed.
+        let two = judged(vec![member(&[0..6]), member(&[3..10])]);
+        assert_eq!(two, (13, 0, (3, 0, 0), Judgement::Whole));
+        // Between them there is a gap.
+        let gap = judged(vec![member(&[0..4]), member(&[6..10])]);
+        assert_eq!(gap, (8, 2, (0, 0, 0), Judgement::Broken));
+        // In one go, nothing comes twice.
+        let mut twice = member(&[0..10]);
+        twice.insert(LINE, 7);
+        assert_eq!(judged(vec![twice]).3, Judgement::Broken);
     }
 }

@@ -57,18 +57,23 @@ pub fn answer(mut body: Bytes, version: i16) -> Result<Answer> {
 impl Versions {
     /// The newest version of an API that both sides know, and none above `bound`. An error names both ranges.
     pub fn newest<R: Request>(&self, bound: i16) -> Result<i16> {
+        self.within::<R>(i16::MIN, bound)
+    }
+
+    /// The same, and none below `least`.
+    pub fn within<R: Request>(&self, least: i16, bound: i16) -> Result<i16> {
         let own = <R as Message>::VERSIONS;
+        let least = least.max(own.min);
         let name =
             ApiKey::try_from(R::KEY).map_or(format!("API {}", R::KEY), |key| format!("{key:?}"));
-        let Some(&(least, most)) = self.0.get(&R::KEY) else {
+        let Some(&(first, last)) = self.0.get(&R::KEY) else {
             bail!("the broker does not serve {name}");
         };
         let bound = bound.min(own.max);
-        let newest = bound.min(most);
+        let newest = bound.min(last);
         ensure!(
-            newest >= own.min.max(least),
-            "the broker serves versions {least} to {most} of {name}, the generator speaks {} to {bound}",
-            own.min
+            newest >= least.max(first),
+            "the broker serves versions {first} to {last} of {name}, the generator speaks {least} to {bound}"
         );
         Ok(newest)
     }

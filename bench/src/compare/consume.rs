@@ -220,7 +220,7 @@ pub fn engine_workload(session: &mut Session<'_>, name: &str, records_a_second: 
 }
 
 /// Runs it, and says what the broker used from its beginning to its end, the warm-up included.
-fn run_engine(
+pub fn run_engine(
     session: &Session<'_>,
     workload: &Workload,
 ) -> Result<(Measurements, Option<BrokerReport>)> {
@@ -239,7 +239,7 @@ fn run_engine(
     Ok((outcome.measurements, after.used_since(&before)))
 }
 
-fn limit_note(measured: &Measurements) -> Option<&'static str> {
+pub fn limit_note(measured: &Measurements) -> Option<&'static str> {
     let verdict = Verdict::of(&measured.lateness, &measured.threads);
     use corelog_loadgen::measure::Level;
     (verdict.level == Level::Limit).then_some("the client was the limit")

@@ -48,6 +48,14 @@ pub const END_TO_END_P99: Quantity = less("end-to-end p99 ms");
 pub const END_TO_END_P999: Quantity = less("end-to-end p99.9 ms");
 pub const P99_BESIDE_READER: Quantity = less("p99 ms beside the reader");
 pub const P99_TIMES: Quantity = less("p99 beside the reader, times without");
+pub const COMMITS: Quantity = more("commits/s");
+pub const SETTLED_FIRST: Quantity = less("s until 99 members have settled");
+pub const SETTLED_JOIN: Quantity = less("s until settled after a join");
+/// From when the session of who was killed ends.
+pub const SETTLED_KILL: Quantity = less("s until settled after a session ended");
+pub const HEARTBEATS: Quantity = neither("heartbeats/s");
+pub const RESIDENT_MEMBER: Quantity = less("KB resident a member");
+pub const OFFSETS_LOADED: Quantity = less("s until all groups have their offsets");
 pub const CPU_IN: Quantity = less("CPU s/GB in");
 pub const CPU_OUT: Quantity = less("CPU s/GB out");
 pub const CPU_REQUEST: Quantity = less("CPU us a request");

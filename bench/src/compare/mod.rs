@@ -9,6 +9,7 @@
 mod baseline;
 mod consume;
 mod figures;
+mod groups;
 mod page;
 mod produce;
 mod results;
@@ -238,12 +239,12 @@ fn measure(session: &mut Session<'_>, product: &Product) {
     let wanted = workloads::ALL.iter().filter(|it| settings.wants(it));
     let (many, others): (Vec<&Workload>, Vec<&Workload>) =
         wanted.partition(|it| it.has_many_partitions());
-    let (starts, loads): (Vec<&Workload>, Vec<&Workload>) = others
-        .into_iter()
-        .partition(|it| matches!(it.work, Work::StartEmpty | Work::RestartData));
+    let (starts, loads): (Vec<&Workload>, Vec<&Workload>) =
+        others.into_iter().partition(|it| it.work.has_own_start());
     for workload in starts {
         let outcome = in_fresh_site(session, product, |session, site| match workload.work {
             Work::StartEmpty => start_up::empty(session, site),
+            Work::LoadOffsets => groups::load_offsets(session, site),
             _ => start_up::with_data(session, site),
         });
         session.keep_failure([workload.name], outcome);

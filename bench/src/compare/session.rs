@@ -11,6 +11,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use super::CompareSettings;
 use super::consume;
 use super::figures::{Quantity, Reading};
+use super::groups;
 use super::produce;
 use super::results::{Results, Run};
 use super::soak;
@@ -158,7 +159,11 @@ impl<'a> Session<'a> {
             Work::ColdReader { of, part, reads } => {
                 consume::beside_a_cold_reader(self, name, (of, part), reads)
             }
-            Work::StartEmpty | Work::RestartMany | Work::RestartData => Ok(()),
+            Work::Commits => groups::commits(self, name),
+            Work::Settle(protocol) => groups::settle(self, name, protocol),
+            Work::Heartbeats(protocol) => groups::heartbeats(self, name, protocol),
+            Work::BesideGroup => groups::producers_beside(self, name),
+            Work::StartEmpty | Work::RestartMany | Work::RestartData | Work::LoadOffsets => Ok(()),
         }
         .context(name)
     }

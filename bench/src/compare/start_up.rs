@@ -13,7 +13,7 @@ use crate::target::Target;
 use crate::usage::ProcessUsage;
 use corelog_loadgen::client::Client;
 
-const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 /// Time without any request after which a broker counts as idle.
 const IDLE: Duration = Duration::from_secs(2);
 const RUNS_ALREADY: &str = "the broker is not started here";
@@ -59,6 +59,7 @@ pub fn not_measured(session: &mut Session<'_>, workload: &Workload) {
         Work::StartEmpty => &[FIRST_RECORD, RESIDENT, CPU_CORE],
         Work::RestartMany => &[CREATION, RESIDENT, FIRST_RECORD, ALL_RECORDS],
         Work::RestartData => &[FIRST_RECORD],
+        Work::LoadOffsets => &[OFFSETS_LOADED, RESIDENT],
         _ => &[],
     };
     for quantity in quantities {

@@ -81,6 +81,19 @@ const TARGETS: &[Target] = &[
     // On two cores: 64 MiB of newest records and 128 MiB of requests each, and 30 MB that it takes when it idles.
     target(names::SOAK, figures::RESIDENT_MAX, Max(433.0)),
     target(names::SOAK, figures::RESIDENT_TIMES, Max(1.1)),
+    target(names::COMMITS, figures::COMMITS, OfKafkaMin(3.0)),
+    target(
+        names::HEARTBEATS_CLASSIC,
+        figures::CPU_CORE,
+        OfKafkaMax(0.6),
+    ),
+    target(
+        names::HEARTBEATS_CONSUMER,
+        figures::CPU_CORE,
+        OfKafkaMax(0.6),
+    ),
+    target(names::BESIDE_GROUP, figures::P99_TIMES, Max(1.1)),
+    target(names::LOAD_OFFSETS, figures::OFFSETS_LOADED, Max(1.0)),
     target(names::START_EMPTY, figures::FIRST_RECORD, Max(0.1)),
     target(names::START_EMPTY, figures::RESIDENT, Max(30.0)),
     target(names::RESTART_10000, figures::FIRST_RECORD, Max(2.0)),

@@ -1,5 +1,7 @@
 //! All that brokers are measured at, by name.
 
+use corelog_loadgen::workload::GroupProtocol;
+
 pub const SMALL_1_1: &str = "1 KiB, 1 partition, 1 in flight";
 pub const SMALL_1_16: &str = "1 KiB, 1 partition, 16 in flight";
 pub const SMALL_1_256: &str = "1 KiB, 1 partition, 256 in flight";
@@ -30,6 +32,13 @@ pub const FSYNC_SMALL_256: &str = "fsync: 1 KiB, 100 partitions, 256 in flight";
 pub const FSYNC_LARGE: &str = "fsync: 64 KiB, 100 partitions, 16 in flight";
 pub const FSYNC_HALF: &str = "fsync: 1 KiB, 100 partitions, at 50 % of the limit";
 pub const SOAK: &str = "soak, 15,000 records/s with retention";
+pub const COMMITS: &str = "commits of 10 offsets, 64 connections, 100 groups";
+pub const SETTLE_CLASSIC: &str = "a classic group of 100 members";
+pub const SETTLE_CONSUMER: &str = "a group of 100 members, new protocol";
+pub const HEARTBEATS_CLASSIC: &str = "1,000 classic groups of 10 members at rest";
+pub const HEARTBEATS_CONSUMER: &str = "1,000 groups of 10 members at rest, new protocol";
+pub const BESIDE_GROUP: &str = "20 MB/s in beside a group that reads";
+pub const LOAD_OFFSETS: &str = "restart with 1,000,000 committed offsets after kill -9";
 pub const START_EMPTY: &str = "start on an empty folder";
 pub const RESTART_10000: &str = "restart with 10,000 partitions after kill -9";
 /// Of the machine's parts, which no broker is in.
@@ -67,6 +76,16 @@ pub enum Work {
     },
     /// Records at a constant rate for many minutes, with retention deleting behind them.
     Soak,
+    /// Commits of offsets at saturation.
+    Commits,
+    /// How long a group takes to settle.
+    Settle(GroupProtocol),
+    /// Groups whose members only send heartbeats.
+    Heartbeats(GroupProtocol),
+    /// Producers alone, and beside a group that reads what they produce.
+    BesideGroup,
+    /// Committed offsets are there again behind a crash.
+    LoadOffsets,
     StartEmpty,
     /// All that needs 10,000 partitions, in a broker of its own.
     RestartMany,
@@ -194,12 +213,32 @@ pub const ALL: &[Workload] = &[
             part: 0.5,
         },
     ),
+    quick(other(COMMITS, Work::Commits)),
+    other(SETTLE_CLASSIC, Work::Settle(GroupProtocol::Classic)),
+    other(SETTLE_CONSUMER, Work::Settle(GroupProtocol::Consumer)),
+    other(BESIDE_GROUP, Work::BesideGroup),
+    other(HEARTBEATS_CLASSIC, Work::Heartbeats(GroupProtocol::Classic)),
+    other(
+        HEARTBEATS_CONSUMER,
+        Work::Heartbeats(GroupProtocol::Consumer),
+    ),
     other(SOAK, Work::Soak),
     closed(SMALL_10000_256, MANY, 1, 256),
     open(HALF_10000, MANY, 1, SMALL_100_256, 0.5),
     other(RESTART_10000, Work::RestartMany),
     other(RESTART_DATA, Work::RestartData),
+    other(LOAD_OFFSETS, Work::LoadOffsets),
 ];
+
+impl Work {
+    /// Whether it starts a broker of its own.
+    pub fn has_own_start(self) -> bool {
+        matches!(
+            self,
+            Self::StartEmpty | Self::RestartData | Self::LoadOffsets
+        )
+    }
+}
 
 impl Workload {
     /// Whether it takes so long that it is run only where it is named.

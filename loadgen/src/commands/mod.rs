@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod find_limit;
+pub mod groups;
 pub mod plan;
 pub mod run;
 

@@ -5,12 +5,19 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{any_client, ends};
+use anyhow::Result;
+
+use super::{any_client, ends, group_id};
+use crate::client::Client;
 use crate::measure::Moment;
 use crate::workload::Workload;
 
 /// How long brokers may not tell where the partitions end, before nobody waits for it any more.
 const ASKED_MAX: Duration = Duration::from_secs(30);
+/// How long groups may commit nothing before they count as stuck.
+const STUCK_MAX: Duration = Duration::from_secs(30);
+/// Between two looks at how far groups have come.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How it goes in one part of a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -32,6 +39,8 @@ pub struct Orders {
     pub may_consume: bool,
     /// Where the partitions end: consumers go on up to there.
     pub ends: Option<Vec<i64>>,
+    /// Groups have committed up to the ends: their members may leave.
+    pub have_read_all: bool,
     /// Consumers need not go on.
     pub give_up: bool,
 }
@@ -41,19 +50,34 @@ pub struct Orders {
 pub struct Conductor<'a> {
     workload: &'a Workload,
     bootstrap: &'a [SocketAddr],
+    run: u64,
     orders: Orders,
     /// When it was first asked where the partitions end.
     asked: Option<Instant>,
+    /// Sets of consumers whose group has not committed up to the ends, each with the sum of what it has.
+    reading: Vec<(usize, i64)>,
+    /// When a look first found the ends or last found more committed.
+    moved: Option<Instant>,
+    looked: Instant,
 }
 
 impl<'a> Conductor<'a> {
-    /// Before the start.
-    pub fn new(workload: &'a Workload, bootstrap: &'a [SocketAddr]) -> Self {
+    /// Before the start of that run.
+    pub fn new(workload: &'a Workload, bootstrap: &'a [SocketAddr], run: u64) -> Self {
         Self {
             workload,
             bootstrap,
+            run,
             orders: Orders::default(),
             asked: None,
+            reading: match workload.consumers.group.protocol {
+                Some(_) => (0..workload.consumers.sets())
+                    .map(|set| (set, -1))
+                    .collect(),
+                None => Vec::new(),
+            },
+            moved: None,
+            looked: Instant::now(),
         }
     }
 
@@ -78,6 +102,62 @@ impl<'a> Conductor<'a> {
                 }
             }
         }
-        orders
+        if self.orders.ends.is_some() && self.looked.elapsed() > LOOK_EVERY {
+            self.look_at_groups();
+            self.looked = Instant::now();
+        }
+        &self.orders
+    }
+
+    /// Groups have read everything once they have committed up to the ends, whoever of their members has read it.
+    fn look_at_groups(&mut self) {
+        let Some(ends) = self.orders.ends.take() else {
+            return;
+        };
+        let now = Instant::now();
+        let mut moved = *self.moved.get_or_insert(now);
+        let mut reading = std::mem::take(&mut self.reading);
+        reading.retain_mut(|(set, sum)| {
+            let group = group_id(self.workload, self.run, *set);
+            let Ok(committed) = self.committed_by(&group) else {
+                return true;
+            };
+            if committed.iter().sum::<i64>() > *sum {
+                *sum = committed.iter().sum();
+                moved = now;
+            }
+            committed.iter().zip(&ends).any(|(one, end)| one < end)
+        });
+        self.moved = Some(moved);
+        self.reading = reading;
+        self.orders.give_up |= moved.elapsed() > STUCK_MAX;
+        self.orders.have_read_all = self.reading.is_empty();
+        self.orders.ends = Some(ends);
+    }
+
+    fn committed_by(&self, group: &str) -> Result<Vec<i64>> {
+        let mut client = self.coordinator(group)?;
+        let topics = &self.workload.topics;
+        client.committed(group, &topics.names(), topics.partitions as i32)
+    }
+
+    fn coordinator(&self, group: &str) -> Result<Client> {
+        let mut client = any_client(self.bootstrap).map_err(|(_, error)| error)?;
+        Ok(Client::connect(client.coordinator(group, Duration::ZERO)?)?)
+    }
+
+    /// Deletes the groups of the run, as far as that is possible: what is left of them expires.
+    pub fn clean_up(&self) {
+        let protocol = self.workload.consumers.group.protocol;
+        let sets = protocol.map_or(0, |_| self.workload.consumers.sets());
+        for set in 0..sets {
+            let group = group_id(self.workload, self.run, set);
+            let deleted = self
+                .coordinator(&group)
+                .and_then(|mut coordinator| coordinator.delete_group(&group));
+            if deleted.is_err() {
+                return;
+            }
+        }
     }
 }

@@ -1,18 +1,22 @@
-//! One consumer: its share of the partitions, read from where they ended when the run began.
+//! One consumer: its share of the partitions, read from where they ended when the run began, or, as a member of a group,
+//! from where the group has committed.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use anyhow::Result;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{FetchRequest, FetchResponse, TopicName};
+use nix::sys::epoll::{Epoll, EpollEvent};
 
 use super::Shared;
-use super::link::{self, Link};
 use super::session::{Asked, Session};
 use crate::batch::whole_batches;
 use crate::client::{FETCH_VERSION, error_name, topic_name};
 use crate::cluster::Cluster;
+use crate::group::{Api, Membership, Told};
+use crate::link::{self, Link};
 use crate::measure::Recorder;
 use crate::record::{Found, Stamp};
 use crate::verify::{Line, Received};
@@ -28,9 +32,16 @@ pub(super) struct Consumer {
     /// The partitions it reads, in their order.
     positions: Vec<Position>,
     cluster: Arc<Cluster>,
-    pub links: Vec<Link<()>>,
+    /// Replies to requests for an earlier share are of no use.
+    pub links: Vec<Link<u64>>,
     /// One for each link.
     readings: Vec<Reading>,
+    /// Its part in a group; `None` if its partitions are assigned by hand.
+    pub membership: Option<Membership>,
+    /// Which state of the membership the positions are of.
+    share: u64,
+    /// When it began, as a member.
+    began_ns: Option<u64>,
     /// What it got, for the verification.
     pub received: Received,
     /// Records so far.
@@ -66,11 +77,6 @@ impl Position {
     fn lag(&self) -> u64 {
         (self.end - self.offset).max(0) as u64
     }
-
-    /// Records that were read, and lie beyond an end.
-    fn beyond(&self, end: i64) -> u64 {
-        (self.offset - end).max(0) as u64
-    }
 }
 
 impl Consumer {
@@ -90,10 +96,21 @@ impl Consumer {
             cluster: Arc::default(),
             links: Vec::new(),
             readings: Vec::new(),
+            membership: None,
+            share: 0,
+            began_ns: None,
             received: Received::default(),
             records: 0,
             lag: 0,
             has_ends: false,
+        }
+    }
+
+    /// Gets its partitions as a member of a group.
+    pub(super) fn member(set: usize, membership: Membership) -> Self {
+        Self {
+            membership: Some(membership),
+            ..Self::new(set, Vec::new())
         }
     }
 
@@ -108,12 +125,86 @@ impl Consumer {
             self.follow_leaders(cluster, shared.workload.consumers.connections);
         }
         let now_ns = shared.clock.now_ns();
+        if self.membership.is_some() {
+            self.take_part(now_ns, shared, recorder);
+        }
         for at in 0..self.links.len() {
             if self.links[at].is_overdue(now_ns) {
                 self.fail(at, link::OVERDUE, now_ns, shared, recorder);
             }
             self.ask(at, shared, recorder);
         }
+    }
+
+    /// Does what its group wants of it.
+    fn take_part(&mut self, now_ns: u64, shared: &Shared<'_>, recorder: &mut Recorder) {
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
+        let began_ns = *self.began_ns.get_or_insert(now_ns);
+        if shared.ends.get().is_some() && self.lag == 0 {
+            membership.member.hurry();
+        }
+        let before = membership.member.adoptions();
+        membership.tick(&self.cluster, now_ns, |told| {
+            hear(told, now_ns, shared, recorder);
+        });
+        let member = &membership.member;
+        match (before, member.adoptions()) {
+            (0, 1..) => recorder.joined(now_ns, now_ns - began_ns),
+            (before, after) if before < after => recorder.rebalanced(now_ns),
+            _ => {}
+        }
+        if member.changes() == self.share {
+            return;
+        }
+        self.share = member.changes();
+        let ends = shared.ends.get();
+        let mut held = std::mem::take(&mut self.positions).into_iter().peekable();
+        for (at, offset) in member.readable() {
+            while held.next_if(|it| it.at < at).is_some() {}
+            let kept = held.next_if(|it| it.at == at && it.offset == offset);
+            self.positions.push(kept.unwrap_or_else(|| {
+                self.received.begin_anew(at as u32);
+                let end = ends.map_or(offset, |ends| ends[at]);
+                let link = None;
+                Position {
+                    at,
+                    offset,
+                    end,
+                    link,
+                }
+            }));
+        }
+        self.lag = self.positions.iter().map(Position::lag).sum();
+        let cluster = Arc::clone(&self.cluster);
+        self.follow_leaders(&cluster, shared.workload.consumers.connections);
+    }
+
+    /// Commits and leaves its group; whether it has.
+    pub(super) fn leave(&mut self) -> bool {
+        self.membership.as_mut().is_none_or(|membership| {
+            membership.member.leave();
+            membership.member.is_gone()
+        })
+    }
+
+    /// Something has come over a connection of its membership.
+    pub(super) fn hear_group(
+        &mut self,
+        event: EpollEvent,
+        epoll: &Epoll,
+        buffer: &mut [u8],
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) -> Result<()> {
+        let now_ns = shared.clock.now_ns();
+        let mut membership = self.membership.iter_mut();
+        membership.try_for_each(|membership| {
+            membership.happened(event, epoll, buffer, now_ns, |told| {
+                hear(told, now_ns, shared, recorder);
+            })
+        })
     }
 
     /// Takes over what another look at the cluster has found.
@@ -144,7 +235,9 @@ impl Consumer {
             return;
         }
         let link = &mut self.links[link_at];
-        let Some(connection) = link.open(&self.cluster, now_ns, shared, recorder) else {
+        let Some(connection) = link.open(&self.cluster, now_ns, |why| {
+            shared.lost_connection(now_ns, why, recorder);
+        }) else {
             return;
         };
         let bound = match self.cluster.has_ids() {
@@ -157,7 +250,7 @@ impl Consumer {
                 let request = self.request(link_at, version, shared);
                 let connection = self.links[link_at].connection.as_mut();
                 let connection = connection.expect("it is open");
-                connection.queue(&request, version, Some(()), now_ns)?;
+                connection.queue(&request, version, Some(self.share), now_ns)?;
                 connection.flush()
             });
         if let Err(error) = sent {
@@ -216,7 +309,7 @@ impl Consumer {
             };
             let received = connection.receive(buffer);
             match connection.next_reply::<FetchRequest>() {
-                Ok(Some(((), reply))) => self.take(link_at, &reply, shared, recorder),
+                Ok(Some((share, reply))) => self.take(link_at, share, &reply, shared, recorder),
                 Ok(None) => {}
                 Err(error) => return self.disconnect(link_at, error, shared, recorder),
             }
@@ -231,6 +324,7 @@ impl Consumer {
     fn take(
         &mut self,
         link_at: usize,
+        share: u64,
         reply: &FetchResponse,
         shared: &Shared<'_>,
         recorder: &mut Recorder,
@@ -241,6 +335,9 @@ impl Consumer {
         if reply.error_code != 0 {
             recorder.error(now_ns, error_name(reply.error_code));
             self.links[link_at].retry_ns = link::retry_ns(now_ns);
+        }
+        if share != self.share {
+            return;
         }
         let mut near = 0;
         for topic in &reply.responses {
@@ -335,6 +432,10 @@ impl Consumer {
             self.received.damaged.insert(*at as u32);
         }
         let has_moved = *offset != before;
+        self.received.reach(*at as u32, *offset);
+        if let Some(membership) = &mut self.membership {
+            membership.member.moved(*at, *offset);
+        }
         self.lag += self.positions[position].lag();
         has_moved
     }
@@ -347,29 +448,6 @@ impl Consumer {
             }
             self.lag = self.positions.iter().map(Position::lag).sum();
         }
-    }
-
-    /// Whether it has read beyond an end that it knows: either the broker has lost what was read, or records came after
-    /// the broker was asked for the end. Another look tells.
-    pub(super) fn is_beyond_ends(&self) -> bool {
-        let mut positions = self.positions.iter();
-        self.has_ends && positions.any(|position| position.beyond(position.end) > 0)
-    }
-
-    /// What it got, which partitions it could not read to their ends, and how much of what it got is gone, given where
-    /// the partitions ended when another look was taken, if one was.
-    pub(super) fn finish(mut self, last_ends: Option<&[i64]>) -> Received {
-        if self.has_ends {
-            let gone = self.positions.iter().map(|position| {
-                let end = last_ends.map_or(position.end, |ends| ends[position.at]);
-                position.beyond(end)
-            });
-            self.received.gone = gone.sum();
-        }
-        let is_unread = |it: &&Position| !self.has_ends || it.lag() > 0;
-        let unread = self.positions.iter().filter(is_unread);
-        self.received.unread.extend(unread.map(|it| it.at as u32));
-        self.received
     }
 
     fn disconnect(
@@ -391,7 +469,18 @@ impl Consumer {
         shared: &Shared<'_>,
         recorder: &mut Recorder,
     ) {
-        self.links[link_at].fail(why, now_ns, shared, recorder);
+        self.links[link_at].fail(now_ns);
+        shared.lost_connection(now_ns, why, recorder);
         self.readings[link_at].session.renew();
+    }
+}
+
+/// Counts what a member has to tell.
+fn hear(told: Told, now_ns: u64, shared: &Shared<'_>, recorder: &mut Recorder) {
+    match told {
+        Told::Disconnected(why) => shared.lost_connection(now_ns, why, recorder),
+        Told::Refused(code) => recorder.error(now_ns, error_name(code)),
+        Told::Answered(Api::OffsetCommit, latency_ns) => recorder.committed(now_ns, latency_ns),
+        Told::Answered(..) => {}
     }
 }

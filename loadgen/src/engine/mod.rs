@@ -10,7 +10,6 @@
 
 mod conductor;
 mod consumer;
-mod link;
 mod part;
 mod producer;
 mod session;
@@ -19,6 +18,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{Backoff, Client};
 use crate::cluster::{Directory, Place};
-use crate::measure::{Measurements, Verification};
+use crate::measure::{Measurements, Recorder, Verification};
 use crate::report::Progress;
 use crate::verify;
 use crate::workload::{Consumers, Workload};
@@ -92,11 +92,24 @@ struct Shared<'a> {
     may_consume: AtomicBool,
     /// Ends of the partitions once all producers are done; consumers go on up to there.
     ends: OnceLock<Vec<i64>>,
+    /// Groups have read everything.
+    have_read_all: AtomicBool,
     /// Consumers need not go on.
     give_up: AtomicBool,
 }
 
 impl Shared<'_> {
+    /// A connection has failed: that counts, and the cluster may have changed.
+    fn lost_connection(
+        &self,
+        now_ns: u64,
+        why: impl Into<Cow<'static, str>>,
+        recorder: &mut Recorder,
+    ) {
+        recorder.error(now_ns, why);
+        self.directory.want_another_look();
+    }
+
     /// The number of a partition among all; `None` if there is none.
     fn place_number(&self, topic_number: usize, partition: i32) -> Option<usize> {
         let partitions = self.workload.topics.partitions as usize;
@@ -141,7 +154,7 @@ pub fn run(
 ) -> Result<Outcome> {
     let preparation = prepare_unless(stop, workload, &settings.bootstrap)?;
     let started = Instant::now();
-    let mut conductor = Conductor::new(workload, &settings.bootstrap);
+    let mut conductor = Conductor::new(workload, &settings.bootstrap, preparation.run);
     let part = run_part(
         workload,
         settings,
@@ -157,6 +170,7 @@ pub fn run(
             conductor.conduct(&[&status], stop).clone()
         },
     )?;
+    conductor.clean_up();
     Ok(Outcome::of(workload, vec![part]))
 }
 
@@ -214,8 +228,13 @@ pub fn prepare(workload: &Workload, bootstrap: &[SocketAddr]) -> Result<Preparat
             false => Ok((-1, -1)),
         })
         .collect::<Result<Vec<_>>>()?;
+    let run = wall_ns() ^ u64::from(std::process::id()) << 48;
+    if workload.consumers.group.protocol.is_some() {
+        // The first group of a cluster waits for the topic that its offsets are kept in.
+        client.coordinator(&group_id(workload, run, 0), PRIME_MAX)?;
+    }
     Ok(Preparation {
-        run: wall_ns() ^ u64::from(std::process::id()) << 48,
+        run,
         starts,
         producer_ids,
     })
@@ -234,9 +253,10 @@ impl Outcome {
         }
         let may_repeat = !workload.producers.idempotence;
         Self {
-            verification: workload
-                .verify
-                .then(|| verify::verify(&all.acknowledged, &all.received, may_repeat)),
+            verification: workload.verify.then(|| {
+                let ends = all.ends.as_deref();
+                verify::verify(&all.acknowledged, &all.received, ends, may_repeat)
+            }),
             measurements: all.measurements,
         }
     }
@@ -250,6 +270,11 @@ impl Consumers {
             _ => self.fan_out as usize,
         }
     }
+}
+
+/// The id of the group that a set of consumers is, which no other run has.
+fn group_id(workload: &Workload, run: u64, set: usize) -> String {
+    format!("{}-{run:016x}-{set}", workload.topics.name)
 }
 
 /// Nanoseconds since 1970.

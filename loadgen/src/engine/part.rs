@@ -1,7 +1,7 @@
 //! One machine's part of a run: its producers, its consumers, and the threads that drive them.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -11,8 +11,9 @@ use super::conductor::{Orders, Status};
 use super::consumer::Consumer;
 use super::producer::Producer;
 use super::worker::Worker;
-use super::{Clock, Preparation, Settings, Shared, ends, first_client, wall_ns};
+use super::{Clock, Preparation, Settings, Shared, first_client, group_id, wall_ns};
 use crate::cluster::{self, Cluster, Directory, Place};
+use crate::group::{self, Membership};
 use crate::measure::{Collector, Measurements, Plan};
 use crate::record::Filling;
 use crate::schedule::choice::Random;
@@ -51,6 +52,8 @@ pub struct PartOutcome {
     pub acknowledged: Acknowledged,
     /// What its consumers of each set got.
     pub received: Vec<Received>,
+    /// Where the partitions ended, if brokers have told.
+    pub ends: Option<Vec<i64>>,
 }
 
 impl Part {
@@ -80,6 +83,12 @@ impl PartOutcome {
         for (received, other) in self.received.iter_mut().zip(other.received) {
             received.merge(other);
         }
+        self.ends = match (self.ends.take(), other.ends) {
+            (Some(one), Some(other)) => {
+                Some(one.into_iter().zip(other).map(|(a, b)| a.max(b)).collect())
+            }
+            (one, other) => one.or(other),
+        };
     }
 }
 
@@ -101,7 +110,14 @@ pub fn run_part(
     );
     let mut client = first_client(&settings.bootstrap)?;
     let cluster = Cluster::look_up(&mut client, &workload.topics)?;
-    let mut workers = spread(workload, &places, settings.threads, part, preparation);
+    let mut workers = spread(
+        workload,
+        &places,
+        &cluster,
+        settings.threads,
+        part,
+        preparation,
+    );
     let producers: u64 = workers.iter().map(|it| it.producers.len() as u64).sum();
     let start = start();
     let shared = Shared {
@@ -118,6 +134,7 @@ pub fn run_part(
         produced_bytes: AtomicU64::new(0),
         may_consume: AtomicBool::new(workload.consumers.backlog_bytes == 0),
         ends: OnceLock::new(),
+        have_read_all: AtomicBool::new(false),
         give_up: AtomicBool::new(false),
     };
     let plan = Plan::new(workload.warm_up, workload.duration);
@@ -171,26 +188,30 @@ pub fn run_part(
         measurements: collector.finish(stopped_ns, ended_ns),
         acknowledged: Acknowledged::default(),
         received: Vec::new(),
+        ends: shared.ends.get().cloned(),
     };
-    outcome
-        .received
-        .resize_with(workload.consumers.sets(), Received::default);
-    let finished = finished?;
-    let mut consumers = finished.iter().flat_map(|worker| &worker.consumers);
-    let last_ends = match consumers.any(Consumer::is_beyond_ends) {
-        // Whoever cannot be asked any more has the last word already.
-        true => first_client(&settings.bootstrap)
-            .and_then(|mut client| ends(&mut client, workload))
-            .ok(),
-        false => None,
-    };
-    for worker in finished {
+    outcome.received.resize_with(workload.consumers.sets(), || {
+        let mut received = Received::default();
+        let starts = (0..).zip(&preparation.starts);
+        starts.for_each(|(at, offset)| received.reach(at, *offset));
+        received
+    });
+    for worker in finished? {
         for producer in worker.producers {
             outcome.acknowledged.merge(producer.acknowledged);
         }
         for consumer in worker.consumers {
-            outcome.received[consumer.set].merge(consumer.finish(last_ends.as_deref()));
+            outcome.received[consumer.set].merge(consumer.received);
         }
+    }
+    if let Some(ends) = &mut outcome.ends
+        && outcome.received.iter().any(|it| it.is_beyond(ends))
+    {
+        // Either the broker has lost what was read, or records came after it was asked for the ends. Whoever cannot be
+        // asked any more has the last word already.
+        let again = first_client(&settings.bootstrap)
+            .and_then(|mut client| super::ends(&mut client, workload));
+        *ends = again.unwrap_or_else(|_| std::mem::take(ends));
     }
     Ok(outcome)
 }
@@ -204,6 +225,7 @@ impl Shared<'_> {
         };
         obey(&self.stop, orders.stop);
         obey(&self.may_consume, orders.may_consume);
+        obey(&self.have_read_all, orders.have_read_all);
         obey(&self.give_up, orders.give_up);
         if let Some(ends) = orders.ends {
             self.ends.get_or_init(|| ends);
@@ -215,6 +237,7 @@ impl Shared<'_> {
 fn spread<'a>(
     workload: &'a Workload,
     places: &'a [Place],
+    cluster: &Cluster,
     threads: usize,
     part: Part,
     preparation: &Preparation,
@@ -236,8 +259,15 @@ fn spread<'a>(
         ..part
     };
     for set in 0..workload.consumers.sets() {
+        let group = group_settings(workload, cluster, preparation, set).map(Arc::new);
         for index in 0..consumers {
-            if mirrored.has(set * consumers + index) {
+            if !mirrored.has(set * consumers + index) {
+                continue;
+            }
+            if let Some(group) = &group {
+                let membership = Membership::new(Arc::clone(group));
+                reading.push(Consumer::member(set, membership));
+            } else {
                 let mine = (index..places.len()).step_by(consumers);
                 let starts = mine.map(|at| (at, preparation.starts[at])).collect();
                 reading.push(Consumer::new(set, starts));
@@ -255,4 +285,26 @@ fn spread<'a>(
         workers[count - 1 - at % count].consumers.push(consumer);
     }
     workers
+}
+
+/// Of the group that a set of consumers is; `None` if partitions are assigned by hand.
+fn group_settings(
+    workload: &Workload,
+    cluster: &Cluster,
+    preparation: &Preparation,
+    set: usize,
+) -> Option<group::Settings> {
+    let consumers = &workload.consumers;
+    Some(group::Settings {
+        group: group_id(workload, preparation.run, set),
+        protocol: consumers.group.protocol?,
+        assignor: consumers.group.assignor,
+        session_timeout: consumers.group.session_timeout,
+        commit_interval: consumers.group.commit_interval,
+        subscription: group::Subscription {
+            topics: cluster.topics.as_slice().into(),
+            partitions: workload.topics.partitions,
+        },
+        starts: preparation.starts.as_slice().into(),
+    })
 }

@@ -18,7 +18,7 @@ use super::Shared;
 use super::consumer::Consumer;
 use super::producer::Producer;
 use crate::cluster::Cluster;
-use crate::connection::{Connection, READ_BYTES};
+use crate::connection::READ_BYTES;
 use crate::measure::Recorder;
 
 /// The longest sleep.
@@ -32,8 +32,12 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 const STUCK_MAX: Duration = Duration::from_secs(30);
 const EVENTS_MAX: usize = 256;
 const TIMER: u64 = u64::MAX;
+/// How long members may take to leave their groups.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
 /// In a token: the link belongs to a consumer.
 const OF_CONSUMER: u64 = 1 << 63;
+/// In a token: the link is one of a consumer to the coordinators of its group.
+const OF_MEMBER: u64 = 1 << 62;
 
 #[derive(Default)]
 pub(super) struct Worker<'a> {
@@ -46,6 +50,8 @@ pub(super) struct Worker<'a> {
 struct Reading {
     records: Option<u64>,
     since_ns: u64,
+    /// When members of groups were told to leave.
+    leaving_ns: Option<u64>,
 }
 
 impl<'a> Worker<'a> {
@@ -143,14 +149,25 @@ impl<'a> Worker<'a> {
         if !self.consumers.is_empty() {
             recorder.lag(now_ns, lag);
         }
+        let must_give_up = shared.give_up.load(Ordering::Relaxed);
+        if shared.workload.consumers.group.protocol.is_some() {
+            // Whether all is read nobody knows of his own partitions: others may come to him.
+            if !must_give_up && !shared.have_read_all.load(Ordering::Relaxed) {
+                return self.consumers.is_empty();
+            }
+            let leaving_ns = *progress.leaving_ns.get_or_insert(now_ns);
+            let mut have_left = true;
+            for consumer in &mut self.consumers {
+                have_left &= consumer.leave();
+            }
+            return have_left || now_ns > leaving_ns + LEAVE_MAX.as_nanos() as u64;
+        }
         if ends.is_none() {
-            return self.consumers.is_empty() || shared.give_up.load(Ordering::Relaxed);
+            return self.consumers.is_empty() || must_give_up;
         }
         if progress.records != Some(records) {
-            *progress = Reading {
-                records: Some(records),
-                since_ns: now_ns,
-            };
+            progress.records = Some(records);
+            progress.since_ns = now_ns;
         }
         lag == 0 || now_ns > progress.since_ns + STUCK_MAX.as_nanos() as u64
     }
@@ -159,18 +176,16 @@ impl<'a> Worker<'a> {
     fn watch(&mut self, epoll: &Epoll) -> Result<()> {
         for (at, producer) in self.producers.iter_mut().enumerate() {
             for (link_at, link) in producer.links.iter_mut().enumerate() {
-                if let Some(connection) = &link.connection {
-                    let token = (at as u64) << 32 | link_at as u64;
-                    watch(epoll, connection, &mut link.is_watched, token)?;
-                }
+                link.watch(epoll, (at as u64) << 32 | link_at as u64)?;
             }
         }
         for (at, consumer) in self.consumers.iter_mut().enumerate() {
+            let token = OF_CONSUMER | (at as u64) << 32;
             for (link_at, link) in consumer.links.iter_mut().enumerate() {
-                if let Some(connection) = &link.connection {
-                    let token = OF_CONSUMER | (at as u64) << 32 | link_at as u64;
-                    watch(epoll, connection, &mut link.is_watched, token)?;
-                }
+                link.watch(epoll, token | link_at as u64)?;
+            }
+            if let Some(membership) = &mut consumer.membership {
+                membership.watch(epoll, token | OF_MEMBER)?;
             }
         }
         Ok(())
@@ -185,60 +200,24 @@ impl<'a> Worker<'a> {
         recorder: &mut Recorder,
     ) -> Result<()> {
         let token = event.data();
-        let (at, link_at) = ((token & !OF_CONSUMER) >> 32, token as u32);
-        let (at, link_at) = (at as usize, link_at as usize);
-        let may_write = event.events().contains(EpollFlags::EPOLLOUT);
-        if token & OF_CONSUMER != 0 {
+        let (at, link_at) = (
+            (token & !OF_CONSUMER & !OF_MEMBER) >> 32,
+            token as u32 as usize,
+        );
+        let at = at as usize;
+        if token & OF_MEMBER != 0 {
+            self.consumers[at].hear_group(event, epoll, buffer, shared, recorder)?;
+        } else if token & OF_CONSUMER != 0 {
             let consumer = &mut self.consumers[at];
-            if let Some(connection) = &mut consumer.links[link_at].connection {
-                unblock(epoll, connection, may_write, token)?;
-            }
+            consumer.links[link_at].happened(epoll, event)?;
             consumer.receive(link_at, buffer, shared, recorder);
         } else {
             let producer = &mut self.producers[at];
-            if let Some(connection) = &mut producer.links[link_at].connection {
-                unblock(epoll, connection, may_write, token)?;
-            }
+            producer.links[link_at].happened(epoll, event)?;
             producer.receive(link_at, buffer, shared, recorder);
         }
         Ok(())
     }
-}
-
-/// Watches a connection for replies, and for room while it has none.
-fn watch<T>(
-    epoll: &Epoll,
-    connection: &Connection<T>,
-    is_watched: &mut bool,
-    token: u64,
-) -> Result<()> {
-    let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT;
-    if !std::mem::replace(is_watched, true) {
-        epoll.add(
-            connection.stream(),
-            EpollEvent::new(EpollFlags::EPOLLIN, token),
-        )?;
-    }
-    if connection.is_blocked {
-        epoll.modify(connection.stream(), &mut EpollEvent::new(both, token))?;
-    }
-    Ok(())
-}
-
-fn unblock<T>(
-    epoll: &Epoll,
-    connection: &mut Connection<T>,
-    may_write: bool,
-    token: u64,
-) -> Result<()> {
-    if may_write && connection.is_blocked {
-        connection.is_blocked = false;
-        let reading = &mut EpollEvent::new(EpollFlags::EPOLLIN, token);
-        epoll.modify(connection.stream(), reading)?;
-        // A failure shows when it is read from.
-        let _ = connection.flush();
-    }
-    Ok(())
 }
 
 /// Has the timer fire at `wake_ns`, given what the time is now.

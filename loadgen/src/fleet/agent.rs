@@ -159,5 +159,6 @@ fn run(
         measurements: outcome.measurements,
         acknowledged: outcome.acknowledged,
         received: outcome.received,
+        ends: outcome.ends,
     })
 }

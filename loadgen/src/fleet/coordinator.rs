@@ -128,8 +128,9 @@ pub fn run(
         };
         send(&agent.stream, &message).with_context(|| format!("agent {}", agent.address))?;
     }
-    let mut conductor = Conductor::new(workload, bootstrap);
+    let mut conductor = Conductor::new(workload, bootstrap, preparation.run);
     let states = conduct(workload, &agents, start, &mut conductor, stop, progress)?;
+    conductor.clean_up();
     let mut parts = Vec::new();
     let mut lost = Vec::new();
     for (agent, state) in agents.iter().zip(states) {
@@ -314,6 +315,7 @@ fn listen(at: usize, stream: &TcpStream, to: &Sender<(usize, State)>) {
                 measurements: done.measurements,
                 acknowledged: done.acknowledged,
                 received: done.received,
+                ends: done.ends,
             })),
             Ok(FromAgent::Failed { why }) => State::Lost(why),
             Ok(_) => State::Lost("it says what was not asked".into()),

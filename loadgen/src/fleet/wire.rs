@@ -72,6 +72,7 @@ pub(super) struct Done {
     pub measurements: Measurements,
     pub acknowledged: Acknowledged,
     pub received: Vec<Received>,
+    pub ends: Option<Vec<i64>>,
 }
 
 pub(super) fn send<T: Serialize>(mut stream: &TcpStream, message: &T) -> Result<()> {

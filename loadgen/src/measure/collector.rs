@@ -105,6 +105,9 @@ impl Collector {
         if chunk.phase != Phase::WarmUp {
             self.count(&chunk);
         }
+        if let Some(part) = &chunk.first_assignment {
+            histogram::add(&mut self.measurements.first_assignment, part);
+        }
         let open = self.open.entry(chunk.interval).or_default();
         open.interval.add(&Interval {
             intended: chunk.intended,
@@ -130,6 +133,7 @@ impl Collector {
         whole.intended += chunk.intended;
         whole.unsent += chunk.unsent;
         whole.unanswered += chunk.unanswered;
+        whole.rebalances += chunk.rebalances;
         if chunk.phase == Phase::Measured {
             whole
                 .produced
@@ -149,6 +153,7 @@ impl Collector {
             (&mut whole.produce_latency, &chunk.produce_latency),
             (&mut whole.end_to_end_latency, &chunk.end_to_end_latency),
             (&mut whole.lateness, &chunk.lateness),
+            (&mut whole.commit_latency, &chunk.commit_latency),
         ] {
             if let Some(part) = part {
                 histogram::add(sum, part);

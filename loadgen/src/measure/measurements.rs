@@ -100,6 +100,15 @@ pub struct Measurements {
     /// How much later than due records were made. Empty if there was no timetable.
     #[serde(with = "histogram::compacted")]
     pub lateness: Histogram,
+    /// Times that members of groups were given partitions anew, after their first time.
+    pub rebalances: u64,
+    /// From when a member began until it first had partitions, or the word that there are none for it. Counts from the
+    /// start of the run.
+    #[serde(with = "histogram::compacted")]
+    pub first_assignment: Histogram,
+    /// From a commit of offsets to its acknowledgement.
+    #[serde(with = "histogram::compacted")]
+    pub commit_latency: Histogram,
     /// The run second by second, the warm-up included. [`Plan::interval_start_ns`] tells when one begins.
     pub intervals: BTreeMap<u64, Interval>,
     /// The generator's own threads.
@@ -123,6 +132,9 @@ impl Measurements {
             produce_latency: histogram::empty(),
             end_to_end_latency: histogram::empty(),
             lateness: histogram::empty(),
+            rebalances: 0,
+            first_assignment: histogram::empty(),
+            commit_latency: histogram::empty(),
             intervals: BTreeMap::new(),
             threads: Vec::new(),
         }
@@ -147,6 +159,9 @@ impl Measurements {
         histogram::add(&mut self.produce_latency, &other.produce_latency);
         histogram::add(&mut self.end_to_end_latency, &other.end_to_end_latency);
         histogram::add(&mut self.lateness, &other.lateness);
+        self.rebalances += other.rebalances;
+        histogram::add(&mut self.first_assignment, &other.first_assignment);
+        histogram::add(&mut self.commit_latency, &other.commit_latency);
         for (&number, interval) in &other.intervals {
             self.intervals.entry(number).or_default().add(interval);
         }

@@ -49,6 +49,9 @@ pub struct Verification {
     pub unread: u64,
     /// Received once more than they should have been.
     pub duplicated: u64,
+    /// Received again after a group's partitions had moved, which at least once allows.
+    #[serde(default)]
+    pub redelivered: u64,
     /// Received after a later one of the same producer and partition.
     pub reordered: u64,
     /// Received with other bytes than were sent, or from another partition.

@@ -25,6 +25,9 @@ pub(super) struct Chunk {
     pub produce_latency: Option<Histogram>,
     pub end_to_end_latency: Option<Histogram>,
     pub lateness: Option<Histogram>,
+    pub rebalances: u64,
+    pub first_assignment: Option<Histogram>,
+    pub commit_latency: Option<Histogram>,
     pub thread: ThreadTime,
     pub wake_ups: u64,
     pub unsent: u64,
@@ -143,6 +146,24 @@ impl Recorder {
         if self.counts(at_ns.saturating_sub(latency_ns)) {
             record(&mut self.chunk.end_to_end_latency, latency_ns, records);
         }
+    }
+
+    /// A member of a group was first given partitions, so long after it began.
+    pub fn joined(&mut self, at_ns: u64, after_ns: u64) {
+        self.tick(at_ns);
+        record(&mut self.chunk.first_assignment, after_ns, 1);
+    }
+
+    /// A member of a group was given partitions anew.
+    pub fn rebalanced(&mut self, at_ns: u64) {
+        self.tick(at_ns);
+        self.chunk.rebalances += 1;
+    }
+
+    /// A commit of offsets was acknowledged, so long after it was sent.
+    pub fn committed(&mut self, at_ns: u64, latency_ns: u64) {
+        self.tick(at_ns);
+        record(&mut self.chunk.commit_latency, latency_ns, 1);
     }
 
     /// Something failed. Errors of the same name are counted together.

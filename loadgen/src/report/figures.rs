@@ -62,6 +62,9 @@ pub struct Figures {
     pub errors: Errors,
     /// How far consumers were behind, if there were any.
     pub lag: Option<Lag>,
+    /// What consumers did as members of groups, if they were.
+    #[serde(default)]
+    pub groups: Option<Groups>,
     /// What became of the records, if that was looked at.
     pub verification: Option<Verification>,
     /// What the generator says of itself.
@@ -139,6 +142,17 @@ pub struct Lag {
     pub last_records: u64,
     /// At the most, of how it was at the end of each second after the warm-up.
     pub max_records: u64,
+}
+
+/// Consumers as members of groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Groups {
+    /// Times that members were given partitions anew after the warm-up, over all of them.
+    pub rebalances: u64,
+    /// From when a member began until it first had partitions, or the word that there are none for it.
+    pub first_assignment_ns: Latency,
+    /// Commits of offsets after the warm-up, from request to acknowledgement.
+    pub commit_latency_ns: Latency,
 }
 
 /// One of the generator's threads.
@@ -247,6 +261,11 @@ impl Figures {
                 by_name: measurements.errors.clone(),
             },
             lag: Lag::of(&seconds),
+            groups: workload.consumers.group.protocol.map(|_| Groups {
+                rebalances: measurements.rebalances,
+                first_assignment_ns: Latency::of(&measurements.first_assignment),
+                commit_latency_ns: Latency::of(&measurements.commit_latency),
+            }),
             verification,
             verdict: Verdict::of(&measurements.lateness, &measurements.threads),
             threads: measurements.threads.iter().map(ThreadFigures::of).collect(),
@@ -269,7 +288,7 @@ impl Figures {
 }
 
 impl Latency {
-    fn of(histogram: &Histogram) -> Self {
+    pub(crate) fn of(histogram: &Histogram) -> Self {
         if histogram.is_empty() {
             return Self::default();
         }

@@ -21,7 +21,8 @@ mod tests;
 
 pub use crate::measure::Progress;
 pub use figures::{
-    CurvePoint, Errors, Figures, FlowFigures, Lag, Latency, LatencySecond, Second, ThreadFigures,
+    CurvePoint, Errors, Figures, FlowFigures, Groups, Lag, Latency, LatencySecond, Second,
+    ThreadFigures,
 };
 pub use format::{rate, time};
 pub use host::Host;

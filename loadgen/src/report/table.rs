@@ -123,6 +123,28 @@ pub(super) fn facts(figures: &Figures) -> Vec<(&'static str, String)> {
             format!("{last} records at the end, {max} at the most"),
         ));
     }
+    if let Some(groups) = &figures.groups {
+        let (commits, joined) = (groups.commit_latency_ns, groups.first_assignment_ns);
+        facts.push((
+            "groups",
+            format!(
+                "{} rebalances of members; {} commits, p50 {}, p99 {}",
+                count(groups.rebalances),
+                count(commits.count),
+                time(commits.p50 as f64),
+                time(commits.p99 as f64)
+            ),
+        ));
+        facts.push((
+            "assigned",
+            format!(
+                "{} members, the first after {}, the last after {}",
+                count(joined.count),
+                time(joined.min as f64),
+                time(joined.max as f64)
+            ),
+        ));
+    }
     if let Some(verification) = &figures.verification {
         facts.push(("verification", verification_line(verification)));
     }
@@ -169,11 +191,13 @@ pub(super) fn verification_line(verification: &Verification) -> String {
         ("lost", verification.lost),
         ("unread", verification.unread),
         ("duplicated", verification.duplicated),
+        ("redelivered", verification.redelivered),
         ("reordered", verification.reordered),
         ("corrupted", verification.corrupted),
         ("unknown", verification.unknown),
     ];
-    let is_told = |&(name, number): &(&str, u64)| name != "unread" || number > 0;
+    let is_told =
+        |&(name, number): &(&str, u64)| !["unread", "redelivered"].contains(&name) || number > 0;
     let counts = counts.into_iter().filter(is_told);
     let counts = counts.map(|(name, number)| format!("{} {name}", count(number)));
     format!("{word}: {}", counts.collect::<Vec<_>>().join(", "))

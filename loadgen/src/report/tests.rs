@@ -38,6 +38,7 @@ fn workload() -> Workload {
             fan_out: 2,
             connections: 1,
             backlog_bytes: 0,
+            ..Workload::default().consumers
         },
         records: Records {
             sizes: Sizes::Fixed(100),

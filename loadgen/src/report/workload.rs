@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::workload::{Acks, Codec, Keys, Load, Shape, Sizes, Workload};
+use crate::workload::{Acks, Assignor, Codec, GroupProtocol, Keys, Load, Shape, Sizes, Workload};
 
 /// Everything about a workload.
 pub(crate) fn values(workload: &Workload) -> BTreeMap<String, Value> {
@@ -45,6 +45,22 @@ pub(crate) fn values(workload: &Workload) -> BTreeMap<String, Value> {
         ("consumers.fan_out", json!(consumers.fan_out)),
         ("consumers.connections", json!(consumers.connections)),
         ("consumers.backlog_bytes", json!(consumers.backlog_bytes)),
+        (
+            "consumers.group_protocol",
+            json!(protocol(consumers.group.protocol)),
+        ),
+        (
+            "consumers.assignor",
+            json!(assignor(consumers.group.assignor)),
+        ),
+        (
+            "consumers.session_timeout_ms",
+            json!(consumers.group.session_timeout.as_secs_f64() * 1e3),
+        ),
+        (
+            "consumers.commit_interval_ms",
+            json!(consumers.group.commit_interval.as_secs_f64() * 1e3),
+        ),
         ("records.size_bytes", sizes(&records.sizes)),
         ("records.keys", keys(records.keys)),
         ("records.compressibility", json!(records.compressibility)),
@@ -77,6 +93,23 @@ fn acks(acks: Acks) -> &'static str {
         Acks::None => "0",
         Acks::Leader => "1",
         Acks::All => "all",
+    }
+}
+
+fn protocol(protocol: Option<GroupProtocol>) -> &'static str {
+    match protocol {
+        None => "none",
+        Some(GroupProtocol::Classic) => "classic",
+        Some(GroupProtocol::Consumer) => "consumer",
+    }
+}
+
+fn assignor(assignor: Assignor) -> &'static str {
+    match assignor {
+        Assignor::Default => "default",
+        Assignor::Range => "range",
+        Assignor::CooperativeSticky => "cooperative-sticky",
+        Assignor::Uniform => "uniform",
     }
 }
 

@@ -3,7 +3,7 @@
 use super::fault::{Fault, Place};
 use super::settings::Layer;
 use super::units::show_size;
-use super::{Acks, Load, Workload};
+use super::{Acks, Assignor, GroupProtocol, Load, Workload};
 
 /// Of all topics together.
 const PARTITIONS_MAX: u64 = 1_000_000;
@@ -103,6 +103,25 @@ pub(super) fn conflicts(workload: &Workload) -> Vec<Conflict> {
         conflicts.push(Conflict::new(
             &["consumers.backlog", "consumers.count"],
             "a backlog needs at least 1 consumer that catches up with it",
+        ));
+    }
+    let group = &consumers.group;
+    let protocol = group.protocol;
+    let wanted = match group.assignor {
+        Assignor::CooperativeSticky => Some(GroupProtocol::Classic),
+        Assignor::Uniform => Some(GroupProtocol::Consumer),
+        Assignor::Default | Assignor::Range => protocol,
+    };
+    if protocol.is_some() && wanted != protocol {
+        conflicts.push(Conflict::new(
+            &["consumers.assignor", "consumers.group-protocol"],
+            "cooperative-sticky needs the classic group-protocol, uniform the consumer group-protocol",
+        ));
+    }
+    if protocol.is_some() && consumers.count == 0 {
+        conflicts.push(Conflict::new(
+            &["consumers.group-protocol", "consumers.count"],
+            "a group needs at least 1 consumer",
         ));
     }
     if let Load::Open(shape) = &workload.load {

@@ -113,7 +113,7 @@ pub enum Codec {
     Zstd,
 }
 
-/// Consumers have partitions assigned; each set of them reads everything.
+/// Consumers have partitions assigned, by hand or as members of a group; each set of them reads everything.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Consumers {
     /// Consumers in one set, which share the partitions among them. None if zero.
@@ -124,6 +124,43 @@ pub struct Consumers {
     pub connections: u32,
     /// Consumers begin once so many bytes have been produced: they have to catch up with them.
     pub backlog_bytes: u64,
+    /// Each set is a group of this kind.
+    pub group: Group,
+}
+
+/// How consumers share the partitions among them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// None if partitions are assigned by hand and nothing is committed.
+    pub protocol: Option<GroupProtocol>,
+    /// Who gets which partition.
+    pub assignor: Assignor,
+    /// How long a member may say nothing; of the new protocol the broker decides that.
+    pub session_timeout: Duration,
+    /// Between two commits of a member.
+    pub commit_interval: Duration,
+}
+
+/// Kafka's `group.protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupProtocol {
+    /// Members deal the partitions out.
+    Classic,
+    /// The broker does (KIP-848).
+    Consumer,
+}
+
+/// Kafka's assignors: `partition.assignment.strategy` of the classic protocol, `group.remote.assignor` of the new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Assignor {
+    /// Range, or in the new protocol what the broker prefers.
+    Default,
+    /// Of each topic a range for each member.
+    Range,
+    /// Classic only: as few partitions as possible move, and only those stop.
+    CooperativeSticky,
+    /// New protocol only: as even as possible, and sticky.
+    Uniform,
 }
 
 /// What records are made of.

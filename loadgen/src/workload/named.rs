@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    Acks, Codec, Consumers, Keys, Load, Producers, Records, Shape, Sizes, Topics, Workload,
+    Acks, Assignor, Codec, Consumers, Group, GroupProtocol, Keys, Load, Producers, Records, Shape,
+    Sizes, Topics, Workload,
 };
 
 /// A workload with a name.
@@ -83,6 +84,18 @@ pub static NAMED: &[Named] = &[
         },
     },
     Named {
+        name: "groups",
+        purpose: "two groups of four consumers: what rebalances and commits cost beside reading",
+        lay: |w| {
+            w.topics.partitions = 12;
+            w.producers.count = 2;
+            w.consumers.count = 4;
+            w.consumers.fan_out = 2;
+            w.consumers.group.protocol = Some(GroupProtocol::Classic);
+            w.load = Load::Open(Shape::Constant(5_000.0));
+        },
+    },
+    Named {
         name: "catch-up",
         purpose: "a consumer that is 500 MB behind: how fast it drains, and what that does to producers",
         lay: |w| {
@@ -138,6 +151,12 @@ impl Default for Workload {
                 fan_out: 1,
                 connections: 1,
                 backlog_bytes: 0,
+                group: Group {
+                    protocol: None,
+                    assignor: Assignor::Default,
+                    session_timeout: Duration::from_secs(45),
+                    commit_interval: Duration::from_secs(5),
+                },
             },
             records: Records {
                 sizes: Sizes::Fixed(1_000),

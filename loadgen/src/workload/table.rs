@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::settings::{Input, Kind, Setting, Type};
 use super::units::TimeUnit;
-use super::{Acks, Codec, forms};
+use super::{Acks, Assignor, Codec, GroupProtocol, forms};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -16,6 +16,19 @@ const CODECS: [Codec; 5] = [
     Codec::Snappy,
     Codec::Lz4,
     Codec::Zstd,
+];
+
+const GROUP_PROTOCOLS: [Option<GroupProtocol>; 3] = [
+    None,
+    Some(GroupProtocol::Classic),
+    Some(GroupProtocol::Consumer),
+];
+
+const ASSIGNORS: [Assignor; 4] = [
+    Assignor::Default,
+    Assignor::Range,
+    Assignor::CooperativeSticky,
+    Assignor::Uniform,
 ];
 
 fn place<T: PartialEq>(of: &T, among: &[T]) -> usize {
@@ -270,6 +283,52 @@ pub static SETTINGS: &[Setting] = &[
             most: 100 << 40,
             get: |w| w.consumers.backlog_bytes,
             set: |w, bytes| w.consumers.backlog_bytes = bytes,
+        },
+    },
+    Setting {
+        key: "consumers.group-protocol",
+        flag: "group-protocol",
+        meaning: "Whether each set of consumers is a group, whose members share the partitions by the classic protocol \
+                  or by the one of KIP-848 (consumer), commit, and deliver at least once",
+        kind: Kind::Choice {
+            words: &["none", "classic", "consumer"],
+            get: |w| place(&w.consumers.group.protocol, &GROUP_PROTOCOLS),
+            set: |w, at| w.consumers.group.protocol = GROUP_PROTOCOLS[at],
+        },
+    },
+    Setting {
+        key: "consumers.assignor",
+        flag: "assignor",
+        meaning: "Which member of a group gets which partition: range by default, or of the consumer protocol what the \
+                  broker prefers; cooperative-sticky is of the classic protocol, uniform of the consumer protocol",
+        kind: Kind::Choice {
+            words: &["default", "range", "cooperative-sticky", "uniform"],
+            get: |w| place(&w.consumers.group.assignor, &ASSIGNORS),
+            set: |w, at| w.consumers.group.assignor = ASSIGNORS[at],
+        },
+    },
+    Setting {
+        key: "consumers.session-timeout",
+        flag: "session-timeout",
+        meaning: "How long a member of a classic group may say nothing before its partitions go to others",
+        kind: Kind::Time {
+            unit: TimeUnit::Milliseconds,
+            least: Duration::from_millis(100),
+            most: Duration::from_secs(1_800),
+            get: |w| w.consumers.group.session_timeout,
+            set: |w, time| w.consumers.group.session_timeout = time,
+        },
+    },
+    Setting {
+        key: "consumers.commit-interval",
+        flag: "commit-interval",
+        meaning: "Between two commits of a member of a group",
+        kind: Kind::Time {
+            unit: TimeUnit::Milliseconds,
+            least: Duration::from_millis(1),
+            most: Duration::from_secs(3_600),
+            get: |w| w.consumers.group.commit_interval,
+            set: |w, time| w.consumers.group.commit_interval = time,
         },
     },
     Setting {

@@ -11,9 +11,9 @@ mod timetable;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::link::{self, Link};
 use super::{Preparation, Shared};
 use crate::cluster::{Cluster, Place};
+use crate::link::{self, Link};
 use crate::measure::{Fate, Recorder};
 use crate::record::Filling;
 use crate::schedule::Schedule;

@@ -12,7 +12,7 @@ use super::{Line, Producer, UNANSWERED, UNSENT};
 use crate::client::{PRODUCE_VERSION, error_name, is_retriable, topic_name};
 use crate::connection::Connection;
 use crate::engine::Shared;
-use crate::engine::link;
+use crate::link;
 use crate::measure::{Fate, Recorder};
 use crate::workload::Acks;
 
@@ -32,7 +32,9 @@ impl Producer<'_> {
         while !self.ready[link_at].is_empty() {
             let now_ns = shared.clock.now_ns();
             let link = &mut self.links[link_at];
-            let Some(connection) = link.open(&self.cluster, now_ns, shared, recorder) else {
+            let Some(connection) = link.open(&self.cluster, now_ns, |why| {
+                shared.lost_connection(now_ns, why, recorder);
+            }) else {
                 return;
             };
             let is_full = match producers.acks {
@@ -333,7 +335,8 @@ impl Producer<'_> {
         self.overdue_ns = now_ns + OVERDUE_EVERY_NS;
         for link_at in 0..self.links.len() {
             if self.links[link_at].is_overdue(now_ns) {
-                let lost = self.links[link_at].fail(link::OVERDUE, now_ns, shared, recorder);
+                let lost = self.links[link_at].fail(now_ns);
+                shared.lost_connection(now_ns, link::OVERDUE, recorder);
                 self.take_back(lost, now_ns);
             }
         }
@@ -394,7 +397,8 @@ impl Producer<'_> {
         recorder: &mut Recorder,
     ) {
         let why = link::reason(&error);
-        let lost = self.links[link_at].fail(why, now_ns, shared, recorder);
+        let lost = self.links[link_at].fail(now_ns);
+        shared.lost_connection(now_ns, why, recorder);
         self.take_back(lost, now_ns);
     }
 

@@ -28,44 +28,23 @@ fn lag_is_known_from_what_brokers_answer_and_later_from_the_ends() {
     });
     consumer.go_up_to(&[7, 9]);
     assert_eq!(consumer.lag, 2);
-    let received = consumer.finish(None);
-    assert_eq!(received.unread.into_iter().collect::<Vec<_>>(), [1]);
-    assert_eq!(received.unknown, 2);
+    assert_eq!(consumer.received.unknown, 2);
 }
 
 #[test]
-fn what_was_read_beyond_the_end_is_gone_unless_another_look_finds_it() {
+fn what_was_read_beyond_the_end_shows() {
     let ground = Ground::new(workload());
-    let read_three = || {
-        let mut consumer = Consumer::new(0, vec![(0, 0)]);
-        ground.measure(|recorder| {
-            let shared = ground.at(SECOND, cluster(None));
-            let three = batch::encode(batch::Producer::NONE, 1, [b"one".as_slice(), b"two", b"3"]);
-            let answer = PartitionData::default()
-                .with_high_watermark(3)
-                .with_records(Some(three.into()));
-            consumer.read(0, 0, &answer, SECOND, &shared, recorder);
-        });
-        consumer
-    };
-    for (ends, last_ends, gone) in [
-        ([3], None, 0),
-        ([1], None, 2),
-        ([1], Some([2]), 1),
-        ([1], Some([3]), 0),
-    ] {
-        let mut consumer = read_three();
-        consumer.go_up_to(&ends);
-        assert_eq!(consumer.is_beyond_ends(), ends[0] < 3);
-        let received = consumer.finish(last_ends.as_ref().map(|ends| &ends[..]));
-        assert_eq!((received.gone, received.unread.len()), (gone, 0));
-    }
-}
-
-#[test]
-fn without_known_ends_nothing_is_read_to_its_end() {
-    let received = Consumer::new(0, vec![(3, 0), (4, 0)]).finish(None);
-    assert_eq!(received.unread.into_iter().collect::<Vec<_>>(), [3, 4]);
+    let mut consumer = Consumer::new(0, vec![(0, 0)]);
+    ground.measure(|recorder| {
+        let shared = ground.at(SECOND, cluster(None));
+        let three = batch::encode(batch::Producer::NONE, 1, [b"one".as_slice(), b"two", b"3"]);
+        let answer = PartitionData::default()
+            .with_high_watermark(3)
+            .with_records(Some(three.into()));
+        consumer.read(0, 0, &answer, SECOND, &shared, recorder);
+    });
+    assert!(!consumer.received.is_beyond(&[3]));
+    assert!(consumer.received.is_beyond(&[2]));
 }
 
 #[test]

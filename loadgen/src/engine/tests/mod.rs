@@ -72,6 +72,7 @@ impl Ground {
             produced_bytes: AtomicU64::new(0),
             may_consume: AtomicBool::new(true),
             ends: OnceLock::new(),
+            have_read_all: AtomicBool::new(false),
             give_up: AtomicBool::new(false),
         }
     }
@@ -108,7 +109,7 @@ fn a_broker_that_cannot_be_asked_for_the_ends_is_asked_again() {
     let nobody = [listener.local_addr().unwrap()];
     drop(listener);
     let workload = workload();
-    let mut conductor = Conductor::new(&workload, &nobody);
+    let mut conductor = Conductor::new(&workload, &nobody, 1);
     let done = Status {
         are_producers_done: true,
         ..Status::default()

@@ -5,7 +5,7 @@ use kafka_protocol::ResponseError;
 
 use super::broker::Broker;
 use super::*;
-use crate::engine::link::REQUEST_NS_MAX;
+use crate::link::REQUEST_NS_MAX;
 
 #[test]
 fn what_was_due_while_the_buffer_was_full_is_intended_and_not_the_generators_lateness() {

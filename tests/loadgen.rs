@@ -10,12 +10,15 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use corelog_loadgen::client::Client;
+use corelog_loadgen::coordination::{Commits, Heartbeats, Settle, Until};
 use corelog_loadgen::engine::{self, Outcome, Settings};
 use corelog_loadgen::fleet;
 use corelog_loadgen::limit::{self, Curve, Range};
 use corelog_loadgen::measure::Judgement;
 use corelog_loadgen::report::Figures;
-use corelog_loadgen::workload::{Acks, Codec, Keys, Load, Shape, Sizes, Workload, named};
+use corelog_loadgen::workload::{
+    Acks, Assignor, Codec, GroupProtocol, Keys, Load, Shape, Sizes, Workload, named,
+};
 use harness::Broker;
 
 /// A workload small enough for any machine.
@@ -305,6 +308,121 @@ fn two_agents_make_one_load_and_find_each_others_records() {
             );
         }
     }
+}
+
+/// The same, read by two groups of two members.
+fn grouped(name: &str, assignor: Assignor) -> Workload {
+    let mut workload = light(name);
+    workload.consumers.fan_out = 2;
+    workload.consumers.group.protocol = Some(GroupProtocol::Classic);
+    workload.consumers.group.assignor = assignor;
+    workload.consumers.group.commit_interval = Duration::from_millis(200);
+    workload
+}
+
+/// Members join one after the other, and so rebalances happen.
+const NO_DELAY: &str = "group.initial.rebalance.delay.ms=0";
+
+/// Each group has got everything at least once.
+fn assert_delivered(outcome: &Outcome, at_least: u64) {
+    let found = outcome.verification.expect("it was asked for");
+    assert_eq!(found.judgement(), Judgement::Whole, "{found:?}");
+    assert!(found.acknowledged >= at_least, "{found:?}");
+    let again = found.received - found.redelivered;
+    assert_eq!(again, 2 * found.acknowledged, "{found:?}");
+    let measurements = &outcome.measurements;
+    assert_eq!(measurements.first_assignment.len(), 4);
+    assert!(!measurements.commit_latency.is_empty());
+}
+
+#[test]
+fn groups_get_everything_at_least_once() {
+    let broker = Broker::start(&[NO_DELAY]);
+    for assignor in [Assignor::Range, Assignor::CooperativeSticky] {
+        let name = format!("groups-{assignor:?}").to_lowercase();
+        let outcome = run(&grouped(&name, assignor), &broker);
+        assert_delivered(&outcome, 3_000);
+        assert_eq!(outcome.measurements.error_count(), 0);
+    }
+}
+
+#[test]
+fn groups_go_on_behind_a_kill_of_their_coordinator() {
+    let mut broker = Broker::start(&[NO_DELAY]);
+    let mut workload = grouped("groups-killed", Assignor::CooperativeSticky);
+    workload.duration = Duration::from_secs(4);
+    let settings = Settings {
+        bootstrap: vec![broker.address()],
+        threads: 2,
+    };
+    let (sender, acknowledged) = mpsc::channel();
+    let running = thread::spawn(move || {
+        engine::run(&workload, &settings, &AtomicBool::new(false), |progress| {
+            if progress.records_per_s > 0.0 {
+                let _ = sender.send(());
+            }
+        })
+    });
+    acknowledged.recv().expect("there is progress");
+    broker.kill9();
+    broker.restart();
+    let outcome = running.join().expect("no panic").expect("it goes on");
+    assert_delivered(&outcome, 8_000);
+}
+
+#[test]
+fn groups_spread_over_two_agents() {
+    let broker = Broker::start(&[NO_DELAY]);
+    let agents = [Agent::start(), Agent::start()];
+    let addresses = agents.each_ref().map(|agent| agent.address);
+    let workload = grouped("groups-agents", Assignor::Range);
+    let stop = AtomicBool::new(false);
+    let ran = fleet::run(&workload, &[broker.address()], &addresses, &stop, |_| {})
+        .expect("it comes to its end");
+    assert_eq!(ran.lost, Vec::new());
+    assert_delivered(&ran.outcome, 3_000);
+}
+
+#[test]
+fn coordinators_take_loads_of_their_own() {
+    let broker = Broker::start(&[NO_DELAY, "group.min.session.timeout.ms=300"]);
+    let bootstrap = [broker.address()];
+    let commits = Commits {
+        topic: "commits".to_owned(),
+        connections: 3,
+        groups: 7,
+        partitions: 4,
+        until: Until::Commits(5),
+    };
+    let report = commits.run(&bootstrap).expect("it comes to its end");
+    assert_eq!((report.commits, report.failures.0.len()), (35, 0));
+    let mut client = Client::connect(broker.address()).expect("it listens");
+    let committed = client.committed(&commits.group(6), &["commits".to_owned()], 4);
+    assert_eq!(committed.expect("it tells"), [4; 4]);
+
+    let settle = Settle {
+        topic: "settle".to_owned(),
+        partitions: 6,
+        members: 3,
+        protocol: GroupProtocol::Classic,
+        assignor: Assignor::CooperativeSticky,
+        session_timeout: Duration::from_millis(600),
+    };
+    let report = settle.run(&bootstrap).expect("it comes to its end");
+    assert!(report.kill_s > 0.0 && report.join_s > 0.0, "{report}");
+
+    let heartbeats = Heartbeats {
+        topic: "heartbeats".to_owned(),
+        groups: 3,
+        members: 2,
+        protocol: GroupProtocol::Classic,
+        assignor: Assignor::Default,
+        session_timeout: Duration::from_millis(600),
+    };
+    let mut joined = heartbeats.join(&bootstrap).expect("they join");
+    let report = joined.measure(Duration::from_secs(1)).expect("they go on");
+    joined.leave().expect("they leave");
+    assert!(report.heartbeats > 0, "{report}");
 }
 
 #[test]

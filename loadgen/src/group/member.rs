@@ -227,7 +227,7 @@ impl Member {
         if self.stage == Stage::Stable
             && (self.is_leaving || self.must_rejoin || self.adopting.is_some())
         {
-            if let Some(commit) = self.last_commit(now_ns) {
+            if let Some(commit) = self.last_commit() {
                 return Some(commit);
             }
             self.let_go();
@@ -242,15 +242,18 @@ impl Member {
             Stage::Stable if self.must_tell => Some(self.consumer_heartbeat()),
             Stage::Stable if is_beat_due => Some(self.heartbeat()),
             Stage::Stable => self.fetch().or_else(|| {
-                let is_due = now_ns >= self.commit_ns;
-                is_due.then(|| self.commit(now_ns, |_| true)).flatten()
+                if now_ns < self.commit_ns {
+                    return None;
+                }
+                self.commit_ns = now_ns + self.settings.commit_interval.as_nanos() as u64;
+                self.commit(|_| true)
             }),
             Stage::Gone => None,
         }
     }
 
     /// Of what it is about to let go, or of all if the others wait for it anyway.
-    fn last_commit(&mut self, now_ns: u64) -> Option<Ask> {
+    fn last_commit(&mut self) -> Option<Ask> {
         if self.is_commit_refused {
             return None;
         }
@@ -258,7 +261,7 @@ impl Member {
             true => BTreeSet::new(),
             false => self.adopting.clone().unwrap_or_default(),
         };
-        self.commit(now_ns, |at| !stays.contains(&at))
+        self.commit(|at| !stays.contains(&at))
     }
 
     /// What was to be committed before is, or cannot be.
@@ -271,7 +274,8 @@ impl Member {
             for at in adopting {
                 self.held.entry(at).or_default();
             }
-            self.adoptions += 1;
+            // The word that there is nothing for it yet is no beginning.
+            self.adoptions += u64::from(self.adoptions > 0 || !self.held.is_empty());
             self.changes += 1;
             match self.settings.protocol {
                 // The others get what it has let go in the next generation.
@@ -331,7 +335,7 @@ impl Member {
     }
 
     /// A commit of what has been read since the last one, of those partitions; `None` if there is nothing.
-    fn commit(&mut self, now_ns: u64, is_of: impl Fn(usize) -> bool) -> Option<Ask> {
+    fn commit(&mut self, is_of: impl Fn(usize) -> bool) -> Option<Ask> {
         let dirty = self
             .held
             .iter()
@@ -339,7 +343,6 @@ impl Member {
         self.committing = dirty
             .filter_map(|(at, held)| held.offset.map(|offset| (*at, offset)))
             .collect();
-        self.commit_ns = now_ns + self.settings.commit_interval.as_nanos() as u64;
         if self.committing.is_empty() {
             return None;
         }

@@ -102,8 +102,7 @@ pub struct Measurements {
     pub lateness: Histogram,
     /// Times that members of groups were given partitions anew, after their first time.
     pub rebalances: u64,
-    /// From when a member began until it first had partitions, or the word that there are none for it. Counts from the
-    /// start of the run.
+    /// From when a member began until it first had partitions, the warm-up included.
     #[serde(with = "histogram::compacted")]
     pub first_assignment: Histogram,
     /// From a commit of offsets to its acknowledgement.

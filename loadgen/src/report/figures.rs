@@ -149,7 +149,7 @@ pub struct Lag {
 pub struct Groups {
     /// Times that members were given partitions anew after the warm-up, over all of them.
     pub rebalances: u64,
-    /// From when a member began until it first had partitions, or the word that there are none for it.
+    /// From when a member began until it first had partitions, the warm-up included.
     pub first_assignment_ns: Latency,
     /// Commits of offsets after the warm-up, from request to acknowledgement.
     pub commit_latency_ns: Latency,

@@ -172,7 +172,7 @@ max = true
     assert_eq!(
         refusal(text),
         "\
-w.toml:1: based-on = \"fire-hose\": must be one of small-records, firehose, many-partitions, fan-out, catch-up, bursty
+w.toml:1: based-on = \"fire-hose\": must be one of small-records, firehose, many-partitions, fan-out, groups, catch-up, bursty
 w.toml:2: duration = \"1 fortnight\": must be a time from 100ms to 2592000s, in s unless a unit is given
 w.toml:3: unknown key speed: must be one of based-on, name, warm-up, duration, verify, seed, [topics], [producers], \
          [consumers], [records], [load]
@@ -236,6 +236,10 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("producers.connections", &["0", "1001", "\"two\""]),
     ("consumers.connections", &["0", "1001"]),
     ("consumers.backlog", &["-1", "\"101TiB\""]),
+    ("consumers.group-protocol", &["\"kip-848\"", "true"]),
+    ("consumers.assignor", &["\"sticky\"", "1"]),
+    ("consumers.session-timeout", &["99", "\"31m\""]),
+    ("consumers.commit-interval", &["0", "\"61m\""]),
     (
         "records.sizes",
         &[
@@ -375,6 +379,15 @@ fn what_is_impossible_together_is_refused() {
         (
             "verify = true\nproducers.acks = 0\nproducers.enable-idempotence = false",
             "w.toml:1: verify = true: verification needs acks of 1 or all: nothing is lost that was never acknowledged",
+        ),
+        (
+            "consumers.group-protocol = \"classic\"\nconsumers.assignor = \"uniform\"",
+            "w.toml:2: consumers.assignor = \"uniform\": cooperative-sticky needs the classic group-protocol, uniform \
+             the consumer group-protocol",
+        ),
+        (
+            "consumers.count = 0\nconsumers.group-protocol = \"consumer\"",
+            "w.toml:2: consumers.group-protocol = \"consumer\": a group needs at least 1 consumer",
         ),
         (
             "consumers.count = 0\nconsumers.backlog = 1",
@@ -536,7 +549,7 @@ fn flags_are_refused_as_they_were_given() {
         (
             &["-w", "no-such-file.toml"],
             "no-such-file.toml: is neither a workload file (No such file or directory (os error 2)) nor one of \
-             small-records, firehose, many-partitions, fan-out, catch-up, bursty",
+             small-records, firehose, many-partitions, fan-out, groups, catch-up, bursty",
         ),
     ] {
         assert_eq!(flags(given).expect_err("impossible").to_string(), told);

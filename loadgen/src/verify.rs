@@ -371,11 +371,11 @@ mod tests {
     fn what_a_group_delivers_again_is_no_duplicate() {
         let mut acknowledged = Acknowledged::default();
         acknowledged.insert(LINE, 0..10);
-        let member = |runs: &[std::ops::Range<u64>]| {
+        let member = |runs: &[(u64, u64)]| {
             let mut received = Received::default();
-            for run in runs {
+            for (first, end) in runs {
                 received.begin_anew(LINE.partition);
-                run.clone().for_each(|it| received.insert(LINE, it));
+                (*first..*end).for_each(|it| received.insert(LINE, it));
             }
             received.reach(LINE.partition, 10);
             received
@@ -388,16 +388,16 @@ mod tests {
             (found.received, found.lost, repeated, found.judgement())
         };
         // One member lost the partition and got it back from an earlier offset.
-        let one = judged(vec![member(&[0..6, 4..10])]);
+        let one = judged(vec![member(&[(0, 6), (4, 10)])]);
         assert_eq!(one, (12, 0, (2, 0, 0), Judgement::Whole));
         // Another one went on before what the first one had committed.
-        let two = judged(vec![member(&[0..6]), member(&[3..10])]);
+        let two = judged(vec![member(&[(0, 6)]), member(&[(3, 10)])]);
         assert_eq!(two, (13, 0, (3, 0, 0), Judgement::Whole));
         // Between them there is a gap.
-        let gap = judged(vec![member(&[0..4]), member(&[6..10])]);
+        let gap = judged(vec![member(&[(0, 4)]), member(&[(6, 10)])]);
         assert_eq!(gap, (8, 2, (0, 0, 0), Judgement::Broken));
         // In one go, nothing comes twice.
-        let mut twice = member(&[0..10]);
+        let mut twice = member(&[(0, 10)]);
         twice.insert(LINE, 7);
         assert_eq!(judged(vec![twice]).3, Judgement::Broken);
     }

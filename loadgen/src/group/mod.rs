@@ -14,6 +14,7 @@ mod classic;
 mod consumer;
 mod member;
 mod membership;
+mod offsets;
 
 #[cfg(test)]
 mod tests;

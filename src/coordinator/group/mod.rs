@@ -2,6 +2,7 @@
 
 pub mod assignor;
 pub mod classic;
+pub mod consumer;
 pub mod records;
 
 /// Who sends a request.

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use corelog_shards::log::uuid_text;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions as Owned;
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
@@ -18,6 +19,7 @@ use super::refresh::RegexChange;
 use super::request::{JOIN, LEAVE, LEAVE_STATIC, check_heartbeat};
 use super::settings::Settings;
 use super::{ConsumerGroup, Refusal, check_sizes, refusal};
+use crate::cluster::ids::random_id;
 use crate::coordinator::group::Caller;
 use crate::coordinator::group::records::Record;
 use crate::coordinator::{Context, Output};
@@ -310,7 +312,5 @@ fn to_millis(duration: Duration) -> i32 {
 
 /// A member id that nobody can guess.
 fn new_member_id(context: &mut Context<'_>) -> StrBytes {
-    let random = u128::from((context.random_u64)()) << 64 | u128::from((context.random_u64)());
-    let id = uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid();
-    StrBytes::from_string(id.to_string())
+    StrBytes::from_string(uuid_text::format(random_id(context.random_u64)))
 }

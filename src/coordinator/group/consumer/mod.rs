@@ -29,8 +29,10 @@
 //! Regular expressions are resolved in the background ([`ConsumerGroup::expire`]), in steps, so that no request waits
 //! for it and none of them holds the core.
 //!
-//! Not here yet: members that speak the classic protocol in such a group, and going over from one protocol to the
-//! other. [`Member::uses_classic_protocol`] tells where the two differ; `Durable` keeps what records say of it.
+//! Not here yet: groups with members of both protocols, and going over from one to the other. Records of such members
+//! are kept as they are, and [`Member::uses_classic_protocol`] tells where they differ. The seams: whoever keeps the
+//! groups converts a classic one when a first heartbeat comes for it, and [`Durable::fence`] is where a group that is
+//! left with members of the classic protocol alone becomes a classic one.
 
 mod commit;
 mod describe;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use regex::bytes::{Regex, RegexBuilder};
 
 /// Of a compiled expression.
-const COMPILED_BYTES_MAX: usize = 256 << 10;
+const COMPILED_BYTES_MAX: usize = 512 << 10;
 
 /// A regular expression for names of topics.
 #[derive(Debug)]

@@ -2,6 +2,7 @@ mod commits;
 mod descriptions;
 mod histories;
 mod joins;
+mod kafka;
 mod leaves;
 mod metadata;
 mod patterns;

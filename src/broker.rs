@@ -24,6 +24,9 @@ use crate::cluster::controller::{Context, Decision};
 use crate::cluster::driver::{ControlFailure, Driver, METADATA_NAME};
 use crate::cluster::image::{ConfigResource, Delta, Image, ResourceKind, Topic};
 use crate::config::{BrokerConfig, Endpoint, Layers, Overrides, TopicSettings};
+use crate::coordinator::answers::Answers;
+use crate::coordinator::group::{Groups, OFFSETS_TOPIC};
+use crate::coordinator::instances::Instances;
 use crate::fetch::sessions::Sessions;
 use crate::metrics::RequestMetrics;
 use crate::net::Network;
@@ -49,6 +52,10 @@ pub struct Broker {
     pub decoders: DecoderPool,
     /// Incremental fetch sessions that this shard holds.
     pub fetch_sessions: RefCell<Sessions>,
+    /// Coordinators of the groups whose partitions this shard owns.
+    pub groups: Instances<Groups>,
+    /// Whom other shards' coordinators owe an answer.
+    pub answers: Answers,
     /// What the network side of this shard counts.
     pub metrics: Arc<RequestMetrics>,
     producer_ids: ProducerIds,
@@ -71,6 +78,8 @@ impl Broker {
             fetch_sessions: RefCell::new(fetch_sessions),
             node,
             decoders: DecoderPool::default(),
+            groups: Instances::default(),
+            answers: Answers::default(),
             metrics: Arc::default(),
             producer_ids: ProducerIds::default(),
             image: RefCell::new(Rc::new(image)),
@@ -235,6 +244,7 @@ impl Broker {
                     partition: *partition,
                 };
                 if self.shard.owner(&key) == self.shard.id() {
+                    self.groups.close(&key);
                     self.shard.drop_partition(&key).await;
                 }
             }
@@ -251,6 +261,7 @@ impl Broker {
             let is_broad = self.log_defaults() != old_defaults;
             self.hand_out_settings(delta, is_broad).await;
         }
+        self.groups.metadata_changed(delta);
     }
 
     /// What the logs of topics without settings of their own are given.
@@ -330,12 +341,14 @@ impl Broker {
                 .get_or_insert_with(|| log_config(&self.topic_settings(topic)))
                 .clone();
             let dir = corelog_shards::log::segment_name::partition_dir(&topic.name, id);
-            if let Err(error) = self
-                .shard
-                .open_partition(key, &dir, partition.leader_epoch, config)
-                .await
-            {
-                tracing::error!(partition = dir, ?error, "cannot open a partition");
+            let epoch = partition.leader_epoch;
+            let opened = self.shard.open_partition(key, &dir, epoch, config).await;
+            match opened {
+                Ok(()) if &*topic.name == OFFSETS_TOPIC => {
+                    self.groups.open(&self.shard, key, &dir, epoch)
+                }
+                Ok(()) => {}
+                Err(error) => tracing::error!(partition = dir, ?error, "cannot open a partition"),
             }
         }
     }

@@ -20,4 +20,5 @@ pub mod broker;
 pub mod cluster;
 pub mod coordinator;
 pub mod metrics;
+pub mod replay;
 pub mod schema;

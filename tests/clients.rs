@@ -94,6 +94,12 @@ fn kafka_python() {
     python_client("kafka-python", "kafka_python_suite.py");
 }
 
+/// Consumer groups, with members of two clients.
+#[test]
+fn groups() {
+    python_client("groups", "groups_suite.py");
+}
+
 #[test]
 fn aiokafka() {
     python_client("aiokafka", "aiokafka_suite.py");

@@ -11,6 +11,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::broker::NoProducerId;
 use crate::cluster::controller::{ControlError, ControlErrorKind};
 use crate::cluster::driver::ControlFailure;
+use crate::coordinator::Refusal;
 use crate::fetch::session::SessionError;
 
 /// The code of an outcome on the wire; 0 is success.
@@ -144,6 +145,14 @@ pub fn of_no_producer_id(why: NoProducerId) -> ResponseError {
     match why {
         NoProducerId::Refused(error) => of_control(error.kind),
         NoProducerId::Failed(failure) => of_control_failure(failure),
+    }
+}
+
+/// Why a coordinator did not answer.
+pub fn of_refusal(refusal: Refusal) -> ResponseError {
+    match refusal {
+        Refusal::Loading => ResponseError::CoordinatorLoadInProgress,
+        Refusal::NotHere => ResponseError::NotCoordinator,
     }
 }
 

@@ -11,10 +11,12 @@ pub mod alter_configs;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_quorum;
 pub mod describe_topic_partitions;
@@ -22,14 +24,23 @@ pub mod elect_leaders;
 pub mod errors;
 pub mod fetch;
 pub mod find_coordinator;
+mod groups;
+pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
 pub mod list_config_resources;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 mod owners;
 pub mod produce;
+pub mod sync_group;
 mod view;
 pub mod wait;
 
@@ -148,6 +159,9 @@ pub struct Context {
 /// What the generated decoders make of the densest request: an element of two bytes becomes a
 /// structure of up to this many times that.
 const DECODED: usize = 32;
+/// Of requests that are held while others are waited for, so it must not be guessed high: mostly bytes that stay as they
+/// are.
+const WAITING: usize = 4;
 
 /// The APIs in the order of their keys.
 pub static TABLE: &[Api] = &[
@@ -164,8 +178,8 @@ pub static TABLE: &[Api] = &[
         key: ApiKey::Fetch,
         version_min: crate::protocol::fetch::VERSION_MIN,
         version_max: crate::protocol::fetch::VERSION_MAX,
-        // Of the decoded lists. Held while the fetch waits, so it must not be guessed high.
-        memory_factor: 4,
+        // Of the decoded lists.
+        memory_factor: WAITING,
         handler: Handler::Sequential(|context, request| Box::pin(fetch::handle(context, request))),
     },
     sequential(ApiKey::ListOffsets, 1, 10, |context, request| {
@@ -174,8 +188,38 @@ pub static TABLE: &[Api] = &[
     sequential(ApiKey::Metadata, 0, 13, |context, request| {
         Box::pin(metadata::handle(context, request))
     }),
+    sequential(ApiKey::OffsetCommit, 2, 9, |context, request| {
+        Box::pin(offset_commit::handle(context, request))
+    }),
+    sequential(ApiKey::OffsetFetch, 1, 9, |context, request| {
+        Box::pin(offset_fetch::handle(context, request))
+    }),
     sequential(ApiKey::FindCoordinator, 0, 6, |context, request| {
         Box::pin(find_coordinator::handle(context, request))
+    }),
+    Api {
+        memory_factor: WAITING,
+        ..sequential(ApiKey::JoinGroup, 0, 9, |context, request| {
+            Box::pin(join_group::handle(context, request))
+        })
+    },
+    sequential(ApiKey::Heartbeat, 0, 4, |context, request| {
+        Box::pin(heartbeat::handle(context, request))
+    }),
+    sequential(ApiKey::LeaveGroup, 0, 5, |context, request| {
+        Box::pin(leave_group::handle(context, request))
+    }),
+    Api {
+        memory_factor: WAITING,
+        ..sequential(ApiKey::SyncGroup, 0, 5, |context, request| {
+            Box::pin(sync_group::handle(context, request))
+        })
+    },
+    sequential(ApiKey::DescribeGroups, 0, 6, |context, request| {
+        Box::pin(describe_groups::handle(context, request))
+    }),
+    sequential(ApiKey::ListGroups, 0, 5, |context, request| {
+        Box::pin(list_groups::handle(context, request))
     }),
     sequential(ApiKey::ApiVersions, 0, 4, |context, request| {
         Box::pin(api_versions::handle(context, request))
@@ -207,11 +251,17 @@ pub static TABLE: &[Api] = &[
     sequential(ApiKey::CreatePartitions, 0, 3, |context, request| {
         Box::pin(create_partitions::handle(context, request))
     }),
+    sequential(ApiKey::DeleteGroups, 0, 2, |context, request| {
+        Box::pin(delete_groups::handle(context, request))
+    }),
     sequential(ApiKey::ElectLeaders, 0, 2, |context, request| {
         Box::pin(elect_leaders::handle(context, request))
     }),
     sequential(ApiKey::IncrementalAlterConfigs, 0, 1, |context, request| {
         Box::pin(incremental_alter_configs::handle(context, request))
+    }),
+    sequential(ApiKey::OffsetDelete, 0, 0, |context, request| {
+        Box::pin(offset_delete::handle(context, request))
     }),
     sequential(ApiKey::DescribeQuorum, 0, 2, |context, request| {
         Box::pin(describe_quorum::handle(context, request))

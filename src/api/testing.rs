@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::wait::{ReplyMemory, Wait};
 use super::{Context, Failure, Request};
-use crate::broker;
+use crate::broker::{self, Broker};
 use crate::budget::Budget;
 use crate::cluster::image::{ConfigResource, Image, Partition, Replayer, config_record};
 use crate::cluster::records::{Record, TopicRecord};
@@ -87,13 +87,17 @@ pub fn on_a_broker<T: 'static, F: Future<Output = T> + 'static>(
     world.block_on(node, |io| async move {
         let broker = broker::testing::broker(&io, Path::new("/data")).await;
         broker.install(image).await;
-        let context = Rc::new(Context {
-            broker,
-            listener: "PLAINTEXT".into(),
-            peer: ([127, 0, 0, 1], 1).into(),
-            wait: Wait::default(),
-            reply_memory: ReplyMemory::new(Budget::new(64 << 20)),
-        });
-        test(context).await
+        test(context(broker)).await
+    })
+}
+
+/// A connection to a broker.
+pub fn context(broker: Rc<Broker>) -> Rc<Context> {
+    Rc::new(Context {
+        broker,
+        listener: "PLAINTEXT".into(),
+        peer: ([127, 0, 0, 1], 1).into(),
+        wait: Wait::default(),
+        reply_memory: ReplyMemory::new(Budget::new(64 << 20)),
     })
 }

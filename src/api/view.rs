@@ -25,6 +25,9 @@ pub const TOPIC_OPERATIONS: i32 =
 /// ALTER_CONFIGS, IDEMPOTENT_WRITE.
 pub const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 
+/// The same for a group: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
+pub const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+
 /// Where there is no leader, controller or coordinator to name.
 pub const NOBODY: BrokerId = BrokerId(-1);
 
@@ -157,5 +160,6 @@ mod tests {
     fn operations_are_the_bits_that_kafka_sends() {
         assert_eq!(TOPIC_OPERATIONS, 3576);
         assert_eq!(CLUSTER_OPERATIONS, 8096);
+        assert_eq!(GROUP_OPERATIONS, 3400);
     }
 }

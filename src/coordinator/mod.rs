@@ -5,19 +5,26 @@
 //! randomness of its own. Whoever runs it appends the records, replays them into the machine in the same turn, and
 //! releases the replies once all records so far are durable. Loading after a start replays the same records through the
 //! same code. If records cannot be appended, the machine is made anew from its log, and who waits is told to try again.
+//!
+//! [`runtime`] runs a machine, [`instances`] has all those of a shard, [`answers`] brings back what takes its time.
 
+pub mod answers;
 pub mod group;
+pub mod instances;
+pub mod runtime;
+
+use std::error::Error;
 
 use corelog_shards::io::{Completer, Instant};
 
 use crate::cluster::image::{Delta, Image};
 use crate::config::BrokerConfig;
 
-/// A state machine over the records of one partition.
-pub trait Machine {
+/// A state machine over the records of one partition. Begins without state.
+pub trait Machine: Default + 'static {
     /// A request, with where its reply goes.
     type Input;
-    type Record;
+    type Record: LogRecord;
 
     /// Answers a request, now or later, with the records that this takes.
     fn handle(&mut self, input: Self::Input, context: &mut Context<'_>) -> Output<Self::Record>;
@@ -40,6 +47,27 @@ pub trait Machine {
 
     /// The log was replayed to its end: what is not in it (deadlines, who is awaited) begins anew.
     fn loaded(&mut self, context: &mut Context<'_>) -> Output<Self::Record>;
+}
+
+/// What a machine keeps in its log.
+pub trait LogRecord: Clone + Sized {
+    /// Key and value, which stand one behind the other in `out` afterwards; what was in there is gone. An error for
+    /// one that the format cannot hold.
+    fn encode<'a>(&self, out: &'a mut Vec<u8>) -> Result<KeyAndValue<'a>, Box<dyn Error>>;
+
+    fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Self, Box<dyn Error>>;
+}
+
+/// The bytes of a record. Without a value, what the key names is gone.
+pub type KeyAndValue<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// Why a request is not taken, or lost its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The log is being read.
+    Loading,
+    /// The partition is not here, or its log cannot be read or written.
+    NotHere,
 }
 
 /// What a machine may look at beside its own state.
@@ -69,6 +97,11 @@ impl<R> Default for Output<R> {
 }
 
 impl<R> Output<R> {
+    /// Whether nothing came of the input that anybody has to be told.
+    fn has_no_replies(&self) -> bool {
+        self.replies.is_empty()
+    }
+
     /// Answers a request once the records are durable.
     pub fn reply<T: 'static>(&mut self, to: Replier<T>, reply: T) {
         self.replies.push(Box::new(move || to.0.complete(reply)));

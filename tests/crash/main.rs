@@ -16,6 +16,7 @@ mod small_disk;
 mod trace;
 
 mod full_disk;
+mod groups;
 mod kill;
 mod many_connections;
 mod many_partitions;

@@ -55,7 +55,13 @@ fn hostile_requests_are_answered_or_closed_and_disturb_nobody() {
     let rounds = rounds.map_or(ROUNDS, |n| n.parse().expect("a number"));
     let mut broker = Broker::launch(Launch {
         arguments: &["--cores", "2"],
-        overrides: &["node.id=1"],
+        // Nobody is waited for who has joined a group and will never be heard of again.
+        overrides: &[
+            "node.id=1",
+            "group.initial.rebalance.delay.ms=0",
+            "group.min.session.timeout.ms=1",
+            "group.max.session.timeout.ms=100",
+        ],
         ..Launch::default()
     });
     let mut client = Client::connect(broker.address()).expect("a connection");
@@ -142,6 +148,10 @@ fn create_topics(client: &mut Client) -> Uuid {
     client
         .create_topic(TOPIC, PARTITIONS, &[])
         .expect("a topic");
+    let key = vec![StrBytes::from_static_str("group")];
+    let coordinator = FindCoordinatorRequest::default().with_coordinator_keys(key);
+    let found = client.call(&coordinator, 4).expect("a reply");
+    assert_eq!(found.coordinators[0].error_code, 0);
     let topic =
         metadata_request::MetadataRequestTopic::default().with_name(Some(topic_name(TOPIC)));
     let request = MetadataRequest::default().with_topics(Some(vec![topic]));
@@ -190,7 +200,15 @@ static APIS: &[Api] = &[
     api::<FetchRequest>(),
     api::<ListOffsetsRequest>(),
     api::<MetadataRequest>(),
+    api::<OffsetCommitRequest>(),
+    api::<OffsetFetchRequest>(),
     api::<FindCoordinatorRequest>(),
+    api::<JoinGroupRequest>(),
+    api::<HeartbeatRequest>(),
+    api::<LeaveGroupRequest>(),
+    api::<SyncGroupRequest>(),
+    api::<DescribeGroupsRequest>(),
+    api::<ListGroupsRequest>(),
     api::<ApiVersionsRequest>(),
     api::<CreateTopicsRequest>(),
     api::<DeleteTopicsRequest>(),
@@ -201,8 +219,10 @@ static APIS: &[Api] = &[
     api::<AlterConfigsRequest>(),
     api::<DescribeLogDirsRequest>(),
     api::<CreatePartitionsRequest>(),
+    api::<DeleteGroupsRequest>(),
     api::<ElectLeadersRequest>(),
     api::<IncrementalAlterConfigsRequest>(),
+    api::<OffsetDeleteRequest>(),
     api::<DescribeQuorumRequest>(),
     api::<DescribeClusterRequest>(),
     api::<ListConfigResourcesRequest>(),

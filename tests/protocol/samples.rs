@@ -30,6 +30,10 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
+fn group(name: &str) -> GroupId {
+    GroupId(text(name))
+}
+
 fn topics() -> [TopicName; 2] {
     [TOPIC, NOBODYS].map(topic_name)
 }
@@ -189,6 +193,73 @@ impl Samples for MetadataRequest {
     }
 }
 
+impl Samples for OffsetCommitRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        use offset_commit_request::*;
+        let partition = |partition| {
+            OffsetCommitRequestPartition::default()
+                .with_partition_index(partition)
+                .with_committed_offset(5)
+                .with_committed_metadata(Some(text("note")))
+        };
+        let topic = |name| {
+            OffsetCommitRequestTopic::default()
+                .with_name(name)
+                .with_partitions((0..=PARTITIONS).map(partition).collect())
+        };
+        let request = Self::default().with_topics(topics().map(topic).into());
+        let simple = request.clone().with_group_id(group("simple"));
+        let of_member = request
+            .clone()
+            .with_group_id(group("group"))
+            .with_member_id(text("member"))
+            .with_generation_id_or_member_epoch(1);
+        vec![request, simple, of_member]
+    }
+
+    fn large() -> Option<Self> {
+        use offset_commit_request::OffsetCommitRequestTopic;
+        let topic = |name| OffsetCommitRequestTopic::default().with_name(TopicName(name));
+        let request = Self::default().with_group_id(group("simple"));
+        Some(request.with_topics(names().map(topic).collect()))
+    }
+}
+
+impl Samples for OffsetFetchRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        use offset_fetch_request::*;
+        let indexes: Vec<i32> = (0..=PARTITIONS).collect();
+        let old = |name| {
+            OffsetFetchRequestTopic::default()
+                .with_name(name)
+                .with_partition_indexes(indexes.clone())
+        };
+        let new = |name| {
+            OffsetFetchRequestTopics::default()
+                .with_name(name)
+                .with_partition_indexes(indexes.clone())
+        };
+        let alone = Self::default().with_group_id(group("simple"));
+        let of_group = |name| OffsetFetchRequestGroup::default().with_group_id(group(name));
+        let some = of_group("simple").with_topics(Some(topics().map(new).into()));
+        let all = ["group", "simple", ""].map(|name| of_group(name).with_topics(None));
+        vec![
+            alone.clone().with_topics(Some(topics().map(old).into())),
+            alone.with_topics(None),
+            Self::default().with_groups(vec![some.clone()]),
+            Self::default()
+                .with_groups(all.into_iter().chain([some]).collect())
+                .with_require_stable(true),
+        ]
+    }
+
+    fn large() -> Option<Self> {
+        use offset_fetch_request::OffsetFetchRequestGroup;
+        let group = |name| OffsetFetchRequestGroup::default().with_group_id(GroupId(name));
+        Some(Self::default().with_groups(names().map(group).collect()))
+    }
+}
+
 impl Samples for FindCoordinatorRequest {
     fn samples(_: Uuid) -> Vec<Self> {
         let keys = vec![text("group"), text("")];
@@ -203,6 +274,145 @@ impl Samples for FindCoordinatorRequest {
 
     fn large() -> Option<Self> {
         Some(Self::default().with_coordinator_keys(names().collect()))
+    }
+}
+
+impl Samples for JoinGroupRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        use join_group_request::JoinGroupRequestProtocol;
+        let protocol = JoinGroupRequestProtocol::default()
+            .with_name(text("range"))
+            .with_metadata(Bytes::from_static(&[0, 1, 0, 0, 0, 0, 0, 0, 0, 0]));
+        // Short enough that nobody is waited for, whatever the damage.
+        let new = Self::default()
+            .with_group_id(group("group"))
+            .with_session_timeout_ms(50)
+            .with_rebalance_timeout_ms(50)
+            .with_protocol_type(text("consumer"))
+            .with_protocols(vec![protocol]);
+        let known = new.clone().with_member_id(text("member"));
+        let of_instance = new.clone().with_group_instance_id(Some(text("instance")));
+        vec![new, known, of_instance]
+    }
+
+    fn large() -> Option<Self> {
+        use join_group_request::JoinGroupRequestProtocol;
+        let protocol = |name| JoinGroupRequestProtocol::default().with_name(name);
+        let request = Self::samples(Uuid::nil()).swap_remove(0);
+        Some(request.with_protocols(names().map(protocol).collect()))
+    }
+}
+
+impl Samples for SyncGroupRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        use sync_group_request::SyncGroupRequestAssignment;
+        let assignment = SyncGroupRequestAssignment::default()
+            .with_member_id(text("member"))
+            .with_assignment(Bytes::from_static(&[0, 1, 0, 0, 0, 0, 0, 0, 0, 0]));
+        let request = Self::default()
+            .with_group_id(group("group"))
+            .with_generation_id(1)
+            .with_member_id(text("member"))
+            .with_assignments(vec![assignment]);
+        let named = request
+            .clone()
+            .with_protocol_type(Some(text("consumer")))
+            .with_protocol_name(Some(text("range")));
+        vec![request, named]
+    }
+
+    fn large() -> Option<Self> {
+        use sync_group_request::SyncGroupRequestAssignment;
+        let assignment = |name| SyncGroupRequestAssignment::default().with_member_id(name);
+        let request = Self::samples(Uuid::nil()).swap_remove(0);
+        Some(request.with_assignments(names().map(assignment).collect()))
+    }
+}
+
+impl Samples for HeartbeatRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        let request = Self::default()
+            .with_group_id(group("group"))
+            .with_generation_id(1)
+            .with_member_id(text("member"));
+        let instance = Some(text("instance"));
+        vec![request.clone().with_group_instance_id(instance), request]
+    }
+}
+
+impl Samples for LeaveGroupRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        use leave_group_request::MemberIdentity;
+        let request = Self::default().with_group_id(group("group"));
+        let member = MemberIdentity::default()
+            .with_member_id(text("member"))
+            .with_group_instance_id(Some(text("instance")));
+        let alone = request.clone().with_member_id(text("member"));
+        vec![alone, request.with_members(vec![member])]
+    }
+
+    fn large() -> Option<Self> {
+        use leave_group_request::MemberIdentity;
+        let member = |name| MemberIdentity::default().with_member_id(name);
+        let request = Self::default().with_group_id(group("group"));
+        Some(request.with_members(names().map(member).collect()))
+    }
+}
+
+impl Samples for DescribeGroupsRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        let groups = ["group", "simple", "nobody", ""].map(group);
+        let request = Self::default().with_groups(groups.into());
+        let told = request.clone().with_include_authorized_operations(true);
+        vec![request, told]
+    }
+
+    fn large() -> Option<Self> {
+        Some(Self::default().with_groups(names().map(GroupId).collect()))
+    }
+}
+
+impl Samples for ListGroupsRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        let by_state = Self::default().with_states_filter(vec![text("Stable"), text("none")]);
+        let by_type = by_state.clone().with_types_filter(vec![text("classic")]);
+        vec![by_state, by_type]
+    }
+
+    fn large() -> Option<Self> {
+        Some(Self::default().with_states_filter(names().collect()))
+    }
+}
+
+impl Samples for DeleteGroupsRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        let groups = ["simple", "nobody", ""].map(group);
+        vec![Self::default().with_groups_names(groups.into())]
+    }
+
+    fn large() -> Option<Self> {
+        Some(Self::default().with_groups_names(names().map(GroupId).collect()))
+    }
+}
+
+impl Samples for OffsetDeleteRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        use offset_delete_request::*;
+        let partition = |index| OffsetDeleteRequestPartition::default().with_partition_index(index);
+        let topic = |name| {
+            OffsetDeleteRequestTopic::default()
+                .with_name(name)
+                .with_partitions((0..=PARTITIONS).map(partition).collect())
+        };
+        let request = Self::default().with_topics(topics().map(topic).into());
+        vec![request.with_group_id(group("simple"))]
+    }
+
+    fn large() -> Option<Self> {
+        use offset_delete_request::OffsetDeleteRequestTopic;
+        let topic = |name| OffsetDeleteRequestTopic::default().with_name(TopicName(name));
+        let request = Self::default().with_group_id(group("simple"));
+        Some(request.with_topics(names().map(topic).collect()))
     }
 }
 

@@ -10,16 +10,14 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use corelog_shards::log::batch::BatchIter;
-use corelog_shards::shard::message::{ReadError, ReadSpec};
-use corelog_shards::shard::{OffsetQuery, Shard};
+use corelog_shards::shard::Shard;
+use corelog_shards::shard::message::ReadError;
 
 use super::METADATA_LOG;
 use crate::cluster::image::{Image, Replayer};
 use crate::cluster::log_codec::{self, LogError};
 use crate::cluster::snapshot::{self, SnapshotError, SnapshotId};
-
-/// Bytes of the metadata log read together.
-const READ_BYTES: usize = 1 << 20;
+use crate::replay::{batches_at, log_start};
 
 /// Why the metadata cannot be read.
 #[derive(Debug)]
@@ -86,11 +84,9 @@ impl std::error::Error for ReadLogError {}
 
 /// Replays everything from the empty image on. `dir` is the log's folder.
 pub async fn read_log(shard: &Shard, dir: &Path, empty: Image) -> Result<Replayer, ReadLogError> {
-    let start = shard
-        .offset_for(&METADATA_LOG, None, OffsetQuery::Earliest)
+    let start = log_start(shard, &METADATA_LOG)
         .await
-        .map_err(ReadLogError::Read)?
-        .offset;
+        .map_err(ReadLogError::Read)?;
     let first = read_at(shard, start).await?;
     let begins = BatchIter::new(&first)
         .next()
@@ -176,23 +172,8 @@ async fn newest_snapshot(shard: &Shard, dir: &Path) -> Result<Option<SnapshotId>
 
 /// Some of the batches from `offset` on; nothing at the end.
 async fn read_at(shard: &Shard, offset: i64) -> Result<Bytes, ReadLogError> {
-    let spec = ReadSpec {
-        key: METADATA_LOG,
-        offset,
-        bytes_max: READ_BYTES,
-        at_least_one: true,
-        current_leader_epoch: None,
-        last_fetched_epoch: None,
-        committed: false,
-    };
-    let read = shard
-        .read(&[spec])
-        .await
-        .pop()
-        .expect("one answer for one question");
-    Ok(Bytes::from(
-        read.map_err(ReadLogError::Read)?.batches.concat(),
-    ))
+    let read = batches_at(shard, METADATA_LOG, offset).await;
+    read.map_err(ReadLogError::Read)
 }
 
 #[cfg(test)]

@@ -97,16 +97,16 @@ pub(super) const ROWS: &[Property] = &[
         .moot("Threads of the coordinator; here each core coordinates its own groups."),
     broker("group.initial.rebalance.delay.ms", Int, "3000")
         .ms()
-        .not_yet("Time an empty classic group waits for more members before its first rebalance."),
+        .honoured("Time an empty classic group waits for more members before its first rebalance."),
     broker("group.max.session.timeout.ms", Int, "1800000")
         .ms()
-        .not_yet("Longest session timeout a classic member may ask for."),
+        .honoured("Longest session timeout a classic member may ask for."),
     broker("group.max.size", Int, "2147483647")
         .at_least(1)
-        .not_yet("Members at most in one classic group."),
+        .honoured("Members at most in one classic group."),
     broker("group.min.session.timeout.ms", Int, "6000")
         .ms()
-        .not_yet("Shortest session timeout a classic member may ask for."),
+        .honoured("Shortest session timeout a classic member may ask for."),
     broker("group.streams.assignment.interval.ms", Int, "1000")
         .at_least(0)
         .ms()
@@ -159,11 +159,13 @@ pub(super) const ROWS: &[Property] = &[
         .not_yet("Time without a heartbeat after which a member of a streams group is removed."),
     broker("offset.metadata.max.bytes", Int, "4096")
         .bytes()
-        .not_yet("Largest text a client may store with a committed offset."),
+        .honoured("Largest text a client may store with a committed offset."),
     broker("offsets.commit.timeout.ms", Int, "5000")
         .at_least(1)
         .ms()
-        .not_yet("Time within which a commit must be replicated."),
+        .honoured(
+            "Time within which a commit must be durable; then its client is told to try again.",
+        ),
     broker("offsets.load.buffer.size", Int, "5242880")
         .at_least(1)
         .bytes()
@@ -171,21 +173,23 @@ pub(super) const ROWS: &[Property] = &[
     broker("offsets.retention.check.interval.ms", Long, "600000")
         .at_least(1)
         .ms()
-        .not_yet("How often expired offsets are looked for."),
+        .honoured("How often expired offsets are looked for."),
     broker("offsets.retention.minutes", Int, "10080")
         .at_least(1)
         .unit(Unit::Minutes)
-        .not_yet("Time for which the offsets of an empty group are kept."),
+        .honoured("Time for which the offsets of an empty group are kept."),
     broker("offsets.topic.compression.codec", Int, "0")
         .not_yet("Compression of the offsets topic, by number."),
     broker("offsets.topic.num.partitions", Int, "50")
         .at_least(1)
-        .not_yet("Partitions of the offsets topic."),
+        .honoured("Partitions of the offsets topic."),
     broker("offsets.topic.replication.factor", Short, "3")
         .at_least(1)
-        .not_yet("Replicas of the offsets topic."),
+        .honoured(
+            "Replicas of the offsets topic; no more than there are brokers when it is created.",
+        ),
     broker("offsets.topic.segment.bytes", Int, "104857600")
         .at_least(1)
         .bytes()
-        .not_yet("Segment size of the offsets topic."),
+        .honoured("Segment size of the offsets topic."),
 ];

@@ -13,14 +13,12 @@ fn the_file_of_a_stock_kafka_4_starts_unchanged() {
     assert_eq!(loaded.unknown, Vec::<String>::new());
     assert_eq!(
         loaded.warnings(),
-        [
-            "properties without effect: not available yet: offsets.topic.replication.factor, \
+        ["properties without effect: not available yet: \
           share.coordinator.state.topic.min.isr, \
           share.coordinator.state.topic.replication.factor, transaction.state.log.min.isr, \
           transaction.state.log.replication.factor; not needed here: num.io.threads, \
           num.network.threads, num.recovery.threads.per.data.dir, socket.receive.buffer.bytes, \
-          socket.send.buffer.bytes"
-        ]
+          socket.send.buffer.bytes"]
     );
     let config = BrokerConfig::resolve(Layers::of_file(&loaded.settings)).unwrap();
     assert_eq!(config.node.node_id, 1);

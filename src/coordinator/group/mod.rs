@@ -1,9 +1,57 @@
-//! The coordinator of consumer groups, of both protocols, and of committed offsets.
+//! The coordinator of consumer groups and of committed offsets: the groups of one partition of `__consumer_offsets`.
+//!
+//! A group comes to be when its first member joins, or when an offset is committed in its name by somebody who is no
+//! member (a *simple* group). It is gone when it is deleted, or found empty and without offsets by a sweep. Sweeps
+//! ([`sweep`]) go through all groups step by step: at regular times, after a load, and when topics are deleted.
+//!
+//! What a group waits for is in one heap of deadlines, lazily: a group's entry may come too early, never too late.
 
 pub mod assignor;
 pub mod classic;
 pub mod consumer;
+pub mod offsets;
 pub mod records;
+mod sweep;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::error::Error;
+use std::rc::Rc;
+
+use corelog_shards::io::Instant;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
+use kafka_protocol::messages::describe_groups_response::DescribedGroup;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::leave_group_response::MemberResponse;
+use kafka_protocol::messages::list_groups_response::ListedGroup;
+use kafka_protocol::messages::offset_commit_response::OffsetCommitResponseTopic;
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopics;
+use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseTopics;
+use kafka_protocol::messages::{
+    GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetDeleteResponse, SyncGroupRequest, SyncGroupResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use rustc_hash::FxHashMap;
+
+use self::classic::ClassicGroup;
+use self::offsets::{Commit, Offsets};
+use self::records::Record;
+use self::sweep::{Reason, Sweep};
+use super::{Context, KeyAndValue, LogRecord, Machine, Output, Replier};
+use crate::cluster::image::Delta;
+
+/// The topic that groups are kept in.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// The partition of that topic, of so many, that has a group: Java's hash of its name decides.
+pub fn partition_of(group: &str, partitions: usize) -> i32 {
+    let hash = |hash: i32, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    let hash = group.encode_utf16().fold(0, hash);
+    let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+    (hash & i32::MAX) % partitions.max(1)
+}
 
 /// Who sends a request.
 #[derive(Clone, Debug)]
@@ -15,3 +63,413 @@ pub struct Caller {
     /// Of the request.
     pub version: i16,
 }
+
+/// From this version of OffsetCommit on, members of a group that is not there are told so.
+const TELLS_MISSING_GROUP: i16 = 9;
+
+/// A request about groups of this partition.
+pub enum Input {
+    Join(JoinGroupRequest, Caller, Replier<JoinGroupResponse>),
+    Sync(SyncGroupRequest, Replier<SyncGroupResponse>),
+    Heartbeat(HeartbeatRequest, Replier<Option<ResponseError>>),
+    Leave(GroupId, Vec<MemberIdentity>, Replier<Vec<MemberResponse>>),
+    /// Answered with nothing if there is no such group.
+    Describe(GroupId, Replier<Option<DescribedGroup>>),
+    List(Replier<Vec<ListedGroup>>),
+    Delete(GroupId, Replier<DeletableGroupResult>),
+    /// With the version of the API.
+    Commit(
+        OffsetCommitRequest,
+        i16,
+        Replier<Vec<OffsetCommitResponseTopic>>,
+    ),
+    /// All offsets, if no topics are named.
+    Fetch(
+        GroupId,
+        Option<Vec<OffsetFetchRequestTopics>>,
+        Replier<Vec<OffsetFetchResponseTopics>>,
+    ),
+    DeleteOffsets(OffsetDeleteRequest, Replier<OffsetDeleteResponse>),
+}
+
+/// A group and what it has committed.
+struct Group {
+    classic: ClassicGroup,
+    offsets: Offsets,
+    /// Its earliest entry in the heap of deadlines.
+    due: Option<Instant>,
+}
+
+/// The groups of one partition.
+#[derive(Default)]
+pub struct Groups {
+    groups: FxHashMap<Rc<str>, Group>,
+    deadlines: BinaryHeap<Reverse<(Instant, Rc<str>)>>,
+    sweep: Sweep,
+}
+
+impl Machine for Groups {
+    type Input = Input;
+    type Record = Record;
+
+    fn handle(&mut self, input: Input, context: &mut Context<'_>) -> Output<Record> {
+        let mut out = Output::default();
+        match input {
+            Input::Join(request, caller, to) => self.join(request, &caller, to, context, &mut out),
+            Input::Sync(request, to) => self.sync(request, to, context, &mut out),
+            Input::Heartbeat(request, to) => {
+                let outcome = self.heartbeat(request, context);
+                out.reply(to, outcome);
+            }
+            Input::Leave(group, members, to) => {
+                let answer = self.leave(&group, members, context, &mut out);
+                out.reply(to, answer);
+            }
+            Input::Describe(group, to) => {
+                let group = self.groups.get(group.as_str());
+                out.reply(to, group.map(|group| group.classic.describe()));
+            }
+            Input::List(to) => {
+                let listed = self.list();
+                out.reply(to, listed);
+            }
+            Input::Delete(group, to) => {
+                let outcome = self.delete(&group, context, &mut out).err();
+                let answer = DeletableGroupResult::default()
+                    .with_group_id(group)
+                    .with_error_code(outcome.map_or(0, |error| error.code()));
+                out.reply(to, answer);
+            }
+            Input::Commit(request, version, to) => {
+                let answer = self.commit(request, version, context, &mut out.records);
+                out.reply(to, answer);
+            }
+            Input::Fetch(group, topics, to) => {
+                let answer = self.fetch(&group, topics, context);
+                out.reply(to, answer);
+            }
+            Input::DeleteOffsets(request, to) => {
+                let answer = self.delete_offsets(request, context, &mut out.records);
+                out.reply(to, answer);
+            }
+        }
+        out
+    }
+
+    fn expire(&mut self, context: &mut Context<'_>) -> Output<Record> {
+        let mut out = Output::default();
+        while let Some(Reverse((due, _))) = self.deadlines.peek()
+            && *due <= context.now
+        {
+            let Some(Reverse((due, id))) = self.deadlines.pop() else {
+                break;
+            };
+            let Some(group) = self.groups.get_mut(&id) else {
+                continue;
+            };
+            if group.due != Some(due) {
+                // The group has found an earlier deadline since.
+                continue;
+            }
+            group.due = None;
+            group.classic.expire(context, &mut out);
+            self.note_deadline(&id);
+        }
+        self.sweep_on(context, &mut out);
+        out
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let first = self.deadlines.peek().map(|Reverse((due, _))| *due);
+        first.into_iter().chain(self.sweep.due()).min()
+    }
+
+    fn metadata_changed(&mut self, change: &Delta, context: &mut Context<'_>) -> Output<Record> {
+        let deleted: Vec<_> = change.deleted_topics().map(|topic| &*topic.name).collect();
+        if !deleted.is_empty() {
+            let groups = self.groups.keys().cloned().collect();
+            self.sweep
+                .begin(groups, Reason::Deleted(&deleted), context.now);
+        }
+        Output::default()
+    }
+
+    fn replay(&mut self, record: Record, context: &mut Context<'_>) {
+        match record {
+            Record::OffsetCommit {
+                group,
+                topic,
+                partition,
+                value: Some(value),
+            } => {
+                let group = self.get_or_create(&group, context);
+                group.offsets.replay(topic, partition, Some(value));
+            }
+            Record::OffsetCommit {
+                group,
+                topic,
+                partition,
+                value: None,
+            } => {
+                if let Some(group) = self.groups.get_mut(group.as_str()) {
+                    group.offsets.replay(topic, partition, None);
+                }
+            }
+            Record::GroupMetadata {
+                group: id,
+                value: Some(value),
+            } => match self.groups.get_mut(id.as_str()) {
+                Some(group) => group.classic.apply(value),
+                None => {
+                    let id: Rc<str> = id.into();
+                    let classic = ClassicGroup::restore(id.clone(), value);
+                    self.groups.insert(id, Group::of(classic));
+                }
+            },
+            Record::GroupMetadata {
+                group: id,
+                value: None,
+            } => {
+                let removed = self.groups.remove_entry(id.as_str());
+                // Its offsets have tombstones of their own.
+                if let Some((id, group)) = removed.filter(|(_, group)| !group.offsets.is_empty()) {
+                    let classic = ClassicGroup::new(id.clone(), context);
+                    let simple = Group {
+                        offsets: group.offsets,
+                        ..Group::of(classic)
+                    };
+                    self.groups.insert(id, simple);
+                }
+            }
+            // Of groups of other kinds, which are not served.
+            _ => {}
+        }
+    }
+
+    fn loaded(&mut self, context: &mut Context<'_>) -> Output<Record> {
+        let mut out = Output::default();
+        let ids: Vec<Rc<str>> = self.groups.keys().cloned().collect();
+        for id in &ids {
+            if let Some(group) = self.groups.get_mut(id) {
+                group.classic.loaded(context, &mut out);
+                self.note_deadline(id);
+            }
+        }
+        self.sweep.begin(ids, Reason::Loaded, context.now);
+        out
+    }
+}
+
+impl Groups {
+    fn join(
+        &mut self,
+        request: JoinGroupRequest,
+        caller: &Caller,
+        to: Replier<JoinGroupResponse>,
+        context: &mut Context<'_>,
+        out: &mut Output<Record>,
+    ) {
+        let id: Rc<str> = request.group_id.as_str().into();
+        let is_new = !self.groups.contains_key(&id);
+        if is_new && !request.member_id.is_empty() {
+            let answer = JoinGroupResponse::default()
+                .with_error_code(ResponseError::UnknownMemberId.code())
+                .with_member_id(request.member_id)
+                .with_generation_id(-1);
+            return out.reply(to, answer);
+        }
+        let group = self.get_or_create(&id, context);
+        group.classic.join(request, caller, to, context, out);
+        self.note_deadline(&id);
+    }
+
+    fn sync(
+        &mut self,
+        request: SyncGroupRequest,
+        to: Replier<SyncGroupResponse>,
+        context: &mut Context<'_>,
+        out: &mut Output<Record>,
+    ) {
+        let id = request.group_id.clone();
+        match self.groups.get_mut(id.as_str()) {
+            Some(group) => {
+                group.classic.sync(request, to, context, out);
+                self.note_deadline(&id);
+            }
+            None => {
+                let error = ResponseError::UnknownMemberId.code();
+                out.reply(to, SyncGroupResponse::default().with_error_code(error));
+            }
+        }
+    }
+
+    fn heartbeat(
+        &mut self,
+        request: HeartbeatRequest,
+        context: &mut Context<'_>,
+    ) -> Option<ResponseError> {
+        match self.groups.get_mut(request.group_id.as_str()) {
+            Some(group) => group.classic.heartbeat(&request, context).err(),
+            None => Some(ResponseError::UnknownMemberId),
+        }
+    }
+
+    fn leave(
+        &mut self,
+        id: &str,
+        members: Vec<MemberIdentity>,
+        context: &mut Context<'_>,
+        out: &mut Output<Record>,
+    ) -> Vec<MemberResponse> {
+        if let Some(group) = self.groups.get_mut(id) {
+            let answers = group.classic.leave(members, context, out);
+            self.note_deadline(id);
+            return answers;
+        }
+        let unknown = |member: MemberIdentity| {
+            MemberResponse::default()
+                .with_member_id(member.member_id)
+                .with_group_instance_id(member.group_instance_id)
+                .with_error_code(ResponseError::UnknownMemberId.code())
+        };
+        members.into_iter().map(unknown).collect()
+    }
+
+    fn list(&self) -> Vec<ListedGroup> {
+        let listed = self.groups.iter().map(|(id, group)| {
+            let text = |text: &str| StrBytes::from_string(text.to_owned());
+            ListedGroup::default()
+                .with_group_id(GroupId(text(id)))
+                .with_protocol_type(text(group.classic.protocol_type().unwrap_or_default()))
+                .with_group_state(text(group.classic.state().name()))
+                .with_group_type(StrBytes::from_static_str("classic"))
+        });
+        listed.collect()
+    }
+
+    fn delete(
+        &mut self,
+        id: &str,
+        context: &mut Context<'_>,
+        out: &mut Output<Record>,
+    ) -> Result<(), ResponseError> {
+        let group = self.groups.get_mut(id);
+        let group = group.ok_or(ResponseError::GroupIdNotFound)?;
+        group.classic.check_delete()?;
+        let offsets = &group.offsets;
+        offsets.tombstones(id, |_, _| true, &mut out.records);
+        group.classic.delete(context, out);
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        request: OffsetCommitRequest,
+        version: i16,
+        context: &mut Context<'_>,
+        records: &mut Vec<Record>,
+    ) -> Vec<OffsetCommitResponseTopic> {
+        let (member, generation) = (&request.member_id, request.generation_id_or_member_epoch);
+        let instance = request.group_instance_id.as_deref();
+        let outcome = match self.groups.get_mut(request.group_id.as_str()) {
+            Some(group) => group
+                .classic
+                .check_commit(member, instance, generation, context),
+            None if generation < 0 => Ok(()),
+            None if version >= TELLS_MISSING_GROUP => Err(ResponseError::GroupIdNotFound),
+            None => Err(ResponseError::IllegalGeneration),
+        };
+        let commit = Commit {
+            group: &request.group_id,
+            retention_ms: request.retention_time_ms,
+            refused: outcome.err(),
+        };
+        Offsets::commit(commit, request.topics, context, records)
+    }
+
+    fn fetch(
+        &self,
+        id: &str,
+        topics: Option<Vec<OffsetFetchRequestTopics>>,
+        context: &Context<'_>,
+    ) -> Vec<OffsetFetchResponseTopics> {
+        let nothing = Offsets::default();
+        let group = self.groups.get(id);
+        let offsets = group.map_or(&nothing, |group| &group.offsets);
+        match topics {
+            Some(topics) => offsets.fetch(topics, context.image),
+            None => offsets.fetch_all(context.image),
+        }
+    }
+
+    fn delete_offsets(
+        &mut self,
+        request: OffsetDeleteRequest,
+        context: &Context<'_>,
+        records: &mut Vec<Record>,
+    ) -> OffsetDeleteResponse {
+        let id = request.group_id.as_str();
+        let refused =
+            |error: ResponseError| OffsetDeleteResponse::default().with_error_code(error.code());
+        let Some(group) = self.groups.get(id) else {
+            return refused(ResponseError::GroupIdNotFound);
+        };
+        if let Err(error) = group.classic.check_offset_delete() {
+            return refused(error);
+        }
+        let (offsets, image) = (&group.offsets, context.image);
+        let is_subscribed = |topic: &str| group.classic.is_subscribed_to(topic);
+        let topics = offsets.delete(id, request.topics, is_subscribed, image, records);
+        OffsetDeleteResponse::default().with_topics(topics)
+    }
+
+    /// A group, which is simple and empty if there was none.
+    fn get_or_create(&mut self, id: &str, context: &Context<'_>) -> &mut Group {
+        if !self.groups.contains_key(id) {
+            let id: Rc<str> = id.into();
+            let group = Group::of(ClassicGroup::new(id.clone(), context));
+            self.groups.insert(id, group);
+        }
+        self.groups.get_mut(id).expect("it was put in just now")
+    }
+
+    /// Has the heap know of a group's deadline, if it has come nearer.
+    fn note_deadline(&mut self, id: &str) {
+        let Some((id, group)) = self.groups.get_key_value(id) else {
+            return;
+        };
+        let Some(due) = group.classic.next_deadline() else {
+            return;
+        };
+        if group.due.is_none_or(|known| due < known) {
+            let id = id.clone();
+            self.deadlines.push(Reverse((due, id.clone())));
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.due = Some(due);
+            }
+        }
+    }
+}
+
+impl Group {
+    fn of(classic: ClassicGroup) -> Self {
+        Self {
+            classic,
+            offsets: Offsets::default(),
+            due: None,
+        }
+    }
+}
+
+impl LogRecord for Record {
+    fn encode<'a>(&self, out: &'a mut Vec<u8>) -> Result<KeyAndValue<'a>, Box<dyn Error>> {
+        Ok(Record::encode(self, out)?)
+    }
+
+    fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Self, Box<dyn Error>> {
+        Ok(Record::decode(key, value)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

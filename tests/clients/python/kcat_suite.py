@@ -109,6 +109,16 @@ def a_large_message_passes_and_one_too_large_does_not():
 
 
 @suite
+def a_group_goes_on_where_it_has_committed():
+    topic, group = suite.topic("group"), suite.topic("g")
+    settings = ["-X", "auto.offset.reset=earliest", "-q"]
+    kcat("-P", "-t", topic, "-p", "0", text=b"1\n2\n3")
+    equal(kcat(*settings, "-G", group, "-c", "3", topic), b"1\n2\n3\n")
+    kcat("-P", "-t", topic, "-p", "0", text=b"4\n5")
+    equal(kcat(*settings, "-G", group, "-c", "2", topic), b"4\n5\n")
+
+
+@suite
 def an_invalid_name_is_refused():
     said = kcat("-P", "-t", "not a name", "-p", "0", "-X", "message.timeout.ms=5000", text=b"v", fails=True)
     assert "Invalid topic" in said, said

@@ -431,19 +431,176 @@ def elections():
         equal(found, [84, 3], f"v{v}")
 
 
+def with_coordinator(group):
+    """The first group of all may find nobody yet."""
+    def is_found():
+        reply = wire.call(FindCoordinatorRequest(key_type=0, coordinator_keys=[group]), 4)
+        return reply.coordinators[0].error_code == 0
+    eventually(is_found, "a coordinator")
+    # It may still be loading.
+    eventually(lambda: committed(2, group, "nothing") is not None, "a coordinator that answers")
+    return group
+
+
 @suite
 def coordinators():
+    with_coordinator("g")
     for v in versions(FindCoordinatorRequest):
         key = {"coordinator_keys": ["g"]} if v >= 4 else {"key": "g"}
         reply = wire.call(FindCoordinatorRequest(key_type=0, **key), v)
-        # COORDINATOR_NOT_AVAILABLE as long as there are no groups, or before the first.
-        error = reply.coordinators[0].error_code if v >= 4 else reply.error_code
-        assert error in [0, 15], f"error {error} in v{v}"
+        found = reply.coordinators[0] if v >= 4 else reply
+        equal((found.error_code, found.port), (0, suite.port), f"v{v}")
+
+
+def commit(v, group, name, offset, member="", generation=-1):
+    topic = OffsetCommitRequest.OffsetCommitRequestTopic
+    part = topic.OffsetCommitRequestPartition(
+        partition_index=0, committed_offset=offset, committed_leader_epoch=-1, committed_metadata="note")
+    request = OffsetCommitRequest(
+        group_id=group, generation_id_or_member_epoch=generation, member_id=member, group_instance_id=None,
+        retention_time_ms=-1, topics=[topic(name=name, partitions=[part])])
+    return wire.call(request, v).topics[0].partitions[0].error_code
+
+
+def committed(v, group, name):
+    """The offset of partition 0, -1 if there is none; nothing when the coordinator can't tell."""
+    topic = {"name": name, "partition_indexes": [0]}
+    if v >= 8:
+        of_group = OffsetFetchRequest.OffsetFetchRequestGroup
+        topics = [of_group.OffsetFetchRequestTopics(**topic)]
+        asked = {"groups": [of_group(group_id=group, member_id=None, member_epoch=-1, topics=topics)]}
+    else:
+        asked = {"group_id": group, "topics": [OffsetFetchRequest.OffsetFetchRequestTopic(**topic)]}
+    reply = wire.call(OffsetFetchRequest(require_stable=True, **asked), v)
+    found = reply.groups[0] if v >= 8 else reply
+    if v >= 2 and found.error_code != 0:
+        return None
+    return found.topics[0].partitions[0].committed_offset
+
+
+@suite
+def offsets_of_groups():
+    name, _ = make()
+    group = with_coordinator(suite.topic("offsets"))
+    # The last versions name topics by their ids.
+    for v in [v for v in versions(OffsetCommitRequest) if v < 10]:
+        equal(commit(v, group, name, 100 + v), 0, f"commit v{v}")
+        equal(committed(5, group, name), 100 + v, f"commit v{v}")
+        equal(commit(v, group, "nothing", 1), 3, f"unknown topic in v{v}")
+        missing = 69 if v >= 9 else 22
+        equal(commit(v, suite.topic("missing"), name, 1, "m", 1), missing, f"unknown group in v{v}")
+    equal(commit(8, group, name, 5), 0)
+    for v in [v for v in versions(OffsetFetchRequest) if v < 10]:
+        equal(committed(v, group, name), 5, f"fetch v{v}")
+        equal(committed(v, suite.topic("missing"), name), -1, f"unknown group in v{v}")
+    for v in versions(OffsetDeleteRequest):
+        topic = OffsetDeleteRequest.OffsetDeleteRequestTopic
+        parts = [topic.OffsetDeleteRequestPartition(partition_index=p) for p in [0, 1]]
+        reply = wire.call(OffsetDeleteRequest(group_id=group, topics=[topic(name=name, partitions=parts)]), v)
+        found = [p.error_code for p in reply.topics[0].partitions]
+        equal((reply.error_code, found), (0, [0, 3]), f"delete v{v}")
+        equal(committed(5, group, name), -1, f"deleted in v{v}")
+
+
+def join(v, group, member=""):
+    protocol = JoinGroupRequest.JoinGroupRequestProtocol(name="p", metadata=b"meta")
+    request = JoinGroupRequest(
+        group_id=group, session_timeout_ms=30000, rebalance_timeout_ms=30000, member_id=member, group_instance_id=None,
+        protocol_type="test", protocols=[protocol], reason="because")
+    return wire.call(request, v)
+
+
+def joined(v, group):
+    reply = join(v, group)
+    if v >= 4:
+        # A member has to come back with the id that it was given.
+        equal(reply.error_code, 79, f"join v{v}")
+        reply = join(v, group, reply.member_id)
+    equal((reply.error_code, reply.leader, len(reply.members)), (0, reply.member_id, 1), f"join v{v}")
+    return reply.member_id, reply.generation_id
+
+
+def synced(v, group, member, generation):
+    assignment = SyncGroupRequest.SyncGroupRequestAssignment(member_id=member, assignment=b"all")
+    request = SyncGroupRequest(
+        group_id=group, generation_id=generation, member_id=member, group_instance_id=None, protocol_type="test",
+        protocol_name="p", assignments=[assignment])
+    reply = wire.call(request, v)
+    equal((reply.error_code, bytes(reply.assignment)), (0, b"all"), f"sync v{v}")
+
+
+def left(v, group, member):
+    leaving = LeaveGroupRequest.MemberIdentity(member_id=member, group_instance_id=None, reason=None)
+    asked = {"members": [leaving]} if v >= 3 else {"member_id": member}
+    reply = wire.call(LeaveGroupRequest(group_id=group, **asked), v)
+    return reply.members[0].error_code if v >= 3 and reply.error_code == 0 else reply.error_code
+
+
+@suite
+def members_of_groups():
+    name, _ = make()
+    for v in versions(JoinGroupRequest):
+        group = with_coordinator(suite.topic(f"join-{v}"))
+        member, generation = joined(v, group)
+        synced(3, group, member, generation)
+        equal(left(3, group, member), 0)
+    group = with_coordinator(suite.topic("member"))
+    member, generation = joined(9, group)
+    for v in versions(SyncGroupRequest):
+        synced(v, group, member, generation)
+    for v in versions(HeartbeatRequest):
+        beat = HeartbeatRequest(group_id=group, generation_id=generation, member_id=member, group_instance_id=None)
+        equal(wire.call(beat, v).error_code, 0, f"heartbeat v{v}")
+        beat = HeartbeatRequest(group_id=group, generation_id=generation, member_id="nobody", group_instance_id=None)
+        equal(wire.call(beat, v).error_code, 25, f"heartbeat of nobody in v{v}")
+    for v in [v for v in versions(OffsetCommitRequest) if v < 10]:
+        equal(commit(v, group, name, v, member, generation), 0, f"commit v{v}")
+        equal(commit(v, group, name, v, member, generation + 1), 22, f"commit of another generation in v{v}")
+        equal(commit(v, group, name, v), 25, f"commit of nobody in v{v}")
+    equal(left(3, group, member), 0)
+    for v in versions(LeaveGroupRequest):
+        member, _ = joined(5, group)
+        equal(left(v, group, member), 0, f"leave v{v}")
+        equal(left(v, group, member), 25, f"leave twice in v{v}")
+
+
+@suite
+def groups_are_described_listed_and_deleted():
+    group = with_coordinator(suite.topic("seen"))
+    member, generation = joined(9, group)
+    synced(5, group, member, generation)
+    for v in versions(DescribeGroupsRequest):
+        asked = DescribeGroupsRequest(groups=[group, "missing"], include_authorized_operations=True)
+        found, missing = sorted(wire.call(asked, v).groups, key=lambda g: g.group_id != group)
+        seen = (found.error_code, found.group_state, found.protocol_type, found.protocol_data)
+        equal(seen, (0, "Stable", "test", "p"), f"describe v{v}")
+        (described,) = found.members
+        seen = (described.member_id, described.client_id, bytes(described.member_metadata),
+                bytes(described.member_assignment))
+        equal(seen, (member, "versions", b"meta", b"all"), f"member in v{v}")
+        equal((missing.error_code, missing.group_state), (69 if v >= 6 else 0, "Dead"), f"missing in v{v}")
+    for v in versions(ListGroupsRequest):
+        filters = [(["stable"], ["Classic"], True), (["Empty"], [], False), ([], ["consumer"], False)]
+        for states, types, is_in in filters[: 1 if v < 4 else 2 if v < 5 else 3]:
+            listed = wire.call(ListGroupsRequest(states_filter=states, types_filter=types), v)
+            found = [g for g in listed.groups if g.group_id == group]
+            equal((listed.error_code, len(found)), (0, int(is_in)), f"list v{v}")
+            if found and v >= 4:
+                equal(found[0].group_state, "Stable")
+            if found and v >= 5:
+                equal(found[0].group_type, "classic")
+    for v in versions(DeleteGroupsRequest):
+        deleted = lambda: wire.call(DeleteGroupsRequest(groups_names=[group]), v).results[0].error_code
+        equal(deleted(), 68, f"delete of a group with members in v{v}")
+        equal(left(3, group, member), 0)
+        equal(deleted(), 0, f"delete v{v}")
+        equal(deleted(), 69, f"delete twice in v{v}")
+        member, generation = joined(9, group)
 
 
 @suite
 def nothing_advertised_was_left_out():
-    if len(advertised) < 30:
+    if len(advertised) < 40:
         equal(set(advertised) - covered, set(), "APIs without a check")
 
 

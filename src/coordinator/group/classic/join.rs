@@ -43,40 +43,48 @@ impl ClassicGroup {
     ) {
         let limits = &context.config.groups.classic;
         let allowed = limits.session_timeout_min..=limits.session_timeout_max;
-        let refuse = |to, id: &str, error, out: &mut Output<Record>| {
-            out.reply(to, join_error(id, error));
-        };
         let asked = u64::try_from(request.session_timeout_ms).map(Duration::from_millis);
         if !asked.is_ok_and(|timeout| allowed.contains(&timeout)) {
             let error = ResponseError::InvalidSessionTimeout;
-            return refuse(to, &request.member_id, error, out);
+            return out.reply(to, join_error(&request.member_id, error));
         }
-        let records_before = out.records.len();
-        let is_new = request.member_id.is_empty();
         let terms = Terms::of(&request, caller.version);
-        if !self.accepts(&request.member_id, limits.members_max) {
-            self.remove_member(&request.member_id, out);
-            refuse(to, "", ResponseError::GroupMaxSizeReached, out);
-        } else if self.is_dead() {
-            let error = ResponseError::CoordinatorNotAvailable;
-            refuse(to, &request.member_id, error, out);
-        } else if !self.supports(&request.protocol_type, &terms) {
-            let error = ResponseError::InconsistentGroupProtocol;
-            refuse(to, &request.member_id, error, out);
-        } else {
-            let join = Join {
-                request,
-                terms,
-                caller,
-                to,
-            };
-            match is_new {
-                true => self.join_new(join, context, out),
-                false => self.join_known(join, context, out),
-            }
+        let refusal = self.refusal(&request, &terms, limits.members_max, out);
+        let is_new = request.member_id.is_empty();
+        let join = Join {
+            request,
+            terms,
+            caller,
+            to,
+        };
+        match refusal {
+            Some(refusal) => out.reply(join.to, refusal),
+            None if is_new => self.join_new(join, context, out),
+            None => self.join_known(join, context, out),
         }
-        if is_new && !self.is_dead() && !self.is_stored && out.records.len() == records_before {
+        if is_new && !self.is_stored && !self.is_dead() {
             self.store_new(context, out);
+        }
+    }
+
+    /// Why nobody may join like this. Who is one too many is put out.
+    fn refusal(
+        &mut self,
+        request: &JoinGroupRequest,
+        terms: &Terms,
+        members_max: usize,
+        out: &mut Output<Record>,
+    ) -> Option<JoinGroupResponse> {
+        let id = &*request.member_id;
+        if !self.accepts(id, members_max) {
+            self.remove_member(id, out);
+            Some(join_error("", ResponseError::GroupMaxSizeReached))
+        } else if self.is_dead() {
+            Some(join_error(id, ResponseError::CoordinatorNotAvailable))
+        } else if !self.supports(&request.protocol_type, terms) {
+            Some(join_error(id, ResponseError::InconsistentGroupProtocol))
+        } else {
+            None
         }
     }
 

@@ -16,10 +16,10 @@
 //! join again if they must.
 //!
 //! Joins and syncs wait in the group, one each a member: a later one has the earlier told to join
-//! again. Whatever ends a member's membership answers what it waits for, and every wait is bounded by
-//! the rebalance time-out. Clocks and randomness are the context's, sizes and metadata are the
-//! client's: nothing is trusted, and nothing but the record's size limits a group to what its log
-//! takes.
+//! again. Whatever ends a member's membership answers what it waits for, and no wait is longer than
+//! the rebalance time-out and the sessions of those it is for. What clients say is copied, so that no
+//! request's buffer is kept, and a group that would be more than one record can hold is refused where
+//! it would be written.
 //!
 //! Handlers change the state themselves, ahead of the log, and leave a record of it: replaying a
 //! record of one's own does nothing.
@@ -33,6 +33,8 @@ mod session;
 mod store;
 mod subscription;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;

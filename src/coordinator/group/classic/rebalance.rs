@@ -12,6 +12,10 @@ use super::{ClassicGroup, State};
 use crate::coordinator::group::records::Record;
 use crate::coordinator::{Context, Output};
 
+/// How long static members are waited for at least when none of them has joined, however little
+/// time they allow themselves: or nothing else would be done until their sessions end.
+const WAIT_FOR_STATIC_MIN: Duration = Duration::from_secs(1);
+
 /// When to go on without those who have not joined.
 pub(super) struct JoinTimer {
     at: Instant,
@@ -121,7 +125,8 @@ impl ClassicGroup {
             self.sync_deadline = Some(deadline);
             self.wake_by(deadline);
         } else {
-            self.allow_joins_for(self.members.rebalance_timeout(), None, context);
+            let time = self.members.rebalance_timeout().max(WAIT_FOR_STATIC_MIN);
+            self.allow_joins_for(time, None, context);
         }
     }
 

@@ -85,7 +85,7 @@ impl ClassicGroup {
     /// client that was given a member id finds it after a restart of the broker.
     pub(super) fn store_new(&mut self, context: &Context<'_>, out: &mut Output<Record>) {
         let empty = GroupMetadataValue {
-            current_state_timestamp: context.wall_ms,
+            current_state_timestamp: self.state_since_ms.unwrap_or(NO_TIMESTAMP),
             ..GroupMetadataValue::default()
         };
         // If it doesn't fit, the group is as if it had not been asked for.
@@ -119,7 +119,7 @@ impl ClassicGroup {
         Ok(())
     }
 
-    fn to_value(&self) -> GroupMetadataValue {
+    pub(super) fn to_value(&self) -> GroupMetadataValue {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         GroupMetadataValue {
             protocol_type: self.protocol_type.clone().unwrap_or_default(),

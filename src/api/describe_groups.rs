@@ -1,0 +1,76 @@
+//! DescribeGroups: state, members and their assignments of groups of the classic protocol.
+
+use std::rc::Rc;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::describe_groups_response::DescribedGroup;
+use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
+use kafka_protocol::protocol::StrBytes;
+
+use super::groups::ask_each;
+use super::view::GROUP_OPERATIONS;
+use super::{Context, Failure, Request, errors};
+use crate::coordinator::Refusal;
+use crate::coordinator::group::Input;
+use crate::protocol::reply::Reply;
+
+/// From here on clients want to know what they may do.
+const TELLS_OPERATIONS: i16 = 3;
+/// From here on it is an error to ask for a group that is not there; before, it is dead.
+const MISSES_GROUPS: i16 = 6;
+
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
+    let asked: DescribeGroupsRequest = request.decode()?;
+    let version = request.header.api_version;
+    let questions = asked.groups.iter();
+    let questions = questions.map(|group| (group.to_string(), group.clone()));
+    let answers = ask_each(&context.broker, questions.collect(), Input::Describe).await;
+    let groups = asked.groups.into_iter().zip(answers);
+    let groups = groups.map(|(id, answer)| {
+        let group = describe(version, id, answer);
+        let is_told = version >= TELLS_OPERATIONS && asked.include_authorized_operations;
+        match is_told && group.error_code == 0 {
+            true => group.with_authorized_operations(GROUP_OPERATIONS),
+            false => group,
+        }
+    });
+    let response = DescribeGroupsResponse::default().with_groups(groups.collect());
+    Ok(Reply::encode(&request.header, &response)?)
+}
+
+fn describe(
+    version: i16,
+    id: GroupId,
+    answer: Result<Option<DescribedGroup>, Refusal>,
+) -> DescribedGroup {
+    let dead = DescribedGroup::default().with_group_state(StrBytes::from_static_str("Dead"));
+    match answer {
+        Ok(Some(group)) => group.with_group_id(id),
+        Ok(None) if version >= MISSES_GROUPS => dead
+            .with_error_code(ResponseError::GroupIdNotFound.code())
+            .with_error_message(Some(errors::message(format!(
+                "Group {} not found.",
+                id.as_str()
+            ))))
+            .with_group_id(id),
+        Ok(None) => dead.with_group_id(id),
+        Err(refusal) => DescribedGroup::default()
+            .with_error_code(errors::of_refusal(refusal).code())
+            .with_group_id(id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_is_not_there_is_dead_and_later_on_an_error() {
+        let missing = |version| {
+            let group = describe(version, GroupId(StrBytes::from_static_str("g")), Ok(None));
+            (group.error_code, group.group_state.to_string())
+        };
+        assert_eq!(missing(5), (0, "Dead".to_owned()));
+        assert_eq!(missing(6), (69, "Dead".to_owned()));
+    }
+}

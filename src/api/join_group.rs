@@ -1,0 +1,63 @@
+//! JoinGroup: a member enters a group of the classic protocol, and waits until the others have done so, too.
+
+use std::rc::Rc;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use super::groups::{ask_long, caller, check_texts};
+use super::{Context, Failure, Request, errors};
+use crate::coordinator::group::Input;
+use crate::protocol::reply::Reply;
+
+/// From here on there may be no protocol; before, it has an empty name.
+const HAS_NO_PROTOCOL: i16 = 7;
+/// Of a generation that there is none of.
+const NO_GENERATION: i32 = -1;
+
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
+    let asked: JoinGroupRequest = request.decode()?;
+    let protocols = asked
+        .protocols
+        .iter()
+        .map(|protocol| protocol.name.as_str());
+    let instance = asked.group_instance_id.as_deref();
+    let texts = [&*asked.group_id, &*asked.member_id, &*asked.protocol_type];
+    check_texts(texts.into_iter().chain(instance).chain(protocols))?;
+    let member_id = asked.member_id.clone();
+    let outcome = match check(&context, &asked) {
+        Ok(()) => {
+            let caller = caller(&context, &request.header);
+            let group = asked.group_id.clone();
+            let answer = ask_long(&context, &group, move |to| Input::Join(asked, caller, to));
+            answer.await.map_err(errors::of_refusal)
+        }
+        Err(error) => Err(error),
+    };
+    let mut response = outcome.unwrap_or_else(|error| {
+        JoinGroupResponse::default()
+            .with_error_code(error.code())
+            .with_generation_id(NO_GENERATION)
+            .with_protocol_name(None)
+            .with_member_id(member_id)
+    });
+    if request.header.api_version < HAS_NO_PROTOCOL {
+        response.protocol_name.get_or_insert_with(StrBytes::default);
+    }
+    Ok(Reply::encode(&request.header, &response)?)
+}
+
+fn check(context: &Context, asked: &JoinGroupRequest) -> Result<(), ResponseError> {
+    let config = context.broker.config();
+    let config = &config.groups.classic;
+    let (min, max) = (config.session_timeout_min, config.session_timeout_max);
+    let session_ms = i128::from(asked.session_timeout_ms);
+    if asked.group_id.is_empty() {
+        Err(ResponseError::InvalidGroupId)
+    } else if session_ms < min.as_millis() as i128 || session_ms > max.as_millis() as i128 {
+        Err(ResponseError::InvalidSessionTimeout)
+    } else {
+        Ok(())
+    }
+}

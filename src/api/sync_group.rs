@@ -1,0 +1,66 @@
+//! SyncGroup: the leader of a group brings the assignments, and every member waits for its own.
+
+use std::rc::Rc;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
+
+use super::groups::{ask_long, check_texts};
+use super::{Context, Failure, Request, errors};
+use crate::coordinator::group::Input;
+use crate::protocol::reply::Reply;
+
+/// From here on the protocol has to be named.
+const NAMES_PROTOCOL: i16 = 5;
+
+pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
+    let asked: SyncGroupRequest = request.decode()?;
+    let instance = asked.group_instance_id.as_deref();
+    let texts = [&*asked.group_id, &*asked.member_id];
+    check_texts(texts.into_iter().chain(instance))?;
+    let outcome = match check(request.header.api_version, &asked) {
+        Ok(()) => {
+            let group = asked.group_id.clone();
+            let answer = ask_long(&context, &group, move |to| Input::Sync(asked, to));
+            answer.await.map_err(errors::of_refusal)
+        }
+        Err(error) => Err(error),
+    };
+    let response =
+        outcome.unwrap_or_else(|error| SyncGroupResponse::default().with_error_code(error.code()));
+    Ok(Reply::encode(&request.header, &response)?)
+}
+
+fn check(version: i16, asked: &SyncGroupRequest) -> Result<(), ResponseError> {
+    let is_named = asked.protocol_type.is_some() && asked.protocol_name.is_some();
+    if version >= NAMES_PROTOCOL && !is_named {
+        Err(ResponseError::InconsistentGroupProtocol)
+    } else if asked.group_id.is_empty() {
+        Err(ResponseError::InvalidGroupId)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::GroupId;
+    use kafka_protocol::protocol::StrBytes;
+
+    use super::*;
+
+    #[test]
+    fn newer_members_name_their_protocol() {
+        let text = StrBytes::from_static_str;
+        let nameless = SyncGroupRequest::default().with_group_id(GroupId(text("g")));
+        assert_eq!(check(4, &nameless), Ok(()));
+        let inconsistent = Err(ResponseError::InconsistentGroupProtocol);
+        assert_eq!(check(5, &nameless), inconsistent);
+        let half = nameless.with_protocol_type(Some(text("consumer")));
+        assert_eq!(check(5, &half), inconsistent);
+        let named = half.with_protocol_name(Some(text("range")));
+        assert_eq!(check(5, &named), Ok(()));
+        let groupless = named.with_group_id(GroupId::default());
+        assert_eq!(check(5, &groupless), Err(ResponseError::InvalidGroupId));
+    }
+}

@@ -262,7 +262,7 @@ mod tests {
             let image = &image;
             find(View { image, listener }, 6, GROUP, "group")
         };
-        let node = found("OUT").ok().expect("a coordinator");
+        let node = found("OUT").expect("a coordinator");
         assert_eq!(
             (node.id, &*node.host, node.port),
             (BrokerId(1), "out.example", 9093)

@@ -58,6 +58,6 @@ mod tests {
         assert_eq!(response(2).error_code, 25);
         assert!(response(2).members.is_empty());
         assert_eq!(response(3).error_code, 0);
-        assert_eq!(response(3).members, [unknown.clone()]);
+        assert_eq!(response(3).members, vec![unknown.clone()]);
     }
 }

@@ -87,3 +87,59 @@ where
     let answer = answer.await.expect("the place is given up behind this");
     *answer.downcast().expect("the answer to this question")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use corelog_shards::io::futures::poll_once;
+    use corelog_shards::io::sim::{Faults, World};
+    use corelog_shards::mesh;
+
+    use super::*;
+    use crate::broker::testing::broker_of_shard;
+
+    const SHARDS: usize = 2;
+    /// Longer than the other shard takes.
+    const LONG_ENOUGH: Duration = Duration::from_secs(5);
+
+    async fn after_a_while(shard: Shard) -> usize {
+        shard.io().sleep(Duration::from_secs(1)).await;
+        shard.id()
+    }
+
+    #[test]
+    fn far_answers_come_to_those_who_still_wait() {
+        let mut world = World::new(1, Faults::none());
+        let node = world.add_node();
+        let lanes = mesh::lanes(SHARDS).into_iter().map(Some);
+        let ends = RefCell::new(lanes.collect::<Vec<_>>());
+        let outcome = Rc::new(RefCell::new(None));
+        let told = Rc::clone(&outcome);
+        world.start(node, SHARDS, move |io, id| {
+            let ends = ends.borrow_mut()[id].take().expect("each starts once");
+            let outcome = Rc::clone(&outcome);
+            async move {
+                let broker = broker_of_shard(&io, Path::new("/data"), (id, SHARDS), ends).await;
+                broker.shard.meet().await;
+                if id == 0 {
+                    let ask = |owner| answer_of(Rc::clone(&broker), owner, after_a_while);
+                    let (here, there) = (ask(0).await, ask(1).await);
+                    {
+                        let mut left = pin!(ask(1));
+                        assert_eq!(poll_once(left.as_mut()).await, None);
+                        assert_eq!(broker.answers.waiting(), 1);
+                    }
+                    let forgotten = broker.answers.waiting();
+                    io.sleep(LONG_ENOUGH).await;
+                    outcome.replace(Some((here, there, forgotten)));
+                }
+                std::future::pending::<()>().await;
+            }
+        });
+        world.run_until(|| told.borrow().is_some());
+        assert_eq!(told.take(), Some((0, 1, 0)));
+    }
+}

@@ -171,6 +171,29 @@ fn a_question_waits_for_what_it_could_have_seen() {
 }
 
 #[test]
+fn who_waits_too_long_for_a_write_is_told_to_ask_again() {
+    let (mut world, node) = world();
+    let broker = world.block_on(node, |io| async move { started(&io).await });
+    let slow = Duration::from_secs(20);
+    world.set_faults(Faults {
+        disk_latency: (slow, slow),
+        ..Faults::none()
+    });
+    world.block_on(node, |io| async move {
+        let begun = io.now();
+        assert_eq!(commit(&broker, 1, 5).code().await, Err(Refusal::NotHere));
+        // `offsets.commit.timeout.ms`
+        let waited = io.now().since(begun).as_secs();
+        assert!((5..20).contains(&waited), "{waited} s");
+        let late = fetch(&broker).await;
+        assert_eq!(late, Err(Refusal::NotHere));
+        io.sleep(4 * slow).await;
+        // The write has come to its end, and so has the machine's way.
+        assert_eq!(fetch(&broker).await, Ok(vec![(1, 5)]));
+    });
+}
+
+#[test]
 fn what_cannot_be_written_is_taken_back() {
     let (mut world, node) = world();
     world.block_on(node, |io| async move {

@@ -18,7 +18,7 @@ use super::reconcile::Step;
 use super::refresh::RegexChange;
 use super::request::{JOIN, LEAVE, LEAVE_STATIC, check_heartbeat};
 use super::settings::Settings;
-use super::{ConsumerGroup, Refusal, check_sizes, refusal};
+use super::{ConsumerGroup, Rejection, check_sizes, rejection};
 use crate::cluster::ids::random_id;
 use crate::coordinator::group::Caller;
 use crate::coordinator::group::records::Record;
@@ -32,7 +32,7 @@ impl ConsumerGroup {
         caller: &Caller,
         context: &mut Context<'_>,
         out: &mut Output<Record>,
-    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+    ) -> Result<ConsumerGroupHeartbeatResponse, Rejection> {
         check_heartbeat(request, caller.version, &context.config.groups.consumer)?;
         match request.member_epoch {
             LEAVE | LEAVE_STATIC => self.leave(request, context, out),
@@ -46,7 +46,7 @@ impl ConsumerGroup {
         caller: &Caller,
         context: &mut Context<'_>,
         out: &mut Output<Record>,
-    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+    ) -> Result<ConsumerGroupHeartbeatResponse, Rejection> {
         let group = &self.durable;
         let id = &request.member_id;
         group.check_room(id, context.config.groups.consumer.members_max)?;
@@ -137,21 +137,21 @@ impl ConsumerGroup {
 
 /// Who a heartbeat is from.
 impl Durable {
-    fn check_room(&self, member: &str, members_max: usize) -> Result<(), Refusal> {
+    fn check_room(&self, member: &str, members_max: usize) -> Result<(), Rejection> {
         if self.members.len() < members_max || self.members.contains_key(member) {
             return Ok(());
         }
         let text = format!(
             "The consumer group has reached its maximum capacity of {members_max} members."
         );
-        Err(refusal(ResponseError::GroupMaxSizeReached, text))
+        Err(rejection(ResponseError::GroupMaxSizeReached, text))
     }
 
     fn dynamic_for(
         &self,
         id: &str,
         request: &ConsumerGroupHeartbeatRequest,
-    ) -> Result<Cow<'_, Member>, Refusal> {
+    ) -> Result<Cow<'_, Member>, Rejection> {
         if request.member_epoch == JOIN {
             return Ok(self.member_or_new(id));
         }
@@ -167,7 +167,7 @@ impl Durable {
         instance_id: &str,
         request: &ConsumerGroupHeartbeatRequest,
         records: &mut Vec<Record>,
-    ) -> Result<Cow<'_, Member>, Refusal> {
+    ) -> Result<Cow<'_, Member>, Rejection> {
         if request.member_epoch != JOIN {
             let member = self.static_member_as(id, instance_id)?;
             check_epoch(member, request)?;
@@ -182,7 +182,7 @@ impl Durable {
                  owned by {} member.",
                 existing.id
             );
-            return Err(refusal(ResponseError::UnreleasedInstanceId, text));
+            return Err(rejection(ResponseError::UnreleasedInstanceId, text));
         }
         let member = Member {
             id: id.to_owned(),
@@ -199,25 +199,29 @@ impl Durable {
         Ok(Cow::Owned(member))
     }
 
-    pub(super) fn member(&self, id: &str) -> Result<&Member, Refusal> {
+    pub(super) fn member(&self, id: &str) -> Result<&Member, Rejection> {
         self.members.get(id).ok_or_else(|| {
             let text = format!("Member {id} is not a member of group {}.", self.id);
-            refusal(ResponseError::UnknownMemberId, text)
+            rejection(ResponseError::UnknownMemberId, text)
         })
     }
 
     /// The static member of an instance, if that is the one it says it is.
-    pub(super) fn static_member_as(&self, id: &str, instance_id: &str) -> Result<&Member, Refusal> {
+    pub(super) fn static_member_as(
+        &self,
+        id: &str,
+        instance_id: &str,
+    ) -> Result<&Member, Rejection> {
         let member = self.static_member(instance_id).ok_or_else(|| {
             let text = format!("Instance id {instance_id} is unknown.");
-            refusal(ResponseError::UnknownMemberId, text)
+            rejection(ResponseError::UnknownMemberId, text)
         })?;
         if member.id != id {
             let text = format!(
                 "Static member {id} with instance id {instance_id} was fenced by member {}.",
                 member.id
             );
-            return Err(refusal(ResponseError::FencedInstanceId, text));
+            return Err(rejection(ResponseError::FencedInstanceId, text));
         }
         Ok(member)
     }
@@ -260,7 +264,7 @@ impl Durable {
 
 /// The epoch must be the member's. The one before will do, too: the reply that told of the present one may be lost. But
 /// then the member can't own more than it was assigned.
-fn check_epoch(member: &Member, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
+fn check_epoch(member: &Member, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Rejection> {
     let (received, known) = (request.member_epoch, member.epoch);
     let has_all = |owned: &[Owned]| member.has_all(owned);
     let kind = if received > known {
@@ -277,7 +281,7 @@ fn check_epoch(member: &Member, request: &ConsumerGroupHeartbeatRequest) -> Resu
         "The consumer group member has a {kind} member epoch ({received}) than the one known by the group coordinator \
          ({known}). The member must abandon all its partitions and rejoin."
     );
-    Err(refusal(ResponseError::FencedMemberEpoch, text))
+    Err(rejection(ResponseError::FencedMemberEpoch, text))
 }
 
 /// Whether enough time has passed since the last target was computed.

@@ -7,7 +7,7 @@ use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeart
 use super::durable::Durable;
 use super::member::{Assigned, Member};
 use super::request::LEAVE_STATIC;
-use super::{ConsumerGroup, Refusal, check_sizes};
+use super::{ConsumerGroup, Rejection, check_sizes};
 use crate::cluster::image::Image;
 use crate::coordinator::group::records::Record;
 use crate::coordinator::{Context, Output};
@@ -18,7 +18,7 @@ impl ConsumerGroup {
         request: &ConsumerGroupHeartbeatRequest,
         context: &Context<'_>,
         out: &mut Output<Record>,
-    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+    ) -> Result<ConsumerGroupHeartbeatResponse, Rejection> {
         let group = &self.durable;
         let id = &request.member_id;
         let member = match &request.instance_id {

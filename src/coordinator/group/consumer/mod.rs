@@ -72,9 +72,9 @@ use crate::coordinator::{Context, Output};
 pub use self::request::check_heartbeat;
 
 /// Why a request is refused, and what to tell the client beside the code.
-pub type Refusal = (ResponseError, Option<String>);
+pub type Rejection = (ResponseError, Option<String>);
 
-fn refusal(error: ResponseError, text: impl Into<String>) -> Refusal {
+fn rejection(error: ResponseError, text: impl Into<String>) -> Rejection {
     (error, Some(text.into()))
 }
 
@@ -220,7 +220,7 @@ impl ConsumerGroup {
 }
 
 /// Whether all of these fit into the log, each by itself.
-fn check_sizes(records: &[Record], context: &Context<'_>) -> Result<(), Refusal> {
+fn check_sizes(records: &[Record], context: &Context<'_>) -> Result<(), Rejection> {
     let mut bytes = Vec::new();
     let fits = |record: &Record| {
         record.encode(&mut bytes).is_ok() && bytes.len() <= context.record_bytes_max

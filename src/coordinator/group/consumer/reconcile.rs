@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::member::{Assigned, Member, MemberState};
 use super::owners::Owners;
-use super::{Refusal, refusal};
+use super::{Rejection, rejection};
 use crate::coordinator::group::assignor::Partitions;
 
 /// Where a member is to go, and what is known on the way.
@@ -27,7 +27,7 @@ pub(super) struct Step<'a> {
 
 impl Step<'_> {
     /// The member after this step; the same one if nothing is to be done.
-    pub fn take<'m>(&self, member: &'m Member) -> Result<Cow<'m, Member>, Refusal> {
+    pub fn take<'m>(&self, member: &'m Member) -> Result<Cow<'m, Member>, Rejection> {
         if !self.has_subscription_changed && member.is_reconciled_to(self.target_epoch) {
             return Ok(Cow::Borrowed(member));
         }
@@ -50,7 +50,7 @@ impl Step<'_> {
             MemberState::Unknown => {
                 let text = "The consumer group member is in a unknown state. \
                             The member must abandon all its partitions and rejoin.";
-                return Err(refusal(ResponseError::FencedMemberEpoch, text));
+                return Err(rejection(ResponseError::FencedMemberEpoch, text));
             }
         })
     }

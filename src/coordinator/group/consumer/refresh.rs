@@ -14,7 +14,7 @@ use super::durable::Durable;
 use super::member::Member;
 use super::patterns::Pattern;
 use super::subscriptions::Resolved;
-use super::{ConsumerGroup, Refusal, refusal};
+use super::{ConsumerGroup, Rejection, rejection};
 use crate::cluster::image::Image;
 use crate::coordinator::Context;
 use crate::coordinator::group::records::Record;
@@ -44,7 +44,7 @@ impl Durable {
         before: &Member,
         after: &Member,
         records: &mut Vec<Record>,
-    ) -> Result<RegexChange, Refusal> {
+    ) -> Result<RegexChange, Rejection> {
         if before.regex() == after.regex() {
             return Ok(RegexChange::None);
         }
@@ -59,7 +59,7 @@ impl Durable {
                 let text = format!(
                     "SubscribedTopicRegex `{regex}` is not a valid regular expression: {error}."
                 );
-                refusal(ResponseError::InvalidRegularExpression, text)
+                rejection(ResponseError::InvalidRegularExpression, text)
             })?;
             return Ok(RegexChange::Unresolved { is_new: true });
         }
@@ -97,24 +97,24 @@ impl ConsumerGroup {
         if age_ms.is_some_and(|age_ms| (0..=REFRESH_INTERVAL_MIN_MS).contains(&age_ms)) {
             return None;
         }
-        let interval_ms = context
-            .config
-            .groups
-            .consumer
-            .regex_refresh_interval
-            .as_millis();
-        let next = now.with(before, after);
+        let interval_ms = context.config.groups.consumer.regex_refresh_interval;
+        let interval_ms = interval_ms.as_millis();
+        let is_old = |age_ms| u128::try_from(age_ms).is_ok_and(|age_ms| age_ms > interval_ms);
+        let next = || now.with(before, after).regexes;
+        let subscribed = match change {
+            RegexChange::None => now.regexes.len(),
+            _ => next().len(),
+        };
         let is_due = is_new
-            || next.regexes.len() != now.resolved.len()
+            || subscribed != now.resolved.len()
             || last.map_or(0, |last| last.version) < self.topics_created_at
-            || age_ms
-                .is_none_or(|age_ms| u128::try_from(age_ms).is_ok_and(|age| age > interval_ms));
-        (is_due && !next.regexes.is_empty()).then(|| Refresh {
+            || age_ms.is_none_or(is_old);
+        (is_due && subscribed > 0).then(|| Refresh {
             due: context.now,
             version: context.image.last_offset,
             started_at_ms: context.wall_ms,
             scan: None,
-            left: next.regexes.into_keys().rev().collect(),
+            left: next().into_keys().rev().collect(),
             resolved: Vec::new(),
         })
     }

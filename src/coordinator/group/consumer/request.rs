@@ -3,7 +3,7 @@
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ConsumerGroupHeartbeatRequest;
 
-use super::{Refusal, refusal};
+use super::{Rejection, rejection};
 use crate::config::ConsumerGroupsConfig;
 use crate::coordinator::group::assignor;
 
@@ -22,7 +22,7 @@ pub fn check_heartbeat(
     request: &ConsumerGroupHeartbeatRequest,
     version: i16,
     config: &ConsumerGroupsConfig,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
     let epoch = request.member_epoch;
     if version >= VERSION_OF_OWN_IDS || epoch > JOIN || epoch == LEAVE {
         check_given(Some(&request.member_id), "MemberId can't be empty.")?;
@@ -44,7 +44,7 @@ pub fn check_heartbeat(
     }
 }
 
-fn check_join(request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
+fn check_join(request: &ConsumerGroupHeartbeatRequest) -> Result<(), Rejection> {
     if request.rebalance_timeout_ms == -1 {
         return invalid("RebalanceTimeoutMs must be provided in first request.");
     }
@@ -59,23 +59,23 @@ fn check_join(request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_assignor(name: &str, supported: &[String]) -> Result<(), Refusal> {
+fn check_assignor(name: &str, supported: &[String]) -> Result<(), Rejection> {
     if supported.iter().any(|supported| supported == name) && assignor::by_name(name).is_some() {
         return Ok(());
     }
     let supported = supported.join(", ");
     let text = format!("ServerAssignor {name} is not supported. Supported assignors: {supported}.");
-    Err(refusal(ResponseError::UnsupportedAssignor, text))
+    Err(rejection(ResponseError::UnsupportedAssignor, text))
 }
 
 /// Not given at all is fine; nothing but blanks, as Java knows them, is not.
-fn check_given(value: Option<&str>, text: &str) -> Result<(), Refusal> {
+fn check_given(value: Option<&str>, text: &str) -> Result<(), Rejection> {
     match value {
         Some(value) if value.chars().all(|c| c <= ' ') => invalid(text),
         _ => Ok(()),
     }
 }
 
-fn invalid(text: &str) -> Result<(), Refusal> {
-    Err(refusal(ResponseError::InvalidRequest, text))
+fn invalid(text: &str) -> Result<(), Rejection> {
+    Err(rejection(ResponseError::InvalidRequest, text))
 }

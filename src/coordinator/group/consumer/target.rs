@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::durable::Durable;
 use super::member::Member;
 use super::subscriptions::Subscriptions;
-use super::{Refusal, refusal};
+use super::{Rejection, rejection};
 use crate::coordinator::Context;
 use crate::coordinator::group::assignor::{GroupSpec, MemberSpec, Partitions};
 use crate::coordinator::group::records::{
@@ -29,7 +29,7 @@ impl Durable {
         subscriptions: &Subscriptions,
         context: &Context<'_>,
         records: &mut Vec<Record>,
-    ) -> Result<Partitions, Refusal> {
+    ) -> Result<Partitions, Rejection> {
         let assignors = &context.config.groups.consumer.assignors;
         let assignor = subscriptions.preferred_assignor(assignors);
         let members = self.members_with(changed);
@@ -51,7 +51,7 @@ impl Durable {
         let mut assignment = assignor.assign(&spec).map_err(|error| {
             let text =
                 format!("Failed to compute a new target assignment for epoch {epoch}: {error}");
-            refusal(ResponseError::UnknownServerError, text)
+            rejection(ResponseError::UnknownServerError, text)
         })?;
 
         for (&member, target) in &assignment {

@@ -38,7 +38,7 @@ const SESSION: Duration = Duration::from_secs(45);
 const REBALANCE: Duration = Duration::from_secs(60);
 const GROUP: &str = "group";
 
-type Answer = Result<ConsumerGroupHeartbeatResponse, Refusal>;
+type Answer = Result<ConsumerGroupHeartbeatResponse, Rejection>;
 
 /// A group with its clock, its log and its metadata.
 struct World {

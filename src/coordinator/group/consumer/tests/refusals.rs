@@ -1,6 +1,6 @@
 use super::*;
 
-fn invalid(text: &str) -> Refusal {
+fn invalid(text: &str) -> Rejection {
     (ResponseError::InvalidRequest, Some(text.to_owned()))
 }
 

@@ -10,10 +10,12 @@ use crate::tally::Missing;
 /// Far above what a broker with a few clients needs, far below what one hostile length asks for.
 const MEMORY_MAX_BYTES: u64 = 768 << 20;
 
-/// Old segments are looked for often, so that a suite can wait for them to go.
-pub const PROPERTIES: [&str; 2] = [
+/// Old segments are looked for often, so that a suite can wait for them to go; the first member of a group does not wait
+/// long for others.
+pub const PROPERTIES: [&str; 3] = [
     "log.retention.check.interval.ms=500",
     "log.initial.task.delay.ms=500",
+    "group.initial.rebalance.delay.ms=100",
 ];
 
 pub enum Subject {

@@ -39,10 +39,11 @@ pub struct Missing {
 }
 
 /// Every suite of `tests/clients.rs`; when the last has ended, the closing line is printed.
-const SUITES: [&str; 13] = [
+const SUITES: [&str; 14] = [
     "kcat",
     "confluent-kafka",
     "kafka-python",
+    "groups",
     "aiokafka",
     "kafkajs",
     "java-clients",

@@ -497,8 +497,8 @@ def offsets_of_groups():
         topic = OffsetDeleteRequest.OffsetDeleteRequestTopic
         parts = [topic.OffsetDeleteRequestPartition(partition_index=p) for p in [0, 1]]
         reply = wire.call(OffsetDeleteRequest(group_id=group, topics=[topic(name=name, partitions=parts)]), v)
-        found = [p.error_code for p in reply.topics[0].partitions]
-        equal((reply.error_code, found), (0, [0, 3]), f"delete v{v}")
+        found = {p.partition_index: p.error_code for p in reply.topics[0].partitions}
+        equal((reply.error_code, found), (0, {0: 0, 1: 3}), f"delete v{v}")
         equal(committed(5, group, name), -1, f"deleted in v{v}")
 
 

@@ -31,13 +31,18 @@ fn quoted_text_stands_for_itself() {
 
 #[test]
 fn what_is_wrong_is_told() {
-    let wrong = |pattern| Pattern::new(pattern).expect_err("a bad expression");
+    let wrong = |pattern: &str| Pattern::new(pattern).expect_err("a bad expression");
     assert_eq!(wrong("("), "unclosed group");
     assert_eq!(wrong("[a"), "unclosed character class");
     assert_eq!(wrong("a)(b"), "unopened group");
     assert!(wrong("*").contains("repetition"));
     assert!(wrong(r"(a)\1").contains("backreference"));
     assert!(wrong("(?=a)").contains("look-around"));
+    assert_eq!(wrong(&"a".repeat(9_000)), "it is too large");
+    assert_eq!(wrong("(a{1000}){1000}"), "it is too large");
+    for unfinished in ["a\\", "(?i", "(?:a", "a{2,1}", "a)(?:b", ")", "[[:alpha:]"] {
+        assert!(Pattern::new(unfinished).is_err(), "{unfinished}");
+    }
 }
 
 /// Neither compiling nor matching can be made to take long.

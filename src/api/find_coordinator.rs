@@ -72,7 +72,7 @@ struct Node {
     port: i32,
 }
 
-/// What goes with an error: the message of a batched answer, of an ordinary error, is empty.
+/// An error and what is said of it in a batched answer, which is nothing for the ordinary one.
 type NotFound = (ResponseError, &'static str);
 
 const NOT_AVAILABLE: NotFound = (ResponseError::CoordinatorNotAvailable, "");

@@ -1,8 +1,8 @@
 //! The broker as a shard's request handlers see it: one instance on each shard, no locks.
 //!
 //! What others change arrives as a message and is swapped in whole: the image of the metadata and
-//! what is resolved from it. Handlers take a copy of the handle ([`Broker::image`]) and may hold it
-//! as long as they like.
+//! what is resolved from it. Handlers take a copy of the handle ([`Broker::image`]). What is held over
+//! a change costs a copy of the whole, so nobody holds it while he waits for long.
 
 mod producer_ids;
 
@@ -234,7 +234,9 @@ impl Broker {
 
     /// Takes over a change of the metadata, and has its partitions follow.
     pub async fn apply(&self, delta: &Delta) {
-        let old_defaults = (!delta.configs.is_empty()).then(|| self.log_defaults());
+        let mut changed = delta.configs.keys().map(|resource| resource.kind);
+        let is_of_brokers = changed.any(|kind| kind == ResourceKind::Broker);
+        let old_defaults = is_of_brokers.then(|| self.log_defaults());
         Rc::make_mut(&mut self.image.borrow_mut()).apply(delta);
         for topic in delta.deleted_topics() {
             self.settings.borrow_mut().remove(&topic.id);
@@ -255,12 +257,13 @@ impl Broker {
                 self.open_partitions(topic, changed).await;
             }
         }
+        let mut is_broad = false;
         if let Some(old_defaults) = old_defaults {
             self.resolve_config();
             self.settings.borrow_mut().clear();
-            let is_broad = self.log_defaults() != old_defaults;
-            self.hand_out_settings(delta, is_broad).await;
+            is_broad = self.log_defaults() != old_defaults;
         }
+        self.hand_out_settings(delta, is_broad).await;
         self.groups.metadata_changed(delta);
     }
 
@@ -305,6 +308,7 @@ impl Broker {
             let is_topic = matches!(resource.kind, ResourceKind::Topic);
             let named = image.topics.by_name(&resource.name);
             if let Some(topic) = named.filter(|_| is_topic) {
+                self.settings.borrow_mut().remove(&topic.id);
                 self.hand_out(topic, &mut turns).await;
             }
         }

@@ -13,6 +13,7 @@ use corelog_loadgen::client::Client;
 use corelog_loadgen::engine::{self, Outcome, Settings};
 use corelog_loadgen::fleet;
 use corelog_loadgen::limit::{self, Curve, Range};
+use corelog_loadgen::measure::Judgement;
 use corelog_loadgen::report::Figures;
 use corelog_loadgen::workload::{Acks, Codec, Keys, Load, Shape, Sizes, Workload, named};
 use harness::Broker;
@@ -45,7 +46,8 @@ fn run(workload: &Workload, broker: &Broker) -> Outcome {
 /// Everything that was made has come out.
 fn assert_whole(outcome: &Outcome, at_least: u64) {
     let found = outcome.verification.expect("it was asked for");
-    assert!(found.is_clean(), "{found:?}");
+    assert_eq!(found.judgement(), Judgement::Whole, "{found:?}");
+    assert_eq!(found.duplicated + found.reordered, 0, "{found:?}");
     assert!(found.acknowledged >= at_least, "{found:?}");
     assert_eq!(outcome.measurements.error_count(), 0);
 }
@@ -84,7 +86,9 @@ fn a_closed_loop_and_a_backlog_are_read_to_their_end() {
     workload.duration = Duration::from_millis(500);
     let outcome = run(&workload, &broker);
     let found = outcome.verification.expect("it was asked for");
-    assert!(found.is_clean() && found.acknowledged > 0, "{found:?}");
+    assert_eq!(found.judgement(), Judgement::Whole, "{found:?}");
+    assert_eq!(found.duplicated + found.reordered, 0, "{found:?}");
+    assert!(found.acknowledged > 0, "{found:?}");
 }
 
 #[test]
@@ -159,7 +163,7 @@ fn a_broker_that_is_killed_and_starts_again_loses_nothing_and_the_report_says_so
     broker.restart();
     let outcome = running.join().expect("no panic").expect("it goes on");
     let found = outcome.verification.expect("it was asked for");
-    assert!(found.is_clean(), "{found:?}");
+    assert_eq!(found.judgement(), Judgement::Whole, "{found:?}");
     assert!(found.acknowledged >= 8_000, "{found:?}");
     assert!(
         outcome.measurements.error_count() > 0,

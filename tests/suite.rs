@@ -15,6 +15,7 @@ fn settings(folder: &Path, binary: &str, workload: &str) -> CompareSettings {
         rounds: 1,
         seconds: 1,
         warm_up_seconds: 0,
+        soak_minutes: 1,
         is_quick: false,
         only: vec![workload.to_owned()],
         baseline: None,

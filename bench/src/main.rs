@@ -222,6 +222,9 @@ struct Compare {
     /// Seconds of each workload before anything counts [default: 1 if --quick, else 2]
     #[arg(long)]
     warm_up: Option<u64>,
+    /// Minutes of the soak, which is run only where --only names it
+    #[arg(long, default_value_t = 20)]
+    soak_minutes: u64,
     /// Only workloads whose name has this in it; may be given several times. A name that there is not shows all
     #[arg(long)]
     only: Vec<String>,
@@ -250,6 +253,7 @@ impl Compare {
             rounds: self.rounds.unwrap_or(rounds),
             seconds: self.seconds.unwrap_or(seconds),
             warm_up_seconds: self.warm_up.unwrap_or(warm_up),
+            soak_minutes: self.soak_minutes,
             is_quick: self.quick,
             only: self.only.clone(),
             baseline: baseline.clone(),
@@ -275,6 +279,9 @@ impl Compare {
                     "{} figures changed beyond the noise of both runs",
                     changes.len()
                 ),
+            }
+            if let Some(differences) = compare::differences(baseline, &results) {
+                println!("{differences}");
             }
             changes.iter().for_each(|change| println!("{change}"));
         }

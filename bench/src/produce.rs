@@ -3,6 +3,7 @@
 //! In the open loop requests leave on a timetable made beforehand, whatever the broker does, and latency counts from
 //! the time in the table: a broker that stalls is charged for all requests that were due meanwhile.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -27,8 +28,6 @@ const OPEN_IN_FLIGHT_MAX: usize = 200_000;
 const TIMER: u64 = u64::MAX;
 /// Time for which system calls are counted, behind the time that is measured.
 const CALLS_COUNTED: Duration = Duration::from_secs(1);
-/// For what counts them to begin and to end.
-const CALLS_MARGIN: Duration = Duration::from_millis(300);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
@@ -141,15 +140,14 @@ pub fn load(settings: &ProduceSettings) -> Result<ProduceReport> {
 
     let base = Instant::now();
     let end = base + settings.warm_up + settings.duration;
-    let extra = match settings.counts_calls {
-        true => CALLS_COUNTED + CALLS_MARGIN,
-        false => Duration::ZERO,
-    };
     let window = Window {
         base,
         start: base + settings.warm_up,
         end,
-        stop: end + extra,
+        stop: match settings.counts_calls {
+            true => OnceLock::new(),
+            false => OnceLock::from(end),
+        },
         failed: AtomicBool::new(false),
     };
     std::thread::scope(|scope| {
@@ -166,7 +164,7 @@ pub fn load(settings: &ProduceSettings) -> Result<ProduceReport> {
                 })
             })
             .collect();
-        let watched = window.watch(&settings.target);
+        let watched = window.watch(settings);
         let mut measured = Measured::empty();
         for sender in senders {
             measured.add(sender.join().expect("a sending thread does not panic")?);
@@ -177,7 +175,7 @@ pub fn load(settings: &ProduceSettings) -> Result<ProduceReport> {
             &template,
             measured,
             &watched,
-            extra.as_secs_f64(),
+            window.behind().as_secs_f64(),
         ))
     })
 }
@@ -187,7 +185,8 @@ struct Window {
     base: Instant,
     start: Instant,
     end: Instant,
-    stop: Instant,
+    /// When the load ends; not known as long as something is counted behind the window.
+    stop: OnceLock<Instant>,
     failed: AtomicBool,
 }
 
@@ -199,17 +198,41 @@ pub(crate) struct Watched {
 }
 
 impl Window {
+    /// Since the base.
     fn ns(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.base).as_nanos() as u64
     }
 
-    fn watch(&self, target: &Target) -> Result<Watched> {
+    /// How long the load goes on behind what is measured.
+    fn behind(&self) -> Duration {
+        let stop = self.stop.get().copied().unwrap_or(self.end);
+        stop.saturating_duration_since(self.end)
+    }
+
+    /// Far away as long as it is not known.
+    fn stop_ns(&self) -> u64 {
+        let stop = self.stop.get();
+        stop.map_or(u64::MAX, |stop| self.ns(*stop))
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.stop.get().is_some_and(|stop| now >= *stop)
+    }
+
+    /// Watches the broker, and ends the load when all is counted, or counting has failed.
+    fn watch(&self, settings: &ProduceSettings) -> Result<Watched> {
+        let watched = self.counted(settings);
+        self.stop.get_or_init(|| Instant::now().max(self.end));
+        watched
+    }
+
+    fn counted(&self, settings: &ProduceSettings) -> Result<Watched> {
+        let target = &settings.target;
         self.sleep_until(self.start);
         let before = target.before()?;
         self.sleep_until(self.end);
         let after = target.after()?;
-        let is_counted = self.stop > self.end;
-        let pid = target.pid.filter(|_| is_counted);
+        let pid = target.pid.filter(|_| settings.counts_calls);
         Ok(Watched {
             before,
             after,
@@ -329,7 +352,9 @@ impl<'a> Sender<'a> {
             if now >= self.window.end && used.is_none() {
                 used = clock.as_mut().map(ThreadClock::lap);
             }
-            if now >= self.window.stop {
+            if let Some(stop) = self.window.stop.get()
+                && now >= *stop
+            {
                 if self
                     .connections
                     .iter()
@@ -338,7 +363,7 @@ impl<'a> Sender<'a> {
                     break;
                 }
                 ensure!(
-                    now < self.window.stop + DRAIN_MAX,
+                    now < *stop + DRAIN_MAX,
                     "no reply to a request for {DRAIN_MAX:?}"
                 );
             }
@@ -386,13 +411,14 @@ impl<'a> Sender<'a> {
                 self.window.ns(self.window.start),
                 self.window.ns(self.window.end),
             );
+            let stop_ns = self.window.stop_ns();
             let measured = &mut self.measured;
             let by_timetable = self.timetable.is_some();
             connection.receive(|sent_ns| {
                 // A closed loop counts what was answered within the window, an open one what was due in it.
                 let decides = if by_timetable { sent_ns } else { now_ns };
                 measured.all_requests += 1;
-                if decides >= end_ns {
+                if (end_ns..stop_ns).contains(&decides) {
                     measured.later_requests += 1;
                 }
                 if (start_ns..end_ns).contains(&decides) {
@@ -407,7 +433,7 @@ impl<'a> Sender<'a> {
     /// Brings a connection of a closed loop back to its depth, and sends what it has.
     fn refill(&mut self, at: usize) -> Result<()> {
         let now = Instant::now();
-        if now < self.window.stop {
+        if !self.window.is_over(now) {
             let now_ns = self.window.ns(now);
             while self.connections[at].in_flight() < self.depth {
                 let partition = self.take_partition();
@@ -431,12 +457,12 @@ impl<'a> Sender<'a> {
 
     /// Sends what an open loop's timetable says is due.
     fn issue_due(&mut self, now: Instant) -> Result<()> {
-        let (now_ns, start_ns, end_ns, stop_ns) = (
+        let (now_ns, start_ns, end_ns) = (
             self.window.ns(now),
             self.window.ns(self.window.start),
             self.window.ns(self.window.end),
-            self.window.ns(self.window.stop),
         );
+        let stop_ns = self.window.stop_ns();
         while let Some(timetable) = &mut self.timetable {
             let due_ns = timetable.next_due_ns();
             if due_ns > now_ns || due_ns >= stop_ns {

@@ -24,7 +24,7 @@ const LATE_PART_MAX: f64 = 0.2;
 pub struct Measured {
     /// In the window.
     pub requests: u64,
-    /// Behind its end.
+    /// Behind its end, as long as the load went on.
     pub later_requests: u64,
     /// From the first to the last, the warm-up included.
     pub all_requests: u64,

@@ -33,6 +33,7 @@ pub struct BrokerReport {
     /// Resident bytes at the later moment.
     pub rss: u64,
     pub disk_written: u64,
+    pub disk_read: u64,
     pub context_switches: u64,
 }
 
@@ -66,6 +67,7 @@ impl Snapshot {
             cpu: after.cpu.saturating_sub(before.cpu),
             rss: after.rss,
             disk_written: after.disk_written - before.disk_written,
+            disk_read: after.disk_read - before.disk_read,
             context_switches: switches.since(switches_before),
         })
     }

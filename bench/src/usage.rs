@@ -18,6 +18,8 @@ pub struct ProcessUsage {
     pub rss: u64,
     /// Bytes that it caused to be sent to the disk, by direct writes or by dirtying pages.
     pub disk_written: u64,
+    /// Bytes that it had fetched from the disk: what the page cache has does not count.
+    pub disk_read: u64,
 }
 
 impl ProcessUsage {
@@ -25,10 +27,12 @@ impl ProcessUsage {
         let ticks = ticks(&read(pid, "stat")?).context("/proc/PID/stat without times")?;
         let per_second =
             sysconf(SysconfVar::CLK_TCK)?.context("the kernel does not say how long a tick is")?;
+        let io = read(pid, "io")?;
         Ok(Self {
             cpu: Duration::from_secs_f64(ticks as f64 / per_second as f64),
             rss: labelled(&read(pid, "status")?, "VmRSS:").unwrap_or(0) << 10,
-            disk_written: labelled(&read(pid, "io")?, "write_bytes:").unwrap_or(0),
+            disk_written: labelled(&io, "write_bytes:").unwrap_or(0),
+            disk_read: labelled(&io, "read_bytes:").unwrap_or(0),
         })
     }
 }

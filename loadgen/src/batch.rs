@@ -113,14 +113,26 @@ impl Builder {
         batch[23..27].copy_from_slice(&(self.count - 1).to_be_bytes());
         batch[27..35].copy_from_slice(&self.first_ms.to_be_bytes());
         batch[35..43].copy_from_slice(&self.newest_ms.to_be_bytes());
-        batch[43..51].copy_from_slice(&producer.id.to_be_bytes());
-        batch[51..53].copy_from_slice(&producer.epoch.to_be_bytes());
-        batch[53..57].copy_from_slice(&producer.base_sequence.to_be_bytes());
         batch[57..61].copy_from_slice(&self.count.to_be_bytes());
-        let checksum = crc32c::crc32c(&batch[CHECKED_FROM..]);
-        batch[17..21].copy_from_slice(&checksum.to_be_bytes());
+        sign(&mut batch, producer);
         batch
     }
+}
+
+/// A copy of a batch with another producer's id, epoch and sequence.
+pub fn renumbered(batch: &[u8], producer: Producer) -> Vec<u8> {
+    let mut batch = batch.to_vec();
+    sign(&mut batch, producer);
+    batch
+}
+
+/// Writes the producer into a batch, and the checksum, which covers it.
+fn sign(batch: &mut [u8], producer: Producer) {
+    batch[43..51].copy_from_slice(&producer.id.to_be_bytes());
+    batch[51..53].copy_from_slice(&producer.epoch.to_be_bytes());
+    batch[53..57].copy_from_slice(&producer.base_sequence.to_be_bytes());
+    let checksum = crc32c::crc32c(&batch[CHECKED_FROM..]);
+    batch[17..21].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// The codec as a batch's attributes name it.

@@ -2,6 +2,9 @@
 //!
 //! Not for measuring: it copies and allocates freely.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -10,15 +13,16 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 use kafka_protocol::error::ParseResponseErrorCode;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, InitProducerIdRequest, ListOffsetsRequest,
-    MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse, ProducerId, RequestHeader,
-    ResponseHeader, TopicName, TransactionalId,
+    BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, ProduceRequest,
+    ProduceResponse, ProducerId, RequestHeader, ResponseHeader, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
@@ -30,6 +34,9 @@ pub const PRODUCE_VERSION: i16 = 12;
 pub const FETCH_VERSION: i16 = 12;
 /// The last one that takes a topic's name beside its id.
 const DELETE_TOPICS_VERSION: i16 = 6;
+/// Partitions of a topic that are asked for at once: Kafka's controller makes no more than 10,000 records of a request.
+const CREATED_AT_ONCE: i32 = 5_000;
+const CREATE_PARTITIONS_VERSION: i16 = 3;
 /// The newest that asks for nothing but what is used here.
 const CREATE_TOPICS_VERSION: i16 = 7;
 const METADATA_VERSION: i16 = 12;
@@ -43,6 +50,8 @@ const UNKNOWN_TOPIC: i16 = 3;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long a broker may let the next part of a reply wait.
 const REPLY_MAX: Duration = Duration::from_secs(60);
+/// How long partitions that were created may be without a leader.
+const LEADERS_MAX: Duration = Duration::from_secs(120);
 const PRIMED_AT_ONCE: usize = 500;
 
 /// Whether a client should send the same request again a little later: the broker is not there yet, or has just moved
@@ -223,7 +232,8 @@ impl Client {
         self.ask(&request, METADATA_VERSION)
     }
 
-    /// Creates a topic, or finds that it exists already, and waits until each partition has a leader.
+    /// Creates a topic, or finds that it exists already, and waits until each partition has a leader. Thousands of
+    /// partitions are asked for by several requests, as brokers have a limit of what one may create.
     ///
     /// # Errors
     /// At once if it exists with another number of partitions.
@@ -251,13 +261,14 @@ impl Client {
         });
         let wanted = CreatableTopic::default()
             .with_name(topic_name(topic))
-            .with_num_partitions(partitions)
+            .with_num_partitions(partitions.min(CREATED_AT_ONCE))
             .with_replication_factor(replication_factor)
             .with_configs(configs.collect());
         let request = CreateTopicsRequest::default()
             .with_topics(vec![wanted])
             .with_timeout_ms(60_000);
         let reply = self.ask(&request, CREATE_TOPICS_VERSION)?;
+        let mut created = partitions.min(CREATED_AT_ONCE);
         for result in &reply.topics {
             if result.error_code == ResponseError::TopicAlreadyExists.code() {
                 let found = self.metadata(&[topic.to_owned()])?;
@@ -270,6 +281,7 @@ impl Client {
                     [0, partitions as usize].contains(&found),
                     "topic {topic} exists with {found} partitions, {partitions} wanted"
                 );
+                created = partitions;
                 continue;
             }
             ensure!(
@@ -279,13 +291,42 @@ impl Client {
                 result.error_message.as_deref().unwrap_or_default()
             );
         }
+        while created < partitions {
+            created = partitions.min(created + CREATED_AT_ONCE);
+            self.grow_topic(topic, created)?;
+        }
         self.wait_for_leaders(topic, partitions)
     }
 
-    /// Waits until a topic has so many partitions, each with a leader, for two minutes at the most.
-    pub fn wait_for_leaders(&mut self, topic: &str, partitions: i32) -> Result<()> {
+    fn grow_topic(&mut self, topic: &str, partitions: i32) -> Result<()> {
+        let grown = CreatePartitionsTopic::default()
+            .with_name(topic_name(topic))
+            .with_count(partitions)
+            // An empty list would be one that is too short.
+            .with_assignments(None);
+        let request = CreatePartitionsRequest::default()
+            .with_topics(vec![grown])
+            .with_timeout_ms(60_000);
+        let mut backoff = Backoff::within(LEADERS_MAX);
+        loop {
+            let reply = self.ask(&request, CREATE_PARTITIONS_VERSION)?;
+            let codes = reply.results.iter().map(|result| result.error_code);
+            let Some(code) = codes.into_iter().find(|code| *code != 0) else {
+                return Ok(());
+            };
+            ensure!(
+                // The broker that is asked may not have heard of it yet.
+                is_retriable(code) && backoff.wait(),
+                "growing topic {topic} to {partitions} partitions: {}",
+                error_name(code)
+            );
+        }
+    }
+
+    /// Waits until a topic has so many partitions, each with a leader.
+    fn wait_for_leaders(&mut self, topic: &str, partitions: i32) -> Result<()> {
         let asked = [topic.to_owned()];
-        let mut backoff = Backoff::within(Duration::from_secs(120));
+        let mut backoff = Backoff::within(LEADERS_MAX);
         loop {
             let reply = self.metadata(&asked)?;
             let found = reply

@@ -170,7 +170,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// The next whole reply.
+    /// The next whole reply. After an error the connection is of no use, and what the reply was to is unanswered.
     pub fn next_reply<R: Request>(&mut self) -> Result<Option<(T, R::Response)>> {
         while let Some(mut frame) = self.next_frame()? {
             if let Greeting::Asked(version) = self.greeting {
@@ -183,22 +183,20 @@ impl<T> Connection<T> {
                 }
                 continue;
             }
-            let InFlight {
+            let oldest = self.in_flight.front();
+            let &InFlight {
                 correlation_id,
                 version,
-                tag,
                 ..
-            } = self
-                .in_flight
-                .pop_front()
-                .context("a reply nobody asked for")?;
+            } = oldest.context("a reply nobody asked for")?;
             let header = ResponseHeader::decode(&mut frame, R::Response::header_version(version))?;
             ensure!(
                 header.correlation_id == correlation_id,
                 "reply {} where {correlation_id} was due",
                 header.correlation_id
             );
-            return Ok(Some((tag, R::Response::decode(&mut frame, version)?)));
+            let reply = R::Response::decode(&mut frame, version)?;
+            return Ok(self.in_flight.pop_front().map(|it| (it.tag, reply)));
         }
         Ok(None)
     }
@@ -249,24 +247,47 @@ mod tests {
 
     use super::*;
 
+    fn read_request(stream: &mut TcpStream) -> Vec<u8> {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).unwrap();
+        let mut request = vec![0; u32::from_be_bytes(length) as usize];
+        stream.read_exact(&mut request).unwrap();
+        request
+    }
+
+    fn reply(stream: &mut TcpStream, body: &[u8]) {
+        let length = (body.len() as u32).to_be_bytes();
+        stream.write_all(&[&length, body].concat()).unwrap();
+    }
+
     /// Answers ApiVersions as a broker does that knows its version 0 alone, and Produce up to version 7.
-    fn old_broker(listener: &TcpListener) {
+    fn old_broker(listener: &TcpListener) -> TcpStream {
         let (mut stream, _) = listener.accept().expect("a client");
         for error_code in [35, 0] {
-            let mut length = [0; 4];
-            stream.read_exact(&mut length).unwrap();
-            let mut request = vec![0; u32::from_be_bytes(length) as usize];
-            stream.read_exact(&mut request).unwrap();
+            let request = read_request(&mut stream);
             let served = ApiVersion::default().with_max_version(7);
-            let reply = ApiVersionsResponse::default()
+            let answer = ApiVersionsResponse::default()
                 .with_error_code(error_code)
                 .with_api_keys(vec![served]);
             let mut body = BytesMut::from(&request[4..8]);
-            reply.encode(&mut body, 0).unwrap();
-            let mut frame = BytesMut::from(&(body.len() as u32).to_be_bytes()[..]);
-            frame.extend_from_slice(&body);
-            stream.write_all(&frame).unwrap();
+            answer.encode(&mut body, 0).unwrap();
+            reply(&mut stream, &body);
         }
+        stream
+    }
+
+    /// Waits until it is greeted.
+    fn connect(address: SocketAddr) -> Connection<&'static str> {
+        let mut connection = Connection::open(address).unwrap();
+        let mut buffer = vec![0; 100];
+        while !connection.is_greeted() {
+            connection.is_blocked = false;
+            connection.flush().unwrap();
+            connection.receive(&mut buffer).unwrap();
+            assert!(connection.next_reply::<ProduceRequest>().unwrap().is_none());
+            thread::yield_now();
+        }
+        connection
     }
 
     #[test]
@@ -284,18 +305,38 @@ mod tests {
     fn an_old_broker_is_asked_again_and_spoken_to_in_its_version() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let stranger = Connection::<()>::open(address).unwrap();
+        assert!(stranger.newest::<ProduceRequest>(12).is_err());
+        drop((stranger, listener.accept()));
         let broker = thread::spawn(move || old_broker(&listener));
-        let mut connection = Connection::<()>::open(address).unwrap();
-        assert!(connection.newest::<ProduceRequest>(12).is_err());
-        let mut buffer = vec![0; 100];
-        while !connection.is_greeted() {
-            connection.is_blocked = false;
-            connection.flush().unwrap();
-            connection.receive(&mut buffer).unwrap();
-            assert!(connection.next_reply::<ProduceRequest>().unwrap().is_none());
-            thread::yield_now();
-        }
+        let connection = connect(address);
         assert_eq!(connection.newest::<ProduceRequest>(12).unwrap(), 7);
         broker.join().unwrap();
+    }
+
+    #[test]
+    fn what_a_broken_reply_was_to_is_unanswered() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let broker = thread::spawn(move || {
+            let mut stream = old_broker(&listener);
+            let request = read_request(&mut stream);
+            // Nothing behind the header.
+            reply(&mut stream, &request[4..8]);
+            stream
+        });
+        let mut connection = connect(address);
+        for tag in ["first", "second"] {
+            let request = ProduceRequest::default();
+            connection.queue(&request, 7, Some(tag), 0).unwrap();
+        }
+        connection.flush().unwrap();
+        let _open = broker.join().unwrap();
+        while connection.received.len() < 8 {
+            connection.receive(&mut [0; 100]).unwrap();
+        }
+        assert!(connection.next_reply::<ProduceRequest>().is_err());
+        let unanswered: Vec<_> = connection.into_unanswered().collect();
+        assert_eq!(unanswered, ["first", "second"]);
     }
 }

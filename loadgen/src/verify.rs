@@ -112,6 +112,8 @@ pub struct Received {
     pub corrupted: u64,
     /// Records that this run did not make.
     pub unknown: u64,
+    /// Records that were received and that the partitions no longer reach at the end: the broker had them and lost them.
+    pub gone: u64,
     /// Partitions with a batch that has no possible length.
     pub damaged: BTreeSet<u32>,
     /// Partitions that could not be read to their ends.
@@ -143,6 +145,7 @@ impl Received {
         self.lines.extend(other.lines);
         self.corrupted += other.corrupted;
         self.unknown += other.unknown;
+        self.gone += other.gone;
         self.damaged.extend(other.damaged);
         self.unread.extend(other.unread);
     }
@@ -176,6 +179,7 @@ pub fn verify(acknowledged: &Acknowledged, sets: &[Received], may_repeat: bool) 
     for received in sets {
         verification.corrupted += received.corrupted + received.damaged.len() as u64;
         verification.unknown += received.unknown;
+        verification.lost += received.gone;
         for receiving in received.lines.values() {
             verification.received += receiving.sequences.count() + receiving.duplicated;
             verification.duplicated += receiving.duplicated;
@@ -263,6 +267,17 @@ mod tests {
         assert_eq!((acknowledged, received, lost), (6, 7, 1));
         assert_eq!((duplicated, reordered, corrupted), (1, 1, 1));
         assert_eq!(verification.judgement(), Judgement::Broken);
+    }
+
+    #[test]
+    fn what_was_received_and_is_gone_is_lost() {
+        let mut acknowledged = Acknowledged::default();
+        acknowledged.insert(LINE, 0..3);
+        let mut received = Received::default();
+        (0..3).for_each(|sequence| received.insert(LINE, sequence));
+        received.gone = 2;
+        let found = verify(&acknowledged, &[received], false);
+        assert_eq!((found.lost, found.judgement()), (2, Judgement::Broken));
     }
 
     #[test]

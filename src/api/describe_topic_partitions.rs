@@ -69,19 +69,15 @@ fn answer(
     };
     let mut response = DescribeTopicPartitionsResponse::default();
     for name in all {
-        let Some(topic) = view.image.topics.by_name(name) else {
-            if room == 0 {
-                response.next_cursor = Some(cursor(name, 0));
-                break;
-            }
-            response.topics.push(unknown(name));
-            continue;
-        };
-        let begin = if name == from { from_partition } else { 0 };
         if room == 0 {
             response.next_cursor = Some(cursor(name, 0));
             break;
         }
+        let Some(topic) = view.image.topics.by_name(name) else {
+            response.topics.push(unknown(name));
+            continue;
+        };
+        let begin = if name == from { from_partition } else { 0 };
         let end = topic.partition_count().min(begin.saturating_add(room));
         let described = describe(view, topic, begin..end);
         room -= described.partitions.len();

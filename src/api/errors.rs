@@ -144,7 +144,8 @@ pub fn of_control_failure(failure: ControlFailure) -> ResponseError {
 pub fn of_no_producer_id(why: NoProducerId) -> ResponseError {
     match why {
         NoProducerId::Refused(error) => of_control(error.kind),
-        NoProducerId::Failed(failure) => of_control_failure(failure),
+        // As Kafka while it waits for a block of ids; clients take anything else as the end.
+        NoProducerId::Failed(_) => ResponseError::CoordinatorLoadInProgress,
     }
 }
 

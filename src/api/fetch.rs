@@ -306,10 +306,11 @@ async fn fetch_all(
     terms: &Terms,
 ) -> Vec<FetchPartitionResponse> {
     let broker = &context.broker;
-    let image = broker.image();
     let mut responses = Vec::with_capacity(wanted.len());
     let (mut places, mut specs) = (Vec::new(), Vec::new());
     let mut wait_max = terms.wait_max;
+    // Not kept while the fetch waits: a change of the metadata would have to copy it.
+    let image = broker.image();
     for (place, wanted) in wanted.iter().enumerate() {
         let error = match resolve(&image, wanted, terms) {
             Ok(key) => {
@@ -328,6 +329,7 @@ async fn fetch_all(
         let failed = FetchPartitionResponse::failed(wanted.params.partition, error);
         responses.push(failed);
     }
+    drop(image);
     if specs.is_empty() {
         return responses;
     }

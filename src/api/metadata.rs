@@ -216,6 +216,7 @@ async fn create_missing(broker: &Broker, names: &[TopicName], turns: &mut Turns<
         }
         turns.step().await;
     }
+    drop(image);
     if topics.is_empty() {
         return;
     }

@@ -40,6 +40,10 @@ pub const METADATA_LOG: PartitionKey = PartitionKey {
 /// Name of its topic.
 pub const METADATA_NAME: &str = "__cluster_metadata";
 
+/// Records of a start that are written together: with very many partitions all of them would be more than a journal
+/// takes at once.
+const START_BATCH_RECORDS: usize = 50_000;
+
 /// Pause before another attempt on a full disk.
 const FULL_DISK_RETRY: Duration = Duration::from_millis(500);
 
@@ -131,7 +135,12 @@ impl Driver {
             };
             driver.decide(replayer.image(), decide)
         };
-        driver.append(decision).await.map_err(DriverError::Append)?;
+        // In parts: what a crash between two of them leaves undone the next start does.
+        let version = driver.replayer.borrow().image().metadata_version();
+        for part in decision.records.chunks(START_BATCH_RECORDS) {
+            let batch = |place| encode_batch(part, version, place);
+            driver.commit(batch).await.map_err(DriverError::Append)?;
+        }
         driver.replayer.borrow_mut().take_delta();
         driver.is_starting.set(false);
         Ok(driver)

@@ -4,11 +4,11 @@ pub mod session;
 pub mod sessions;
 pub mod shares;
 
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use kafka_protocol::protocol::StrBytes;
-use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
 use crate::protocol::TopicRef;
@@ -27,7 +27,8 @@ impl Wanted {
     /// The partitions of a request in its order, each once: what it says last of one holds.
     pub fn of_request(topics: Vec<FetchTopic>) -> Vec<Self> {
         let mut all: Vec<Wanted> = Vec::new();
-        let mut places: FxHashMap<(TopicRef, i32), usize> = FxHashMap::default();
+        // In order: the names are the client's, who could choose them to collide in a hash map.
+        let mut places: BTreeMap<(TopicRef, i32), usize> = BTreeMap::new();
         for topic in topics {
             let name = topic.topic;
             for params in topic.partitions {

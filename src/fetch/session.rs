@@ -19,7 +19,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
 use super::{Outcome, Wanted};
@@ -49,7 +48,7 @@ struct Cached {
 pub struct Session {
     has_topic_ids: bool,
     epoch: i32,
-    places: FxHashMap<(TopicRef, i32), u64>,
+    places: BTreeMap<(TopicRef, i32), u64>,
     order: BTreeMap<u64, Cached>,
     next_place: u64,
 }
@@ -68,7 +67,7 @@ impl Session {
         let mut session = Self {
             has_topic_ids,
             epoch: 1,
-            places: FxHashMap::default(),
+            places: BTreeMap::new(),
             order: BTreeMap::new(),
             next_place: 0,
         };

@@ -147,7 +147,11 @@ async fn serve(listeners: Vec<TcpListener>, monitor: Arc<Monitor>) {
 async fn accept_all(listener: tokio::net::TcpListener, server: Arc<Server>) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => server.clone().take_in(stream, peer),
+            Ok((stream, peer)) => {
+                server.clone().take_in(stream, peer);
+                // What had to make room closes, and what came gets its turn, before the next one.
+                tokio::task::yield_now().await;
+            }
             Err(error) => {
                 tracing::warn!("can't accept an HTTP connection: {error}");
                 tokio::time::sleep(ACCEPT_RETRY).await;

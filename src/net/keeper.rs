@@ -62,6 +62,14 @@ impl Open {
             false => self.task.cancel(),
         }
     }
+
+    /// The same, said once: until its handler has answered, each look finds the connection again.
+    fn end_with_a_line(&self, id: u64, why: &str) {
+        if !self.watch.is_closing() {
+            tracing::warn!(connection = id, "closed: {why}");
+        }
+        self.end();
+    }
 }
 
 /// What is known of one connection. Its task keeps it up to date.
@@ -149,19 +157,17 @@ impl Keeper {
             let is_in_the_way = replies_are_short && watch.owed.get() > 0
                 || requests_are_short && watch.is_blocked.get() && watch.worked_on.get() == 0;
             if is_in_the_way && silent > UNTAKEN_LOOKS_MAX {
-                tracing::warn!(
-                    connection = id,
-                    "closed: its client takes no replies while others wait for memory"
+                open.end_with_a_line(
+                    *id,
+                    "its client takes no replies while others wait for memory",
                 );
-                open.end();
                 continue;
             }
             if watch.is_incoming_too_slow() && requests_are_short {
-                tracing::warn!(
-                    connection = id,
-                    "closed: its request takes too long to arrive while others wait for memory"
+                open.end_with_a_line(
+                    *id,
+                    "its request takes too long to arrive while others wait for memory",
                 );
-                open.end();
             }
         }
     }

@@ -21,6 +21,9 @@ pub use apache_kafka::{Jars, VERSION as KAFKA_VERSION};
 use crate::target::Target;
 use corelog_loadgen::client::{Backoff, Client};
 
+/// What [`Product::ApacheKafka`] is called.
+pub const KAFKA: &str = "Apache Kafka";
+
 /// What can be started.
 #[derive(Clone, Debug)]
 pub enum Product {
@@ -31,7 +34,7 @@ pub enum Product {
 impl Product {
     pub fn name(&self) -> &'static str {
         match self {
-            Self::ApacheKafka(_) => "Apache Kafka",
+            Self::ApacheKafka(_) => KAFKA,
             Self::Corelog { .. } => "Corelog",
         }
     }

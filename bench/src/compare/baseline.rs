@@ -54,6 +54,32 @@ pub fn changes(before: &Results, now: &Results) -> Vec<Change> {
     changes
 }
 
+/// A sentence on what else differs between two runs, which changes may come from; none if nothing does.
+pub fn differences(before: &Results, now: &Results) -> Option<String> {
+    let host = |results: &Results| {
+        let host = &results.machine.host;
+        (host.cpu_model.clone(), host.cores, host.memory_bytes)
+    };
+    let disk = |results: &Results| {
+        let machine = &results.machine;
+        (machine.disk.clone(), machine.file_system.clone())
+    };
+    let durations = |results: &Results| (results.seconds, results.warm_up_seconds);
+    let differing = [
+        ("machine", host(before) != host(now)),
+        ("disk", disk(before) != disk(now)),
+        ("durations", durations(before) != durations(now)),
+    ];
+    let names = differing.iter().filter(|(_, differs)| *differs);
+    let names: Vec<&str> = names.map(|(name, _)| *name).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "The baseline is of another kind ({} differ), which changes may come from.",
+            names.join(", ")
+        )
+    })
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self.is_worse {
@@ -88,7 +114,7 @@ mod tests {
             run(
                 "Corelog",
                 0,
-                &[("rate", 1000.0), ("late", 2.0), ("gone", 500.0)],
+                &[("rate", 1150.0), ("late", 2.0), ("gone", 500.0)],
             ),
             run("Corelog", 1, &[("rate", 1200.0), ("late", 2.2)]),
         ]);
@@ -98,7 +124,7 @@ mod tests {
                 0,
                 &[("rate", 800.0), ("late", 1.0), ("new", 300.0)],
             ),
-            run("Corelog", 1, &[("rate", 900.0), ("late", 1.1)]),
+            run("Corelog", 1, &[("rate", 850.0), ("late", 1.1)]),
         ]);
         let found = changes(&before, &now);
         let [worse, better] = found.as_slice() else {
@@ -108,8 +134,19 @@ mod tests {
         assert!(!better.is_worse && better.workload == "late", "{better}");
         assert_eq!(
             worse.to_string(),
-            "REGRESSION: Corelog, rate: requests/s was 1100 (1000 to 1200), is 850 (800 to 900)"
+            "REGRESSION: Corelog, rate: requests/s was 1175 (1150 to 1200), is 825 (800 to 850)"
         );
         assert_eq!(changes(&before, &before), []);
+    }
+
+    #[test]
+    fn a_baseline_of_another_kind_is_told() {
+        let before = results(Vec::new());
+        assert_eq!(differences(&before, &before), None);
+        let mut now = before.clone();
+        now.machine.disk = "another".to_owned();
+        now.seconds += 1;
+        let text = differences(&before, &now).unwrap();
+        assert!(text.contains("(disk, durations differ)"), "{text}");
     }
 }

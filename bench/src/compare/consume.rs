@@ -19,6 +19,8 @@ use corelog_loadgen::workload::{Consumers, Load, Shape, Sizes, Workload};
 
 /// Of the reader beside producers: a consumer that catches up and leaves room for others.
 const COLD_MB_A_SECOND: f64 = 50.0;
+/// Part of what is read that a broker must have fetched from the disk for it to count as cold.
+const FROM_DISK_MIN: f64 = 0.9;
 
 /// Reads a topic of another workload from its start to its end, out of the page cache's reach.
 pub fn catch_up(session: &mut Session<'_>, name: &str, of: &'static str) -> Result<()> {
@@ -34,13 +36,25 @@ pub fn catch_up(session: &mut Session<'_>, name: &str, of: &'static str) -> Resu
     Ok(())
 }
 
+/// What was read may not have come from the disk: why.
+fn cache_note(read: &FetchReport, is_cold: bool) -> Option<&'static str> {
+    if !is_cold {
+        return Some("the page cache was not dropped");
+    }
+    let from_disk = read.broker.as_ref()?.disk_read as f64;
+    (from_disk < FROM_DISK_MIN * read.bytes as f64).then_some("partly from the page cache")
+}
+
 fn state_fetch(session: &mut Session<'_>, name: &str, report: &FetchReport, is_cold: bool) {
     let client = report.client_was_the_limit();
-    let note = client.then_some("the client was the limit");
-    let note = note.or((!is_cold).then_some("the page cache was not dropped"));
+    let cache = cache_note(report, is_cold);
+    let note = client.then_some("the client was the limit").or(cache);
     session.push(Reading::new(name, MEGABYTES, report.mb_a_second()).noted(note));
     session.push(match &report.broker {
-        Some(broker) => Reading::new(name, CPU_OUT, broker.cpu_seconds_a_gb(report.bytes)),
+        Some(broker) => {
+            let cpu = broker.cpu_seconds_a_gb(report.bytes);
+            Reading::new(name, CPU_OUT, cpu).noted(cache)
+        }
         None => Reading::not_measured(name, CPU_OUT, NO_PROCESS),
     });
     if let Some(inside) = &report.inside {
@@ -175,14 +189,14 @@ pub fn beside_a_cold_reader(
         (beside, reader.join().expect("a reader does not panic"))
     });
     let (beside, read) = (beside?, read?);
-    let note = (!is_cold).then_some("the page cache was not dropped");
-    let note = client_note(&beside).or(note);
+    let cache = cache_note(&read, is_cold);
+    let note = client_note(&beside).or(cache);
     let (before, with) = (alone.latency_ms(0.99), beside.latency_ms(0.99));
     session.state(name, DUE, rate);
     session.push(Reading::new(name, P99, before).noted(client_note(&alone)));
     session.push(Reading::new(name, P99_BESIDE_READER, with).noted(note));
     session.push(Reading::new(name, P99_TIMES, with / before).noted(note));
-    session.state(name, MEGABYTES, read.mb_a_second());
+    session.push(Reading::new(name, MEGABYTES, read.mb_a_second()).noted(cache));
     if let Some(inside) = &beside.inside {
         session.keep_inside(name, inside);
     }
@@ -190,7 +204,7 @@ pub fn beside_a_cold_reader(
 }
 
 /// Records of 1 KiB at a rate, one set of one consumer.
-fn engine_workload(session: &mut Session<'_>, name: &str, records_a_second: f64) -> Workload {
+pub fn engine_workload(session: &mut Session<'_>, name: &str, records_a_second: f64) -> Workload {
     let mut workload = Workload {
         name: name.to_owned(),
         load: Load::Open(Shape::Constant(records_a_second)),
@@ -229,4 +243,34 @@ fn limit_note(measured: &Measurements) -> Option<&'static str> {
     let verdict = Verdict::of(&measured.lateness, &measured.threads);
     use corelog_loadgen::measure::Level;
     (verdict.level == Level::Limit).then_some("the client was the limit")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_come_from_the_disk_is_noted() {
+        let note = |disk_read, is_cold| {
+            let report = FetchReport {
+                bytes: 1_000,
+                records: 1,
+                seconds: 1.0,
+                broker: Some(BrokerReport {
+                    cpu: Duration::ZERO,
+                    rss: 0,
+                    disk_written: 0,
+                    disk_read,
+                    context_switches: 0,
+                }),
+                inside: None,
+                client_busy: 0.0,
+                connections: 1,
+            };
+            cache_note(&report, is_cold)
+        };
+        assert_eq!(note(900, true), None);
+        assert_eq!(note(899, true), Some("partly from the page cache"));
+        assert_eq!(note(900, false), Some("the page cache was not dropped"));
+    }
 }

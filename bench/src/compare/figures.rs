@@ -61,6 +61,16 @@ pub const PAUSE: Quantity = less("p99.99 ms between looks of a shard");
 pub const FIRST_RECORD: Quantity = less("s to the first acknowledged record");
 pub const ALL_RECORDS: Quantity = less("s to one on each partition");
 pub const CREATION: Quantity = less("s to create and write one record to each");
+/// Of a long run, whose first quarter fills caches and logs.
+pub const RESIDENT_SECOND: Quantity = neither("MB resident, second quarter");
+pub const RESIDENT_LAST: Quantity = less("MB resident, last quarter");
+pub const RESIDENT_MAX: Quantity = less("MB resident at most");
+pub const RESIDENT_TIMES: Quantity = less("times resident, last quarter over second");
+pub const DISK_SECOND: Quantity = neither("MB on disk, second quarter");
+pub const DISK_LAST: Quantity = less("MB on disk, last quarter");
+pub const DISK_MAX: Quantity = less("MB on disk at most");
+pub const DISK_TIMES: Quantity = less("times on disk, last quarter over second");
+pub const VERIFIED: Quantity = neither("records that came out once and in order");
 /// Of the machine alone, as [`crate::roofline::Parts`] has them.
 pub const DISK_WRITE: Quantity = more("sequential durable direct write, MB/s");
 pub const DISK_READ: Quantity = more("sequential direct read, MB/s");

@@ -14,6 +14,7 @@ mod produce;
 mod results;
 mod roofline;
 mod session;
+mod soak;
 mod spread;
 mod start_up;
 mod table;
@@ -33,7 +34,7 @@ use corelog_loadgen::client::wall_ms;
 use session::{Session, settle};
 use workloads::{Work, Workload};
 
-pub use baseline::{Change, changes};
+pub use baseline::{Change, changes, differences};
 pub use page::page;
 pub use results::Results;
 pub use table::Table;
@@ -91,6 +92,8 @@ pub struct CompareSettings {
     pub rounds: usize,
     pub seconds: u64,
     pub warm_up_seconds: u64,
+    /// How long the soak is, where it is named.
+    pub soak_minutes: u64,
     /// Only the few workloads that are quick.
     pub is_quick: bool,
     /// Parts of names: only workloads whose name has one of these, quick or not.
@@ -117,6 +120,11 @@ impl CompareSettings {
             self.warm_up_seconds <= 600,
             "--warm-up {}: from 0 to 600",
             self.warm_up_seconds
+        );
+        ensure!(
+            (1..=1_440).contains(&self.soak_minutes),
+            "--soak-minutes {}: from 1 to 1440",
+            self.soak_minutes
         );
         for participant in &self.participants {
             let (binary, cores) = match participant {
@@ -163,7 +171,7 @@ impl CompareSettings {
     fn wants(&self, workload: &Workload) -> bool {
         let is_named = |part: &String| workload.name.contains(part.as_str());
         match self.only.is_empty() {
-            true => workload.is_quick || !self.is_quick,
+            true => workload.is_quick || !(self.is_quick || workload.is_long()),
             false => self.only.iter().any(is_named),
         }
     }
@@ -184,7 +192,7 @@ pub fn run(settings: &CompareSettings) -> Result<Results> {
     let mut results = Results::new(machine, settings.rounds, seconds, warm_up);
     match &settings.baseline {
         Some(baseline) => results.limits = baseline.limits.clone(),
-        None => results.limits.of = participants[0].name(),
+        None => results.limits.of = limited(participants),
     }
     let keep = |results: &Results| match &settings.json {
         Some(file) => results.write(file),
@@ -216,6 +224,13 @@ pub fn run(settings: &CompareSettings) -> Result<Results> {
         }
     }
     Ok(results)
+}
+
+/// The first one that is a broker: its limits are those that open loops run at parts of.
+fn limited(participants: &[Participant]) -> String {
+    let mut brokers = participants.iter();
+    let first = brokers.find(|it| !matches!(it, Participant::BareLoop));
+    first.map(Participant::name).unwrap_or_default()
 }
 
 fn measure(session: &mut Session<'_>, product: &Product) {
@@ -258,6 +273,7 @@ fn measure_running(session: &mut Session<'_>, target: Target) {
     session.keep_failure(["warm-up"], outcome);
     for workload in workloads::ALL {
         if session.settings.wants(workload) {
+            start_up::not_measured(session, workload);
             let outcome = session.run(workload);
             session.keep_failure([workload.name], outcome);
         }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::baseline::Change;
+use super::baseline::{Change, differences};
 use super::results::{OWN, Results, Row};
 use super::table::{Table, shown, with_ends};
 use crate::metrics::{Inside, Stage};
@@ -34,8 +34,11 @@ pub fn page(results: &Results, earlier: Option<(&Results, &[Change])>) -> String
         "{} rounds, {} s a figure behind {} s of warm-up. Rates are parts of the limit of {}.",
         results.rounds, results.seconds, results.warm_up_seconds, results.limits.of
     ));
-    if let Some((_, changes)) = earlier {
+    if let Some((earlier, changes)) = earlier {
         page.heading("Changed beyond the noise of both runs");
+        if let Some(differences) = differences(earlier, results) {
+            page.paragraph(&differences);
+        }
         let lines: Vec<Vec<String>> = changes.iter().map(|it| vec![it.to_string()]).collect();
         page.table("", &["change"], &lines);
     }

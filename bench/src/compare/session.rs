@@ -1,6 +1,7 @@
 //! One product in one round: what is loaded at the moment, and what was found so far.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::consume;
 use super::figures::{Quantity, Reading};
 use super::produce;
 use super::results::{Results, Run};
+use super::soak;
 use super::workloads::{self, Load, Work, Workload};
 use crate::broker::Broker;
 use crate::metrics::Inside;
@@ -152,6 +154,7 @@ impl<'a> Session<'a> {
             Work::CatchUp { of } => consume::catch_up(self, name, of),
             Work::EndToEnd { of, part } => consume::end_to_end(self, name, of, part),
             Work::Tail => consume::tail(self, name),
+            Work::Soak => soak::run(self, name),
             Work::ColdReader { of, part, reads } => {
                 consume::beside_a_cold_reader(self, name, (of, part), reads)
             }
@@ -167,14 +170,17 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Requests a second that the first product does at most in a workload. If that was not among what is wanted, it
-    /// is measured now.
+    /// Requests a second that the product whose limits count does at most in a workload. If that was not among what is
+    /// wanted, it is measured now; an error for other products, whose own limit would be another rate.
     pub fn limit(&mut self, of: &'static str) -> Result<f64> {
-        if self.known_limit(of).is_none() {
+        if self.known_limit(of).is_none() && self.has_limits() {
             self.run(workloads::by_name(of))?;
         }
         let limit = self.known_limit(of);
-        limit.context("a limit that is no closed loop's")
+        limit.with_context(|| {
+            let product = &self.results.limits.of;
+            format!("no rate: {product} has no limit in '{of}'")
+        })
     }
 
     pub fn known_limit(&self, of: &str) -> Option<f64> {
@@ -182,8 +188,16 @@ impl<'a> Session<'a> {
         limits.get(of).copied()
     }
 
-    /// Kept if it is the first that is measured.
+    /// Whether this is the product whose limits count.
+    fn has_limits(&self) -> bool {
+        self.results.runs[self.run_index].product == self.results.limits.of
+    }
+
+    /// Kept if it is of the product whose limits count, and the first that is measured.
     pub fn found_limit(&mut self, of: &str, requests_a_second: f64) {
+        if !self.has_limits() {
+            return;
+        }
         let limits = &mut self.results.limits.requests_a_second;
         limits.entry(of.to_owned()).or_insert(requests_a_second);
     }
@@ -197,28 +211,51 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// What the broker's process keeps everything in, where it was started here.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
     /// Drops what the page cache has of the broker's files. False if its folder is not known.
     pub fn drop_page_cache(&self) -> Result<bool> {
-        let Some(folder) = &self.folder else {
+        let Some(folder) = self.folder() else {
             return Ok(false);
         };
         nix::unistd::sync();
-        drop_cached(folder)?;
+        for_each_file(folder, &mut |file| {
+            posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+            Ok(())
+        })?;
         Ok(true)
     }
 }
 
-fn drop_cached(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
+/// Bytes that the files of a folder take on the disk.
+pub fn disk_bytes(folder: &Path) -> Result<u64> {
+    let mut blocks = 0;
+    for_each_file(folder, &mut |file| {
+        blocks += file.metadata()?.blocks();
+        Ok(())
+    })?;
+    Ok(blocks * 512)
+}
+
+/// All files of a folder and of those in it; what is removed meanwhile is left out.
+fn for_each_file(folder: &Path, visit: &mut impl FnMut(&File) -> Result<()>) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
+    for entry in entries {
         let entry = entry?;
-        let kind = entry.file_type()?;
+        let Ok(kind) = entry.file_type() else {
+            continue;
+        };
         if kind.is_dir() {
-            drop_cached(&entry.path())?;
-        } else if kind.is_file() {
-            // It may have been removed meanwhile.
-            if let Ok(file) = File::open(entry.path()) {
-                posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
-            }
+            for_each_file(&entry.path(), visit)?;
+        } else if kind.is_file()
+            && let Ok(file) = File::open(entry.path())
+        {
+            visit(&file)?;
         }
     }
     Ok(())
@@ -246,4 +283,43 @@ pub fn quieten(pid: u32) -> Result<()> {
         before = after;
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::results::tests::results;
+    use super::workloads::SMALL_100_256;
+    use super::*;
+
+    /// Of one round of the quick suite, without products.
+    pub fn settings() -> CompareSettings {
+        CompareSettings {
+            folder: PathBuf::new(),
+            participants: Vec::new(),
+            rounds: 1,
+            seconds: 1,
+            warm_up_seconds: 0,
+            soak_minutes: 1,
+            is_quick: true,
+            only: Vec::new(),
+            baseline: None,
+            json: None,
+        }
+    }
+
+    #[test]
+    fn the_limit_of_another_product_is_not_used() {
+        let settings = settings();
+        let mut results = results(Vec::new());
+        results.limits.of = "Apache Kafka".to_owned();
+        let mut other = Session::new(&settings, &mut results, "Corelog", 0);
+        other.found_limit(SMALL_100_256, 900.0);
+        let error = other.limit(SMALL_100_256).unwrap_err().to_string();
+        assert!(error.contains("Apache Kafka has no limit"), "{error}");
+
+        let mut first = Session::new(&settings, &mut results, "Apache Kafka", 1);
+        first.found_limit(SMALL_100_256, 500.0);
+        let mut other = Session::new(&settings, &mut results, "Corelog", 1);
+        assert_eq!(other.limit(SMALL_100_256).unwrap(), 500.0);
+    }
 }

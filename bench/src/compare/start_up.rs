@@ -2,25 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use kafka_protocol::messages::CreatePartitionsRequest;
-use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use anyhow::{Context, Result};
 
 use super::figures::*;
 use super::session::{Session, settle};
-use super::workloads::{MANY, RESTART_10000, RESTART_DATA, START_EMPTY, Workload};
+use super::workloads::{MANY, RESTART_10000, RESTART_DATA, START_EMPTY, Work, Workload};
 use crate::broker::{Broker, Site};
 use crate::produce::{self as client, Pace, ProduceSettings};
 use crate::target::Target;
 use crate::usage::ProcessUsage;
-use corelog_loadgen::client::{self as kafka, Client};
+use corelog_loadgen::client::Client;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Time without any request after which a broker counts as idle.
 const IDLE: Duration = Duration::from_secs(2);
-/// As many as Kafka creates by one request.
-const CREATED_AT_ONCE: i32 = 5_000;
-const CREATE_PARTITIONS_VERSION: i16 = 3;
+const RUNS_ALREADY: &str = "the broker is not started here";
 const DATA_BYTES: u64 = 1_000_000_000;
 
 /// Waits until a broker takes requests.
@@ -55,6 +51,23 @@ pub fn empty(session: &mut Session<'_>, site: &Site) -> Result<()> {
     session.state(START_EMPTY, RESIDENT, after.rss as f64 / 1e6);
     session.state(START_EMPTY, CPU_CORE, idle_part * 100.0);
     Ok(())
+}
+
+/// Says of a workload that starts a broker that it cannot be measured on one that runs already.
+pub fn not_measured(session: &mut Session<'_>, workload: &Workload) {
+    let quantities: &[Quantity] = match workload.work {
+        Work::StartEmpty => &[FIRST_RECORD, RESIDENT, CPU_CORE],
+        Work::RestartMany => &[CREATION, RESIDENT, FIRST_RECORD, ALL_RECORDS],
+        Work::RestartData => &[FIRST_RECORD],
+        _ => &[],
+    };
+    for quantity in quantities {
+        session.push(Reading::not_measured(
+            workload.name,
+            *quantity,
+            RUNS_ALREADY,
+        ));
+    }
 }
 
 /// Kills a broker right behind its last acknowledgement of a gigabyte, and starts it again.
@@ -128,24 +141,7 @@ fn restart(session: &mut Session<'_>, site: &Site, topic: &str) -> Result<()> {
 fn create_many(target: Target, topic: &str) -> Result<Duration> {
     let start = Instant::now();
     let mut client = Client::connect(target.addr)?;
-    client.create_topic(topic, CREATED_AT_ONCE, &[])?;
-    let grown = CreatePartitionsTopic::default()
-        .with_name(kafka::topic_name(topic))
-        .with_count(MANY)
-        // An empty list would be one that is too short.
-        .with_assignments(None);
-    let request = CreatePartitionsRequest::default()
-        .with_topics(vec![grown])
-        .with_timeout_ms(60_000);
-    let reply = client.call(&request, CREATE_PARTITIONS_VERSION)?;
-    for result in &reply.results {
-        ensure!(
-            result.error_code == 0,
-            "{MANY} partitions: {}",
-            kafka::error_name(result.error_code)
-        );
-    }
-    client.wait_for_leaders(topic, MANY)?;
+    client.create_topic(topic, MANY, &[])?;
     client.prime(topic, MANY, PATIENCE)?;
     Ok(start.elapsed())
 }

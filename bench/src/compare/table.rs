@@ -5,6 +5,7 @@ use std::fmt;
 use super::results::{BARE_LOOP, Cell, ONE_CORE, OWN, Results, Row};
 use super::spread::Spread;
 use super::targets::{Wanted, wanted};
+use crate::broker::KAFKA;
 
 /// What is wanted of a figure of Corelog, and whether it is so; none where that cannot be told.
 #[derive(Debug)]
@@ -32,14 +33,12 @@ impl Results {
         };
         let verdict = |wanted| {
             let (text, value, is_met): (_, _, fn(f64, f64) -> bool) = match wanted {
-                Wanted::TimesMin(times) => {
-                    let ratio = (own > 0).then(|| row.cells[own].ratio_to(&row.cells[0]));
-                    let ratio = ratio.flatten().map(|ratio| ratio.median / times);
+                Wanted::OfKafkaMin(times) => {
+                    let ratio = ratio_to(KAFKA).map(|ratio| ratio / times);
                     (format!(">= {times} x"), ratio, |value, one| value >= one)
                 }
-                Wanted::TimesMax(times) => {
-                    let ratio = (own > 0).then(|| row.cells[own].ratio_to(&row.cells[0]));
-                    let ratio = ratio.flatten().map(|ratio| ratio.median / times);
+                Wanted::OfKafkaMax(times) => {
+                    let ratio = ratio_to(KAFKA).map(|ratio| ratio / times);
                     (format!("<= {times} x"), ratio, |value, one| value <= one)
                 }
                 Wanted::Max(max) => {
@@ -226,5 +225,20 @@ mod tests {
             "{text}"
         );
         assert!(line("| p99 ms", 2).contains("MISSED"), "{text}");
+    }
+
+    #[test]
+    fn targets_against_kafka_are_not_judged_against_another_product() {
+        let figures = |rate| [(SMALL_100_16, rate)];
+        let judged = |first: &str| {
+            let results = results(vec![
+                run(first, 0, &figures(1000.0)),
+                run(OWN, 0, &figures(5000.0)),
+            ]);
+            let rows = results.rows();
+            results.verdicts(&rows, &rows[0])[0].is_met
+        };
+        assert_eq!(judged("Apache Kafka"), Some(true));
+        assert_eq!(judged("127.0.0.1:9092"), None);
     }
 }

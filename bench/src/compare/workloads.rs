@@ -29,6 +29,7 @@ pub const FSYNC_SMALL_16: &str = "fsync: 1 KiB, 100 partitions, 16 in flight";
 pub const FSYNC_SMALL_256: &str = "fsync: 1 KiB, 100 partitions, 256 in flight";
 pub const FSYNC_LARGE: &str = "fsync: 64 KiB, 100 partitions, 16 in flight";
 pub const FSYNC_HALF: &str = "fsync: 1 KiB, 100 partitions, at 50 % of the limit";
+pub const SOAK: &str = "soak, 15,000 records/s with retention";
 pub const START_EMPTY: &str = "start on an empty folder";
 pub const RESTART_10000: &str = "restart with 10,000 partitions after kill -9";
 /// Of the machine's parts, which no broker is in.
@@ -64,6 +65,8 @@ pub enum Work {
         part: f64,
         reads: &'static str,
     },
+    /// Records at a constant rate for many minutes, with retention deleting behind them.
+    Soak,
     StartEmpty,
     /// All that needs 10,000 partitions, in a broker of its own.
     RestartMany,
@@ -84,7 +87,7 @@ pub struct Produce {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Load {
     InFlight(usize),
-    /// A part of the requests a second that the first product did in the workload of that name.
+    /// A part of the requests a second that the first broker did in the workload of that name.
     Limit {
         of: &'static str,
         part: f64,
@@ -191,6 +194,7 @@ pub const ALL: &[Workload] = &[
             part: 0.5,
         },
     ),
+    other(SOAK, Work::Soak),
     closed(SMALL_10000_256, MANY, 1, 256),
     open(HALF_10000, MANY, 1, SMALL_100_256, 0.5),
     other(RESTART_10000, Work::RestartMany),
@@ -198,6 +202,11 @@ pub const ALL: &[Workload] = &[
 ];
 
 impl Workload {
+    /// Whether it takes so long that it is run only where it is named.
+    pub fn is_long(&self) -> bool {
+        matches!(self.work, Work::Soak)
+    }
+
     /// Whether it needs a broker with very many partitions, which it shares with others like it.
     pub fn has_many_partitions(&self) -> bool {
         match self.work {

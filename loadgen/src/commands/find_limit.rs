@@ -183,7 +183,11 @@ fn step(
         seen.cluster = cluster;
     }
     let deleted = delete(&mut client, workload);
-    let ran = ran?;
+    let ran = match ran {
+        // While it was prepared, so that there are neither figures nor perhaps topics.
+        Err(_) if stop.load(Ordering::Relaxed) => return Ok(None),
+        ran => ran?,
+    };
     deleted?;
     for lost in &ran.lost {
         eprintln!("{lost}: the search ends");

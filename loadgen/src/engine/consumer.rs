@@ -66,6 +66,11 @@ impl Position {
     fn lag(&self) -> u64 {
         (self.end - self.offset).max(0) as u64
     }
+
+    /// Records that were read, and lie beyond an end.
+    fn beyond(&self, end: i64) -> u64 {
+        (self.offset - end).max(0) as u64
+    }
 }
 
 impl Consumer {
@@ -344,8 +349,23 @@ impl Consumer {
         }
     }
 
-    /// What it got, and which partitions it could not read to their ends.
-    pub(super) fn finish(mut self) -> Received {
+    /// Whether it has read beyond an end that it knows: either the broker has lost what was read, or records came after
+    /// the broker was asked for the end. Another look tells.
+    pub(super) fn is_beyond_ends(&self) -> bool {
+        let mut positions = self.positions.iter();
+        self.has_ends && positions.any(|position| position.beyond(position.end) > 0)
+    }
+
+    /// What it got, which partitions it could not read to their ends, and how much of what it got is gone, given where
+    /// the partitions ended when another look was taken, if one was.
+    pub(super) fn finish(mut self, last_ends: Option<&[i64]>) -> Received {
+        if self.has_ends {
+            let gone = self.positions.iter().map(|position| {
+                let end = last_ends.map_or(position.end, |ends| ends[position.at]);
+                position.beyond(end)
+            });
+            self.received.gone = gone.sum();
+        }
         let is_unread = |it: &&Position| !self.has_ends || it.lag() > 0;
         let unread = self.positions.iter().filter(is_unread);
         self.received.unread.extend(unread.map(|it| it.at as u32));

@@ -23,9 +23,10 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::client::{Backoff, Client};
@@ -39,6 +40,8 @@ pub use part::{Part, PartOutcome, Start, run_part};
 
 /// How long to wait for a broker that is not there yet.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Between two looks for whether a run is stopped before its load has begun.
+const STOP_HEARD_EVERY: Duration = Duration::from_millis(50);
 /// How long new partitions may take until they accept a record.
 const PRIME_MAX: Duration = Duration::from_secs(120);
 
@@ -127,7 +130,8 @@ impl Clock {
     }
 }
 
-/// Makes the topics, runs the workload to its end or until `stop`, and says what came of it.
+/// Makes the topics, runs the workload to its end or until `stop`, and says what came of it; an error if `stop` comes
+/// before the load has begun.
 /// `progress` is told several times a second.
 pub fn run(
     workload: &Workload,
@@ -135,7 +139,7 @@ pub fn run(
     stop: &AtomicBool,
     mut progress: impl FnMut(Progress),
 ) -> Result<Outcome> {
-    let preparation = prepare(workload, &settings.bootstrap)?;
+    let preparation = prepare_unless(stop, workload, &settings.bootstrap)?;
     let started = Instant::now();
     let mut conductor = Conductor::new(workload, &settings.bootstrap);
     let part = run_part(
@@ -154,6 +158,34 @@ pub fn run(
         },
     )?;
     Ok(Outcome::of(workload, vec![part]))
+}
+
+/// Prepares a run, until `stop`: brokers may let it wait for minutes. What they are asked at that moment goes on.
+///
+/// # Errors
+/// If it was stopped, or as for [`prepare`].
+pub(crate) fn prepare_unless(
+    stop: &AtomicBool,
+    workload: &Workload,
+    bootstrap: &[SocketAddr],
+) -> Result<Preparation> {
+    let (sender, prepared) = channel();
+    let (workload, bootstrap) = (workload.clone(), bootstrap.to_vec());
+    let preparing = std::thread::Builder::new().name("preparing".to_owned());
+    preparing.spawn(move || {
+        // Nobody waits for it any more if it was stopped.
+        let _ = sender.send(prepare(&workload, &bootstrap));
+    })?;
+    loop {
+        match prepared.recv_timeout(STOP_HEARD_EVERY) {
+            Ok(prepared) => return prepared,
+            Err(RecvTimeoutError::Timeout) => {
+                let is_stopped = stop.load(std::sync::atomic::Ordering::Relaxed);
+                ensure!(!is_stopped, "stopped before the load began");
+            }
+            Err(RecvTimeoutError::Disconnected) => bail!("preparing the run failed"),
+        }
+    }
 }
 
 /// Makes the topics, waits until each partition has taken a record, and looks where they end.

@@ -11,7 +11,7 @@ use super::conductor::{Orders, Status};
 use super::consumer::Consumer;
 use super::producer::Producer;
 use super::worker::Worker;
-use super::{Clock, Preparation, Settings, Shared, first_client, wall_ns};
+use super::{Clock, Preparation, Settings, Shared, ends, first_client, wall_ns};
 use crate::cluster::{self, Cluster, Directory, Place};
 use crate::measure::{Collector, Measurements, Plan};
 use crate::record::Filling;
@@ -175,12 +175,21 @@ pub fn run_part(
     outcome
         .received
         .resize_with(workload.consumers.sets(), Received::default);
-    for worker in finished? {
+    let finished = finished?;
+    let mut consumers = finished.iter().flat_map(|worker| &worker.consumers);
+    let last_ends = match consumers.any(Consumer::is_beyond_ends) {
+        // Whoever cannot be asked any more has the last word already.
+        true => first_client(&settings.bootstrap)
+            .and_then(|mut client| ends(&mut client, workload))
+            .ok(),
+        false => None,
+    };
+    for worker in finished {
         for producer in worker.producers {
             outcome.acknowledged.merge(producer.acknowledged);
         }
         for consumer in worker.consumers {
-            outcome.received[consumer.set].merge(consumer.finish());
+            outcome.received[consumer.set].merge(consumer.finish(last_ends.as_deref()));
         }
     }
     Ok(outcome)

@@ -13,7 +13,7 @@ use super::SILENCE_MAX;
 use super::wire::{FromAgent, Job, ToAgent, VERSION, receive, send};
 use crate::client::Backoff;
 use crate::engine::{
-    Conductor, Orders, Outcome, Part, PartOutcome, Start, Status, prepare, wall_ns,
+    Conductor, Orders, Outcome, Part, PartOutcome, Start, Status, prepare_unless, wall_ns,
 };
 use crate::measure::Progress;
 use crate::report::Host;
@@ -103,7 +103,7 @@ pub fn run(
         .iter()
         .map(|address| Agent::meet(*address).with_context(|| format!("agent {address}")))
         .collect::<Result<Vec<_>>>()?;
-    let preparation = prepare(workload, bootstrap)?;
+    let preparation = prepare_unless(stop, workload, bootstrap)?;
     for (index, agent) in (0..).zip(&agents) {
         let job = Job {
             workload: workload.clone(),

@@ -1,10 +1,21 @@
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use super::wire::{FromAgent, ToAgent, VERSION, receive, send};
 use super::*;
+use crate::client::Backoff;
 use crate::workload::Workload;
+
+/// Ends an agent when a test is over, also one that fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Calls `with` with the address of an agent.
 fn with_agent(with: impl FnOnce(std::net::SocketAddr)) {
@@ -13,9 +24,24 @@ fn with_agent(with: impl FnOnce(std::net::SocketAddr)) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| serve(&listener, 1, &stop, |_| {}));
+        let _stop = StopOnDrop(&stop);
         with(address);
-        stop.store(true, Ordering::Relaxed);
     });
+}
+
+/// The answer of an agent that works for nobody any more: it hears a moment later that it does not. That it takes a
+/// minute is a failure.
+fn free_agent(address: std::net::SocketAddr) -> FromAgent {
+    let mut backoff = Backoff::within(Duration::from_secs(60));
+    loop {
+        let stream = TcpStream::connect(address).unwrap();
+        let version = VERSION.to_owned();
+        let _ = send(&stream, &ToAgent::Hello { version });
+        match receive(&stream) {
+            Ok(FromAgent::Busy) | Err(_) => assert!(backoff.wait(), "it stays busy"),
+            Ok(answer) => return answer,
+        }
+    }
 }
 
 fn hello(stream: &TcpStream, version: &str) -> FromAgent {
@@ -46,17 +72,7 @@ fn an_agent_works_for_one_coordinator_at_a_time_and_for_the_next_one_after_it() 
         let second = TcpStream::connect(address).unwrap();
         assert!(matches!(receive(&second).unwrap(), FromAgent::Busy));
         drop(first);
-        // It hears of that a moment later.
-        let answer = loop {
-            let third = TcpStream::connect(address).unwrap();
-            let version = VERSION.to_owned();
-            let _ = send(&third, &ToAgent::Hello { version });
-            match receive(&third) {
-                Ok(FromAgent::Busy) | Err(_) => thread::yield_now(),
-                Ok(answer) => break answer,
-            }
-        };
-        assert!(matches!(answer, FromAgent::Hello { .. }));
+        assert!(matches!(free_agent(address), FromAgent::Hello { .. }));
     });
 }
 
@@ -75,14 +91,7 @@ fn noise_on_the_wire_ends_a_connection_and_not_the_agent() {
             stream.shutdown(std::net::Shutdown::Write).unwrap();
             assert!(receive::<FromAgent>(&stream).is_err());
         }
-        loop {
-            let stream = TcpStream::connect(address).unwrap();
-            let version = VERSION.to_owned();
-            let _ = send(&stream, &ToAgent::Hello { version });
-            if let Ok(FromAgent::Hello { .. }) = receive(&stream) {
-                break;
-            }
-        }
+        assert!(matches!(free_agent(address), FromAgent::Hello { .. }));
     });
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::search::{Bound, Purpose};
+use super::search::{Bound, Purpose, Shown};
 use crate::measure::Level;
 use crate::report::{Figures, FlowFigures, Host, Latency};
 
@@ -75,9 +75,10 @@ pub struct Point {
     pub produced: Rate,
     pub produce_latency_ns: Latency,
     pub end_to_end_latency_ns: Latency,
-    /// Whether most of its steps kept the promise.
+    /// Whether the search took it for one that keeps the promise; of a rate that it did not decide, whether all of its
+    /// steps kept it.
     pub kept: bool,
-    /// Whether the generator was the limit.
+    /// Whether it broke it because the generator was the limit.
     pub by_generator: bool,
 }
 
@@ -160,7 +161,16 @@ impl Step {
 
     /// It broke the promise, and the generator was the limit.
     pub fn is_by_generator(&self) -> bool {
-        !self.kept && self.generator == Level::Limit
+        self.shown() == Shown::Generator
+    }
+
+    /// What it tells the search.
+    pub(super) fn shown(&self) -> Shown {
+        match (self.kept, self.generator) {
+            (true, _) => Shown::Kept,
+            (false, Level::Limit) => Shown::Generator,
+            (false, _) => Shown::Broken,
+        }
     }
 }
 
@@ -174,10 +184,12 @@ pub(super) fn wire_record_bytes(steps: &[Step], record_bytes: f64) -> f64 {
     }
 }
 
-/// The points of steps whose values have that mean length, by rate; `latency` is what the middle one is chosen by.
+/// The points of steps whose values have that mean length, by rate. `verdict` is what the search found of a rate;
+/// `latency` is what the middle step is chosen by.
 pub(super) fn points(
     steps: &[Step],
     record_bytes: f64,
+    verdict: impl Fn(f64) -> Option<Shown>,
     latency: impl Fn(&Step) -> u64,
 ) -> Vec<Point> {
     let mut sorted: Vec<&Step> = steps.iter().collect();
@@ -188,7 +200,10 @@ pub(super) fn points(
     let same_rate = |one: &&Step, other: &&Step| one.records_per_s == other.records_per_s;
     let point = |steps: &[&Step]| {
         let middle = steps[(steps.len() - 1) / 2];
-        let kept = steps.iter().filter(|step| step.kept).count();
+        let verdict = verdict(middle.records_per_s).unwrap_or_else(|| {
+            let mut shown = steps.iter().map(|step| step.shown());
+            shown.find(|it| *it != Shown::Kept).unwrap_or(Shown::Kept)
+        });
         let record_bytes = match middle.produced.records {
             0 => record_bytes,
             records => middle.produced.bytes as f64 / records as f64,
@@ -202,8 +217,8 @@ pub(super) fn points(
             produced: rate(middle.produced.records_per_s),
             produce_latency_ns: middle.produce_latency_ns,
             end_to_end_latency_ns: middle.end_to_end_latency_ns,
-            kept: 2 * kept > steps.len(),
-            by_generator: middle.is_by_generator(),
+            kept: verdict == Shown::Kept,
+            by_generator: verdict == Shown::Generator,
         }
     };
     sorted.chunk_by(same_rate).map(point).collect()

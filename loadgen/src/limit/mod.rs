@@ -97,11 +97,7 @@ pub fn find(
         let why = broken_by(workload, &settings.promise, &figures);
         let step = Step::of(&figures, purpose, rate, why);
         told(&step);
-        let shown = match step.kept {
-            true => Shown::Kept,
-            false if step.is_by_generator() => Shown::Generator,
-            false => Shown::Broken,
-        };
+        let shown = step.shown();
         steps.push(step);
         Ok(Some(shown))
     };
@@ -119,7 +115,7 @@ pub fn find(
             break;
         }
     }
-    Ok(of_steps(workload, settings, search.limit(), bound, steps))
+    Ok(of_steps(workload, settings, &search, bound, steps))
 }
 
 /// Why a run did not keep the promise; empty if it did.
@@ -179,7 +175,7 @@ fn missing(limit: Option<f64>, range: Range, steps: &[Step]) -> Vec<f64> {
 fn of_steps(
     workload: &Workload,
     settings: &Settings,
-    limit: Option<f64>,
+    search: &Search,
     bound: Bound,
     steps: Vec<Step>,
 ) -> Curve {
@@ -191,13 +187,16 @@ fn of_steps(
         })
     };
     let record_bytes = workload.records.sizes.mean();
-    let points = curve::points(&steps, record_bytes, |step| {
-        first(&step.produce_latency_ns, &step.end_to_end_latency_ns)
-    });
+    let points = curve::points(
+        &steps,
+        record_bytes,
+        |rate| search.verdict(rate),
+        |step| first(&step.produce_latency_ns, &step.end_to_end_latency_ns),
+    );
     let knee = curve::knee(&points, |point| {
         first(&point.produce_latency_ns, &point.end_to_end_latency_ns)
     });
-    let limit = limit.and_then(|limit| {
+    let limit = search.limit().and_then(|limit| {
         let at = points
             .iter()
             .find(|point| point.rate.records_per_s == limit);

@@ -214,6 +214,18 @@ impl Search {
         self.kept.last().copied()
     }
 
+    /// What it takes a rate for; none if it has not tried it, or not often enough.
+    pub fn verdict(&self, rate: f64) -> Option<Shown> {
+        if self.kept.contains(&rate) {
+            return Some(Shown::Kept);
+        }
+        let broken = self.broken.iter().find(|broken| broken.rate == rate)?;
+        Some(match broken.by_generator {
+            true => Shown::Generator,
+            false => Shown::Broken,
+        })
+    }
+
     /// What ended the search, or would if it ended now.
     pub fn bound(&self) -> Bound {
         let is_over = self.now.is_none() && self.clone().next_rate().is_none();

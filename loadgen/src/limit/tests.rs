@@ -174,6 +174,27 @@ fn a_rate_that_broke_the_promise_by_chance_is_looked_at_again() {
 }
 
 #[test]
+fn the_curve_says_of_each_rate_what_the_search_found() {
+    let mut broker = Simulated::new(1e6, 0.0, 1);
+    let mut disturbed = 2;
+    let run = |rate| {
+        let mut figures = broker.run(rate);
+        if rate == 2_000.0 && disturbed > 0 {
+            disturbed -= 1;
+            figures.produce_latency_ns.p99 = (50.0 * MS) as u64;
+        }
+        Ok(Some(figures))
+    };
+    let curve = find(&workload(), &settings("p99 < 10ms"), run, |_| {}).unwrap();
+    let limit = curve.limit.unwrap().records_per_s;
+    assert!(limit > 2_000.0);
+    for point in &curve.points {
+        let rate = point.rate.records_per_s;
+        assert_eq!(point.kept, rate <= limit, "{rate} of {limit}");
+    }
+}
+
+#[test]
 fn a_limit_that_does_not_hold_again_is_none() {
     let mut search = Search::new(RANGE);
     // 1,000 holds, 2,000 does not, and all between hold once.

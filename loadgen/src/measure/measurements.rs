@@ -13,7 +13,7 @@ use super::thread::ThreadUse;
 pub struct Flow {
     /// Records.
     pub records: u64,
-    /// Bytes of keys and values.
+    /// Bytes of values; keys are not counted.
     pub bytes: u64,
 }
 

@@ -41,7 +41,8 @@ pub struct Verification {
     pub acknowledged: u64,
     /// Records that a consumer got, repeated ones included.
     pub received: u64,
-    /// Acknowledged and not received, where everything was read that came later.
+    /// Acknowledged and not received, where everything was read that came later; or received, and gone from the
+    /// partition when the run ended.
     pub lost: u64,
     /// Acknowledged and not received, because consumers could not read so far: nobody knows whether they are there.
     #[serde(default)]
@@ -82,17 +83,5 @@ impl Verification {
             (0, _) => Judgement::Unread,
             _ => Judgement::Broken,
         }
-    }
-
-    /// Whether every acknowledged record came back once, in order and whole.
-    pub fn is_clean(&self) -> bool {
-        let faults = [
-            self.lost,
-            self.unread,
-            self.duplicated,
-            self.reordered,
-            self.corrupted,
-        ];
-        faults.iter().all(|fault| *fault == 0)
     }
 }

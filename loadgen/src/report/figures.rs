@@ -83,7 +83,7 @@ pub struct FlowFigures {
     pub records: u64,
     /// Records a second.
     pub records_per_s: f64,
-    /// Bytes of keys and values. What was due is counted in records only.
+    /// Bytes of values; keys are not counted. What was due is counted in records only.
     pub bytes: u64,
     /// Those a second.
     pub bytes_per_s: f64,

@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::fault::{Fault, Faults, Place};
-use super::settings::{Given, Input, Layer, Setting, Type, lay};
+use super::fault::{Fault, Place};
+use super::settings::{Given, Input, Layer, Type};
 use super::{NAMED, SETTINGS, Workload, named};
 
 /// Names the workload that a file is laid over.
@@ -42,94 +42,13 @@ pub(super) struct Read {
     pub(super) faults: Vec<Fault>,
 }
 
-impl Workload {
-    /// Reads a file. Paths in it are relative to its folder.
-    pub fn from_file(path: &Path) -> Result<Self, Faults> {
-        let read = read(path).map_err(|error| {
-            Faults(vec![Fault {
-                place: Place::File(path.display().to_string()),
-                problem: format!("the workload cannot be read: {error}"),
-            }])
-        })?;
-        lay(read.base, &[read.layer], read.faults)
-    }
-
-    /// Reads the text of a file, which messages call by the given name. Paths in it are relative to the folder of that
-    /// name.
-    pub fn from_toml(text: &str, name: &Path) -> Result<Self, Faults> {
-        let read = parse(text, name);
-        lay(read.base, &[read.layer], read.faults)
-    }
-
-    /// The text of a file that says all of it, and that reads as the same workload.
-    pub fn to_toml(&self) -> String {
-        let mut text = String::new();
-        let mut table = "";
-        for setting in SETTINGS {
-            let Some(value) = setting.show(self) else {
-                continue;
-            };
-            let (of, name) = setting.key.rsplit_once('.').unwrap_or(("", setting.key));
-            if setting.types().contains(&Type::Table) {
-                write_table(&mut text, setting, &value);
-                continue;
-            }
-            if of != table {
-                text.push_str(&format!("\n[{of}]\n"));
-                table = of;
-            }
-            let value = match value {
-                Input::Text(value) => literal(&value, setting.types()),
-                Input::List(items) => {
-                    let items = items.iter();
-                    let items = items.map(|item| literal(item, &[Type::Whole, Type::Float]));
-                    format!("[{}]", items.collect::<Vec<_>>().join(", "))
-                }
-            };
-            text.push_str(&format!("{name} = {value}\n"));
-        }
-        text
-    }
-}
-
-fn write_table(text: &mut String, setting: &Setting, value: &Input) {
-    text.push_str(&format!("\n[{}]\n", setting.key));
-    for item in value.items() {
-        let (name, value) = item.split_once('=').unwrap_or((&item, ""));
-        text.push_str(&format!("{} = {}\n", quoted(name), quoted(value)));
-    }
-}
-
-/// Without quotes if it is a number or a truth value, and may be one.
-fn literal(value: &str, types: &[Type]) -> String {
-    let bare = types.iter().any(|kind| match kind {
-        Type::Whole => value.parse::<i64>().is_ok(),
-        Type::Float => value.contains('.') && value.parse::<f64>().is_ok(),
-        Type::Switch => value.parse::<bool>().is_ok(),
-        Type::Text | Type::List | Type::Table => false,
-    });
-    if bare { value.into() } else { quoted(value) }
-}
-
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
 pub(super) fn read(path: &Path) -> std::io::Result<Read> {
     let text = fs::read_to_string(path)?;
     Ok(parse(&text, path))
 }
 
-fn parse(text: &str, path: &Path) -> Read {
+/// The text of a file of that path: paths in it are relative to its folder.
+pub(super) fn parse(text: &str, path: &Path) -> Read {
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader {
         text,

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, FromArgMatches};
 
+use super::settings::{Given, Layer, lay};
 use super::*;
 
 fn toml(text: &str) -> Result<Workload, Faults> {
-    Workload::from_toml(text, Path::new("w.toml"))
+    let read = file::parse(text, Path::new("w.toml"));
+    lay(read.base, &[read.layer], read.faults)
 }
 
 fn refusal(text: &str) -> String {
@@ -80,12 +82,24 @@ fn varied() -> Vec<Workload> {
 }
 
 #[test]
-fn every_workload_is_read_from_what_it_writes() {
+fn every_workload_is_read_from_what_its_settings_show() {
     let named = NAMED.iter().map(Named::workload);
     for workload in named.chain(varied()).chain([Workload::default()]) {
-        let text = workload.to_toml();
-        let read = toml(&text).unwrap_or_else(|faults| panic!("{faults}\n{text}"));
-        assert_eq!(read, workload, "{text}");
+        let shown = SETTINGS.iter().filter_map(|setting| {
+            let input = setting.show(&workload)?;
+            Some(Given {
+                setting,
+                raw: format!("{input:?}"),
+                input,
+                place: Place::Flag,
+            })
+        });
+        let layer = Layer {
+            given: shown.collect(),
+            ..Layer::default()
+        };
+        let read = lay(Workload::default(), &[layer], Vec::new());
+        assert_eq!(read.unwrap_or_else(|faults| panic!("{faults}")), workload);
     }
 }
 
@@ -562,15 +576,14 @@ fn a_trace_lies_beside_its_workload() {
     .expect("written");
     let points = [(0, 100.0), (10, 2_000.5), (60, 0.0)];
     let points = points.map(|(time, rate)| (Duration::from_secs(time), rate));
-    let read = Workload::from_file(&file).expect("valid");
+    let traced = || flags(&["--workload", &file.display().to_string()]);
+    let read = traced().expect("valid");
     assert_eq!(read.load, Load::Open(Shape::Trace(points.into())));
 
     fs::write(&trace, "0 100\n5 -1\nsix\n0 7\n").expect("written");
     let trace = trace.display();
     assert_eq!(
-        Workload::from_file(&file)
-            .expect_err("impossible")
-            .to_string(),
+        traced().expect_err("impossible").to_string(),
         format!(
             "{trace}:2: `5 -1`: must be a time and a rate from 0 to 100000000 records a second\n\
              {trace}:3: `six`: must be a time and a rate from 0 to 100000000 records a second\n\

@@ -11,7 +11,6 @@ pub struct OpenMode {
     pub read: bool,
     pub write: bool,
     pub create: bool,
-    pub truncate: bool,
     /// Every write is durable when it completes (`O_DSYNC`).
     pub sync_on_write: bool,
 }
@@ -21,7 +20,6 @@ impl OpenMode {
         read: true,
         write: false,
         create: false,
-        truncate: false,
         sync_on_write: false,
     };
 

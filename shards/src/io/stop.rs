@@ -37,10 +37,6 @@ impl Stop {
         waiting.into_values().for_each(RemoteWaker::wake);
     }
 
-    pub fn is_requested(&self) -> bool {
-        self.lock().requested
-    }
-
     /// Waits for the request.
     pub fn requested(&self) -> StopRequested {
         StopRequested {

@@ -76,6 +76,9 @@ pub struct Files {
     pub made: u32,
     /// Slots that are to be made longer before they are used again.
     pub short: VecDeque<Slot>,
+    /// Slots that the start found free: an earlier run may have made one longer and the sync of that
+    /// failed. Their length is secured before they are used.
+    pub unproven: VecDeque<Slot>,
     /// Slots that may be written anew.
     pub ready: VecDeque<Slot>,
     /// Slots that hold nothing needed any more, which no group on stable storage says yet. Were one
@@ -109,15 +112,19 @@ impl Files {
         }
     }
 
+    fn made_and_free(&self) -> impl Iterator<Item = &Slot> {
+        let found = self.unproven.iter().chain(&self.ready);
+        found.chain(&self.released)
+    }
+
     /// Files that are free or may still be made.
     pub fn free_or_unmade(&self, files_max: usize) -> usize {
-        self.ready.len() + self.released.len() + self.unmade(files_max)
+        self.made_and_free().count() + self.unmade(files_max)
     }
 
     /// Bytes of these files.
     pub fn free_bytes(&self, files_max: usize, file_bytes: u64) -> u64 {
-        let made = self.ready.iter().chain(&self.released);
-        let made: u64 = made.map(|slot| slot.len).sum();
+        let made: u64 = self.made_and_free().map(|slot| slot.len).sum();
         made + self.unmade(files_max) as u64 * file_bytes
     }
 
@@ -153,6 +160,11 @@ impl Files {
 
     /// The slot that should be prepared next, and the length it should get.
     pub fn to_prepare(&self, files_max: usize, file_bytes: u64) -> Option<(Slot, u64)> {
+        if self.ready.is_empty()
+            && let Some(unproven) = self.unproven.front()
+        {
+            return Some((*unproven, unproven.len));
+        }
         // While the disk is full one more is tried, to learn when there is room again.
         if !self.ready.is_empty() && !self.full {
             return None;
@@ -182,7 +194,9 @@ impl Files {
     /// A slot was prepared as [`Files::to_prepare`] asked for.
     pub fn prepared(&mut self, slot: Slot, handles: Handles) {
         self.open.insert(slot.number, handles);
-        self.short.retain(|short| short.number != slot.number);
+        let is_other = |other: &Slot| other.number != slot.number;
+        self.short.retain(is_other);
+        self.unproven.retain(is_other);
         self.made = self.made.max(slot.number + 1);
         self.needs_further = false;
         self.ready.push_back(slot);
@@ -198,7 +212,9 @@ impl Files {
 
     /// The next entry is too long for the next file: that one has to be longer.
     pub fn lengthen_next(&mut self) {
-        self.short.extend(self.ready.pop_front());
+        let next = self.ready.pop_front();
+        self.short
+            .extend(next.or_else(|| self.unproven.pop_front()));
     }
 
     /// Puts the active file away and another one in its place.
@@ -239,8 +255,8 @@ pub async fn open_slot(io: &Io, path: &Path) -> io::Result<Handles> {
     Ok(Handles { plain, durable })
 }
 
-/// Writes zeros to what a slot lacks of its length, durably. The blocks are reserved before, so that
-/// a full disk is found out early.
+/// Writes zeros to what a slot lacks of its length, and makes that durable. The blocks are reserved
+/// before, so that a full disk is found out early.
 pub async fn prepare_slot(io: &Io, path: &Path, slot: Slot, len: u64) -> io::Result<()> {
     let is_new = slot.len == 0;
     let how = OpenMode {
@@ -262,8 +278,9 @@ pub async fn prepare_slot(io: &Io, path: &Path, slot: Slot, len: u64) -> io::Res
 }
 
 async fn extend(io: &Io, file: &File, from: u64, to: u64) -> io::Result<()> {
-    // Were the length left that an attempt whose sync failed gave it, a later sync would say nothing of
-    // that.
+    // Were the length left that an attempt whose sync failed gave it, maybe in an earlier run, a later
+    // sync would say nothing of that. A byte less and one more changes the length and needs no room.
+    file.truncate(from.saturating_sub(1)).await?;
     file.truncate(from).await?;
     file.allocate(to).await?;
     let mut buffer = io.buffer(ZERO_CHUNK.min((to - from) as usize));
@@ -285,18 +302,20 @@ mod tests {
     const FILES_MAX: usize = 8;
     const FILE_BYTES: u64 = 96 << 10;
 
-    /// Files as a start finds them when `needed` full ones may be needed and some are free.
+    /// Files as a start finds them when `needed` full ones may be needed and some are free, of which
+    /// those that are long enough have proved so.
     fn found(needed: u32, free: &[u64]) -> Files {
         let free = (needed..).zip(free);
         let mut files = Files {
             made: needed,
-            ready: free
+            unproven: free
                 .map(|(number, len)| Slot { number, len: *len })
                 .collect(),
             ..Files::default()
         };
-        files.made += files.ready.len() as u32;
+        files.made += files.unproven.len() as u32;
         files.secure_reserve(FILES_MAX, FILE_BYTES);
+        files.ready = std::mem::take(&mut files.unproven);
         files
     }
 

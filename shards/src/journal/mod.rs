@@ -30,6 +30,7 @@ pub mod files;
 mod gather;
 pub mod group;
 pub mod recovery;
+mod room;
 mod writer;
 
 use std::cell::{Cell, RefCell};

@@ -138,9 +138,9 @@ pub async fn scan(
         next_seq: found.last().map_or(0, |file| file.first.file_seq + 1),
         ..Files::default()
     };
-    let (unwritten, ready) = free.into_iter().partition(|slot| slot.len == 0);
+    let (unwritten, unproven) = free.into_iter().partition(|slot| slot.len == 0);
     files.short = unwritten;
-    files.ready = ready;
+    files.unproven = unproven;
     if let Some(oldest) = found.first()
         && oldest.first.file_seq > oldest_needed
     {

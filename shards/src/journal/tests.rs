@@ -76,6 +76,10 @@ async fn start(io: &Io, lens: &[u64], events: &Rc<Events>) -> Rc<Journal> {
         files.ready.push_back(prepare(io, number, *len).await);
         files.made += 1;
     }
+    start_in(io, files, events)
+}
+
+fn start_in(io: &Io, files: Files, events: &Rc<Events>) -> Rc<Journal> {
     let config = JournalConfig {
         dir: DIR.into(),
         id: 0,
@@ -120,6 +124,54 @@ fn a_file_keeps_its_length_though_a_first_sync_of_it_failed() {
         let len = world.block_on(node, |io| async move { io.file_len(&path).await });
         let len = len.expect("it is there");
         assert_eq!(len, FILE_BYTES, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_start_trusts_no_length_that_the_last_run_gave_a_file() {
+    const SHORT: u64 = 16 << 10;
+    const RECORD: usize = 40_000;
+    for seed in 0..20 {
+        let mut world = World::new(seed, Faults::none());
+        let node = world.add_node();
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, |io| async move {
+            prepare(&io, 0, SHORT).await;
+            let named = io.sync_dir(Path::new("/")).await;
+            named.expect("the folder lasts");
+        });
+        world.fail_next(node, Operation::Sync, ".journal");
+        world.block_on(node, |io| async move {
+            let slot = Slot {
+                number: 0,
+                len: SHORT,
+            };
+            let path = slot_path(Path::new(DIR), 0, 0);
+            let failed = prepare_slot(&io, &path, slot, FILE_BYTES).await;
+            failed.expect_err("its sync fails");
+        });
+        world.crash(node, Crash::Kill);
+        world.start(node, 1, |_, _| async {});
+        let events = Rc::new(Events::default());
+        let its_events = events.clone();
+        world.block_on(node, |io| async move {
+            let scanned = scan(&io, Path::new(DIR), 0, |_| Ok(())).await;
+            let files = scanned.expect("read").files;
+            start_in(&io, files, &its_events).append(append_of(RECORD));
+        });
+        world.run_until(|| events.synced.get() == 1);
+        world.crash(node, Crash::PowerLoss);
+        world.start(node, 1, |_, _| async {});
+        let found = world.block_on(node, |io| async move {
+            let mut lens = Vec::new();
+            let scanned = scan(&io, Path::new(DIR), 0, |found| {
+                lens.push(found.body.len());
+                Ok(())
+            });
+            scanned.await.expect("read");
+            lens
+        });
+        assert_eq!(found, [RECORD], "seed {seed}");
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::chain::{Begun, Chain, Done, News, UnderWay};
 use super::files::{Active, Handles, Slot, open_slot, prepare_slot, slot_path};
-use super::gather::{Batch, GROUP_BYTES_TARGET, Taken, padded_len, usable_bytes};
+use super::gather::{Batch, GROUP_BYTES_TARGET, Taken, padded_len};
 use super::group::{EntryKind, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
+use super::room::usable_bytes;
 use super::{GroupEvents, Journal, JournalConfig};
 use crate::io::futures::{first_of, poll_once};
 use crate::io::{BLOCK, DmaBuffer, is_exhaustion};

@@ -13,8 +13,6 @@ use bytes::{Buf, BufMut};
 
 const BINARY_VERSION: u8 = 1;
 const BINARY_ENTRY_BYTES: usize = 12;
-/// The only version of the text format there has ever been.
-const TEXT_VERSION: i32 = 0;
 const UNDEFINED_EPOCH: i32 = -1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +35,6 @@ pub enum EpochsError {
     /// The bytes end before the announced content does.
     Truncated,
     UnknownVersion,
-    /// A line, a number or a count that cannot be; for text, with the line's number from 1.
-    Malformed {
-        line: usize,
-    },
     /// Entries that are negative or not in increasing order.
     Disordered,
 }
@@ -120,18 +114,6 @@ impl LeaderEpochs {
         above.checked_sub(1).map(|index| self.entries[index].epoch)
     }
 
-    /// The log now ends at `end_offset`: removes the epochs that began there or later.
-    pub fn truncate_from_end(&mut self, end_offset: i64) -> bool {
-        let kept = self
-            .entries
-            .partition_point(|entry| entry.start_offset < end_offset);
-        let changed = end_offset >= 0 && kept < self.entries.len();
-        if changed {
-            self.entries.truncate(kept);
-        }
-        changed
-    }
-
     /// The log now starts at `start_offset`: the epoch that covers it begins there, earlier ones go.
     pub fn truncate_from_start(&mut self, start_offset: i64) -> bool {
         let covered = self
@@ -144,10 +126,6 @@ impl LeaderEpochs {
         self.entries.drain(..covered - 1);
         self.entries[0].start_offset = start_offset;
         changed
-    }
-
-    pub fn clear(&mut self) {
-        self.entries.clear();
     }
 
     /// Compact form for journal and checkpoints, which carry their own checksums.
@@ -194,55 +172,6 @@ impl LeaderEpochs {
         self.entries.push(entry);
         Ok(())
     }
-
-    /// The content of Kafka's `leader-epoch-checkpoint`: version, count, one `epoch offset` a line.
-    pub fn to_checkpoint_text(&self) -> String {
-        let mut text = format!("{TEXT_VERSION}\n{}\n", self.entries.len());
-        for entry in &self.entries {
-            text += &format!("{} {}\n", entry.epoch, entry.start_offset);
-        }
-        text
-    }
-
-    /// Reads Kafka's `leader-epoch-checkpoint`. An empty file means no epochs; entries are assigned
-    /// one after the other, as Kafka does, so a file left behind by an older state heals itself.
-    pub fn from_checkpoint_text(text: &str) -> Result<Self, EpochsError> {
-        let mut lines = text.lines().zip(1..);
-        let mut epochs = LeaderEpochs::new();
-        let Some((version, line)) = lines.next() else {
-            return Ok(epochs);
-        };
-        if number::<i32>(version, line)? != TEXT_VERSION {
-            return Err(EpochsError::UnknownVersion);
-        }
-        let Some((count, line)) = lines.next() else {
-            return Ok(epochs);
-        };
-        let announced: u32 = number(count, line)?;
-        let mut found = 0_u32;
-        for (entry, line) in lines {
-            let mut words = entry.split_ascii_whitespace();
-            let (Some(epoch), Some(offset), None) = (words.next(), words.next(), words.next())
-            else {
-                return Err(EpochsError::Malformed { line });
-            };
-            let (epoch, offset): (i32, i64) = (number(epoch, line)?, number(offset, line)?);
-            if epoch < 0 || offset < 0 {
-                return Err(EpochsError::Disordered);
-            }
-            epochs.assign(epoch, offset);
-            found += 1;
-        }
-        if found == announced {
-            Ok(epochs)
-        } else {
-            Err(EpochsError::Truncated)
-        }
-    }
-}
-
-fn number<N: std::str::FromStr>(text: &str, line: usize) -> Result<N, EpochsError> {
-    text.parse().map_err(|_| EpochsError::Malformed { line })
 }
 
 #[cfg(test)]

@@ -85,10 +85,6 @@ impl SegmentIndex {
         Ok(index)
     }
 
-    pub fn base_offset(&self) -> i64 {
-        self.base_offset
-    }
-
     /// Whether the segment can hold an offset that far from its base.
     pub fn can_hold(&self, last_offset: i64) -> bool {
         relative(self.base_offset, last_offset).is_some()
@@ -192,22 +188,6 @@ impl SegmentIndex {
         Some(self.time_entry(slot.checked_sub(1)?))
     }
 
-    /// Forgets entries at and above `offset`, where the log now ends. The largest timestamp falls
-    /// back to the last time entry: the caller notes those of the batches from the returned
-    /// position on, up to the new end.
-    pub fn truncate_to(&mut self, offset: i64) -> u32 {
-        let kept = partition_point(self.offset_entries(), |slot| {
-            self.absolute(self.offset_entry(slot).0) < offset
-        });
-        self.offsets.truncate(kept * OFFSET_ENTRY_BYTES);
-        let kept = partition_point(self.time_entries(), |slot| {
-            self.time_entry(slot).offset < offset
-        });
-        self.times.truncate(kept * TIME_ENTRY_BYTES);
-        self.max_timestamp = self.last_time_entry();
-        self.position_for_offset(self.max_timestamp.offset)
-    }
-
     /// The content of the `.index` file.
     pub fn offset_index_bytes(&self) -> &[u8] {
         &self.offsets
@@ -244,11 +224,6 @@ impl SegmentIndex {
         thin.max_timestamp = self.max_timestamp;
         thin.push_time_entry();
         (thin.offsets, thin.times)
-    }
-
-    /// Memory allocated beside the struct itself.
-    pub fn backing_bytes(&self) -> usize {
-        self.offsets.capacity() + self.times.capacity()
     }
 
     fn relative(&self, offset: i64) -> i32 {

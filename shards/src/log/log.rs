@@ -476,8 +476,8 @@ impl Log {
             first_batch_always: at_least_one,
             up_to_offset: upper,
         };
-        if let Some(read) = self.tail.read(offset, limits) {
-            return Found::Memory(read.slices);
+        if let Some(slices) = self.tail.read(offset, limits) {
+            return Found::Memory(slices);
         }
         let at = self.segment_at(offset);
         let segment = &self.segments[at];
@@ -516,8 +516,7 @@ impl Log {
             .segments
             .partition_point(|segment| segment.base_offset <= self.start);
         for segment in &mut self.segments[..last.saturating_sub(1)] {
-            segment.is_finished = true;
-            segment.sealed_index = None;
+            segment.finish();
         }
     }
 

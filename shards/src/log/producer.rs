@@ -24,11 +24,10 @@
 //! into its records (Kafka's way), which may be years old or in the future.
 //!
 //! Crash behaviour: the table is part of the partition's checkpoint (`encode`), to which batches
-//! journaled later are applied. `kafka_snapshot` reads and writes Kafka's `.snapshot` files.
+//! journaled later are applied. Kafka's `.snapshot` files are neither read nor written.
 //! What it does not do: verify transactions with their coordinator, or keep aborted ones (`aborted`).
 
 mod encoding;
-pub mod kafka_snapshot;
 
 use std::collections::BTreeMap;
 

@@ -15,6 +15,9 @@ pub struct Segment {
     pub settled: u64,
     /// Whether the file has its final length, is on stable storage, and has its indexes.
     pub is_finished: bool,
+    /// Whether the file ends at `settled` but for what this run has written. What an earlier one left
+    /// behind that is cut off before anything is written.
+    pub is_cut: bool,
     /// Whether something was written since the last sync.
     pub has_unsynced_writes: bool,
     /// Largest timestamp of its records, or [`NO_TIMESTAMP`].
@@ -41,6 +44,7 @@ impl Segment {
             bytes: 0,
             settled: 0,
             is_finished: false,
+            is_cut: false,
             has_unsynced_writes: false,
             max_timestamp_ms: NO_TIMESTAMP,
             first_timestamp_ms: NO_TIMESTAMP,
@@ -69,5 +73,11 @@ impl Segment {
     pub fn seal(&mut self, mut index: SegmentIndex) {
         index.seal();
         self.sealed_index = Some(Box::new(index));
+    }
+
+    /// Its file and its indexes are as they stay.
+    pub fn finish(&mut self) {
+        self.is_finished = true;
+        self.sealed_index = None;
     }
 }

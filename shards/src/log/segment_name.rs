@@ -20,8 +20,6 @@ const DELETED_SUFFIX: &str = ".deleted";
 
 /// Holds the topic id, one in each partition's folder.
 pub const PARTITION_METADATA: &str = "partition.metadata";
-/// Holds the leader epochs, one in each partition's folder.
-pub const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileKind {
@@ -69,13 +67,6 @@ impl SegmentFile {
             base_offset,
             kind,
             deleted: false,
-        }
-    }
-
-    pub fn marked_deleted(self) -> Self {
-        SegmentFile {
-            deleted: true,
-            ..self
         }
     }
 
@@ -224,12 +215,13 @@ mod tests {
 
     #[test]
     fn segment_files_have_kafka_names() {
+        let marked = |file| SegmentFile {
+            deleted: true,
+            ..file
+        };
         let log = SegmentFile::new(42, FileKind::Log);
         assert_eq!(log.name(), "00000000000000000042.log");
-        assert_eq!(
-            log.marked_deleted().name(),
-            "00000000000000000042.log.deleted"
-        );
+        assert_eq!(marked(log).name(), "00000000000000000042.log.deleted");
         assert_eq!(
             SegmentFile::new(i64::MAX, FileKind::TimeIndex).name(),
             "09223372036854775807.timeindex"
@@ -237,7 +229,7 @@ mod tests {
         for kind in FileKind::ALL {
             for base_offset in [0, 1, 1 << 40, i64::MAX] {
                 let file = SegmentFile::new(base_offset, kind);
-                for file in [file, file.marked_deleted()] {
+                for file in [file, marked(file)] {
                     assert_eq!(SegmentFile::parse(&file.name()), Some(file));
                 }
             }

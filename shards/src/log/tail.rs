@@ -82,18 +82,13 @@ pub struct ReadLimits {
     pub up_to_offset: i64,
 }
 
-/// Whole batches, in order, in as few slices as there are pieces.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TailRead {
-    pub slices: Vec<Bytes>,
-    pub bytes: usize,
-}
-
 pub struct Tail {
     pieces: VecDeque<Piece>,
     /// A chunk with room left that no piece is writing to.
     spare: Option<(AppendBuf, Rc<Lease>)>,
+    /// First offset that can be read here.
     start_offset: i64,
+    /// The log's end.
     end_offset: i64,
     /// Of the chunk allocated last, so that the next can be larger.
     chunk_bytes: usize,
@@ -111,16 +106,6 @@ impl Tail {
             chunk_bytes: 0,
             backing_bytes: 0,
         }
-    }
-
-    /// First offset that can be read here.
-    pub fn start_offset(&self) -> i64 {
-        self.start_offset
-    }
-
-    /// The log's end.
-    pub fn end_offset(&self) -> i64 {
-        self.end_offset
     }
 
     /// Where the oldest byte here lies; `None` when the tail is empty.
@@ -216,14 +201,14 @@ impl Tail {
     }
 
     /// Batches from the one that holds `from_offset` on; `None` when that is no longer (or, above
-    /// the end, not yet) here. Nothing to give is an empty answer.
-    pub fn read(&self, from_offset: i64, limits: ReadLimits) -> Option<TailRead> {
-        let mut read = TailRead::default();
+    /// the end, not yet) here: in order, in as few slices as there are pieces. Nothing to give is an
+    /// empty answer.
+    pub fn read(&self, from_offset: i64, limits: ReadLimits) -> Option<Vec<Bytes>> {
+        let mut slices = Vec::new();
         self.visit(from_offset, limits, |piece, from, to| {
-            piece.slices(from, to, &mut read.slices);
-            read.bytes += (to - from) as usize;
+            piece.slices(from, to, &mut slices);
         })?;
-        Some(read)
+        Some(slices)
     }
 
     /// How many bytes `read` would give.
@@ -354,21 +339,6 @@ impl Tail {
             let spare = self.spare.take();
             self.release_spare(spare);
             self.chunk_bytes /= CHUNK_GROWTH * CHUNK_GROWTH;
-        }
-    }
-
-    /// The log now ends at `offset`: a batch that reaches it goes as a whole, with all that follow.
-    pub fn truncate_to(&mut self, offset: i64) {
-        if offset >= self.end_offset {
-            return;
-        }
-        self.close_run();
-        while let Some(last) = self.pieces.pop_back_if(|last| last.cut(offset)) {
-            self.release(last);
-        }
-        self.end_offset = offset;
-        if self.pieces.is_empty() {
-            self.start_offset = offset;
         }
     }
 

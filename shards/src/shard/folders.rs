@@ -366,8 +366,7 @@ impl Log {
         }
         self.roll_at(end, now_ms);
         if let Some(segment) = self.segment_mut(active) {
-            segment.is_finished = true;
-            segment.sealed_index = None;
+            segment.finish();
         }
     }
 }

@@ -1,7 +1,10 @@
-//! Partitions come and settings change; the shard stops.
+//! Partitions come and go and their settings change; the shard stops.
 
 use std::io;
 use std::rc::Rc;
+
+use bytes::Bytes;
+use uuid::Uuid;
 
 use super::Shard;
 use super::message::ReadError;
@@ -84,6 +87,74 @@ impl Shard {
                 durability: Durability::Written,
                 queued: self.io().now(),
             });
+        }
+    }
+
+    /// Marks a partition as gone, lets go of its memory and tells those who wait for it; does nothing
+    /// the second time.
+    pub(super) fn end_partition(&self, partition: &Rc<Partition>) {
+        let mut state = partition.state.borrow_mut();
+        if std::mem::replace(&mut state.is_dropped, true) {
+            return;
+        }
+        self.0.settling.forgot_partition(partition, &state.log);
+        self.0.producers.forgot(state.log.producers().len());
+        let watches = state.take_watches();
+        drop(state);
+        for watch in watches {
+            self.wake(watch);
+        }
+    }
+
+    /// Ends a partition of this shard: from now on it is unknown. Once this returns, its folder's name
+    /// is free for another topic, and its files go in the background; if the shard has failed
+    /// meanwhile, they stay where they are.
+    pub async fn drop_partition(&self, key: &PartitionKey) {
+        let Some(partition) = self.0.partitions.borrow_mut().remove(key) else {
+            return;
+        };
+        self.end_partition(&partition);
+        let has_journal = partition.state.borrow().anchor > 0;
+        if has_journal && !self.acknowledges_no_more() {
+            let ticket = self.0.journal.append(Entry {
+                head: EntryHead {
+                    kind: EntryKind::Drop,
+                    key: partition.key,
+                    revision: partition.revision,
+                },
+                inline: Inline::default(),
+                // A crash may come before it goes, and the checkpoint that names it go before.
+                body: Body::One(Bytes::copy_from_slice(partition.dir.as_bytes())),
+                durability: Durability::Sync,
+                queued: self.io().now(),
+            });
+            // What a crash brings back must have its folder. Only when the journal waits for room, the
+            // folder goes first, because that makes room.
+            if !self.is_out_of_room() && !self.synced(ticket).await {
+                return;
+            }
+        }
+        let turn = partition.settling.take().await;
+        let renamed = self
+            .0
+            .store
+            .set_aside(
+                &partition,
+                Uuid::from_u64_pair(self.io().random_u64(), self.io().random_u64()),
+            )
+            .await;
+        drop(turn);
+        match renamed {
+            Ok(Some(dir)) => {
+                let shard = self.clone();
+                self.io().spawn("remove files", async move {
+                    shard.0.store.remove_dir_with_files(&dir).await
+                });
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(partition = %partition.dir, %error, "cannot remove a partition's folder")
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! its segment files; requests for partitions of other shards travel over the mesh. The modules, in
 //! the order of the data: [`append`](self), `ack` (what completes when the journal has done its
 //! part), `settle` (memory to segment files), `reclaim` (journal files become free), `fetch`,
-//! `query`, `retention`, `recovery`.
+//! `query`, `retention`, `lifecycle` (partitions come and go), `recovery`, `handover`.
 //!
 //! Nothing here knows a wire type or an error code.
 
@@ -13,6 +13,7 @@ mod ack;
 mod append;
 mod fetch;
 mod folders;
+mod handover;
 mod lifecycle;
 pub mod message;
 mod producers;

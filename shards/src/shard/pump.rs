@@ -21,10 +21,10 @@ impl Shard {
         while mesh::drain(&mut lane, &mut batch, BATCH).await {
             while let Some(message) = batch.pop_front() {
                 self.take_message(from, message);
-            }
-            if slice.is_over(self.io()) {
-                self.io().yield_now().await;
-                slice = self.io().slice();
+                if slice.is_over(self.io()) {
+                    self.io().yield_now().await;
+                    slice = self.io().slice();
+                }
             }
         }
     }

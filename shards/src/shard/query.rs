@@ -1,11 +1,9 @@
-//! Questions about partitions and rare changes to them: offsets by time, epochs, sizes, log start.
+//! Questions about partitions: offsets by time, epochs, sizes.
 
 use std::rc::Rc;
 
 use super::Shard;
 use super::message::ReadError;
-use crate::journal::group::{EntryHead, EntryKind};
-use crate::journal::{Body, Durability, Entry, Inline};
 use crate::log::epochs::EpochEnd;
 use crate::partition::{Partition, Traffic, check_epoch};
 use crate::route::PartitionKey;
@@ -57,7 +55,7 @@ pub struct PartitionFacts {
 }
 
 impl Shard {
-    fn owned(
+    pub(super) fn owned(
         &self,
         key: &PartitionKey,
         leader_epoch: Option<i32>,
@@ -124,67 +122,6 @@ impl Shard {
             .log
             .epochs()
             .end_offset_for(epoch, state.log.end_offset()))
-    }
-
-    /// Moves the log start to `offset` (`None`: the high watermark) and waits until that is durable.
-    /// Returns the new log start. On the owner's shard.
-    pub async fn delete_records(
-        &self,
-        key: &PartitionKey,
-        offset: Option<i64>,
-    ) -> Result<i64, ReadError> {
-        let partition = self.owned(key, None)?;
-        let offset = {
-            let state = partition.state.borrow();
-            let offset = offset.unwrap_or(state.high_watermark);
-            if offset > state.high_watermark || offset < 0 {
-                return Err(ReadError::OffsetOutOfRange);
-            }
-            if offset <= state.log.start_offset() {
-                return Ok(state.log.start_offset());
-            }
-            offset
-        };
-        self.move_log_start(&partition, offset).await?;
-        // Whoever asks waits for the new start, not for the files.
-        let shard = self.clone();
-        self.io().spawn("remove segments", async move {
-            shard.remove_old_segments(&partition).await;
-        });
-        Ok(offset)
-    }
-
-    /// Makes a new log start durable. Reads below it fail from the call on.
-    pub(super) async fn move_log_start(
-        &self,
-        partition: &Rc<Partition>,
-        offset: i64,
-    ) -> Result<(), ReadError> {
-        if self.acknowledges_no_more() {
-            return Err(ReadError::Storage);
-        }
-        if partition.state.borrow().anchor == 0 {
-            self.checkpoint(partition);
-        }
-        partition.state.borrow_mut().log.set_start(offset);
-        let ticket = self.0.journal.append(Entry {
-            head: EntryHead {
-                kind: EntryKind::LogStart,
-                key: partition.key,
-                revision: partition.revision,
-            },
-            inline: Inline::pair(offset as u64, 0),
-            body: Body::Empty,
-            durability: Durability::Sync,
-            queued: self.io().now(),
-        });
-        if self.synced(ticket).await {
-            let durable = partition.durable_start.get().max(offset);
-            partition.durable_start.set(durable);
-            Ok(())
-        } else {
-            Err(ReadError::Storage)
-        }
     }
 
     /// Facts about all partitions of this shard, in no order.

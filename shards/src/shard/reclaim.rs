@@ -11,10 +11,9 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::Shard;
-use super::settle::Reach;
+use super::settle::{RETRY, Reach};
 use crate::io::{File, Notify};
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, GroupEvents, Inline, Ticket};
@@ -25,8 +24,6 @@ use crate::partition::Partition;
 const CARRIED_BYTES_MAX: u64 = 64 << 10;
 /// Partitions anchored anew at the same time: their syncs overlap.
 const ANCHORED_AT_ONCE: usize = 8;
-/// Pause before another attempt on a full or failing disk.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// How far anchors have to move, and what was moved already.
 #[derive(Default)]
@@ -126,11 +123,7 @@ impl Shard {
     pub(super) async fn anchor_anew(&self, partition: &Rc<Partition>) {
         let turn = partition.settling.take().await;
         while let Err(error) = self.settle_for_checkpoint(partition).await {
-            if error.raw_os_error() == Some(libc::ENOSPC) {
-                self.set_disk_full(true);
-            } else {
-                tracing::error!(partition = %partition.dir, %error, "cannot write a segment; its journal file stays");
-            }
+            self.note_segment_error(partition, &error);
             if self.0.stopping.get() || self.has_failed() {
                 self.0.reclaim.gave_up.set(true);
                 return;
@@ -271,8 +264,13 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::shard::tests::{config, key, open_partition, with_shard};
+    use crate::io::sim::{Faults, World};
+    use crate::shard::tests::{
+        append, append_to, config, key, open_partition, started, with_shard,
+    };
 
     #[test]
     fn a_release_waits_for_no_checkpoint_that_came_behind_it() {
@@ -291,5 +289,29 @@ mod tests {
             shard.release_when_synced(first);
             assert_eq!(release(), Some((first, first + 1)));
         });
+    }
+
+    #[test]
+    fn what_finds_room_for_a_checkpoint_knows_that_the_disk_has_room() {
+        let mut world = World::new(1, Faults::none());
+        let node = world.add_node();
+        world.start(node, 1, |_, _| async {});
+        let shard = world.block_on(node, |io| async move {
+            let shard = started(&io, config()).await;
+            open_partition(&shard, 1, Durability::Sync).await;
+            append(&shard, vec![append_to(1, 100_000)]).await;
+            // The journal has made its next file.
+            io.sleep(Duration::from_secs(1)).await;
+            shard
+        });
+        world.set_disk_capacity(node, world.disk_used(node));
+        let (again, partition) = (shard.clone(), shard.partition(&key(1)).expect("it is open"));
+        let anchoring = async move { again.anchor_anew(&partition).await };
+        world.io(node).spawn("anchor", anchoring);
+        world.run_for(2 * RETRY);
+        assert!(shard.0.is_disk_full.get());
+        world.set_disk_capacity(node, u64::MAX);
+        world.run_for(2 * RETRY);
+        assert!(!shard.0.is_disk_full.get());
     }
 }

@@ -1,4 +1,4 @@
-//! Deleting what is too old or too much, and partitions as a whole.
+//! Deleting records: what is too old or too much, and what somebody asks to delete.
 //!
 //! The log start moves first and durably; files go afterwards, a segment at a time, so that those who
 //! write wait for one at most. A crash in between leaves files below the log start, which the next
@@ -6,10 +6,8 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
-use uuid::Uuid;
-
 use super::Shard;
+use super::message::ReadError;
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline};
 use crate::log::retention::{
@@ -105,6 +103,67 @@ impl Shard {
         self.remove_old_segments(partition).await;
     }
 
+    /// Moves the log start to `offset` (`None`: the high watermark) and waits until that is durable.
+    /// Returns the new log start. On the owner's shard.
+    pub async fn delete_records(
+        &self,
+        key: &PartitionKey,
+        offset: Option<i64>,
+    ) -> Result<i64, ReadError> {
+        let partition = self.owned(key, None)?;
+        let offset = {
+            let state = partition.state.borrow();
+            let offset = offset.unwrap_or(state.high_watermark);
+            if offset > state.high_watermark || offset < 0 {
+                return Err(ReadError::OffsetOutOfRange);
+            }
+            if offset <= state.log.start_offset() {
+                return Ok(state.log.start_offset());
+            }
+            offset
+        };
+        self.move_log_start(&partition, offset).await?;
+        // Whoever asks waits for the new start, not for the files.
+        let shard = self.clone();
+        self.io().spawn("remove segments", async move {
+            shard.remove_old_segments(&partition).await;
+        });
+        Ok(offset)
+    }
+
+    /// Makes a new log start durable. Reads below it fail from the call on.
+    pub(super) async fn move_log_start(
+        &self,
+        partition: &Rc<Partition>,
+        offset: i64,
+    ) -> Result<(), ReadError> {
+        if self.acknowledges_no_more() {
+            return Err(ReadError::Storage);
+        }
+        if partition.state.borrow().anchor == 0 {
+            self.checkpoint(partition);
+        }
+        partition.state.borrow_mut().log.set_start(offset);
+        let ticket = self.0.journal.append(Entry {
+            head: EntryHead {
+                kind: EntryKind::LogStart,
+                key: partition.key,
+                revision: partition.revision,
+            },
+            inline: Inline::pair(offset as u64, 0),
+            body: Body::Empty,
+            durability: Durability::Sync,
+            queued: self.io().now(),
+        });
+        if self.synced(ticket).await {
+            let durable = partition.durable_start.get().max(offset);
+            partition.durable_start.set(durable);
+            Ok(())
+        } else {
+            Err(ReadError::Storage)
+        }
+    }
+
     /// Removes segments that lie below the log start altogether, one at a time: in between, others who
     /// write the partition's segments have their turn.
     pub(super) async fn remove_old_segments(&self, partition: &Rc<Partition>) {
@@ -143,72 +202,5 @@ impl Shard {
         let forgotten = (unsettled, cached);
         self.0.settling.forgot_segments(partition, next, forgotten);
         Some(base)
-    }
-
-    /// Marks a partition as gone, lets go of its memory and tells those who wait for it; does nothing
-    /// the second time.
-    pub(super) fn end_partition(&self, partition: &Rc<Partition>) {
-        let mut state = partition.state.borrow_mut();
-        if std::mem::replace(&mut state.is_dropped, true) {
-            return;
-        }
-        self.0.settling.forgot_partition(partition, &state.log);
-        self.0.producers.forgot(state.log.producers().len());
-        let watches = state.take_watches();
-        drop(state);
-        for watch in watches {
-            self.wake(watch);
-        }
-    }
-
-    /// Ends a partition of this shard: from now on it is unknown. Once this returns, its folder's name
-    /// is free for another topic; its files go in the background.
-    pub async fn drop_partition(&self, key: &PartitionKey) {
-        let Some(partition) = self.0.partitions.borrow_mut().remove(key) else {
-            return;
-        };
-        self.end_partition(&partition);
-        let has_journal = partition.state.borrow().anchor > 0;
-        if has_journal && !self.acknowledges_no_more() {
-            let ticket = self.0.journal.append(Entry {
-                head: EntryHead {
-                    kind: EntryKind::Drop,
-                    key: partition.key,
-                    revision: partition.revision,
-                },
-                inline: Inline::default(),
-                // A crash may come before it goes, and the checkpoint that names it go before.
-                body: Body::One(Bytes::copy_from_slice(partition.dir.as_bytes())),
-                durability: Durability::Sync,
-                queued: self.io().now(),
-            });
-            // What a crash brings back must have its folder. Only when the journal waits for room, the
-            // folder goes first, because that makes room.
-            if !self.is_out_of_room() {
-                self.synced(ticket).await;
-            }
-        }
-        let turn = partition.settling.take().await;
-        let renamed = self
-            .0
-            .store
-            .set_aside(
-                &partition,
-                Uuid::from_u64_pair(self.io().random_u64(), self.io().random_u64()),
-            )
-            .await;
-        drop(turn);
-        match renamed {
-            Ok(Some(dir)) => {
-                let shard = self.clone();
-                self.io().spawn("remove files", async move {
-                    shard.0.store.remove_dir_with_files(&dir).await
-                });
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(partition = %partition.dir, %error, "cannot remove a partition's folder")
-            }
-        }
     }
 }

@@ -31,7 +31,7 @@ const WRITERS_MAX: u64 = 4;
 /// Buffers that are kept for later writes.
 const SPARE_BUFFERS_MAX: usize = 4;
 /// Pause before another attempt on a full or failing disk.
-const RETRY: Duration = Duration::from_millis(500);
+pub(super) const RETRY: Duration = Duration::from_millis(500);
 
 /// What waits for its turn.
 pub(super) struct Settling {
@@ -259,36 +259,35 @@ impl Shard {
         let settled = self.settle(partition, Reach::Blocks).await;
         drop(turn);
         match settled {
-            Ok(bytes) => {
-                if bytes > 0 {
-                    self.set_disk_full(false);
-                }
-                self.settle_if_due(partition);
+            Ok(()) => self.settle_if_due(partition),
+            Err(error) => {
+                self.note_segment_error(partition, &error);
+                self.io().sleep(RETRY).await;
+                self.settle_again(partition);
             }
-            Err(error) => self.settle_failed(partition, &error).await,
         }
     }
 
-    async fn settle_failed(&self, partition: &Rc<Partition>, error: &io::Error) {
+    /// Says that a segment could not be written. Its records stay in the journal; the caller tries
+    /// again after [`RETRY`].
+    pub(super) fn note_segment_error(&self, partition: &Partition, error: &io::Error) {
         if error.raw_os_error() == Some(libc::ENOSPC) {
             self.set_disk_full(true);
         } else {
             tracing::error!(partition = %partition.dir, %error, "cannot write a segment; the journal still has its records");
         }
-        self.io().sleep(RETRY).await;
+    }
+
+    fn settle_again(&self, partition: &Rc<Partition>) {
         let is_dropped = partition.state.borrow().is_dropped;
         if !is_dropped && !partition.is_queued.replace(true) {
-            self.0
-                .settling
-                .due
-                .borrow_mut()
-                .push_back(partition.clone());
+            let mut due = self.0.settling.due.borrow_mut();
+            due.push_back(partition.clone());
         }
     }
 
-    /// Writes what is due; answers how many bytes it was. The caller holds the partition's turn.
-    pub(super) async fn settle(&self, partition: &Rc<Partition>, reach: Reach) -> io::Result<u64> {
-        let mut settled_bytes = 0;
+    /// Writes what is due. The caller holds the partition's turn.
+    pub(super) async fn settle(&self, partition: &Rc<Partition>, reach: Reach) -> io::Result<()> {
         while let Some(piece) = self.next_piece(partition, reach) {
             let file = self
                 .0
@@ -309,9 +308,11 @@ impl Shard {
                     .await?;
             }
             self.note_settled(partition, &piece);
-            settled_bytes += piece.to - piece.from;
+            if piece.to > piece.from {
+                self.set_disk_full(false);
+            }
         }
-        Ok(settled_bytes)
+        Ok(())
     }
 
     /// Writes whole blocks: what a first block held already comes from the file, what a last one will
@@ -383,8 +384,7 @@ impl Shard {
         segment.settled = piece.to;
         segment.has_unsynced_writes = !piece.is_last_of_full;
         if piece.is_last_of_full {
-            segment.is_finished = true;
-            segment.sealed_index = None;
+            segment.finish();
         }
         drop(state);
         self.0.settling.shrank(piece.to - piece.from);

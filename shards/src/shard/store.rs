@@ -122,7 +122,7 @@ impl Store {
             .join(SegmentFile::new(segment_base, kind).name())
     }
 
-    /// The file of a segment, made if there is none.
+    /// The file of a segment, made if there is none. The caller holds the partition's turn.
     pub(super) async fn segment_for_write(
         &self,
         partition: &Partition,
@@ -145,7 +145,35 @@ impl Store {
             self.sync_dir(&self.log_dir).await?;
             partition.has_dir.set(true);
         }
-        self.segment(partition, segment_base, true).await
+        let file = self.segment(partition, segment_base, true).await?;
+        self.cut_leftovers(partition, segment_base, &file).await?;
+        Ok(file)
+    }
+
+    /// Cuts off what an earlier run has left behind that is written again. Were it left there, a sync
+    /// would say nothing of the file's length, which one that failed then may have covered.
+    async fn cut_leftovers(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+        file: &File,
+    ) -> io::Result<()> {
+        let settled = {
+            let state = partition.state.borrow();
+            match state.log.segment(segment_base) {
+                Some(segment) if !segment.is_cut => segment.settled,
+                _ => return Ok(()),
+            }
+        };
+        file.truncate(settled).await?;
+        if settled == 0 {
+            // An attempt before this one may have made the file, but not its name durable.
+            self.sync_dir(&self.dir(partition)).await?;
+        }
+        if let Some(segment) = partition.state.borrow_mut().log.segment_mut(segment_base) {
+            segment.is_cut = true;
+        }
+        Ok(())
     }
 
     async fn segment(
@@ -159,28 +187,11 @@ impl Store {
             return Ok(file.clone());
         }
         let path = self.path(partition, segment_base, FileKind::Log);
-        let mut how = OpenMode {
-            read: true,
-            write: true,
-            ..OpenMode::default()
+        let how = match create {
+            true => OpenMode::CREATE,
+            false => OpenMode::READ_WRITE,
         };
-        how.create = create;
-        let opened = self.io.open(&path, how).await?;
-        let settled = {
-            let state = partition.state.borrow();
-            let segment = state.log.segment(segment_base);
-            segment.map(|segment| segment.settled)
-        };
-        if create && let Some(settled) = settled {
-            // What an earlier run has left behind that is written again. Were it left there, a sync would
-            // say nothing of the file's length, which one that failed then may have covered.
-            opened.truncate(settled).await?;
-            if settled == 0 {
-                // An attempt before this one may have made the file, but not its name durable.
-                self.sync_dir(&self.dir(partition)).await?;
-            }
-        }
-        let file = Rc::new(opened);
+        let file = Rc::new(self.io.open(&path, how).await?);
         self.files
             .borrow_mut()
             .put(key, file.clone(), self.open_files_max);
@@ -501,3 +512,6 @@ pub(super) fn storage(error: io::Error) -> ReadError {
     tracing::error!(%error, "cannot read a segment");
     ReadError::Storage
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! One shard in a simulated world, looked at from inside.
 
+use std::path::Path;
 use std::pin::pin;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use uuid::Uuid;
 use super::message::{Acknowledged, Append, ReadSpec};
 use super::*;
 use crate::io::futures::first_of;
-use crate::io::sim::{Faults, World};
+use crate::io::sim::{Faults, Operation, World};
 use crate::journal::Durability;
 use crate::log::batch::{BatchBuilder, BatchHeader};
 use crate::log::config::LogConfig;
@@ -69,7 +70,7 @@ pub(super) async fn open_partition(shard: &Shard, topic: u128, durability: Durab
     opened.await.expect("a partition");
 }
 
-fn append_to(topic: u128, value_bytes: usize) -> Append {
+pub(super) fn append_to(topic: u128, value_bytes: usize) -> Append {
     append_of(BatchBuilder::uncompressed(), topic, value_bytes)
 }
 
@@ -88,14 +89,14 @@ async fn answered(shard: &Shard, pending: PendingAppend) -> Acknowledged {
     answer.take().expect("an answer")
 }
 
-async fn append(shard: &Shard, appends: Vec<Append>) {
+pub(super) async fn append(shard: &Shard, appends: Vec<Append>) {
     let pending = shard.append(appends, shard.io().now()).await;
     for result in answered(shard, pending).await.results {
         result.expect("appended");
     }
 }
 
-fn spec(topic: u128, offset: i64) -> ReadSpec {
+pub(super) fn spec(topic: u128, offset: i64) -> ReadSpec {
     ReadSpec {
         key: key(topic),
         offset,
@@ -304,4 +305,29 @@ fn a_large_read_comes_in_chunks_that_follow_each_other() {
             }
         }
     });
+}
+
+#[test]
+fn a_partition_keeps_its_folder_if_the_journal_does_not_take_its_end() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    let shard = world.block_on(node, |io| async move {
+        let shard = started(&io, config()).await;
+        open_partition(&shard, 1, Durability::Sync).await;
+        append(&shard, vec![append_to(1, 100_000)]).await;
+        let partition = shard.partition(&key(1)).expect("it is open");
+        shard.anchor_anew(&partition).await;
+        assert!(shard.anchor_synced(&partition).await);
+        shard
+    });
+    world.fail_next(node, Operation::Write, ".journal");
+    let names = world.block_on(node, |io| async move {
+        shard.drop_partition(&key(1)).await;
+        assert!(shard.has_failed());
+        io.sleep(A_WHILE).await;
+        let entries = io.list_dir(Path::new("/data")).await.expect("listed");
+        entries.into_iter().map(|entry| entry.name)
+    });
+    assert!(names.into_iter().any(|name| name == "topic1-0"));
 }

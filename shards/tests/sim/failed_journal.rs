@@ -17,12 +17,14 @@ fn acked(models: &Models) -> Vec<i64> {
         .collect()
 }
 
-fn simulate(seed: u64) {
+/// How many of a few runs have failed.
+fn simulate(seed: u64) -> usize {
     let mut story = Story::default();
     let mut world = World::new(seed, Faults::none());
     let node = world.add_node();
     let models = empty_models();
     let mut after = None;
+    let mut failed = 0;
     for _ in 0..3 {
         let run = Rc::new(Run {
             is_disk_sound: false,
@@ -49,6 +51,7 @@ fn simulate(seed: u64) {
             &models,
         );
         if run.has_failed() {
+            failed += 1;
             // Replies and reads that were on their way.
             world.run_for(Duration::from_millis(20));
             assert_eq!(run.unanswered.get(), 0, "appends were never answered");
@@ -67,11 +70,12 @@ fn simulate(seed: u64) {
         run.crash(&mut world, node, crash);
         after = Some(crash);
     }
+    failed
 }
 
 #[test]
 fn a_failed_journal_acknowledges_nothing_more() {
-    for seed in seeds(60) {
-        simulate(seed);
-    }
+    let failed: usize = seeds(60).map(simulate).sum();
+    let are_few = seeds(60).count() < 60;
+    assert!(failed > 0 || are_few, "no journal failed");
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use corelog_shards::io::Stop;
+use corelog_shards::io::futures::poll_once;
 use corelog_shards::io::sim::{Faults, World, seeds};
 use corelog_shards::mesh::{self, REQUESTS_MAX};
 use corelog_shards::route::Route;
@@ -77,5 +78,55 @@ fn what_is_too_much_for_a_lane_waits_and_all_is_answered() {
         progress.may_answer.request();
         world.run_for(Duration::from_secs(1));
         assert_eq!(progress.answered.get(), SHARDS * ASKED);
+    }
+}
+
+/// Counts how many requests at most were taken between two turns of another task of the shard.
+async fn watch(shard: Shard, most: Rc<Cell<u64>>) {
+    let taken = || shard.metrics().engine.requests_of_others.get();
+    loop {
+        let before = taken();
+        shard.io().yield_now().await;
+        most.set(most.get().max(taken() - before));
+    }
+}
+
+#[test]
+fn others_have_their_turn_among_many_requests_that_come_at_once() {
+    const ASKED_AT_ONCE: usize = 100;
+    for seed in seeds(10) {
+        let hurried = Faults {
+            slice_over: 1.0,
+            ..Faults::none()
+        };
+        let mut world = World::new(seed, hurried);
+        let node = world.add_node();
+        let most = Rc::new(Cell::new(0));
+        let ends = mesh::lanes(SHARDS).into_iter().map(Some);
+        let ends = RefCell::new(ends.collect::<Vec<_>>());
+        world.start(node, SHARDS, |io, id| {
+            let ends = ends.borrow_mut()[id].take().expect("each once");
+            let most = most.clone();
+            async move {
+                let config = shard_config(RotPolicy::Refuse);
+                let opened = open(io, id, Route::new(SHARDS), config, ends).await;
+                let shard = opened.unwrap_or_else(|error| panic!("{error}")).shard;
+                shard.meet().await;
+                if id == 1 {
+                    return watch(shard, most).await;
+                }
+                let asking = (0..ASKED_AT_ONCE).map(|_| shard.run_on(1, |_| async {}));
+                let mut asking: Vec<_> = asking.map(Box::pin).collect();
+                for asked in &mut asking {
+                    assert!(poll_once(asked.as_mut()).await.is_none());
+                }
+                for asked in asking {
+                    asked.await;
+                }
+            }
+        });
+        world.run_steps(20_000);
+        let most = most.get();
+        assert!((1..ASKED_AT_ONCE as u64 / 2).contains(&most), "{most}");
     }
 }

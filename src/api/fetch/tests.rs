@@ -168,6 +168,24 @@ fn a_fetch_that_waits_ends_with_the_wait() {
 }
 
 #[test]
+fn a_fetch_that_waits_keeps_no_copy_of_the_metadata() {
+    let image = image_of(&[("t", 1)], &[]);
+    on_a_broker(image, async move |context| {
+        let io = context.broker.shard.io().clone();
+        let mut handler = pin!(fetch(&context, i32::MAX));
+        let mut a_second = pin!(io.sleep(Duration::from_secs(1)));
+        poll_fn(|cx| {
+            assert!(handler.as_mut().poll(cx).is_pending());
+            a_second.as_mut().poll(cx)
+        })
+        .await;
+        let image = context.broker.image();
+        // The broker's and this one.
+        assert_eq!(Rc::strong_count(&image), 2);
+    });
+}
+
+#[test]
 fn an_isolation_level_that_is_none_is_refused() {
     const UNKNOWN_SERVER_ERROR: i16 = -1;
     on_a_broker(image_of(&[("t", 1)], &[]), async move |context| {

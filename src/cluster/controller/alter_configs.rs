@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::error::{ControlError, ControlErrorKind};
 use super::rules::{default_of, is_known, is_list};
-use super::{Context, Decision, MIN_INSYNC_REPLICAS, RECORDS_PER_REQUEST_MAX};
+use super::{Context, Decision, MIN_INSYNC_REPLICAS, RECORDS_PER_REQUEST_MAX, check_count};
 use crate::cluster::image::{ConfigResource, Properties, ResourceKind, config_record};
 use crate::cluster::records::{ClearElrRecord, Record};
 
@@ -97,7 +97,7 @@ pub fn incremental_alter_configs(
     context: &Context<'_>,
     request: &IncrementalAlterConfigs,
 ) -> Decision<AlterConfigsReply> {
-    let key = |resource: &ResourceAlteration| (resource.resource_type, resource.name.clone());
+    let key = |resource: &ResourceAlteration| key_of(resource.resource_type, &resource.name);
     let decision = alter_each(&request.resources, key, |resource| {
         let names = resource.configs.iter().map(|config| config.name.as_str());
         check_distinct(names)?;
@@ -128,7 +128,7 @@ pub fn legacy_alter_configs(
     context: &Context<'_>,
     request: &LegacyAlterConfigs,
 ) -> Decision<AlterConfigsReply> {
-    let key = |resource: &ResourceReplacement| (resource.resource_type, resource.name.clone());
+    let key = |resource: &ResourceReplacement| key_of(resource.resource_type, &resource.name);
     let decision = alter_each(&request.resources, key, |resource| {
         check_distinct(resource.configs.iter().map(|(name, _)| name.as_str()))?;
         let without_value = resource.configs.iter().filter(|(_, value)| value.is_none());
@@ -150,12 +150,25 @@ pub fn legacy_alter_configs(
     decision.only_validated(request.validate_only)
 }
 
+/// What a resource is the same by: a number that is written in several ways is one broker.
+fn key_of(resource_type: i8, name: &str) -> (i8, String) {
+    let broker = ResourceKind::from_id(resource_type) == ResourceKind::Broker;
+    match name.parse::<i32>().ok().filter(|_| broker) {
+        Some(id) => (resource_type, id.to_string()),
+        None => (resource_type, name.to_owned()),
+    }
+}
+
 /// Runs `alter` for every resource that the request has once.
 fn alter_each<T>(
     resources: &[T],
     key: impl Fn(&T) -> (i8, String),
     mut alter: impl FnMut(&T) -> Result<Vec<Record>, ControlError>,
 ) -> Decision<AlterConfigsReply> {
+    if let Err(error) = check_count(resources.len()) {
+        let reply = resources.iter().map(|_| Err(error.clone())).collect();
+        return Decision::new(Vec::new(), reply);
+    }
     let mut counts: BTreeMap<_, usize> = BTreeMap::new();
     for resource in resources {
         *counts.entry(key(resource)).or_default() += 1;

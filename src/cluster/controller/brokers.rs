@@ -95,7 +95,7 @@ pub fn start_node(
             records.extend(change.map(Record::from));
         }
     }
-    // One start is one batch whatever the number of partitions: it is not a client who asks.
+    // No limit whatever the number of partitions: it is not a client who asks.
     Decision {
         records,
         reply: broker_epoch,

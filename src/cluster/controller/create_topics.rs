@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::alter_configs::validated_config_records;
 use super::error::{ControlError, ControlErrorKind};
 use super::placement::{check_manual_assignment, new_partition, place_partitions};
-use super::{Context, Decision, RECORDS_PER_REQUEST_MAX, split_duplicates};
+use super::{Context, Decision, RECORDS_PER_REQUEST_MAX, check_count, split_duplicates};
 use crate::cluster::ids::random_id;
 use crate::cluster::image::{ConfigResource, Partition, Properties};
 use crate::cluster::records::{Record, TopicRecord};
@@ -95,6 +95,7 @@ fn refuse_all(request: &CreateTopics, error: ControlError) -> Decision<CreateTop
 }
 
 fn check_total(context: &Context<'_>, request: &CreateTopics) -> Result<(), ControlError> {
+    check_count(request.topics.len())?;
     let partitions_of = |topic: &NewTopic| match (topic.assignments.len(), topic.partitions) {
         (0, DEFAULT) => context.policy.default_partitions.into(),
         (0, partitions) => i64::from(partitions.max(0)),

@@ -50,7 +50,7 @@ use crate::config::BrokerConfig;
 /// What one request may append: one batch of the log, so that it is all there or not at all.
 const RECORDS_PER_REQUEST_MAX: usize = 10_000;
 
-/// Refuses a request that names more topics than can be changed at once, whatever they are: whoever
+/// Refuses a request that names more topics or resources than can be changed at once, whatever they are: whoever
 /// gets one need not bring it here.
 pub fn check_count(topics: usize) -> Result<(), ControlError> {
     match topics <= RECORDS_PER_REQUEST_MAX {

@@ -14,7 +14,7 @@ pub mod records;
 mod sweep;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::error::Error;
 use std::rc::Rc;
 
@@ -33,7 +33,6 @@ use kafka_protocol::messages::{
     OffsetDeleteRequest, OffsetDeleteResponse, SyncGroupRequest, SyncGroupResponse,
 };
 use kafka_protocol::protocol::StrBytes;
-use rustc_hash::FxHashMap;
 
 use self::classic::ClassicGroup;
 use self::offsets::{Commit, Offsets};
@@ -103,7 +102,8 @@ struct Group {
 /// The groups of one partition.
 #[derive(Default)]
 pub struct Groups {
-    groups: FxHashMap<Rc<str>, Group>,
+    /// In order: clients choose the names, and could choose some that collide in a hash map.
+    groups: BTreeMap<Rc<str>, Group>,
     deadlines: BinaryHeap<Reverse<(Instant, Rc<str>)>>,
     sweep: Sweep,
 }

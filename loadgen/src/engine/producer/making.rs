@@ -7,6 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::Producer;
+use super::sequences::Sequences;
 use crate::batch::{self, Builder};
 use crate::engine::Clock;
 use crate::measure::{Fate, Recorder};
@@ -18,14 +19,15 @@ const BUFFER_BYTES_MAX: usize = 64 << 20;
 pub(super) const DELIVERY_NS_MAX: u64 = 120_000_000_000;
 
 /// What waits for one partition.
-#[derive(Default)]
 pub(super) struct Partition {
     /// The newest may be open, all others are full.
     pub batches: VecDeque<Batch>,
     /// Of the next record, for the verification.
     sequence: u64,
-    /// Of the next record, for the broker.
-    base_sequence: i32,
+    /// For the broker.
+    pub sequences: Sequences,
+    /// Batches that are sent and not answered.
+    pub in_flight: u32,
     /// Whether the partition is in the list of its link.
     pub is_listed: bool,
     pub retry_ns: u64,
@@ -38,7 +40,7 @@ pub(in crate::engine) struct Batch {
     /// When each record was due.
     pub due_ns: Vec<u64>,
     first_sequence: u64,
-    base_sequence: i32,
+    pub base_sequence: i32,
     pub payload_bytes: u64,
     pub memory: usize,
     pub deadline_ns: u64,
@@ -50,6 +52,20 @@ pub(in crate::engine) struct Batch {
 pub(in crate::engine) enum Records {
     Open(Builder),
     Sealed(Bytes),
+}
+
+impl Partition {
+    /// With nothing in it, for a producer of that epoch.
+    pub(super) fn new(epoch: i16) -> Self {
+        Self {
+            batches: VecDeque::new(),
+            sequence: 0,
+            sequences: Sequences::new(epoch),
+            in_flight: 0,
+            is_listed: false,
+            retry_ns: 0,
+        }
+    }
 }
 
 impl Batch {
@@ -134,7 +150,7 @@ impl Producer<'_> {
                 records: Records::Open(Builder::new(clock.wall_ms(due_ns))),
                 due_ns: Vec::new(),
                 first_sequence: partition.sequence,
-                base_sequence: partition.base_sequence,
+                base_sequence: partition.sequences.next,
                 payload_bytes: 0,
                 memory: 0,
                 deadline_ns: now_ns + DELIVERY_NS_MAX,
@@ -153,7 +169,7 @@ impl Producer<'_> {
         let filling = self.filling.take(len.saturating_sub(STAMP_BYTES));
         stamp.encode(len, filling, &mut self.value);
         partition.sequence += 1;
-        partition.base_sequence = (partition.base_sequence + 1) & i32::MAX;
+        partition.sequences.take();
         self.unacknowledged += 1;
         let Some(Batch {
             records: Records::Open(builder),
@@ -189,15 +205,13 @@ impl Producer<'_> {
             && let Records::Open(builder) = &mut batch.records
         {
             let builder = std::mem::replace(builder, Builder::new(0));
-            let (id, epoch) = self.producer_id;
-            let producer = batch::Producer {
-                id,
-                epoch,
-                base_sequence: if producers.idempotence {
-                    batch.base_sequence
-                } else {
-                    -1
+            let producer = match producers.idempotence {
+                true => batch::Producer {
+                    id: self.producer_id,
+                    epoch: partition.sequences.epoch,
+                    base_sequence: batch.base_sequence,
                 },
+                false => batch::Producer::NONE,
             };
             batch.records = Records::Sealed(builder.finish(producer, producers.codec).into());
             if self.sticky == at {

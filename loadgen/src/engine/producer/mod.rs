@@ -5,6 +5,7 @@
 
 mod making;
 mod sending;
+mod sequences;
 mod timetable;
 
 use std::collections::VecDeque;
@@ -56,7 +57,7 @@ pub(super) struct Producer<'a> {
     overdue_ns: u64,
     /// Records on their way or waiting.
     pub unacknowledged: u64,
-    producer_id: (i64, i16),
+    producer_id: i64,
     cluster: Arc<Cluster>,
     /// With the batches of each request in flight, and their partitions.
     pub links: Vec<Link<Vec<(usize, Batch)>>>,
@@ -88,6 +89,7 @@ impl<'a> Producer<'a> {
         };
         let longest = workload.records.sizes.longest() as usize;
         let partitions = places.len();
+        let (producer_id, epoch) = preparation.producer_ids[index as usize];
         Self {
             workload,
             places,
@@ -102,14 +104,14 @@ impl<'a> Producer<'a> {
             value: Vec::with_capacity(longest),
             key: String::new(),
             sticky: index as usize * partitions / workload.producers.count as usize,
-            partitions: (0..partitions).map(|_| Partition::default()).collect(),
+            partitions: (0..partitions).map(|_| Partition::new(epoch)).collect(),
             aging: VecDeque::new(),
             retries: VecDeque::new(),
             batches: 0,
             buffered_bytes: 0,
             overdue_ns: 0,
             unacknowledged: 0,
-            producer_id: preparation.producer_ids[index as usize],
+            producer_id,
             cluster: Arc::default(),
             links: Vec::new(),
             ready: Vec::new(),

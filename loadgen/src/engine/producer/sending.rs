@@ -76,6 +76,10 @@ impl Producer<'_> {
             if self.partitions[at].retry_ns > now_ns {
                 continue;
             }
+            if self.partitions[at].is_stuck() {
+                // Once what is in flight is back it goes on.
+                continue;
+            }
             if self.partitions[at].batches.len() == 1 {
                 self.seal(at);
             }
@@ -108,7 +112,12 @@ impl Producer<'_> {
                 }
                 None
             }
-            Acks::Leader | Acks::All => Some(batches),
+            Acks::Leader | Acks::All => {
+                for (at, _) in &batches {
+                    self.partitions[*at].in_flight += 1;
+                }
+                Some(batches)
+            }
         };
         let Some(connection) = &mut self.links[link_at].connection else {
             return false;
@@ -205,30 +214,29 @@ impl Producer<'_> {
         let outcomes = self.outcomes(reply, shared);
         let mut refused = Vec::new();
         for (at, batch) in batches {
+            self.partitions[at].in_flight -= 1;
             let outcome = outcomes.binary_search_by_key(&at, |(at, _)| *at);
             match outcome.map(|found| outcomes[found].1) {
                 Ok(0 | DUPLICATE_SEQUENCE_NUMBER) => {
                     self.acknowledge(at, batch, now_ns, shared, recorder);
                 }
                 Ok(code) => {
+                    if code == OUT_OF_ORDER_SEQUENCE_NUMBER {
+                        self.partitions[at].sequences.out_of_order(batch.number);
+                    }
                     let may_retry = is_retriable(code) || code == OUT_OF_ORDER_SEQUENCE_NUMBER;
                     if may_retry && now_ns < batch.deadline_ns {
                         recorder.error(now_ns, error_name(code));
                         refused.push((at, batch));
                     } else {
-                        self.give_up_batch(
-                            &batch,
-                            error_name(code),
-                            Fate::Refused,
-                            now_ns,
-                            recorder,
-                        );
+                        let why = error_name(code);
+                        self.give_up_batch(at, &batch, why, Fate::Refused, now_ns, recorder);
                     }
                     shared.directory.want_another_look();
                 }
                 Err(_) => {
                     let why = "no outcome in the reply";
-                    self.give_up_batch(&batch, why, Fate::Unanswered, now_ns, recorder);
+                    self.give_up_batch(at, &batch, why, Fate::Unanswered, now_ns, recorder);
                 }
             }
         }
@@ -283,6 +291,8 @@ impl Producer<'_> {
             };
             self.acknowledged.insert(line, batch.sequences());
         }
+        self.partitions[at].sequences.acknowledged(batch.number);
+        self.renew_sequences(at);
         self.forget(&batch);
     }
 
@@ -294,12 +304,15 @@ impl Producer<'_> {
     /// Its records will not be acknowledged; each counts as a failure of that name.
     fn give_up_batch(
         &mut self,
+        at: usize,
         batch: &Batch,
         name: impl Into<Cow<'static, str>>,
         fate: Fate,
         now_ns: u64,
         recorder: &mut Recorder,
     ) {
+        self.partitions[at].sequences.given_up(batch.number);
+        self.renew_sequences(at);
         recorder.errors(now_ns, name, batch.due_ns.len() as u64);
         for due_ns in &batch.due_ns {
             recorder.gave_up(now_ns, now_ns.saturating_sub(*due_ns), fate);
@@ -328,7 +341,7 @@ impl Producer<'_> {
             let is_overdue = |batch: &mut Batch| batch.deadline_ns <= now_ns;
             while let Some(batch) = self.partitions[at].batches.pop_front_if(is_overdue) {
                 let fate = batch.fate();
-                self.give_up_batch(&batch, "delivery timed out", fate, now_ns, recorder);
+                self.give_up_batch(at, &batch, "delivery timed out", fate, now_ns, recorder);
             }
         }
     }
@@ -339,20 +352,20 @@ impl Producer<'_> {
         for link in &mut self.links {
             let lost = link.connection.take();
             let lost = lost.into_iter().flat_map(Connection::into_unanswered);
-            batches.extend(lost.flatten().map(|(_, batch)| batch));
+            batches.extend(lost.flatten());
         }
-        for partition in &mut self.partitions {
-            batches.extend(partition.batches.drain(..));
+        for (at, partition) in self.partitions.iter_mut().enumerate() {
+            batches.extend(partition.batches.drain(..).map(|batch| (at, batch)));
         }
         self.ready.iter_mut().for_each(VecDeque::clear);
         self.aging.clear();
         self.retries.clear();
-        for batch in batches {
+        for (at, batch) in batches {
             let (fate, name) = match batch.fate() {
                 Fate::Unsent => (Fate::Unsent, UNSENT),
                 fate => (fate, UNANSWERED),
             };
-            self.give_up_batch(&batch, name, fate, now_ns, recorder);
+            self.give_up_batch(at, &batch, name, fate, now_ns, recorder);
         }
     }
 
@@ -367,6 +380,7 @@ impl Producer<'_> {
             self.retries
                 .push_back((partition.retry_ns, at, batch.number));
             partition.batches.insert(place, batch);
+            self.renew_sequences(at);
         }
     }
 
@@ -386,6 +400,9 @@ impl Producer<'_> {
 
     fn take_back(&mut self, lost: Option<Connection<Vec<(usize, Batch)>>>, now_ns: u64) {
         for batches in lost.into_iter().flat_map(Connection::into_unanswered) {
+            for (at, _) in &batches {
+                self.partitions[*at].in_flight -= 1;
+            }
             self.put_back(batches, now_ns);
         }
     }

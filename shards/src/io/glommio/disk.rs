@@ -44,7 +44,6 @@ fn flags(mode: OpenMode) -> i32 {
     };
     let options = [
         (mode.create, libc::O_CREAT),
-        (mode.truncate, libc::O_TRUNC),
         (mode.sync_on_write, libc::O_DSYNC),
     ];
     let chosen = options.iter().filter(|(is_wanted, _)| *is_wanted);

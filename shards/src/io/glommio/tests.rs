@@ -287,7 +287,9 @@ fn dropped_halves_close_the_connection() {
         let mut buffer = BytesMut::new();
         assert_eq!(read.read(&mut buffer, 4096).await.unwrap(), 5);
         drop((read, write));
-        io.sleep(Duration::from_millis(20)).await;
+        while !client.is_finished() {
+            io.sleep(Duration::from_millis(1)).await;
+        }
         assert_eq!(client.join().unwrap(), 0);
     });
 }
@@ -453,10 +455,9 @@ fn shards_talk_over_lanes_and_stop_together() {
     let ends: [Ends; 2] = [(to_second, from_second), (to_first, from_first)];
     let ends = std::sync::Arc::new(std::sync::Mutex::new(ends.map(Some)));
     let stop = Stop::new();
-    let stopping = stop.clone();
     run_shards(&allowed[..2], move |io, shard| {
         let (sender, receiver) = ends.lock().unwrap()[shard].take().unwrap();
-        let stop = stopping.clone();
+        let stop = stop.clone();
         async move {
             let (sender, receiver) = (sender.connect(&io), receiver.connect(&io));
             let (sender, mut receiver) = (sender.await, receiver.await);
@@ -483,7 +484,6 @@ fn shards_talk_over_lanes_and_stop_together() {
         }
     })
     .expect("two shards");
-    assert!(stop.is_requested());
 }
 
 #[test]

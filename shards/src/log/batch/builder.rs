@@ -3,7 +3,7 @@
 use super::compress::{Codec, CodecError, Encoder};
 use super::header::{
     Attributes, HEADER_BYTES, HeaderFields, NO_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID,
-    NO_SEQUENCE, NO_TIMESTAMP, TimestampType,
+    NO_SEQUENCE, NO_TIMESTAMP,
 };
 use super::record::NewRecord;
 
@@ -120,15 +120,5 @@ impl BatchBuilder {
         let mut batch = self.encoder.finish()?;
         self.fields.write(&mut batch);
         Ok(batch)
-    }
-
-    /// As [`Self::finish`], with the log's time on all records.
-    pub fn finish_at(mut self, log_append_time: i64) -> Result<Vec<u8>, CodecError> {
-        self.fields.attributes = self
-            .fields
-            .attributes
-            .with_timestamp_type(TimestampType::LogAppendTime);
-        self.fields.max_timestamp = log_append_time;
-        self.finish()
     }
 }

@@ -114,7 +114,6 @@ impl Attributes {
     const LOG_APPEND_TIME: u16 = 0x08;
     const TRANSACTIONAL: u16 = 0x10;
     const CONTROL: u16 = 0x20;
-    const DELETE_HORIZON: u16 = 0x40;
     const KNOWN: u16 = 0x7f;
 
     pub fn from_bits(bits: u16) -> Self {
@@ -148,11 +147,6 @@ impl Attributes {
 
     pub fn is_control(self) -> bool {
         self.0 & Self::CONTROL != 0
-    }
-
-    /// The base timestamp is the time at which compaction may drop the batch's tombstones.
-    pub fn has_delete_horizon(self) -> bool {
-        self.0 & Self::DELETE_HORIZON != 0
     }
 
     pub fn with_compression(self, compression: Compression) -> Self {

@@ -11,8 +11,6 @@ pub struct Budget {
 impl Budget {
     /// As long as a core may be held.
     pub const SLICE: Self = Self::of_us(100);
-    /// Everything at once, where nobody waits: set-up, tools, tests.
-    pub const UNLIMITED: Self = Self { left_ps: i64::MAX };
 
     /// Panics when it is nothing: a machine could not move with that.
     pub const fn of_us(us: u32) -> Self {

@@ -69,17 +69,6 @@ fn contradictions_remove_older_entries() {
 }
 
 #[test]
-fn truncation_from_the_end() {
-    let mut known = epochs(&[(2, 6), (3, 8), (4, 11)]);
-    assert!(!known.truncate_from_end(12));
-    assert!(!known.truncate_from_end(-1));
-    assert!(known.truncate_from_end(8));
-    assert_eq!(pairs(&known), [(2, 6)]);
-    assert!(known.truncate_from_end(6));
-    assert_eq!(pairs(&known), []);
-}
-
-#[test]
 fn truncation_from_the_start() {
     let original = epochs(&[(2, 6), (3, 8), (4, 11)]);
     let truncated = |start_offset| {
@@ -103,26 +92,6 @@ fn offsets_know_their_epoch() {
         .map(|offset| known.epoch_for_offset(offset))
         .collect();
     assert_eq!(found, [None, Some(2), Some(2), Some(3), Some(3)]);
-}
-
-#[test]
-fn text_is_kafkas() {
-    let known = epochs(&[(2, 6), (3, 8)]);
-    let text = known.to_checkpoint_text();
-    assert_eq!(text, "0\n2\n2 6\n3 8\n");
-    assert_eq!(LeaderEpochs::from_checkpoint_text(&text), Ok(known));
-    for empty in ["", "0\n", "0\n0\n"] {
-        let read = LeaderEpochs::from_checkpoint_text(empty);
-        assert_eq!(read, Ok(LeaderEpochs::new()));
-    }
-    let bad = |text| LeaderEpochs::from_checkpoint_text(text).unwrap_err();
-    assert_eq!(bad("1\n0\n"), EpochsError::UnknownVersion);
-    assert_eq!(bad("x\n0\n"), EpochsError::Malformed { line: 1 });
-    assert_eq!(bad("0\n-1\n"), EpochsError::Malformed { line: 2 });
-    assert_eq!(bad("0\n2147483647\n"), EpochsError::Truncated);
-    assert_eq!(bad("0\n1\n1\n"), EpochsError::Malformed { line: 3 });
-    assert_eq!(bad("0\n1\n1 2 3\n"), EpochsError::Malformed { line: 3 });
-    assert_eq!(bad("0\n1\n-1 2\n"), EpochsError::Disordered);
 }
 
 #[test]

@@ -21,8 +21,6 @@ pub enum ProducersDecodeError {
     /// The bytes end before the announced content does.
     Truncated,
     UnknownVersion,
-    /// The checksum of a Kafka snapshot does not match.
-    Corrupt,
     /// A count or number that cannot be, or two entries for the same thing.
     Malformed,
 }
@@ -107,12 +105,12 @@ fn decode_producer(bytes: &mut &[u8]) -> Result<(i64, ProducerEntry), ProducersD
     Ok((producer_id, entry))
 }
 
-pub(super) fn transaction(first_offset: i64) -> Option<i64> {
+fn transaction(first_offset: i64) -> Option<i64> {
     (first_offset >= 0).then_some(first_offset)
 }
 
 /// Refuses numbers that later arithmetic relies on not to occur.
-pub(super) fn checked(batch: RememberedBatch) -> Result<RememberedBatch, ProducersDecodeError> {
+fn checked(batch: RememberedBatch) -> Result<RememberedBatch, ProducersDecodeError> {
     let sound = batch.last_sequence >= NO_SEQUENCE
         && batch.offset_delta >= 0
         && batch.last_offset >= i64::from(batch.offset_delta);

@@ -226,26 +226,6 @@ impl Piece {
         }
     }
 
-    /// Removes the batches that reach `offset`. Answers whether none is left.
-    pub fn cut(&mut self, offset: i64) -> bool {
-        let end = self.end_within(0, usize::MAX, offset);
-        if end == 0 || end == self.size_bytes {
-            return end == 0;
-        }
-        let mut last = self.batch_at(self.mark_where(|mark| mark.at < end));
-        while last.end < end {
-            last = self.batch_at(last.end);
-        }
-        let Content::Closed { bytes, marks, .. } = &mut self.content else {
-            panic!("only a closed run is cut in the middle");
-        };
-        bytes.truncate(end as usize);
-        marks.retain(|mark| mark.at < end);
-        self.size_bytes = end;
-        self.last_offset = last.last_offset;
-        false
-    }
-
     /// The bytes of a run.
     fn run(&self) -> &[u8] {
         match &self.content {

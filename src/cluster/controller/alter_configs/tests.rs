@@ -286,6 +286,9 @@ fn a_resource_changes_as_a_whole_and_apart_from_others() {
             alteration(TOPIC, "u", &[set(AGE, "1")]),
             alteration(BROKER, "", &[set(THREADS, "1")]),
             alteration(BROKER, "", &[set("num.io.threads", "1")]),
+            // One broker, however its number is written.
+            alteration(BROKER, "1", &[set(THREADS, "1")]),
+            alteration(BROKER, "01", &[set(THREADS, "1")]),
         ],
     );
     assert_eq!(refusal(&reply[0]).0, Kind::InvalidConfig);
@@ -306,6 +309,19 @@ fn a_resource_changes_as_a_whole_and_apart_from_others() {
         .map(|of| of.name.as_str())
         .collect();
     assert_eq!(configured, ["u"]);
+}
+
+#[test]
+fn a_request_with_too_many_resources_is_refused_whole() {
+    let mut cluster = with_topic();
+    let of_nobody = |n| alteration(TOPIC, &format!("nobody-{n}"), &[]);
+    let mut resources: Vec<_> = (0..RECORDS_PER_REQUEST_MAX).map(of_nobody).collect();
+    resources.push(alteration(TOPIC, "t", &[(AGE, AlterOp::Set, "1")]));
+    let reply = alter(&mut cluster, &resources);
+    assert_eq!(reply.len(), resources.len());
+    let last = reply.last().expect("one for each");
+    assert_eq!(refusal(last).0, Kind::PolicyViolation);
+    assert!(cluster.image().configs.is_empty());
 }
 
 #[test]

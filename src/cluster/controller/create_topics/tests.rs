@@ -272,6 +272,12 @@ fn a_request_can_ask_for_too_much() {
             )
         );
     }
+    // Topics that are refused one by one are too many as well.
+    let without_partitions: Vec<_> = (0..=RECORDS_PER_REQUEST_MAX)
+        .map(|n| topic(&n.to_string(), 0, 1))
+        .collect();
+    let reply = create(&mut cluster, &without_partitions);
+    assert_eq!(refusal(&reply[0].1).0, Kind::PolicyViolation);
     // The partitions may be few enough, and the records with them too many.
     let reply = create(&mut cluster, &[topic("a", 10_000, 1)]);
     assert_eq!(

@@ -191,12 +191,7 @@ impl Content {
             self.change_len(end, event);
         }
         if is_durable {
-            self.durable_len = LenChange {
-                len: self.len,
-                event,
-                is_doomed: false,
-            };
-            self.unsynced_lens.clear();
+            self.sync_len(event);
         }
     }
 
@@ -255,6 +250,10 @@ impl Content {
             }
             !history.versions.is_empty()
         });
+        self.sync_len(covered);
+    }
+
+    fn sync_len(&mut self, covered: u64) {
         let last = self
             .unsynced_lens
             .iter()

@@ -200,7 +200,7 @@ impl Disk {
     }
 
     fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<InodeId> {
-        let changes_without_writing = !mode.write && (mode.create || mode.truncate);
+        let changes_without_writing = !mode.write && mode.create;
         if changes_without_writing || !(mode.read || mode.write) {
             return Err(ErrorKind::InvalidInput.into());
         }
@@ -213,9 +213,6 @@ impl Disk {
             None if mode.create => self.create(parent, name),
             None => return Err(ErrorKind::NotFound.into()),
         };
-        if mode.truncate {
-            self.truncate(inode, 0);
-        }
         let file = self.file(inode);
         file.handles += 1;
         file.path = path.to_string_lossy().into_owned();

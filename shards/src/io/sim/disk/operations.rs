@@ -153,10 +153,10 @@ impl Shard {
         let mode = OpenMode {
             write: true,
             create: true,
-            truncate: true,
             ..OpenMode::default()
         };
         let file = self.open(path, mode).await?;
+        file.disk.borrow_mut().truncate(file.inode, 0);
         file.write_bytes(bytes, 0).await?;
         Ok(file)
     }

@@ -217,6 +217,38 @@ fn a_failed_sync_is_not_made_up_for() {
 }
 
 #[test]
+fn a_durable_write_vouches_for_a_length_only_if_the_file_grows_by_it() {
+    const DURABLE: OpenMode = OpenMode {
+        sync_on_write: true,
+        ..OpenMode::READ_WRITE
+    };
+    for (at, least) in [(2, 1), (3, 4)] {
+        let mut lost = 0;
+        for seed in 0..100 {
+            let (mut world, node) = started(seed);
+            let path = Path::new("/file");
+            world.block_on(node, move |io| async move {
+                durable_file(&io, path, OpenMode::CREATE, 1).await;
+            });
+            world.fail_next(node, Operation::Sync, "file");
+            world.block_on(node, move |io| async move {
+                let file = io.open(path, OpenMode::READ_WRITE).await.unwrap();
+                write(&io, &file, 2, 2).await.unwrap();
+                file.sync().await.unwrap_err();
+                let durable = io.open(path, DURABLE).await.unwrap();
+                write(&io, &durable, at, 3).await.unwrap();
+            });
+            crash_and_restart(&mut world, node, Crash::PowerLoss);
+            let len = world.block_on(node, move |io| async move { io.file_len(path).await });
+            let blocks = len.unwrap() / B;
+            assert!(blocks >= least, "seed {seed}: {blocks} blocks");
+            lost += u32::from(blocks == 1);
+        }
+        assert_eq!(lost > 20, least == 1, "{lost} with a write at {at}");
+    }
+}
+
+#[test]
 fn names_are_durable_only_with_their_directory() {
     let (mut found, mut missing) = (0, 0);
     for seed in 0..100 {

@@ -213,7 +213,6 @@ fn attributes_name_codecs_and_keep_their_bits_apart() {
             (id < 5).then_some(id)
         );
     }
-    assert!(Attributes::from_bits(0x40).has_delete_horizon());
     let bits = Attributes::from_bits(0x77)
         .with_compression(Compression::Lz4)
         .with_control(false);

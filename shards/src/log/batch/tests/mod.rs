@@ -9,7 +9,7 @@ mod validate;
 mod walk;
 
 use super::compress::{Codec, Encoder};
-use super::header::{HEADER_BYTES, HeaderFields};
+use super::header::{HEADER_BYTES, HeaderFields, TimestampType};
 use super::iter::Batch;
 use super::slice::Progress;
 use super::{Attributes, BatchBuilder, Budget};
@@ -47,6 +47,9 @@ const CODECS: [Codec; 5] = [
     Codec::LZ4,
     Codec::ZSTD,
 ];
+
+/// Everything at once.
+const UNLIMITED: Budget = Budget::of_us(u32::MAX);
 
 type OwnedHeaders = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
@@ -120,6 +123,15 @@ fn edit(batch: &[u8], change: impl FnOnce(&mut HeaderFields)) -> Vec<u8> {
     change(&mut fields);
     fields.write(&mut batch);
     batch
+}
+
+/// The batch with the log's time on all records.
+fn with_append_time(batch: &[u8], log_append_time: i64) -> Vec<u8> {
+    edit(batch, |fields| {
+        let kind = TimestampType::LogAppendTime;
+        fields.attributes = fields.attributes.with_timestamp_type(kind);
+        fields.max_timestamp = log_append_time;
+    })
 }
 
 /// Runs a machine with this budget for each step, and tells how many steps it took.

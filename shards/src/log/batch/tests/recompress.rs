@@ -1,4 +1,4 @@
-use super::{CODECS, build, random_records, run};
+use super::{CODECS, UNLIMITED, build, random_records, run, with_append_time};
 use crate::log::batch::compress::DecoderPool;
 use crate::log::batch::iter::Batch;
 use crate::log::batch::recompress::{RecompressError, Recompressor};
@@ -36,7 +36,7 @@ fn any_codec_becomes_any_other() {
             batch.check_crc().unwrap();
             assert_eq!(batch.compression(), Some(to.compression()));
             assert!(steps > 1 || to == Codec::None, "{from:?} to {to:?}");
-            let (back, _) = recompress(&result, Codec::None, 1 << 20, Budget::UNLIMITED);
+            let (back, _) = recompress(&result, Codec::None, 1 << 20, UNLIMITED);
             assert_eq!(back.as_ref(), Ok(&plain), "{from:?} to {to:?}");
         }
     }
@@ -49,7 +49,7 @@ fn the_header_stays() {
         .producer(7, 8, 9)
         .transactional();
     builder.append(10, None, None).unwrap();
-    let source = builder.finish_at(11).unwrap();
+    let source = with_append_time(&builder.finish().unwrap(), 11);
     let (result, _) = recompress(&source, Codec::ZSTD, 1_000, Budget::SLICE);
     let (before, result) = (Batch::first(&source).unwrap().fields(), result.unwrap());
     let mut after = Batch::first(&result).unwrap().fields();

@@ -1,4 +1,4 @@
-use super::{CODECS, OwnedRecord, build, random_records};
+use super::{CODECS, OwnedRecord, build, random_records, with_append_time};
 use crate::log::batch::control::ControlKind;
 use crate::log::batch::header::{NO_PRODUCER_ID, NO_SEQUENCE};
 use crate::log::batch::iter::Batch;
@@ -189,7 +189,7 @@ fn builders_fill_in_the_header() {
 
     let mut builder = BatchBuilder::new(Codec::ZSTD).unwrap();
     builder.append(500, None, None).unwrap();
-    let bytes = builder.finish_at(9_000).unwrap();
+    let bytes = with_append_time(&builder.finish().unwrap(), 9_000);
     let batch = Batch::first(&bytes).unwrap();
     assert_eq!(
         (batch.producer_id(), batch.last_sequence()),

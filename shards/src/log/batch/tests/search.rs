@@ -1,4 +1,4 @@
-use super::{CODECS, run};
+use super::{CODECS, run, with_append_time};
 use crate::log::batch::iter::Batch;
 use crate::log::batch::lookup::{RecordSearch, TimestampOffset};
 use crate::log::batch::{BatchBuilder, Budget};
@@ -44,7 +44,7 @@ fn with_log_append_time_the_first_record_has_the_time_of_all() {
     for timestamp in TIMESTAMPS {
         builder.append(timestamp, None, None).unwrap();
     }
-    let bytes = builder.finish_at(7_000).unwrap();
+    let bytes = with_append_time(&builder.finish().unwrap(), 7_000);
     let batch = Batch::first(&bytes).unwrap();
     assert_eq!(
         found(RecordSearch::newest(&batch).unwrap()),

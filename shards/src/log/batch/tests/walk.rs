@@ -1,4 +1,4 @@
-use super::{CODECS, build, edit, forge, random_records};
+use super::{CODECS, UNLIMITED, build, edit, forge, random_records};
 use crate::log::batch::compress::DecoderPool;
 use crate::log::batch::iter::Batch;
 use crate::log::batch::record::{NewRecord, RecordFault, RecordMeta, check};
@@ -48,7 +48,7 @@ fn all_codecs_show_the_same_records_however_often_interrupted() {
             (1 + random.below(300), 200)
         };
         let records = random_records(&mut random, count, length_max);
-        let (expected, _) = walk(&build(&records, Codec::None), Budget::UNLIMITED).unwrap();
+        let (expected, _) = walk(&build(&records, Codec::None), UNLIMITED).unwrap();
         assert_eq!(expected.len(), records.len());
         for (index, (meta, record)) in (0..).zip(expected.iter().zip(&records)) {
             assert_eq!(meta.offset_delta, index);
@@ -63,10 +63,7 @@ fn all_codecs_show_the_same_records_however_often_interrupted() {
             let (found, pauses) = walk(&batch, Budget::of_us(1)).unwrap();
             assert_eq!(found, expected, "seed {seed} {codec:?}");
             assert!(pauses > 0 || records.len() < 200, "{codec:?}");
-            assert_eq!(
-                walk(&batch, Budget::UNLIMITED).unwrap(),
-                (expected.clone(), 0)
-            );
+            assert_eq!(walk(&batch, UNLIMITED).unwrap(), (expected.clone(), 0));
         }
     }
 }
@@ -94,7 +91,7 @@ fn compressed_faults_are_those_of_plain_ones() {
         if random.one_in(3) {
             bad.truncate(random.below(bad.len() as u64) as usize);
         }
-        let plain = walk(&forge(Codec::None, 3, &bad), Budget::UNLIMITED);
+        let plain = walk(&forge(Codec::None, 3, &bad), UNLIMITED);
         let packed = walk(&forge(Codec::LZ4, 3, &bad), Budget::of_us(3));
         match (plain, packed) {
             (Ok(plain), Ok(packed)) => assert_eq!(plain.0, packed.0, "round {round}"),
@@ -117,7 +114,7 @@ fn records_must_be_as_many_as_the_batch_says() {
     ]
     .concat();
     for codec in CODECS {
-        let fault = |count| match walk(&forge(codec, count, &records), Budget::UNLIMITED) {
+        let fault = |count| match walk(&forge(codec, count, &records), UNLIMITED) {
             Err(WalkError::Record { index, fault }) => Some((index, fault)),
             Ok(_) => None,
             Err(error) => panic!("{error}"),
@@ -137,7 +134,7 @@ fn records_must_be_as_many_as_the_batch_says() {
 fn batches_that_compaction_emptied_have_no_records() {
     for codec in CODECS {
         let batch = edit(&forge(codec, 1, &[]), |fields| fields.record_count = 0);
-        assert_eq!(walk(&batch, Budget::UNLIMITED).unwrap().0, []);
+        assert_eq!(walk(&batch, UNLIMITED).unwrap().0, []);
     }
 }
 
@@ -160,10 +157,7 @@ fn garbage_is_no_compressed_block() {
             let batch = edit(&plain, |fields| {
                 fields.attributes = fields.attributes.with_compression(codec.compression());
             });
-            assert!(
-                walk(&batch, Budget::UNLIMITED).is_err(),
-                "{codec:?} {garbage:?}"
-            );
+            assert!(walk(&batch, UNLIMITED).is_err(), "{codec:?} {garbage:?}");
         }
     }
 }

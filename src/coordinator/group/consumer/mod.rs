@@ -31,7 +31,7 @@
 //!
 //! Not here yet: groups with members of both protocols, and going over from one to the other. Records of such members
 //! are kept as they are, and [`Member::uses_classic_protocol`] tells where they differ. The seams: whoever keeps the
-//! groups converts a classic one when a first heartbeat comes for it, and [`Durable::fence`] is where a group that is
+//! groups converts a classic one with members when a first heartbeat comes for it, and [`Durable::fence`] is where a group that is
 //! left with members of the classic protocol alone becomes a classic one.
 
 mod commit;
@@ -69,7 +69,7 @@ use super::records::Record;
 use crate::cluster::image::Delta;
 use crate::coordinator::{Context, Output};
 
-pub use self::request::check_heartbeat;
+pub use self::request::{JOIN, check_heartbeat};
 
 /// Why a request is refused, and what to tell the client beside the code.
 pub type Rejection = (ResponseError, Option<String>);

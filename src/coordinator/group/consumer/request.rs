@@ -8,7 +8,7 @@ use crate::config::ConsumerGroupsConfig;
 use crate::coordinator::group::assignor;
 
 /// Epochs that stand for something else.
-pub(super) const JOIN: i32 = 0;
+pub const JOIN: i32 = 0;
 pub(super) const LEAVE: i32 = -1;
 /// A static member leaves, and will be back.
 pub(super) const LEAVE_STATIC: i32 = -2;

@@ -41,19 +41,16 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
 fn describe(
     version: i16,
     id: GroupId,
-    answer: Result<Option<DescribedGroup>, Refusal>,
+    answer: Result<Result<DescribedGroup, String>, Refusal>,
 ) -> DescribedGroup {
     let dead = DescribedGroup::default().with_group_state(StrBytes::from_static_str("Dead"));
     match answer {
-        Ok(Some(group)) => group.with_group_id(id),
-        Ok(None) if version >= MISSES_GROUPS => dead
+        Ok(Ok(group)) => group.with_group_id(id),
+        Ok(Err(text)) if version >= MISSES_GROUPS => dead
             .with_error_code(ResponseError::GroupIdNotFound.code())
-            .with_error_message(Some(errors::message(format!(
-                "Group {} not found.",
-                id.as_str()
-            ))))
+            .with_error_message(Some(errors::message(text)))
             .with_group_id(id),
-        Ok(None) => dead.with_group_id(id),
+        Ok(Err(_)) => dead.with_group_id(id),
         Err(refusal) => DescribedGroup::default()
             .with_error_code(errors::of_refusal(refusal).code())
             .with_group_id(id),
@@ -67,7 +64,8 @@ mod tests {
     #[test]
     fn a_group_that_is_not_there_is_dead_and_later_on_an_error() {
         let missing = |version| {
-            let group = describe(version, GroupId(StrBytes::from_static_str("g")), Ok(None));
+            let answer = Ok(Err("Group g not found.".to_owned()));
+            let group = describe(version, GroupId(StrBytes::from_static_str("g")), answer);
             (group.error_code, group.group_state.to_string())
         };
         assert_eq!(missing(5), (0, "Dead".to_owned()));

@@ -12,6 +12,7 @@ use corelog_shards::shard::Shard;
 
 use super::Context;
 use crate::broker::Broker;
+use crate::cluster::features::GROUP_VERSION;
 use crate::cluster::image::Image;
 use crate::coordinator::answers::answer_of;
 use crate::coordinator::group::{Caller, Input, OFFSETS_TOPIC, partition_of};
@@ -22,6 +23,9 @@ use crate::protocol::header::RequestHeader;
 /// The longest text of Kafka's protocol and of its records, in bytes.
 const TEXT_BYTES_MAX: usize = i16::MAX as usize;
 
+/// The level of [`GROUP_VERSION`] from which on there are groups of the consumer protocol.
+const CONSUMER_GROUPS: i16 = 1;
+
 /// The partition that has a group.
 pub fn coordinator_of(image: &Image, group: &str) -> Result<PartitionKey, Refusal> {
     let topic = image.topics.by_name(OFFSETS_TOPIC);
@@ -30,6 +34,12 @@ pub fn coordinator_of(image: &Image, group: &str) -> Result<PartitionKey, Refusa
         topic: topic.id,
         partition: partition_of(group, topic.partition_count()),
     })
+}
+
+/// Whether the cluster has agreed to have groups of the consumer protocol.
+pub fn serves_consumer_groups(image: &Image) -> bool {
+    let level = image.features.get(GROUP_VERSION);
+    level.is_some_and(|level| *level >= CONSUMER_GROUPS)
 }
 
 /// Puts a question about a group to its coordinator.

@@ -9,6 +9,8 @@
 
 pub mod alter_configs;
 pub mod api_versions;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
@@ -268,6 +270,12 @@ pub static TABLE: &[Api] = &[
     }),
     sequential(ApiKey::DescribeCluster, 0, 2, |context, request| {
         Box::pin(describe_cluster::handle(context, request))
+    }),
+    sequential(ApiKey::ConsumerGroupHeartbeat, 0, 1, |context, request| {
+        Box::pin(consumer_group_heartbeat::handle(context, request))
+    }),
+    sequential(ApiKey::ConsumerGroupDescribe, 0, 1, |context, request| {
+        Box::pin(consumer_group_describe::handle(context, request))
     }),
     sequential(ApiKey::ListConfigResources, 0, 1, |context, request| {
         Box::pin(list_config_resources::handle(context, request))

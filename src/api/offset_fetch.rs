@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
@@ -16,7 +17,6 @@ use kafka_protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse}
 
 use super::groups::ask_each;
 use super::{Context, Failure, Request, errors};
-use crate::coordinator::Refusal;
 use crate::coordinator::group::Input;
 use crate::protocol::reply::Reply;
 
@@ -28,36 +28,38 @@ const BATCHED: i16 = 8;
 const NO_OFFSET: i64 = -1;
 
 type Topics = Option<Vec<OffsetFetchRequestTopics>>;
-type Answer = Result<Vec<OffsetFetchResponseTopics>, Refusal>;
+type Answer = Result<Vec<OffsetFetchResponseTopics>, ResponseError>;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: OffsetFetchRequest = request.decode()?;
     let version = request.header.api_version;
-    let groups: Vec<(GroupId, Topics)> = match version >= BATCHED {
-        true => asked.groups.into_iter().map(of_batch).collect(),
-        false => vec![(asked.group_id, asked.topics.map(in_new_form))],
+    let groups: Vec<OffsetFetchRequestGroup> = match version >= BATCHED {
+        true => asked.groups,
+        false => vec![
+            OffsetFetchRequestGroup::default()
+                .with_group_id(asked.group_id)
+                .with_topics(asked.topics.map(in_new_form)),
+        ],
     };
     let questions = groups
         .iter()
-        .map(|group| (group.0.to_string(), group.clone()));
-    let input = |(group, topics), to| Input::Fetch(group, topics, to);
-    let answers = ask_each(&context.broker, questions.collect(), input).await;
+        .map(|group| (group.group_id.to_string(), group.clone()));
+    let answers = ask_each(&context.broker, questions.collect(), Input::Fetch).await;
+    let answers = answers
+        .into_iter()
+        .map(|answer| answer.unwrap_or_else(|refusal| Err(errors::of_refusal(refusal))));
     let mut answers = groups.into_iter().zip(answers);
     let response = match version >= BATCHED {
         true => {
-            let groups = answers.map(|((group, _), answer)| in_batch(group, answer));
+            let groups = answers.map(|(group, answer)| in_batch(group.group_id, answer));
             OffsetFetchResponse::default().with_groups(groups.collect())
         }
         false => {
-            let ((_, topics), answer) = answers.next().expect("one group was asked for");
-            alone(version, topics, answer)
+            let (group, answer) = answers.next().expect("one group was asked for");
+            alone(version, group.topics, answer)
         }
     };
     Ok(Reply::encode(&request.header, &response)?)
-}
-
-fn of_batch(group: OffsetFetchRequestGroup) -> (GroupId, Topics) {
-    (group.group_id, group.topics)
 }
 
 fn in_new_form(topics: Vec<OffsetFetchRequestTopic>) -> Vec<OffsetFetchRequestTopics> {
@@ -73,7 +75,7 @@ fn in_batch(group: GroupId, answer: Answer) -> OffsetFetchResponseGroup {
     let response = OffsetFetchResponseGroup::default().with_group_id(group);
     match answer {
         Ok(topics) => response.with_topics(topics),
-        Err(refusal) => response.with_error_code(errors::of_refusal(refusal).code()),
+        Err(error) => response.with_error_code(error.code()),
     }
 }
 
@@ -82,8 +84,8 @@ fn alone(version: i16, asked: Topics, answer: Answer) -> OffsetFetchResponse {
     let response = OffsetFetchResponse::default();
     match answer {
         Ok(topics) => response.with_topics(in_old_form(topics)),
-        Err(refusal) => {
-            let code = errors::of_refusal(refusal).code();
+        Err(error) => {
+            let code = error.code();
             match version >= HAS_OWN_ERROR {
                 true => response.with_error_code(code),
                 false => response.with_topics(refuse_each(asked.unwrap_or_default(), code)),
@@ -137,11 +139,11 @@ mod tests {
                 .with_partition_indexes(vec![3]);
             Some(vec![topic])
         };
-        let response = alone(1, asked(), Err(Refusal::Loading));
+        let response = alone(1, asked(), Err(ResponseError::CoordinatorLoadInProgress));
         let partition = &response.topics[0].partitions[0];
         let told = (partition.partition_index, partition.error_code);
         assert_eq!((response.error_code, told), (0, (3, 14)));
-        let response = alone(2, asked(), Err(Refusal::Loading));
+        let response = alone(2, asked(), Err(ResponseError::CoordinatorLoadInProgress));
         assert_eq!((response.error_code, response.topics.len()), (14, 0));
     }
 }

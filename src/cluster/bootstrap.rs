@@ -42,7 +42,9 @@ mod tests {
         assert_eq!(replayer.open_transaction(), None);
         let image = replayer.image();
         assert_eq!(image.metadata_version(), MetadataVersion::LATEST);
-        assert_eq!(image.features.len(), 1);
+        let features = image.features.iter();
+        let features: Vec<_> = features.map(|(name, level)| (&**name, *level)).collect();
+        assert_eq!(features, [("group.version", 1), ("metadata.version", 30)]);
         assert!(!image.is_elr_enabled());
     }
 }

@@ -47,6 +47,7 @@ impl MetadataVersion {
 }
 
 pub const METADATA_VERSION: &str = "metadata.version";
+pub const GROUP_VERSION: &str = "group.version";
 pub const ELIGIBLE_LEADER_REPLICAS: &str = "eligible.leader.replicas.version";
 
 /// A feature this version knows.
@@ -63,7 +64,7 @@ pub struct Feature {
 /// so all their levels can be read; a new cluster turns on only what is served.
 pub const FEATURES: &[Feature] = &[
     feature(ELIGIBLE_LEADER_REPLICAS, 0, 1, 0),
-    feature("group.version", 0, 1, 0),
+    feature(GROUP_VERSION, 0, 1, 1),
     feature("kraft.version", 0, 1, 0),
     feature(
         METADATA_VERSION,

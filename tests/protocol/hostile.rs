@@ -225,6 +225,8 @@ static APIS: &[Api] = &[
     api::<OffsetDeleteRequest>(),
     api::<DescribeQuorumRequest>(),
     api::<DescribeClusterRequest>(),
+    api::<ConsumerGroupHeartbeatRequest>(),
+    api::<ConsumerGroupDescribeRequest>(),
     api::<ListConfigResourcesRequest>(),
     api::<DescribeTopicPartitionsRequest>(),
 ];

@@ -372,6 +372,51 @@ impl Samples for DescribeGroupsRequest {
     }
 }
 
+impl Samples for ConsumerGroupHeartbeatRequest {
+    fn samples(topic_id: Uuid) -> Vec<Self> {
+        use consumer_group_heartbeat_request::TopicPartitions;
+        let joins = Self::default()
+            .with_group_id(group("consumers"))
+            .with_member_id(text("member"))
+            .with_rebalance_timeout_ms(60_000)
+            .with_subscribed_topic_names(Some(topics().into()))
+            .with_topic_partitions(Some(Vec::new()));
+        let owned = TopicPartitions::default()
+            .with_topic_id(topic_id)
+            .with_partitions((0..=PARTITIONS).collect());
+        let stays = joins
+            .clone()
+            .with_member_epoch(1)
+            .with_instance_id(Some(text("instance")))
+            .with_rack_id(Some(text("rack")))
+            .with_server_assignor(Some(text("range")))
+            .with_topic_partitions(Some(vec![owned]));
+        let leaves = Self::default()
+            .with_group_id(group("consumers"))
+            .with_member_id(text("member"))
+            .with_member_epoch(-1);
+        vec![joins, stays, leaves]
+    }
+
+    fn large() -> Option<Self> {
+        let request = Self::samples(Uuid::nil()).swap_remove(0);
+        Some(request.with_subscribed_topic_names(Some(names().map(TopicName).collect())))
+    }
+}
+
+impl Samples for ConsumerGroupDescribeRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        let groups = ["consumers", "simple", "nobody", ""].map(group);
+        let request = Self::default().with_group_ids(groups.into());
+        let told = request.clone().with_include_authorized_operations(true);
+        vec![request, told]
+    }
+
+    fn large() -> Option<Self> {
+        Some(Self::default().with_group_ids(names().map(GroupId).collect()))
+    }
+}
+
 impl Samples for ListGroupsRequest {
     fn samples(_: Uuid) -> Vec<Self> {
         let by_state = Self::default().with_states_filter(vec![text("Stable"), text("none")]);

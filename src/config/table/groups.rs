@@ -10,16 +10,16 @@ pub(super) const ROWS: &[Property] = &[
         .at_least(0)
         .ms()
         .dynamic(ClusterWide)
-        .not_yet("Least time between two assignments of a consumer group."),
+        .honoured("Least time between two assignments of a consumer group."),
     broker("group.consumer.assignors", List, "uniform,range")
         .valid(Valid::AT_LEAST_ONE_ITEM)
-        .not_yet(
+        .honoured(
             "Assignors the broker offers to consumer groups, the first one being the default.",
         ),
     broker("group.consumer.heartbeat.interval.ms", Int, "5000")
         .at_least(1)
         .ms()
-        .not_yet("Heartbeat interval given to members of consumer groups."),
+        .honoured("Heartbeat interval given to members of consumer groups."),
     broker("group.consumer.max.assignment.interval.ms", Int, "15000")
         .at_least(0)
         .ms()
@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Property] = &[
         .not_yet("Upper bound for the session timeout of a group."),
     broker("group.consumer.max.size", Int, "2147483647")
         .at_least(1)
-        .not_yet("Members at most in one consumer group."),
+        .honoured("Members at most in one consumer group."),
     broker("group.consumer.migration.policy", String, "bidirectional")
         .valid(Valid::OneOfAnyCase(&[
             "DISABLED",
@@ -62,11 +62,11 @@ pub(super) const ROWS: &[Property] = &[
         .at_least(10000)
         .ms()
         .internal()
-        .not_yet("How often subscriptions by pattern are looked at anew."),
+        .honoured("How often subscriptions by pattern are looked at anew."),
     broker("group.consumer.session.timeout.ms", Int, "45000")
         .at_least(1)
         .ms()
-        .not_yet("Time without a heartbeat after which a member is removed."),
+        .honoured("Time without a heartbeat after which a member is removed."),
     broker("group.coordinator.append.linger.ms", Int, "-1")
         .at_least(-1)
         .ms()

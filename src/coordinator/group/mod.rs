@@ -1,14 +1,22 @@
 //! The coordinator of consumer groups and of committed offsets: the groups of one partition of `__consumer_offsets`.
 //!
+//! Groups are of one of two kinds, of the classic protocol or of the consumer protocol ([`kind`]); requests of their
+//! members are in [`members`], what records make of them is in [`replay`].
+//!
 //! A group comes to be when its first member joins, or when an offset is committed in its name by somebody who is no
-//! member (a *simple* group). It is gone when it is deleted, or found empty and without offsets by a sweep. Sweeps
+//! member (a *simple* group, which is a classic one). It is gone when it is deleted, or found empty and without offsets by a sweep. Sweeps
 //! ([`sweep`]) go through all groups step by step: at regular times, after a load, and when topics are deleted.
 //!
 //! What a group waits for is in one heap of deadlines, lazily: a group's entry may come too early, never too late.
 
+pub mod assignor;
 pub mod classic;
+pub mod consumer;
+mod kind;
+mod members;
 pub mod offsets;
 pub mod records;
+mod replay;
 mod sweep;
 
 use std::cmp::Reverse;
@@ -18,21 +26,26 @@ use std::rc::Rc;
 
 use corelog_shards::io::Instant;
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup as DescribedConsumerGroup;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::describe_groups_response::DescribedGroup;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::leave_group_response::MemberResponse;
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::offset_commit_response::OffsetCommitResponseTopic;
-use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopics;
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseTopics;
 use kafka_protocol::messages::{
-    GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetDeleteResponse, SyncGroupRequest, SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId, HeartbeatRequest,
+    JoinGroupRequest, JoinGroupResponse, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetDeleteResponse, SyncGroupRequest, SyncGroupResponse,
 };
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use self::classic::ClassicGroup;
+use self::consumer::Rejection;
+use self::kind::Kind;
 use self::offsets::{Commit, Offsets};
 use self::records::Record;
 use self::sweep::{Reason, Sweep};
@@ -70,8 +83,15 @@ pub enum Input {
     Sync(SyncGroupRequest, Replier<SyncGroupResponse>),
     Heartbeat(HeartbeatRequest, Replier<Option<ResponseError>>),
     Leave(GroupId, Vec<MemberIdentity>, Replier<Vec<MemberResponse>>),
-    /// Answered with nothing if there is no such group.
-    Describe(GroupId, Replier<Option<DescribedGroup>>),
+    ConsumerHeartbeat(
+        ConsumerGroupHeartbeatRequest,
+        Caller,
+        Replier<Result<ConsumerGroupHeartbeatResponse, Rejection>>,
+    ),
+    /// A classic group. If there is none of this name, the answer says so in words.
+    Describe(GroupId, Replier<Result<DescribedGroup, String>>),
+    /// A consumer group, in the same way.
+    ConsumerDescribe(GroupId, Replier<Result<DescribedConsumerGroup, String>>),
     List(Replier<Vec<ListedGroup>>),
     Delete(GroupId, Replier<DeletableGroupResult>),
     /// With the version of the API.
@@ -82,16 +102,15 @@ pub enum Input {
     ),
     /// All offsets, if no topics are named.
     Fetch(
-        GroupId,
-        Option<Vec<OffsetFetchRequestTopics>>,
-        Replier<Vec<OffsetFetchResponseTopics>>,
+        OffsetFetchRequestGroup,
+        Replier<Result<Vec<OffsetFetchResponseTopics>, ResponseError>>,
     ),
     DeleteOffsets(OffsetDeleteRequest, Replier<OffsetDeleteResponse>),
 }
 
 /// A group and what it has committed.
 struct Group {
-    classic: ClassicGroup,
+    kind: Kind,
     offsets: Offsets,
     /// Its earliest entry in the heap of deadlines.
     due: Option<Instant>,
@@ -116,16 +135,30 @@ impl Machine for Groups {
             Input::Join(request, caller, to) => self.join(request, &caller, to, context, &mut out),
             Input::Sync(request, to) => self.sync(request, to, context, &mut out),
             Input::Heartbeat(request, to) => {
-                let outcome = self.heartbeat(request, context);
+                let outcome = self.heartbeat(&request, context);
                 out.reply(to, outcome);
             }
             Input::Leave(group, members, to) => {
                 let answer = self.leave(&group, members, context, &mut out);
                 out.reply(to, answer);
             }
+            Input::ConsumerHeartbeat(request, caller, to) => {
+                let answer = self.consumer_heartbeat(&request, &caller, context, &mut out);
+                out.reply(to, answer);
+            }
             Input::Describe(group, to) => {
-                let group = self.groups.get(group.as_str());
-                out.reply(to, group.map(|group| group.classic.describe()));
+                let answer = match self.kind_of(&group) {
+                    Some(Kind::Classic(group)) => Ok(group.describe()),
+                    other => Err(missing(&group, "classic", other.is_some())),
+                };
+                out.reply(to, answer);
+            }
+            Input::ConsumerDescribe(group, to) => {
+                let answer = match self.kind_of(&group) {
+                    Some(Kind::Consumer(group)) => Ok(group.describe(context)),
+                    other => Err(missing(&group, "consumer", other.is_some())),
+                };
+                out.reply(to, answer);
             }
             Input::List(to) => {
                 let listed = self.list();
@@ -142,8 +175,8 @@ impl Machine for Groups {
                 let answer = self.commit(request, version, context, &mut out.records);
                 out.reply(to, answer);
             }
-            Input::Fetch(group, topics, to) => {
-                let answer = self.fetch(&group, topics, context);
+            Input::Fetch(request, to) => {
+                let answer = self.fetch(request, context);
                 out.reply(to, answer);
             }
             Input::DeleteOffsets(request, to) => {
@@ -156,24 +189,16 @@ impl Machine for Groups {
 
     fn expire(&mut self, context: &mut Context<'_>) -> Output<Record> {
         let mut out = Output::default();
-        while let Some(Reverse((due, _))) = self.deadlines.peek()
-            && *due <= context.now
-        {
-            let Some(Reverse((due, id))) = self.deadlines.pop() else {
-                break;
-            };
-            let Some(group) = self.groups.get_mut(&id) else {
-                continue;
-            };
-            if group.due != Some(due) {
-                // The group has found an earlier deadline since.
-                continue;
+        // Each group once: what comes of it is to be replayed before it goes on.
+        for id in self.take_due(context.now) {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.kind.expire(context, &mut out);
+                self.note_deadline(&id);
             }
-            group.due = None;
-            group.classic.expire(context, &mut out);
-            self.note_deadline(&id);
         }
-        self.sweep_on(context, &mut out);
+        if out.records.is_empty() {
+            self.sweep_on(context, &mut out);
+        }
         out
     }
 
@@ -189,59 +214,16 @@ impl Machine for Groups {
             self.sweep
                 .begin(groups, Reason::Deleted(&deleted), context.now);
         }
+        for group in self.groups.values_mut() {
+            if let Kind::Consumer(group) = &mut group.kind {
+                group.metadata_changed(change);
+            }
+        }
         Output::default()
     }
 
     fn replay(&mut self, record: Record, context: &mut Context<'_>) {
-        match record {
-            Record::OffsetCommit {
-                group,
-                topic,
-                partition,
-                value: Some(value),
-            } => {
-                let group = self.get_or_create(&group, context);
-                group.offsets.replay(topic, partition, Some(value));
-            }
-            Record::OffsetCommit {
-                group,
-                topic,
-                partition,
-                value: None,
-            } => {
-                if let Some(group) = self.groups.get_mut(group.as_str()) {
-                    group.offsets.replay(topic, partition, None);
-                }
-            }
-            Record::GroupMetadata {
-                group: id,
-                value: Some(value),
-            } => match self.groups.get_mut(id.as_str()) {
-                Some(group) => group.classic.apply(value),
-                None => {
-                    let id: Rc<str> = id.into();
-                    let classic = ClassicGroup::restore(id.clone(), value);
-                    self.groups.insert(id, Group::of(classic));
-                }
-            },
-            Record::GroupMetadata {
-                group: id,
-                value: None,
-            } => {
-                let removed = self.groups.remove_entry(id.as_str());
-                // Its offsets have tombstones of their own.
-                if let Some((id, group)) = removed.filter(|(_, group)| !group.offsets.is_empty()) {
-                    let classic = ClassicGroup::new(id.clone(), context);
-                    let simple = Group {
-                        offsets: group.offsets,
-                        ..Group::of(classic)
-                    };
-                    self.groups.insert(id, simple);
-                }
-            }
-            // Of groups of other kinds, which are not served.
-            _ => {}
-        }
+        self.take_over(record, context);
     }
 
     fn loaded(&mut self, context: &mut Context<'_>) -> Output<Record> {
@@ -249,7 +231,7 @@ impl Machine for Groups {
         let ids: Vec<Rc<str>> = self.groups.keys().cloned().collect();
         for id in &ids {
             if let Some(group) = self.groups.get_mut(id) {
-                group.classic.loaded(context, &mut out);
+                group.kind.loaded(context, &mut out);
                 self.note_deadline(id);
             }
         }
@@ -259,88 +241,14 @@ impl Machine for Groups {
 }
 
 impl Groups {
-    fn join(
-        &mut self,
-        request: JoinGroupRequest,
-        caller: &Caller,
-        to: Replier<JoinGroupResponse>,
-        context: &mut Context<'_>,
-        out: &mut Output<Record>,
-    ) {
-        let id: Rc<str> = request.group_id.as_str().into();
-        let is_new = !self.groups.contains_key(&id);
-        if is_new && !request.member_id.is_empty() {
-            let answer = JoinGroupResponse::default()
-                .with_error_code(ResponseError::UnknownMemberId.code())
-                .with_member_id(request.member_id)
-                .with_generation_id(-1);
-            return out.reply(to, answer);
-        }
-        let group = self.get_or_create(&id, context);
-        group.classic.join(request, caller, to, context, out);
-        self.note_deadline(&id);
-    }
-
-    fn sync(
-        &mut self,
-        request: SyncGroupRequest,
-        to: Replier<SyncGroupResponse>,
-        context: &mut Context<'_>,
-        out: &mut Output<Record>,
-    ) {
-        let id = request.group_id.clone();
-        match self.groups.get_mut(id.as_str()) {
-            Some(group) => {
-                group.classic.sync(request, to, context, out);
-                self.note_deadline(&id);
-            }
-            None => {
-                let error = ResponseError::UnknownMemberId.code();
-                out.reply(to, SyncGroupResponse::default().with_error_code(error));
-            }
-        }
-    }
-
-    fn heartbeat(
-        &mut self,
-        request: HeartbeatRequest,
-        context: &mut Context<'_>,
-    ) -> Option<ResponseError> {
-        match self.groups.get_mut(request.group_id.as_str()) {
-            Some(group) => group.classic.heartbeat(&request, context).err(),
-            None => Some(ResponseError::UnknownMemberId),
-        }
-    }
-
-    fn leave(
-        &mut self,
-        id: &str,
-        members: Vec<MemberIdentity>,
-        context: &mut Context<'_>,
-        out: &mut Output<Record>,
-    ) -> Vec<MemberResponse> {
-        if let Some(group) = self.groups.get_mut(id) {
-            let answers = group.classic.leave(members, context, out);
-            self.note_deadline(id);
-            return answers;
-        }
-        let unknown = |member: MemberIdentity| {
-            MemberResponse::default()
-                .with_member_id(member.member_id)
-                .with_group_instance_id(member.group_instance_id)
-                .with_error_code(ResponseError::UnknownMemberId.code())
-        };
-        members.into_iter().map(unknown).collect()
-    }
-
     fn list(&self) -> Vec<ListedGroup> {
         let listed = self.groups.iter().map(|(id, group)| {
             let text = |text: &str| StrBytes::from_string(text.to_owned());
             ListedGroup::default()
                 .with_group_id(GroupId(text(id)))
-                .with_protocol_type(text(group.classic.protocol_type().unwrap_or_default()))
-                .with_group_state(text(group.classic.state().name()))
-                .with_group_type(StrBytes::from_static_str("classic"))
+                .with_protocol_type(text(group.kind.protocol_type()))
+                .with_group_state(StrBytes::from_static_str(group.kind.state_name()))
+                .with_group_type(StrBytes::from_static_str(group.kind.name()))
         });
         listed.collect()
     }
@@ -353,10 +261,10 @@ impl Groups {
     ) -> Result<(), ResponseError> {
         let group = self.groups.get_mut(id);
         let group = group.ok_or(ResponseError::GroupIdNotFound)?;
-        group.classic.check_delete()?;
+        group.kind.check_delete()?;
         let offsets = &group.offsets;
         offsets.tombstones(id, |_, _| true, &mut out.records);
-        group.classic.delete(context, out);
+        group.kind.delete(context, out);
         Ok(())
     }
 
@@ -369,10 +277,13 @@ impl Groups {
     ) -> Vec<OffsetCommitResponseTopic> {
         let (member, generation) = (&request.member_id, request.generation_id_or_member_epoch);
         let instance = request.group_instance_id.as_deref();
-        let outcome = match self.groups.get_mut(request.group_id.as_str()) {
-            Some(group) => group
-                .classic
-                .check_commit(member, instance, generation, context),
+        let kind = self.groups.get_mut(request.group_id.as_str());
+        let outcome = match kind.map(|group| &mut group.kind) {
+            Some(Kind::Classic(group)) => group.check_commit(member, instance, generation, context),
+            Some(Kind::Consumer(group)) => {
+                let partitions = committed_partitions(&request, context);
+                group.check_commit(member, generation, version, partitions)
+            }
             None if generation < 0 => Ok(()),
             None if version >= TELLS_MISSING_GROUP => Err(ResponseError::GroupIdNotFound),
             None => Err(ResponseError::IllegalGeneration),
@@ -387,17 +298,19 @@ impl Groups {
 
     fn fetch(
         &self,
-        id: &str,
-        topics: Option<Vec<OffsetFetchRequestTopics>>,
+        request: OffsetFetchRequestGroup,
         context: &Context<'_>,
-    ) -> Vec<OffsetFetchResponseTopics> {
+    ) -> Result<Vec<OffsetFetchResponseTopics>, ResponseError> {
         let nothing = Offsets::default();
-        let group = self.groups.get(id);
+        let group = self.groups.get(request.group_id.as_str());
+        if let Some(Kind::Consumer(group)) = group.map(|group| &group.kind) {
+            group.check_fetch(request.member_id.as_deref(), request.member_epoch)?;
+        }
         let offsets = group.map_or(&nothing, |group| &group.offsets);
-        match topics {
+        Ok(match request.topics {
             Some(topics) => offsets.fetch(topics, context.image),
             None => offsets.fetch_all(context.image),
-        }
+        })
     }
 
     fn delete_offsets(
@@ -412,23 +325,45 @@ impl Groups {
         let Some(group) = self.groups.get(id) else {
             return refused(ResponseError::GroupIdNotFound);
         };
-        if let Err(error) = group.classic.check_offset_delete() {
+        if let Err(error) = group.kind.check_offset_delete() {
             return refused(error);
         }
         let (offsets, image) = (&group.offsets, context.image);
-        let is_subscribed = |topic: &str| group.classic.is_subscribed_to(topic);
+        let is_subscribed = |topic: &str| group.kind.is_subscribed_to(topic);
         let topics = offsets.delete(id, request.topics, is_subscribed, image, records);
         OffsetDeleteResponse::default().with_topics(topics)
+    }
+
+    fn kind_of(&self, id: &str) -> Option<&Kind> {
+        self.groups.get(id).map(|group| &group.kind)
     }
 
     /// A group, which is simple and empty if there was none.
     fn get_or_create(&mut self, id: &str, context: &Context<'_>) -> &mut Group {
         if !self.groups.contains_key(id) {
             let id: Rc<str> = id.into();
-            let group = Group::of(ClassicGroup::new(id.clone(), context));
-            self.groups.insert(id, group);
+            let classic = ClassicGroup::new(id.clone(), context);
+            self.groups.insert(id, Group::of(Kind::Classic(classic)));
         }
         self.groups.get_mut(id).expect("it was put in just now")
+    }
+
+    /// The groups whose deadlines have come, each once.
+    fn take_due(&mut self, now: Instant) -> Vec<Rc<str>> {
+        let mut ids = Vec::new();
+        while let Some(Reverse((due, _))) = self.deadlines.peek()
+            && *due <= now
+            && let Some(Reverse((due, id))) = self.deadlines.pop()
+        {
+            // Others were passed by an earlier deadline of their group.
+            if let Some(group) = self.groups.get_mut(&id)
+                && group.due == Some(due)
+            {
+                group.due = None;
+                ids.push(id);
+            }
+        }
+        ids
     }
 
     /// Has the heap know of a group's deadline, if it has come nearer.
@@ -436,7 +371,7 @@ impl Groups {
         let Some((id, group)) = self.groups.get_key_value(id) else {
             return;
         };
-        let Some(due) = group.classic.next_deadline() else {
+        let Some(due) = group.kind.next_deadline() else {
             return;
         };
         if group.due.is_none_or(|known| due < known) {
@@ -450,12 +385,37 @@ impl Groups {
 }
 
 impl Group {
-    fn of(classic: ClassicGroup) -> Self {
+    fn of(kind: Kind) -> Self {
         Self {
-            classic,
+            kind,
             offsets: Offsets::default(),
             due: None,
         }
+    }
+}
+
+/// Those partitions of a commit that are there.
+fn committed_partitions(
+    request: &OffsetCommitRequest,
+    context: &Context<'_>,
+) -> impl Iterator<Item = (Uuid, i32)> {
+    request.topics.iter().flat_map(|topic| {
+        let known = context.image.topics.by_name(&topic.name);
+        let partitions = topic.partitions.iter();
+        partitions.filter_map(move |partition| {
+            let index = partition.partition_index;
+            known
+                .filter(|topic| topic.partition(index).is_some())
+                .map(|topic| (topic.id, index))
+        })
+    })
+}
+
+/// Says that there is no such group, or none of this kind.
+fn missing(id: &str, kind: &str, is_there: bool) -> String {
+    match is_there {
+        true => format!("Group {id} is not a {kind} group."),
+        false => format!("Group {id} not found."),
     }
 }
 

@@ -8,6 +8,7 @@
 //! | is simple | since they were committed |
 //! | is empty | since it is |
 //! | is stable, with consumers whose topics are known | for these topics always, for others since they were committed |
+//! | is of the consumer protocol | for topics that its members subscribe to always, for others since they were committed |
 //! | is anything else | always |
 
 use std::collections::BTreeSet;
@@ -15,7 +16,8 @@ use std::rc::Rc;
 
 use corelog_shards::io::Instant;
 
-use super::classic::State;
+use super::classic::{ClassicGroup, State};
+use super::kind::Kind;
 use super::offsets::{is_expired, is_orphan};
 use super::records::{OffsetCommitValue, Record};
 use super::{Context, Group, Groups, Output};
@@ -114,33 +116,35 @@ impl Group {
         offsets.tombstones(id, is_over, &mut out.records);
         let gone = out.records.len() - before;
         let may_go = gone == offsets.len() && (gone > 0 || sweep.is_regular);
-        if may_go && self.classic.is_empty() {
-            self.classic.delete(context, out);
+        if may_go && self.kind.is_empty() {
+            self.kind.delete(context, out);
         }
     }
 
     fn is_expired(&self, topic: &str, value: &OffsetCommitValue, context: &Context<'_>) -> bool {
-        let since_ms = match self.retention() {
+        let retention = match &self.kind {
+            Kind::Classic(group) => retention(group),
+            Kind::Consumer(_) => Retention::FromCommit,
+        };
+        let since_ms = match retention {
             Retention::Never => return false,
             Retention::FromCommit => value.commit_timestamp,
             Retention::From(ms) => ms,
         };
         let config = &context.config.groups.offsets;
-        is_expired(value, since_ms, context.wall_ms, config)
-            && !self.classic.is_subscribed_to(topic)
+        is_expired(value, since_ms, context.wall_ms, config) && !self.kind.is_subscribed_to(topic)
     }
+}
 
-    fn retention(&self) -> Retention {
-        let classic = &self.classic;
-        let reads_known_topics = classic.is_of_consumers() && classic.subscribed_topics().is_some();
-        match (classic.protocol_type(), classic.state()) {
-            (None, _) => Retention::FromCommit,
-            (Some(_), State::Empty) => match classic.state_since_ms() {
-                Some(ms) => Retention::From(ms),
-                None => Retention::FromCommit,
-            },
-            (Some(_), State::Stable) if reads_known_topics => Retention::FromCommit,
-            _ => Retention::Never,
-        }
+fn retention(group: &ClassicGroup) -> Retention {
+    let reads_known_topics = group.is_of_consumers() && group.subscribed_topics().is_some();
+    match (group.protocol_type(), group.state()) {
+        (None, _) => Retention::FromCommit,
+        (Some(_), State::Empty) => match group.state_since_ms() {
+            Some(ms) => Retention::From(ms),
+            None => Retention::FromCommit,
+        },
+        (Some(_), State::Stable) if reads_known_topics => Retention::FromCommit,
+        _ => Retention::Never,
     }
 }

@@ -1,3 +1,5 @@
+mod consumer_groups;
+
 use corelog_shards::io::slot;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -116,7 +118,11 @@ impl World {
 
     /// All offsets of a group.
     fn fetch(&mut self, group: &'static str) -> Vec<(String, i32, i64)> {
-        let topics = self.ask(|to| Input::Fetch(group_id(group), None, to));
+        let request = OffsetFetchRequestGroup::default()
+            .with_group_id(group_id(group))
+            .with_topics(None);
+        let topics = self.ask(|to| Input::Fetch(request, to));
+        let topics = topics.expect("anybody may read");
         let offsets = topics.iter().flat_map(|topic| {
             let name = topic.name.to_string();
             let partitions = topic.partitions.iter();
@@ -395,6 +401,7 @@ fn a_group_that_never_was_has_no_members() {
     };
     let joined = world.ask(|to| Input::Join(join, caller, to));
     assert_eq!((joined.error_code, &*joined.member_id), (25, "m"));
-    assert_eq!(world.ask(|to| Input::Describe(group_id("g"), to)), None);
+    let described = world.ask(|to| Input::Describe(group_id("g"), to));
+    assert_eq!(described, Err("Group g not found.".to_owned()));
     assert_eq!(world.groups(), []);
 }

@@ -11,6 +11,7 @@ use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::offset_commit_response::OffsetCommitResponseTopic;
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::{GroupId, OffsetCommitRequest};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
@@ -88,11 +89,11 @@ impl Committing {
 
 /// All offsets of the group, by partition.
 async fn fetch(broker: &Broker) -> Result<Vec<(i32, i64)>, Refusal> {
-    let group = GroupId(StrBytes::from_static_str("g"));
-    let asked = broker
-        .groups
-        .ask(&key(), |to| Input::Fetch(group, None, to));
-    let topics = asked.reply().await?;
+    let request = OffsetFetchRequestGroup::default()
+        .with_group_id(GroupId(StrBytes::from_static_str("g")))
+        .with_topics(None);
+    let asked = broker.groups.ask(&key(), |to| Input::Fetch(request, to));
+    let topics = asked.reply().await?.expect("anybody may read");
     let partitions = topics.iter().flat_map(|topic| &topic.partitions);
     let offsets = partitions.map(|one| (one.partition_index, one.committed_offset));
     Ok(offsets.collect())

@@ -40,6 +40,7 @@ public final class ToolsSuite {
         checks.check("kafka-get-offsets", suite::offsets);
         checks.check("kafka-delete-records", suite::deleteRecords);
         checks.check("kafka-console-producer and -consumer", suite::console);
+        checks.check("kafka-console-consumer and kafka-consumer-groups of the consumer protocol", suite::consumerProtocol);
         checks.check("kafka-producer-perf-test", suite::producerPerformance);
         checks.check("kafka-log-dirs", suite::logDirs);
         checks.check("kafka-cluster", suite::cluster);
@@ -251,6 +252,24 @@ public final class ToolsSuite {
                 "--formatter-property", "print.headers=true", "--formatter-property", "print.offset=true",
                 "--formatter-property", "print.partition=true"),
                 List.of("Partition:0\tOffset:0\th1:v1,h2:v2\tkey\tvalue"), "shapes");
+    }
+
+    private void consumerProtocol() throws Exception {
+        String topic = make("protocol", 2);
+        String group = topic + "-group";
+        write(topic, numbers(100));
+        List<String> seen = new ArrayList<>();
+        for (int count : List.of(60, 40)) {
+            succeeds(TOOLS + "consumer.ConsoleConsumer", "--topic", topic, "--group", group, "--from-beginning",
+                    "--command-property", "group.protocol=consumer", "--max-messages", "" + count, "--timeout-ms", "20000")
+                    .lines().stream().filter(line -> line.startsWith("line ")).forEach(seen::add);
+        }
+        Checks.equal(seen.stream().sorted().toList(), numbers(100).lines().sorted().toList(), "each line once");
+        String command = TOOLS + "consumer.group.ConsumerGroupCommand";
+        succeeds(command, "--list", "--type", "consumer").contains(group);
+        succeeds(command, "--describe", "--group", group, "--state").contains(group, "Empty", "uniform");
+        succeeds(command, "--describe", "--group", group, "--offsets").contains(topic);
+        succeeds(command, "--delete", "--group", group).contains("was successful");
     }
 
     private void producerPerformance() throws Exception {

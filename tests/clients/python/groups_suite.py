@@ -1,10 +1,10 @@
-"""Consumer groups of the classic protocol with confluent-kafka (librdkafka) and kafka-python: what members process,
-what they find when they come back, and what an administrator sees and does."""
+"""Consumer groups with confluent-kafka (librdkafka), of the classic protocol and of the consumer protocol, and with
+kafka-python: what members process, what they find when they come back, and what an administrator sees and does."""
 
 import threading
 import time
 
-from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, ConsumerGroupType, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient, NewTopic
 from kafka import KafkaConsumer
@@ -35,15 +35,17 @@ def fill(topic, partitions, count, start=0):
 
 
 def consumer(group, **config):
+    """A member, of the classic protocol if it is told no other."""
+    config = {k.replace("_", "."): v for k, v in config.items()}
+    if config.setdefault("group.protocol", "classic") == "classic":
+        config = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500, **config}
     return Consumer(
         {
             "bootstrap.servers": suite.bootstrap,
             "group.id": group,
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
-            "session.timeout.ms": 6000,
-            "heartbeat.interval.ms": 500,
-            **{k.replace("_", "."): v for k, v in config.items()},
+            **config,
         }
     )
 
@@ -227,6 +229,91 @@ def kafka_python_consumes_in_a_group():
     equal(read(20), list(range(20)))
     fill(topic, 2, 5, 20)
     equal(read(5), list(range(20, 25)))
+
+
+@suite
+def a_member_of_the_consumer_protocol_goes_on_where_it_has_committed():
+    topic, group = make("new-resume"), suite.topic("g")
+    fill(topic, 1, 10)
+    member = consumer(group, group_protocol="consumer")
+    member.subscribe([topic])
+    equal(drain(member, 4), [0, 1, 2, 3])
+    member.commit(offsets=[TopicPartition(topic, 0, 4)], asynchronous=False)
+    member.close()
+    member = consumer(group, group_protocol="consumer")
+    member.subscribe([topic])
+    equal(drain(member, 6), [4, 5, 6, 7, 8, 9])
+    (committed,) = member.committed([TopicPartition(topic, 0)], 10)
+    equal(committed.offset, 4)
+    member.close()
+
+
+@suite
+def members_of_the_consumer_protocol_share_partitions_and_take_over():
+    topic, group = make("new-share", 4), suite.topic("g")
+    fill(topic, 4, 40)
+    seen = []
+    members = [consumer(group, group_protocol="consumer") for _ in range(2)]
+    for member in members:
+        member.subscribe([topic])
+
+    def halves():
+        for member in members:
+            message = member.poll(0.1)
+            if message is not None and message.error() is None:
+                seen.append(int(message.value()))
+        return [len(member.assignment()) for member in members] == [2, 2]
+
+    eventually(lambda: halves() and set(range(40)) <= set(seen), "both have their half, and all records", 40)
+    members.pop().close()
+    eventually(lambda: members[0].poll(0.1) is None and len(members[0].assignment()) == 4, "one takes over", 40)
+    members[0].close()
+
+
+@suite
+def members_of_the_consumer_protocol_subscribe_to_patterns():
+    label, group = suite.topic("new-pattern"), suite.topic("g")
+    topics = [make(label + "-a"), make(label + "-b")]
+    for topic in topics:
+        fill(topic, 1, 5)
+    member = consumer(group, group_protocol="consumer")
+    member.subscribe([f"^.*{label}-[ab].*"])
+    equal(sorted(drain(member, 10, 40)), sorted(2 * list(range(5))))
+    member.close()
+
+
+@suite
+def a_group_of_the_consumer_protocol_is_listed_and_deleted_when_it_is_empty():
+    topic, group = make("new-listed", 2), suite.topic("g")
+    member = consumer(group, group_protocol="consumer")
+    member.subscribe([topic])
+    eventually(lambda: member.poll(0.1) is None and len(member.assignment()) == 2, "all partitions", 40)
+    (found,) = [g for g in admin.list_consumer_groups().result(30).valid if g.group_id == group]
+    equal((found.state, found.type), (ConsumerGroupState.STABLE, ConsumerGroupType.CONSUMER))
+    described = done(admin.describe_consumer_groups([group]))
+    equal((described.state, len(described.members)), (ConsumerGroupState.STABLE, 1))
+    equal(sorted(p.partition for p in described.members[0].assignment.topic_partitions), [0, 1])
+    try:
+        done(admin.delete_consumer_groups([group]))
+    except KafkaException as e:
+        equal(e.args[0].code(), KafkaError.NON_EMPTY_GROUP)
+    else:
+        raise AssertionError("a group with members is not deleted")
+    member.close()
+    done(admin.delete_consumer_groups([group]))
+    equal([g for g in admin.list_consumer_groups().result(30).valid if g.group_id == group], [])
+
+
+@suite
+def an_empty_group_changes_its_protocol_and_keeps_its_offsets():
+    topic, group = make("protocols"), suite.topic("g")
+    fill(topic, 1, 30)
+    for start, protocol in [(0, "classic"), (10, "consumer"), (20, "classic")]:
+        member = consumer(group, group_protocol=protocol)
+        member.subscribe([topic])
+        equal(drain(member, 10)[:10], list(range(start, start + 10)), protocol)
+        member.commit(offsets=[TopicPartition(topic, 0, start + 10)], asynchronous=False)
+        member.close()
 
 
 suite.run()

@@ -115,6 +115,22 @@ macro_rules! record_types {
                 }
             }
 
+            /// The group that it is of, if its type is known.
+            pub fn group(&self) -> Option<&str> {
+                match self {
+                    $( Self::$name { group, .. } => Some(group), )*
+                    Self::Unknown { .. } => None,
+                }
+            }
+
+            /// Whether what its key names is gone.
+            pub fn is_tombstone(&self) -> bool {
+                match self {
+                    $( Self::$name { value, .. } => value.is_none(), )*
+                    Self::Unknown { value, .. } => value.is_none(),
+                }
+            }
+
             fn fits(&self) -> bool {
                 match self {
                     $( Self::$name { $( $field, )* value } => {

@@ -1,0 +1,320 @@
+//! ConsumerGroupHeartbeat of members that join or stay: update the member, the group epoch, the target, and lead the
+//! member one step on, all as records.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use corelog_shards::log::uuid_text;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions as Owned;
+use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
+use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+use super::durable::Durable;
+use super::member::{Assigned, Member};
+use super::reconcile::Step;
+use super::refresh::RegexChange;
+use super::request::{JOIN, LEAVE, LEAVE_STATIC, check_heartbeat};
+use super::settings::Settings;
+use super::{ConsumerGroup, Rejection, check_sizes, rejection};
+use crate::cluster::ids::random_id;
+use crate::coordinator::group::Caller;
+use crate::coordinator::group::records::Record;
+use crate::coordinator::{Context, Output};
+
+impl ConsumerGroup {
+    /// Answers a heartbeat: a member joins, stays or leaves. A heartbeat that is refused changes nothing.
+    pub fn heartbeat(
+        &mut self,
+        request: &ConsumerGroupHeartbeatRequest,
+        caller: &Caller,
+        context: &mut Context<'_>,
+        out: &mut Output<Record>,
+    ) -> Result<ConsumerGroupHeartbeatResponse, Rejection> {
+        check_heartbeat(request, caller.version, &context.config.groups.consumer)?;
+        match request.member_epoch {
+            LEAVE | LEAVE_STATIC => self.leave(request, context, out),
+            _ => self.join_or_stay(request, caller, context, out),
+        }
+    }
+
+    fn join_or_stay(
+        &mut self,
+        request: &ConsumerGroupHeartbeatRequest,
+        caller: &Caller,
+        context: &mut Context<'_>,
+        out: &mut Output<Record>,
+    ) -> Result<ConsumerGroupHeartbeatResponse, Rejection> {
+        let group = &self.durable;
+        let id = &request.member_id;
+        group.check_room(id, context.config.groups.consumer.members_max)?;
+        let id = match id.is_empty() {
+            true => new_member_id(context),
+            false => id.clone(),
+        };
+        let settings = Settings::of(&group.id, context.config);
+        let mut records = Vec::new();
+
+        let member = match &request.instance_id {
+            Some(instance_id) => group.static_for(&id, instance_id, request, &mut records)?,
+            None => group.dynamic_for(&id, request)?,
+        };
+        let updated = member.updated_by(request, caller);
+        if *updated != *member {
+            records.push(updated.metadata_record(&group.id));
+        }
+        let have_names_changed = updated.subscribed_topics != member.subscribed_topics;
+        let regex_change = group.change_regex(&member, &updated, &mut records)?;
+
+        let mut epoch = group.epoch;
+        let must_bump = have_names_changed || regex_change == RegexChange::Resolved;
+        let refreshes_metadata = must_bump || self.is_metadata_stale;
+        if refreshes_metadata {
+            epoch = group.follow_metadata(must_bump, &member, &updated, context, &mut records);
+        }
+
+        let computes = epoch > group.target_epoch
+            && may_compute(
+                group.target_computed_at_ms,
+                settings.assignment_interval,
+                context,
+            );
+        let (target_epoch, target) = if computes {
+            let subscriptions = group.subscriptions.with(&member, &updated);
+            let target = group.assign(epoch, &updated, &subscriptions, context, &mut records)?;
+            (epoch, Cow::Owned(target))
+        } else {
+            (group.target_epoch, Cow::Borrowed(group.target_of(&updated)))
+        };
+
+        let is_subscribed = |topic: Uuid| {
+            let topic = context.image.topics.get(topic);
+            topic.is_some_and(|topic| group.subscriptions.includes(&updated, topic))
+        };
+        let step = Step {
+            target_epoch,
+            target: &target,
+            is_subscribed: &is_subscribed,
+            has_subscription_changed: have_names_changed || regex_change != RegexChange::None,
+            owned: request.topic_partitions.as_deref(),
+            owners: &group.owners,
+        };
+        let reconciled = step.take(&updated)?;
+        let has_moved = *reconciled != *updated;
+        if has_moved {
+            records.push(reconciled.assignment_record(&group.id));
+        }
+        check_sizes(&records, context)?;
+
+        let wants_refresh = self.wants_refresh(&member, &updated, regex_change, context);
+        if let Some(replaced) = group.replaced_by(&reconciled) {
+            self.timers.remove(replaced);
+        }
+        let session = context.now + settings.session_timeout;
+        self.timers.renew_session(&reconciled.id, session);
+        if has_moved {
+            self.timers.follow(&reconciled, context.now);
+        }
+        self.is_metadata_stale &= !refreshes_metadata;
+        let shows_assignment = request.member_epoch == JOIN
+            || is_full(request)
+            || reconciled.assigned != member.assigned;
+        let assignment = shows_assignment.then(|| to_response(&reconciled.assigned));
+        let response = ConsumerGroupHeartbeatResponse::default()
+            .with_member_id(Some(id))
+            .with_member_epoch(reconciled.epoch)
+            .with_heartbeat_interval_ms(to_millis(settings.heartbeat_interval))
+            .with_assignment(assignment);
+        if let Some(refresh) = wants_refresh {
+            self.refresh = Some(refresh);
+        }
+        out.records.append(&mut records);
+        Ok(response)
+    }
+}
+
+/// Who a heartbeat is from.
+impl Durable {
+    fn check_room(&self, member: &str, members_max: usize) -> Result<(), Rejection> {
+        if self.members.len() < members_max || self.members.contains_key(member) {
+            return Ok(());
+        }
+        let text = format!(
+            "The consumer group has reached its maximum capacity of {members_max} members."
+        );
+        Err(rejection(ResponseError::GroupMaxSizeReached, text))
+    }
+
+    fn dynamic_for(
+        &self,
+        id: &str,
+        request: &ConsumerGroupHeartbeatRequest,
+    ) -> Result<Cow<'_, Member>, Rejection> {
+        if request.member_epoch == JOIN {
+            return Ok(self.member_or_new(id));
+        }
+        let member = self.member(id)?;
+        check_epoch(member, request)?;
+        Ok(Cow::Borrowed(member))
+    }
+
+    /// A static member may take the place of the one that had its instance before, if that one has left for a while.
+    fn static_for(
+        &self,
+        id: &str,
+        instance_id: &str,
+        request: &ConsumerGroupHeartbeatRequest,
+        records: &mut Vec<Record>,
+    ) -> Result<Cow<'_, Member>, Rejection> {
+        if request.member_epoch != JOIN {
+            let member = self.static_member_as(id, instance_id)?;
+            check_epoch(member, request)?;
+            return Ok(Cow::Borrowed(member));
+        }
+        let Some(existing) = self.static_member(instance_id) else {
+            return Ok(self.member_or_new(id));
+        };
+        if existing.epoch != LEAVE_STATIC && !existing.uses_classic_protocol() {
+            let text = format!(
+                "Static member {id} with instance id {instance_id} cannot join the group because the instance id is \
+                 owned by {} member.",
+                existing.id
+            );
+            return Err(rejection(ResponseError::UnreleasedInstanceId, text));
+        }
+        let member = Member {
+            id: id.to_owned(),
+            epoch: JOIN,
+            previous_epoch: JOIN,
+            ..existing.clone()
+        };
+        self.remove_member(&existing.id, records);
+        records.extend([
+            member.metadata_record(&self.id),
+            self.target_record(id, self.target_of(existing)),
+            member.assignment_record(&self.id),
+        ]);
+        Ok(Cow::Owned(member))
+    }
+
+    pub(super) fn member(&self, id: &str) -> Result<&Member, Rejection> {
+        self.members.get(id).ok_or_else(|| {
+            let text = format!("Member {id} is not a member of group {}.", self.id);
+            rejection(ResponseError::UnknownMemberId, text)
+        })
+    }
+
+    /// The static member of an instance, if that is the one it says it is.
+    pub(super) fn static_member_as(
+        &self,
+        id: &str,
+        instance_id: &str,
+    ) -> Result<&Member, Rejection> {
+        let member = self.static_member(instance_id).ok_or_else(|| {
+            let text = format!("Instance id {instance_id} is unknown.");
+            rejection(ResponseError::UnknownMemberId, text)
+        })?;
+        if member.id != id {
+            let text = format!(
+                "Static member {id} with instance id {instance_id} was fenced by member {}.",
+                member.id
+            );
+            return Err(rejection(ResponseError::FencedInstanceId, text));
+        }
+        Ok(member)
+    }
+
+    /// The member that this one takes the place of, if it is another one.
+    fn replaced_by(&self, member: &Member) -> Option<&String> {
+        let before = self.static_members.get(member.instance_id.as_ref()?);
+        before.filter(|before| **before != member.id)
+    }
+}
+
+/// The group epoch.
+impl Durable {
+    /// Moves the group epoch on if it must, or if the subscribed topics are not what they were.
+    fn follow_metadata(
+        &self,
+        must_bump: bool,
+        before: &Member,
+        after: &Member,
+        context: &Context<'_>,
+        records: &mut Vec<Record>,
+    ) -> i32 {
+        let mut subscriptions = self.subscriptions.with(before, after);
+        if let Some(regex) = self.regex_dropped(before, after) {
+            subscriptions.forget_resolved(regex);
+        }
+        let hash = self.hash_of(&subscriptions, context.image);
+        let mut epoch = self.epoch;
+        if must_bump || hash != self.metadata_hash {
+            let (next, record) = self.next_epoch(hash);
+            epoch = next;
+            records.push(record);
+        }
+        if self.has_partition_metadata {
+            records.push(self.partition_metadata_tombstone());
+        }
+        epoch
+    }
+}
+
+/// The epoch must be the member's. The one before will do, too: the reply that told of the present one may be lost. But
+/// then the member can't own more than it was assigned.
+fn check_epoch(member: &Member, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Rejection> {
+    let (received, known) = (request.member_epoch, member.epoch);
+    let has_all = |owned: &[Owned]| member.has_all(owned);
+    let kind = if received > known {
+        "greater"
+    } else if received == known
+        || received == member.previous_epoch
+            && request.topic_partitions.as_deref().is_some_and(has_all)
+    {
+        return Ok(());
+    } else {
+        "smaller"
+    };
+    let text = format!(
+        "The consumer group member has a {kind} member epoch ({received}) than the one known by the group coordinator \
+         ({known}). The member must abandon all its partitions and rejoin."
+    );
+    Err(rejection(ResponseError::FencedMemberEpoch, text))
+}
+
+/// Whether enough time has passed since the last target was computed.
+fn may_compute(computed_at_ms: i64, interval: Duration, context: &Context<'_>) -> bool {
+    let since_ms = context.wall_ms.saturating_sub(computed_at_ms);
+    // A clock that went back must not stop it.
+    let has_passed =
+        since_ms < 0 || since_ms >= i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+    computed_at_ms == 0 || has_passed
+}
+
+/// Whether a member says all there is to say, as after an error, and wants to know all.
+fn is_full(request: &ConsumerGroupHeartbeatRequest) -> bool {
+    let names = request.subscribed_topic_names.is_some();
+    request.rebalance_timeout_ms != -1
+        && (names || request.subscribed_topic_regex.is_some())
+        && request.topic_partitions.is_some()
+}
+
+fn to_response(assigned: &Assigned) -> Assignment {
+    let topics = assigned.iter().map(|(topic, partitions)| {
+        TopicPartitions::default()
+            .with_topic_id(*topic)
+            .with_partitions(partitions.keys().copied().collect())
+    });
+    Assignment::default().with_topic_partitions(topics.collect())
+}
+
+fn to_millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// A member id that nobody can guess.
+fn new_member_id(context: &mut Context<'_>) -> StrBytes {
+    StrBytes::from_string(uuid_text::format(random_id(context.random_u64)))
+}

@@ -1,0 +1,233 @@
+//! Groups of the consumer protocol (KIP-848): members say in heartbeats what they subscribe to and what they own, the
+//! coordinator assigns and leads each member there step by step. Behaves as Apache Kafka 4.3 does.
+//!
+//! Three epochs follow each other. The *group epoch* moves whenever a member comes, goes or subscribes to something
+//! else, and when subscribed topics change; the *target epoch* is the group epoch that what members are to have was
+//! computed for; a *member's epoch* is the target epoch it was led to last, and never is ahead of it.
+//!
+//! | group is | while |
+//! |---|---|
+//! | Empty | it has no members |
+//! | Assigning | its epoch is ahead of its target's |
+//! | Reconciling | a member is not Stable, or not at the target's epoch |
+//! | Stable | none of these |
+//!
+//! | a member goes from | to | when |
+//! |---|---|---|
+//! | any | UnrevokedPartitions | it is to give up partitions that it has not yet said it no longer owns; it keeps its epoch |
+//! | any | UnreleasedPartitions | it has nothing to give up, but somebody else still has partitions that it is to get |
+//! | any | Stable | it has nothing to give up, and gets all that is missing |
+//! | UnrevokedPartitions | gone | it does not give up partitions within its rebalance time-out |
+//! | any | gone | it leaves, or sends no heartbeat for the session time-out |
+//!
+//! Members move on with their own heartbeats alone. A partition has one owner: it goes to its next one only when the
+//! record that takes it from the last one has been replayed.
+//!
+//! What the records say is in [`Durable`], which changes by replaying records and in no other way: handlers work out
+//! what the state will be and write records of it. Beside that there are deadlines, which begin anew after a load.
+//!
+//! Regular expressions are resolved in the background ([`ConsumerGroup::expire`]), in steps, so that no request waits
+//! for it and none of them holds the core.
+//!
+//! Not here yet: groups with members of both protocols, and going over from one to the other. Records of such members
+//! are kept as they are, and [`Member::uses_classic_protocol`] tells where they differ. The seams: whoever keeps the
+//! groups converts a classic one with members when a first heartbeat comes for it, and [`Durable::fence`] is where a group that is
+//! left with members of the classic protocol alone becomes a classic one.
+
+mod commit;
+mod describe;
+mod durable;
+mod heartbeat;
+mod leave;
+mod member;
+mod metadata_hash;
+mod owners;
+mod patterns;
+mod reconcile;
+mod refresh;
+mod replay;
+mod request;
+mod settings;
+mod subscriptions;
+mod target;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use std::fmt;
+use std::rc::Rc;
+
+use corelog_shards::io::Instant;
+use kafka_protocol::error::ResponseError;
+
+use self::durable::Durable;
+use self::member::{Member, MemberState};
+use self::refresh::Refresh;
+use self::settings::Settings;
+use self::timers::Timers;
+use super::records::Record;
+use crate::cluster::image::Delta;
+use crate::coordinator::{Context, Output};
+
+pub use self::request::{JOIN, check_heartbeat};
+
+/// Why a request is refused, and what to tell the client beside the code.
+pub type Rejection = (ResponseError, Option<String>);
+
+fn rejection(error: ResponseError, text: impl Into<String>) -> Rejection {
+    (error, Some(text.into()))
+}
+
+/// What a group does at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Empty,
+    Assigning,
+    Reconciling,
+    Stable,
+}
+
+impl State {
+    /// As Kafka writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
+            Self::Stable => "Stable",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A group of the consumer protocol.
+///
+/// It must be where its records are replayed to before it handles a request: a group that a first heartbeat makes is
+/// put in its place, and taken away again if the heartbeat is refused.
+#[derive(Debug)]
+pub struct ConsumerGroup {
+    durable: Durable,
+    timers: Timers,
+    /// Subscribed topics may have changed since the metadata hash was computed.
+    is_metadata_stale: bool,
+    /// The offset of the newest metadata known to have a topic that was not there before.
+    topics_created_at: i64,
+    /// Regular expressions that are being resolved.
+    refresh: Option<Refresh>,
+}
+
+impl ConsumerGroup {
+    /// A group that nobody has joined.
+    pub fn new(id: Rc<str>) -> Self {
+        Self {
+            durable: Durable::new(id),
+            timers: Timers::default(),
+            is_metadata_stale: true,
+            topics_created_at: -1,
+            refresh: None,
+        }
+    }
+
+    pub fn state(&self) -> State {
+        self.durable.state()
+    }
+
+    /// Whether it has no members. Only then may it be deleted.
+    pub fn is_empty(&self) -> bool {
+        self.durable.members.is_empty()
+    }
+
+    /// Whether a member subscribes to this topic, by its name or by a regular expression.
+    pub fn is_subscribed_to(&self, topic: &str) -> bool {
+        self.durable.subscriptions.topics.contains_key(topic)
+    }
+
+    /// Takes over a record of this group. One that says that the group itself is gone leaves an empty one: whoever
+    /// keeps the group forgets it.
+    pub fn replay(&mut self, record: Record) {
+        self.durable.replay(record);
+    }
+
+    /// The log was read to its end: sessions, and the time for giving up partitions, begin anew.
+    pub fn loaded(&mut self, context: &Context<'_>) {
+        let settings = Settings::of(&self.durable.id, context.config);
+        for member in self.durable.members.values() {
+            let session = context.now + settings.session_timeout;
+            self.timers.renew_session(&member.id, session);
+            if member.state == MemberState::UnrevokedPartitions {
+                self.timers.await_revocation(member, context.now);
+            }
+        }
+        self.topics_created_at = context.image.last_offset;
+    }
+
+    /// Does what is due by now: fences members that have gone silent or keep what they are to give up, and goes on with
+    /// regular expressions.
+    pub fn expire(&mut self, context: &Context<'_>, out: &mut Output<Record>) {
+        let overdue = self.timers.take_overdue(context.now);
+        let is_overdue = |(id, why): &(String, timers::Overdue)| {
+            let member = self.durable.members.get(id)?;
+            why.holds_of(member).then_some(member)
+        };
+        let fenced: Vec<&Member> = overdue.iter().filter_map(is_overdue).collect();
+        if !fenced.is_empty() {
+            for member in &fenced {
+                tracing::info!(
+                    group = &*self.durable.id,
+                    member = member.id,
+                    "a member is fenced"
+                );
+                self.timers.remove(&member.id);
+            }
+            return self.durable.fence(&fenced, context.image, &mut out.records);
+        }
+        let Some(refresh) = &mut self.refresh else {
+            return;
+        };
+        if let Some(resolved) = refresh.step(context.image) {
+            self.refresh = None;
+            self.durable
+                .take_resolved(resolved, context, &mut out.records);
+        }
+    }
+
+    /// When there may be something to do: never later than there is.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let refresh = self.refresh.as_ref().map(|refresh| refresh.due);
+        self.timers.earliest().into_iter().chain(refresh).min()
+    }
+
+    /// The metadata changed. What it means for the group is worked out at the next heartbeat of a member.
+    pub fn metadata_changed(&mut self, change: &Delta) {
+        for topic in change.topics.values() {
+            if topic.before.is_none() {
+                self.topics_created_at = change.last_offset;
+            }
+            let named = topic.after.as_ref().or(topic.before.as_ref());
+            self.is_metadata_stale |= named.is_some_and(|topic| self.is_subscribed_to(&topic.name));
+        }
+    }
+
+    /// Writes that the group is gone with all that belongs to it.
+    pub fn tombstones(&self, out: &mut Output<Record>) {
+        self.durable.tombstones(&mut out.records);
+    }
+}
+
+/// Whether all of these fit into the log, each by itself.
+fn check_sizes(records: &[Record], context: &Context<'_>) -> Result<(), Rejection> {
+    let mut bytes = Vec::new();
+    let fits = |record: &Record| {
+        record.encode(&mut bytes).is_ok() && bytes.len() <= context.record_bytes_max
+    };
+    match records.iter().all(fits) {
+        true => Ok(()),
+        // What Kafka makes of RECORD_TOO_LARGE.
+        false => Err((ResponseError::UnknownServerError, None)),
+    }
+}

@@ -1,0 +1,86 @@
+//! The regular expressions that members subscribe with: RE2's syntax, matched in linear time.
+//!
+//! They come from clients. What one compiles to is bounded, and matching takes no longer than its size times the length
+//! of a topic's name. Not understood, unlike in RE2: `\C`, and `\Q` within brackets.
+
+use std::borrow::Cow;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// Of an expression. What it takes to compile one grows with its length: these may take tens of milliseconds.
+const TEXT_BYTES_MAX: usize = 8 << 10;
+
+/// Of a compiled expression.
+const COMPILED_BYTES_MAX: usize = 512 << 10;
+
+const TOO_LARGE: &str = "it is too large";
+
+/// A regular expression for names of topics.
+#[derive(Debug)]
+pub(super) struct Pattern(Regex);
+
+impl Pattern {
+    /// An error says what is wrong, in words for the user.
+    pub fn new(text: &str) -> Result<Self, String> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(TOO_LARGE.to_owned());
+        }
+        let text = escape_quoted(text);
+        if text.contains(')') {
+            // By itself, too: `a)(b` must not become right by what is put around it.
+            compile(&text)?;
+        }
+        compile(&format!(r"\A(?:{text})\z")).map(Self)
+    }
+
+    /// Whether it matches the whole name.
+    pub fn matches(&self, name: &str) -> bool {
+        self.0.is_match(name.as_bytes())
+    }
+}
+
+/// Classes like `\w` are ASCII only, as in RE2, unless the expression needs Unicode.
+fn compile(text: &str) -> Result<Regex, String> {
+    let compile = |unicode| {
+        RegexBuilder::new(text)
+            .unicode(unicode)
+            .size_limit(COMPILED_BYTES_MAX)
+            .build()
+    };
+    compile(false)
+        .or_else(|_| compile(true))
+        .map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => TOO_LARGE.to_owned(),
+            error => {
+                // Several lines, the last of which says what is wrong.
+                let error = error.to_string();
+                let last = error.lines().last().unwrap_or_default();
+                last.trim_start_matches("error: ").to_owned()
+            }
+        })
+}
+
+/// With what stands between `\Q` and `\E` escaped.
+fn escape_quoted(text: &str) -> Cow<'_, str> {
+    if !text.contains(r"\Q") {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let (before, from) = rest.split_at(at);
+        escaped.push_str(before);
+        if let Some(quoted) = from.strip_prefix(r"\Q") {
+            let (quoted, after) = quoted.split_once(r"\E").unwrap_or((quoted, ""));
+            escaped.push_str(&regex::escape(quoted));
+            rest = after;
+        } else {
+            // A backslash and what it escapes.
+            let len = from.chars().take(2).map(char::len_utf8).sum();
+            escaped.push_str(&from[..len]);
+            rest = &from[len..];
+        }
+    }
+    escaped.push_str(rest);
+    Cow::Owned(escaped)
+}

@@ -1,0 +1,123 @@
+//! Until when members must show that they are alive, and must have given up partitions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use corelog_shards::io::Instant;
+
+use super::member::{Member, MemberState};
+
+/// The deadlines of the members. Heartbeats move them all the time, so the earliest one is found anew only when it
+/// has come.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    members: BTreeMap<String, Timer>,
+    /// No deadline is before that one.
+    earliest: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Timer {
+    session: Instant,
+    revocation: Option<Revocation>,
+}
+
+/// By when a member must have left an epoch.
+#[derive(Clone, Copy, Debug)]
+struct Revocation {
+    deadline: Instant,
+    epoch: i32,
+}
+
+/// Which deadline of a member has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    Session,
+    Revocation { epoch: i32 },
+}
+
+impl Overdue {
+    /// Whether the deadline still means this member as it is now.
+    pub fn holds_of(self, member: &Member) -> bool {
+        match self {
+            Self::Session => true,
+            Self::Revocation { epoch } => member.epoch == epoch,
+        }
+    }
+}
+
+impl Timers {
+    pub fn earliest(&self) -> Option<Instant> {
+        self.earliest
+    }
+
+    pub fn renew_session(&mut self, member: &str, deadline: Instant) {
+        match self.members.get_mut(member) {
+            Some(timer) => timer.session = deadline,
+            None => {
+                let timer = Timer {
+                    session: deadline,
+                    revocation: None,
+                };
+                self.members.insert(member.to_owned(), timer);
+            }
+        }
+        self.note(deadline);
+    }
+
+    /// Begins the time a member has to give up partitions, or ends it. The member must have a session.
+    pub fn follow(&mut self, member: &Member, now: Instant) {
+        match member.state {
+            MemberState::UnrevokedPartitions => self.await_revocation(member, now),
+            _ => {
+                if let Some(timer) = self.members.get_mut(&member.id) {
+                    timer.revocation = None;
+                }
+            }
+        }
+    }
+
+    pub fn await_revocation(&mut self, member: &Member, now: Instant) {
+        let timeout_ms = u64::try_from(member.rebalance_timeout_ms).unwrap_or(0);
+        let deadline = now + Duration::from_millis(timeout_ms);
+        if let Some(timer) = self.members.get_mut(&member.id) {
+            let epoch = member.epoch;
+            timer.revocation = Some(Revocation { deadline, epoch });
+            self.note(deadline);
+        }
+    }
+
+    pub fn remove(&mut self, member: &str) {
+        self.members.remove(member);
+    }
+
+    /// The members that missed a deadline. A missed revocation is reported once, a missed session until the member is
+    /// removed.
+    pub fn take_overdue(&mut self, now: Instant) -> Vec<(String, Overdue)> {
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return Vec::new();
+        }
+        let mut overdue = Vec::new();
+        for (member, timer) in &mut self.members {
+            if timer.session <= now {
+                overdue.push((member.clone(), Overdue::Session));
+            } else if let Some(missed) = timer.revocation.take_if(|r| r.deadline <= now) {
+                let epoch = missed.epoch;
+                overdue.push((member.clone(), Overdue::Revocation { epoch }));
+            }
+        }
+        let deadlines = self.members.values().flat_map(|timer| {
+            let revocation = timer.revocation.map(|revocation| revocation.deadline);
+            [Some(timer.session), revocation]
+        });
+        self.earliest = deadlines.flatten().min();
+        overdue
+    }
+
+    fn note(&mut self, deadline: Instant) {
+        self.earliest = Some(
+            self.earliest
+                .map_or(deadline, |earliest| earliest.min(deadline)),
+        );
+    }
+}

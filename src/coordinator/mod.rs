@@ -6,11 +6,13 @@
 //! releases the replies once all records so far are durable. Loading after a start replays the same records through the
 //! same code. If records cannot be appended, the machine is made anew from its log, and who waits is told to try again.
 //!
-//! [`runtime`] runs a machine, [`instances`] has all those of a shard, [`answers`] brings back what takes its time.
+//! [`runtime`] runs a machine, [`instances`] has all those of a shard, [`answers`] brings back what takes its time,
+//! [`lag`] tells how far groups are behind.
 
 pub mod answers;
 pub mod group;
 pub mod instances;
+pub mod lag;
 pub mod runtime;
 
 use std::error::Error;

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::RequestMetrics;
 use crate::broker::Broker;
 use crate::cluster::image::Image;
+use crate::coordinator::lag::{self, Cursor, Lags};
 use crate::turns::Turns;
 
 /// How long shards may take to answer.
@@ -49,7 +50,13 @@ pub(super) struct Counted {
 pub struct Monitor {
     phase: AtomicU8,
     shards: Mutex<BTreeMap<usize, Watched>>,
-    questions: Inbox<oneshot::Sender<Known>>,
+    questions: Inbox<Question>,
+}
+
+/// What the server wants to know, and where the answer goes.
+enum Question {
+    Known(oneshot::Sender<Known>),
+    Lags(Cursor, oneshot::Sender<Lags>),
 }
 
 struct Watched {
@@ -132,10 +139,15 @@ impl Monitor {
     /// Answers the server's questions. A task of one shard.
     pub async fn answer(self: Arc<Self>, broker: Rc<Broker>) {
         loop {
-            let asked = self.questions.next().await;
-            if !asked.is_closed() {
-                // The server may have lost its patience meanwhile.
-                let _ = asked.send(find_out(&broker).await);
+            // The server may have lost its patience, now or when there is an answer.
+            match self.questions.next().await {
+                Question::Known(asked) if !asked.is_closed() => {
+                    let _ = asked.send(find_out(&broker).await);
+                }
+                Question::Lags(cursor, asked) if !asked.is_closed() => {
+                    let _ = asked.send(lag::read(&broker, cursor).await);
+                }
+                _ => {}
             }
         }
     }
@@ -203,13 +215,23 @@ impl Monitor {
             .collect()
     }
 
+    /// What the shards know, if they say so in time.
+    pub(super) async fn known(&self) -> Option<Known> {
+        self.ask(Question::Known).await
+    }
+
+    /// A part of the lags of groups, if the shards tell it in time.
+    pub(super) async fn lags(&self, cursor: Cursor) -> Option<Lags> {
+        self.ask(|to| Question::Lags(cursor, to)).await
+    }
+
     /// What the shards say, if they do so in time. While they recover they don't.
-    pub(super) async fn ask(&self) -> Option<Known> {
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {
         if self.phase() == Phase::Recovering {
             return None;
         }
         let (asked, answer) = oneshot::channel();
-        self.questions.put(asked);
+        self.questions.put(question(asked));
         tokio::time::timeout(ANSWER_PATIENCE, answer)
             .await
             .ok()?

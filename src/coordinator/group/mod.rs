@@ -11,6 +11,7 @@
 
 pub mod assignor;
 pub mod classic;
+pub mod committed;
 pub mod consumer;
 mod kind;
 mod members;
@@ -44,6 +45,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use self::classic::ClassicGroup;
+use self::committed::{Committed, Place};
 use self::consumer::Rejection;
 use self::kind::Kind;
 use self::offsets::{Commit, Offsets};
@@ -106,6 +108,8 @@ pub enum Input {
         Replier<Result<Vec<OffsetFetchResponseTopics>, ResponseError>>,
     ),
     DeleteOffsets(OffsetDeleteRequest, Replier<OffsetDeleteResponse>),
+    /// Some of the committed offsets, from this place on.
+    Committed(Place, Replier<Committed>),
 }
 
 /// A group and what it has committed.
@@ -181,6 +185,10 @@ impl Machine for Groups {
             }
             Input::DeleteOffsets(request, to) => {
                 let answer = self.delete_offsets(request, context, &mut out.records);
+                out.reply(to, answer);
+            }
+            Input::Committed(from, to) => {
+                let answer = self.committed(&from, context.image);
                 out.reply(to, answer);
             }
         }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ops::Bound;
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::TopicName;
@@ -68,6 +69,21 @@ impl Offsets {
 
     pub fn get(&self, topic: &str, partition: i32) -> Option<&OffsetCommitValue> {
         self.topics.get(topic)?.get(&partition)
+    }
+
+    /// In order, from a topic and partition on.
+    pub fn from(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> impl Iterator<Item = (&str, impl Iterator<Item = (i32, &OffsetCommitValue)>)> {
+        let topics = self.topics.range::<str, _>((Bound::Included(topic), Bound::Unbounded));
+        topics.map(move |(name, partitions)| {
+            let first = if name == topic { partition } else { 0 };
+            let partitions = partitions.range(first..);
+            let partitions = partitions.map(|(index, value)| (*index, value));
+            (name.as_str(), partitions)
+        })
     }
 
     /// Takes over a record.
@@ -251,7 +267,7 @@ fn is_short(text: &str, units_max: usize) -> bool {
 }
 
 /// Whether an offset is of the topic that has this id now, not of one that had its name before.
-fn is_of(value: &OffsetCommitValue, id: Option<Uuid>) -> bool {
+pub fn is_of(value: &OffsetCommitValue, id: Option<Uuid>) -> bool {
     value.topic_id.is_nil() || id.is_none_or(|id| id == value.topic_id)
 }
 

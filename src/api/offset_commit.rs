@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -11,14 +12,24 @@ use kafka_protocol::messages::offset_commit_response::{
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 
 use super::groups::{ask, check_texts};
+use super::view::topic_name;
 use super::{Context, Failure, Request, errors};
+use crate::cluster::image::Image;
 use crate::coordinator::group::Input;
+use crate::protocol::offsets::{TOPIC_IDS, decode_commit};
 use crate::protocol::reply::Reply;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
-    let asked: OffsetCommitRequest = request.decode()?;
-    check_texts([asked.group_id.as_str()])?;
     let version = request.header.api_version;
+    let mut unknown = Vec::new();
+    let mut asked: OffsetCommitRequest = match version >= TOPIC_IDS {
+        true => decode_commit(&request.body)?,
+        false => request.decode()?,
+    };
+    check_texts([asked.group_id.as_str()])?;
+    if version >= TOPIC_IDS {
+        unknown = name_topics(&mut asked, &context.broker.image());
+    }
     let group = asked.group_id.clone();
     let places: Vec<OffsetCommitResponseTopic> = asked.topics.iter().map(place_of).collect();
     let input = move |to| Input::Commit(asked, version, to);
@@ -35,8 +46,31 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
             places.into_iter().map(refused).collect()
         }
     };
+    let topics = topics.into_iter().chain(unknown).collect();
     let response = OffsetCommitResponse::default().with_topics(topics);
     Ok(Reply::encode(&request.header, &response)?)
+}
+
+/// Gives topics their names. Returns what is answered for those whose ids nobody has, which the request loses.
+fn name_topics(asked: &mut OffsetCommitRequest, image: &Image) -> Vec<OffsetCommitResponseTopic> {
+    let mut unknown = Vec::new();
+    asked
+        .topics
+        .retain_mut(|topic| match image.topics.get(topic.topic_id) {
+            Some(known) => {
+                topic.name = topic_name(&known.name);
+                true
+            }
+            None => {
+                let mut answer = place_of(topic);
+                for partition in &mut answer.partitions {
+                    partition.error_code = ResponseError::UnknownTopicId.code();
+                }
+                unknown.push(answer);
+                false
+            }
+        });
+    unknown
 }
 
 /// A topic of the answer, for the case that the coordinator has none.
@@ -46,5 +80,6 @@ fn place_of(topic: &OffsetCommitRequestTopic) -> OffsetCommitResponseTopic {
     });
     OffsetCommitResponseTopic::default()
         .with_name(topic.name.clone())
+        .with_topic_id(topic.topic_id)
         .with_partitions(partitions.collect())
 }

@@ -13,12 +13,14 @@ pub mod answers;
 pub mod group;
 pub mod instances;
 pub mod lag;
+pub mod metrics;
 pub mod runtime;
 
 use std::error::Error;
 
 use corelog_shards::io::{Completer, Instant};
 
+use self::metrics::CoordinatorMetrics;
 use crate::cluster::image::{Delta, Image};
 use crate::config::BrokerConfig;
 
@@ -82,6 +84,7 @@ pub struct Context<'a> {
     /// What the log takes as one record, key and value together.
     pub record_bytes_max: usize,
     pub random_u64: &'a mut dyn FnMut() -> u64,
+    pub metrics: &'a CoordinatorMetrics,
 }
 
 /// What becomes of an input.

@@ -15,7 +15,9 @@ use tokio::sync::oneshot;
 use super::RequestMetrics;
 use crate::broker::Broker;
 use crate::cluster::image::Image;
+use crate::coordinator::group::census::Census;
 use crate::coordinator::lag::{self, Cursor, Lags};
+use crate::coordinator::metrics::CoordinatorMetrics;
 use crate::turns::Turns;
 
 /// How long shards may take to answer.
@@ -42,6 +44,7 @@ pub enum Phase {
 pub(super) struct Counted {
     pub engine: Metrics,
     pub requests: Arc<RequestMetrics>,
+    pub coordinators: Arc<CoordinatorMetrics>,
 }
 
 /// Shared by the shards and the server.
@@ -75,7 +78,7 @@ pub(super) struct Known {
     pub topics: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ShardState {
     pub connections: usize,
     pub request_bytes: usize,
@@ -84,6 +87,7 @@ pub(super) struct ShardState {
     pub cached_bytes: usize,
     pub journal_waiting_bytes: usize,
     pub journal_files_free: usize,
+    pub coordinators: Census,
 }
 
 /// Of all partitions of a topic.
@@ -122,6 +126,7 @@ impl Monitor {
         let counted = Counted {
             engine: broker.shard.metrics(),
             requests: broker.metrics.clone(),
+            coordinators: broker.coordinators.clone(),
         };
         let watched = Watched {
             looks: counted.engine.reactor.looks.get(),
@@ -156,7 +161,7 @@ impl Monitor {
 async fn find_out(broker: &Broker) -> Known {
     let told = broker.shard.run_on_all(|shard| async move {
         let facts = shard.partition_facts().await;
-        (state_of(&shard, facts.len()), facts)
+        (state_of(&shard, facts.len()).await, facts)
     });
     let image = broker.image();
     let mut known = Known {
@@ -181,7 +186,7 @@ fn name(image: &Image, facts: PartitionFacts) -> Option<(Arc<str>, PartitionFact
     Some((topic.name.clone(), facts))
 }
 
-fn state_of(shard: &Shard, partitions: usize) -> ShardState {
+async fn state_of(shard: &Shard, partitions: usize) -> ShardState {
     let broker = Broker::of(shard);
     let network = broker.network();
     ShardState {
@@ -192,6 +197,7 @@ fn state_of(shard: &Shard, partitions: usize) -> ShardState {
         cached_bytes: shard.cached_bytes(),
         journal_waiting_bytes: shard.journal_waiting_bytes(),
         journal_files_free: shard.journal_files_free(),
+        coordinators: Census::of_shard(shard).await,
     }
 }
 

@@ -27,10 +27,10 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
-use super::{families, groups};
 use super::monitor::{Monitor, Phase};
 use super::partitions::Texts;
 use super::stream::Stream;
+use super::{families, groups};
 
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 64;

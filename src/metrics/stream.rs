@@ -58,4 +58,3 @@ impl Body for Stream {
         piece.map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }
-

@@ -10,6 +10,7 @@
 //! What a group waits for is in one heap of deadlines, lazily: a group's entry may come too early, never too late.
 
 pub mod assignor;
+pub mod census;
 pub mod classic;
 pub mod committed;
 pub mod consumer;
@@ -44,6 +45,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
+use self::census::count;
 use self::classic::ClassicGroup;
 use self::committed::{Committed, Place};
 use self::consumer::Rejection;
@@ -192,6 +194,8 @@ impl Machine for Groups {
                 out.reply(to, answer);
             }
         }
+        let metrics = context.metrics;
+        count(&out.records, &metrics.offsets_deleted, metrics);
         out
     }
 
@@ -207,6 +211,8 @@ impl Machine for Groups {
         if out.records.is_empty() {
             self.sweep_on(context, &mut out);
         }
+        let metrics = context.metrics;
+        count(&out.records, &metrics.offsets_expired, metrics);
         out
     }
 

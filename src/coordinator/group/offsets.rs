@@ -67,6 +67,11 @@ impl Offsets {
         self.topics.values().map(BTreeMap::len).sum()
     }
 
+    /// Topics that have some.
+    pub fn topics(&self) -> usize {
+        self.topics.len()
+    }
+
     pub fn get(&self, topic: &str, partition: i32) -> Option<&OffsetCommitValue> {
         self.topics.get(topic)?.get(&partition)
     }
@@ -77,7 +82,9 @@ impl Offsets {
         topic: &str,
         partition: i32,
     ) -> impl Iterator<Item = (&str, impl Iterator<Item = (i32, &OffsetCommitValue)>)> {
-        let topics = self.topics.range::<str, _>((Bound::Included(topic), Bound::Unbounded));
+        let topics = self
+            .topics
+            .range::<str, _>((Bound::Included(topic), Bound::Unbounded));
         topics.map(move |(name, partitions)| {
             let first = if name == topic { partition } else { 0 };
             let partitions = partitions.range(first..);
@@ -111,6 +118,7 @@ impl Offsets {
     ) -> Vec<OffsetCommitResponseTopic> {
         let answers = topics.into_iter().map(|topic| {
             let known = context.image.topics.by_name(&topic.name);
+            let known = known.filter(|known| is_meant(topic.topic_id, known.id));
             let partitions = topic.partitions.iter().map(|partition| {
                 let index = partition.partition_index;
                 let outcome = topic_id(known.map(AsRef::as_ref), index)
@@ -124,6 +132,7 @@ impl Offsets {
             let partitions = partitions.collect();
             OffsetCommitResponseTopic::default()
                 .with_name(topic.name)
+                .with_topic_id(topic.topic_id)
                 .with_partitions(partitions)
         });
         answers.collect()
@@ -136,7 +145,10 @@ impl Offsets {
         image: &Image,
     ) -> Vec<OffsetFetchResponseTopics> {
         let answers = topics.into_iter().map(|topic| {
-            let id = image.topics.id_of(&topic.name);
+            let id = match topic.topic_id.is_nil() {
+                true => image.topics.id_of(&topic.name),
+                false => Some(topic.topic_id),
+            };
             let known = self.topics.get(topic.name.as_str());
             let answer = |index: &i32| {
                 let value = known.and_then(|partitions| partitions.get(index));
@@ -145,6 +157,7 @@ impl Offsets {
             let partitions = topic.partition_indexes.iter().map(answer).collect();
             OffsetFetchResponseTopics::default()
                 .with_name(topic.name)
+                .with_topic_id(topic.topic_id)
                 .with_partitions(partitions)
         });
         answers.collect()
@@ -158,6 +171,7 @@ impl Offsets {
             let partitions = current.map(|(index, value)| committed(*index, Some(value)));
             OffsetFetchResponseTopics::default()
                 .with_name(TopicName(StrBytes::from_string(name.clone())))
+                .with_topic_id(id.unwrap_or_default())
                 .with_partitions(partitions.collect())
         });
         answers
@@ -264,6 +278,11 @@ fn check_text(
 fn is_short(text: &str, units_max: usize) -> bool {
     let units = || text.encode_utf16().count();
     text.len() <= TEXT_BYTES_MAX && (text.len() <= units_max || units() <= units_max)
+}
+
+/// Whether a request that names a topic, and in newer versions its id as well, means the one that has this id.
+fn is_meant(asked: Uuid, id: Uuid) -> bool {
+    asked.is_nil() || asked == id
 }
 
 /// Whether an offset is of the topic that has this id now, not of one that had its name before.

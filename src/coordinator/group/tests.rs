@@ -1,4 +1,5 @@
 mod consumer_groups;
+mod counts;
 
 use corelog_shards::io::slot;
 use kafka_protocol::messages::offset_commit_request::{
@@ -14,6 +15,7 @@ use crate::api::testing::image_of;
 use crate::cluster::image::{Image, Replayer};
 use crate::cluster::records::{Record as MetadataRecord, RemoveTopicRecord};
 use crate::config::{BrokerConfig, Layers, Overrides};
+use crate::coordinator::metrics::CoordinatorMetrics;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -25,6 +27,7 @@ struct World {
     config: BrokerConfig,
     now: Instant,
     wall_ms: i64,
+    metrics: CoordinatorMetrics,
 }
 
 impl World {
@@ -37,6 +40,7 @@ impl World {
             config: BrokerConfig::resolve(Layers::of_file(&file)).expect("a sound configuration"),
             now: Instant::from_nanos(1 << 40),
             wall_ms: 1_700_000_000_000,
+            metrics: CoordinatorMetrics::default(),
         }
     }
 
@@ -51,6 +55,7 @@ impl World {
             config: &self.config,
             record_bytes_max: 1 << 20,
             random_u64: &mut || 7,
+            metrics: &self.metrics,
         };
         let mut output = act(&mut self.groups, &mut context);
         for record in std::mem::take(&mut output.records) {

@@ -287,6 +287,21 @@ fn how_far_groups_are_behind_is_what_they_committed_beside_the_ends_of_the_logs(
         assert!(all.lines().any(|found| found == line), "{line} in\n{all}");
     }
     assert_eq!(all.lines().count(), 3 * (2 + 5));
+    let (_, metrics) = get(address, "/metrics");
+    for (series, value) in [
+        ("corelog_group_offset_commits_total", 5.0),
+        ("corelog_group_offsets{", 5.0),
+        ("corelog_groups{", 2.0),
+        ("corelog_group_coordinator_load_seconds_count", 4.0),
+        ("corelog_group_coordinator_write_seconds_count", 3.0),
+        ("corelog_group_coordinator_reply_wait_seconds_count", 3.0),
+    ] {
+        assert_eq!(sum(&metrics, series), value, "{series}");
+    }
+    let active = metrics
+        .lines()
+        .filter(|line| line.contains(r#"state="active""#));
+    assert_eq!(sum(&active.collect::<Vec<_>>().join("\n"), ""), 4.0);
 
     let (status, one) = get(
         address,

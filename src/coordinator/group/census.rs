@@ -14,7 +14,7 @@ use crate::coordinator::Refusal;
 use crate::coordinator::metrics::CoordinatorMetrics;
 use crate::turns::Turns;
 
-/// Groups, and topics in which they have offsets, counted for one part: some tens of microseconds.
+/// Groups counted for one part: some tens of microseconds.
 const COUNTED_MAX: usize = 500;
 
 /// Names of a kind and a state.
@@ -79,7 +79,7 @@ impl Groups {
             if counted >= COUNTED_MAX {
                 return Some(id.to_string());
             }
-            counted += 1 + group.offsets.topics();
+            counted += 1;
             let standing = (group.kind.name(), group.kind.state_name());
             *census.groups.entry(standing).or_default() += 1;
             census.offsets += group.offsets.len();

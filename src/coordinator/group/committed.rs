@@ -9,18 +9,18 @@ use std::sync::Arc;
 use corelog_shards::route::PartitionKey;
 
 use super::Groups;
-use super::offsets::is_of;
+use super::offsets::{PartitionName, is_of};
 use crate::cluster::image::Image;
 
 /// Groups and offsets looked at for one part: some tens of microseconds.
 const LOOKED_AT_MAX: usize = 256;
 
-/// Where a part begins: with this offset, or the next one behind it.
+/// Where a part begins: with this group, or the next one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     pub group: String,
-    pub topic: String,
-    pub partition: i32,
+    /// Behind this offset of the group, if not with its first.
+    pub behind: Option<PartitionName>,
     /// Only the offsets of the group that is named here are read.
     pub is_of_one_group: bool,
 }
@@ -52,46 +52,45 @@ impl Groups {
         let groups = self.groups.range::<str, _>(names);
         let groups = groups.take_while(|(id, _)| !from.is_of_one_group || ***id == *from.group);
         for (id, group) in groups {
-            let (topic, partition) = match **id == *from.group {
-                true => (from.topic.as_str(), from.partition),
-                false => ("", 0),
-            };
-            let place = |topic: &str, partition| Place {
+            let place = |behind| Place {
                 group: id.to_string(),
-                topic: topic.to_owned(),
-                partition,
+                behind,
                 is_of_one_group: from.is_of_one_group,
             };
             if looked_at >= LOOKED_AT_MAX {
-                part.next = Some(place("", 0));
+                part.next = Some(place(None));
                 return part;
             }
             looked_at += 1;
+            let seen = from.behind.as_ref().filter(|_| **id == *from.group);
+            let mut last = seen.map(|(topic, partition)| (topic.as_str(), *partition));
             let id: Arc<str> = Arc::from(&**id);
-            for (topic, partitions) in group.offsets.from(topic, partition) {
-                let known = image.topics.by_name(topic);
-                let name: Arc<str> = Arc::from(topic);
-                for (partition, value) in partitions {
-                    if looked_at >= LOOKED_AT_MAX {
-                        part.next = Some(place(topic, partition));
-                        return part;
-                    }
-                    looked_at += 1;
-                    if !is_of(value, known.map(|topic| topic.id)) {
-                        continue;
-                    }
-                    let there = known.filter(|topic| topic.partition(partition).is_some());
-                    part.offsets.push(CommittedOffset {
-                        group: id.clone(),
-                        topic: name.clone(),
-                        partition,
-                        offset: value.offset,
-                        key: there.map(|topic| PartitionKey {
-                            topic: topic.id,
-                            partition,
-                        }),
-                    });
+            let mut name: Arc<str> = Arc::from("");
+            let mut known = None;
+            for (topic, partition, value) in group.offsets.iter_after(seen) {
+                if looked_at >= LOOKED_AT_MAX {
+                    part.next = Some(place(last.map(|(topic, at)| (topic.to_owned(), at))));
+                    return part;
                 }
+                looked_at += 1;
+                last = Some((topic, partition));
+                if *name != *topic {
+                    (name, known) = (Arc::from(topic), image.topics.by_name(topic));
+                }
+                if !is_of(value, known.map(|topic| topic.id)) {
+                    continue;
+                }
+                let there = known.filter(|topic| topic.partition(partition).is_some());
+                part.offsets.push(CommittedOffset {
+                    group: id.clone(),
+                    topic: name.clone(),
+                    partition,
+                    offset: value.offset,
+                    key: there.map(|topic| PartitionKey {
+                        topic: topic.id,
+                        partition,
+                    }),
+                });
             }
         }
         part

@@ -73,13 +73,12 @@ impl Census {
 impl Groups {
     /// Counts some groups, from this one on; where the others begin.
     pub(super) fn count(&self, from: &str, census: &mut Census) -> Option<String> {
-        let mut counted = 0;
         let names = (Bound::Included(from), Bound::Unbounded);
-        for (id, group) in self.groups.range::<str, _>(names) {
+        let groups = self.groups.range::<str, _>(names);
+        for (counted, (id, group)) in groups.enumerate() {
             if counted >= COUNTED_MAX {
                 return Some(id.to_string());
             }
-            counted += 1;
             let standing = (group.kind.name(), group.kind.state_name());
             *census.groups.entry(standing).or_default() += 1;
             census.offsets += group.offsets.len();

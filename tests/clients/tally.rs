@@ -44,6 +44,7 @@ const SUITES: [&str; 15] = [
     "confluent-kafka",
     "kafka-python",
     "groups",
+    "group-members",
     "aiokafka",
     "kafkajs",
     "java-clients",

@@ -39,15 +39,17 @@ pub struct Missing {
 }
 
 /// Every suite of `tests/clients.rs`; when the last has ended, the closing line is printed.
-const SUITES: [&str; 14] = [
+const SUITES: [&str; 16] = [
     "kcat",
     "confluent-kafka",
     "kafka-python",
     "groups",
+    "group-members",
     "aiokafka",
     "kafkajs",
     "java-clients",
     "java-tools",
+    "java-group-command",
     "franz-go",
     "segments",
     "apache-kafkas-folder",

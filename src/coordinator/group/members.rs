@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
     JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, SyncGroupResponse,
 };
 
-use super::classic::ClassicGroup;
+use super::classic::{ClassicGroup, State};
 use super::consumer::{ConsumerGroup, JOIN, Rejection, check_heartbeat};
 use super::kind::Kind;
 use super::records::Record;
@@ -74,7 +74,11 @@ impl Groups {
         let id = request.group_id.clone();
         match self.classic(&id) {
             Some(group) => {
+                let before = group.state();
                 group.sync(request, to, context, out);
+                if before == State::CompletingRebalance && group.state() == State::Stable {
+                    context.metrics.classic_rebalances.add(1);
+                }
                 self.note_deadline(&id);
             }
             None => {

@@ -4,13 +4,15 @@
 //! members are in [`members`], what records make of them is in [`replay`].
 //!
 //! A group comes to be when its first member joins, or when an offset is committed in its name by somebody who is no
-//! member (a *simple* group, which is a classic one). It is gone when it is deleted, or found empty and without offsets by a sweep. Sweeps
-//! ([`sweep`]) go through all groups step by step: at regular times, after a load, and when topics are deleted.
+//! member (a *simple* group, which is a classic one). It is gone when it is deleted, or found empty and without offsets
+//! by a sweep ([`sweep`]). Whatever goes through all groups does so in steps ([`walks`]): there may be many.
 //!
 //! What a group waits for is in one heap of deadlines, lazily: a group's entry may come too early, never too late.
 
 pub mod assignor;
+pub mod census;
 pub mod classic;
+pub mod committed;
 pub mod consumer;
 mod kind;
 mod members;
@@ -18,6 +20,7 @@ pub mod offsets;
 pub mod records;
 mod replay;
 mod sweep;
+mod walks;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -31,7 +34,6 @@ use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::describe_groups_response::DescribedGroup;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::leave_group_response::MemberResponse;
-use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::offset_commit_response::OffsetCommitResponseTopic;
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseTopics;
@@ -40,15 +42,18 @@ use kafka_protocol::messages::{
     JoinGroupRequest, JoinGroupResponse, OffsetCommitRequest, OffsetDeleteRequest,
     OffsetDeleteResponse, SyncGroupRequest, SyncGroupResponse,
 };
-use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
+use self::census::count;
 use self::classic::ClassicGroup;
+use self::committed::{Committed, Place};
 use self::consumer::Rejection;
 use self::kind::Kind;
 use self::offsets::{Commit, Offsets};
 use self::records::Record;
-use self::sweep::{Reason, Sweep};
+use self::sweep::Sweep;
+use self::walks::{Finishing, Spreading};
+pub use self::walks::{Listed, TopicChanges};
 use super::{Context, KeyAndValue, LogRecord, Machine, Output, Replier};
 use crate::cluster::image::Delta;
 
@@ -74,6 +79,9 @@ pub struct Caller {
     pub version: i16,
 }
 
+/// Groups whose deadlines are dealt with in one step.
+const DUE_PER_STEP: usize = 50;
+
 /// From this version of OffsetCommit on, members of a group that is not there are told so.
 const TELLS_MISSING_GROUP: i16 = 9;
 
@@ -92,7 +100,8 @@ pub enum Input {
     Describe(GroupId, Replier<Result<DescribedGroup, String>>),
     /// A consumer group, in the same way.
     ConsumerDescribe(GroupId, Replier<Result<DescribedConsumerGroup, String>>),
-    List(Replier<Vec<ListedGroup>>),
+    /// Some groups, behind the one of this name or from the first on.
+    List(Option<Rc<str>>, Replier<Listed>),
     Delete(GroupId, Replier<DeletableGroupResult>),
     /// With the version of the API.
     Commit(
@@ -106,6 +115,8 @@ pub enum Input {
         Replier<Result<Vec<OffsetFetchResponseTopics>, ResponseError>>,
     ),
     DeleteOffsets(OffsetDeleteRequest, Replier<OffsetDeleteResponse>),
+    /// Some of the committed offsets, from this place on.
+    Committed(Place, Replier<Committed>),
 }
 
 /// A group and what it has committed.
@@ -122,6 +133,8 @@ pub struct Groups {
     /// In order: clients choose the names, and could choose some that collide in a hash map.
     groups: BTreeMap<Rc<str>, Group>,
     deadlines: BinaryHeap<Reverse<(Instant, Rc<str>)>>,
+    finishing: Finishing,
+    spreading: Spreading,
     sweep: Sweep,
 }
 
@@ -160,8 +173,8 @@ impl Machine for Groups {
                 };
                 out.reply(to, answer);
             }
-            Input::List(to) => {
-                let listed = self.list();
+            Input::List(behind, to) => {
+                let listed = self.list(behind.as_deref());
                 out.reply(to, listed);
             }
             Input::Delete(group, to) => {
@@ -183,7 +196,13 @@ impl Machine for Groups {
                 let answer = self.delete_offsets(request, context, &mut out.records);
                 out.reply(to, answer);
             }
+            Input::Committed(from, to) => {
+                let answer = self.committed(&from, context.image);
+                out.reply(to, answer);
+            }
         }
+        let metrics = context.metrics;
+        count(&out.records, &metrics.offsets_deleted, metrics);
         out
     }
 
@@ -193,32 +212,29 @@ impl Machine for Groups {
         for id in self.take_due(context.now) {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.kind.expire(context, &mut out);
+                if group.is_unused() {
+                    group.kind.delete(context, &mut out);
+                }
                 self.note_deadline(&id);
             }
         }
+        self.spread_on(context.now);
         if out.records.is_empty() {
             self.sweep_on(context, &mut out);
         }
+        let metrics = context.metrics;
+        count(&out.records, &metrics.offsets_expired, metrics);
         out
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let first = self.deadlines.peek().map(|Reverse((due, _))| *due);
-        first.into_iter().chain(self.sweep.due()).min()
+        let walks = [self.spreading.due(), self.sweep.due()];
+        first.into_iter().chain(walks.into_iter().flatten()).min()
     }
 
     fn metadata_changed(&mut self, change: &Delta, context: &mut Context<'_>) -> Output<Record> {
-        let deleted: Vec<_> = change.deleted_topics().map(|topic| &*topic.name).collect();
-        if !deleted.is_empty() {
-            let groups = self.groups.keys().cloned().collect();
-            self.sweep
-                .begin(groups, Reason::Deleted(&deleted), context.now);
-        }
-        for group in self.groups.values_mut() {
-            if let Kind::Consumer(group) = &mut group.kind {
-                group.metadata_changed(change);
-            }
-        }
+        self.note_changes(change, context.now);
         Output::default()
     }
 
@@ -226,33 +242,12 @@ impl Machine for Groups {
         self.take_over(record, context);
     }
 
-    fn loaded(&mut self, context: &mut Context<'_>) -> Output<Record> {
-        let mut out = Output::default();
-        let ids: Vec<Rc<str>> = self.groups.keys().cloned().collect();
-        for id in &ids {
-            if let Some(group) = self.groups.get_mut(id) {
-                group.kind.loaded(context, &mut out);
-                self.note_deadline(id);
-            }
-        }
-        self.sweep.begin(ids, Reason::Loaded, context.now);
-        out
+    fn loaded(&mut self, context: &mut Context<'_>, out: &mut Output<Record>) -> bool {
+        self.finish_some(context, out)
     }
 }
 
 impl Groups {
-    fn list(&self) -> Vec<ListedGroup> {
-        let listed = self.groups.iter().map(|(id, group)| {
-            let text = |text: &str| StrBytes::from_string(text.to_owned());
-            ListedGroup::default()
-                .with_group_id(GroupId(text(id)))
-                .with_protocol_type(text(group.kind.protocol_type()))
-                .with_group_state(StrBytes::from_static_str(group.kind.state_name()))
-                .with_group_type(StrBytes::from_static_str(group.kind.name()))
-        });
-        listed.collect()
-    }
-
     fn delete(
         &mut self,
         id: &str,
@@ -263,7 +258,7 @@ impl Groups {
         let group = group.ok_or(ResponseError::GroupIdNotFound)?;
         group.kind.check_delete()?;
         let offsets = &group.offsets;
-        offsets.tombstones(id, |_, _| true, &mut out.records);
+        offsets.tombstones(id, &mut out.records);
         group.kind.delete(context, out);
         Ok(())
     }
@@ -348,10 +343,11 @@ impl Groups {
         self.groups.get_mut(id).expect("it was put in just now")
     }
 
-    /// The groups whose deadlines have come, each once.
+    /// Some of the groups whose deadlines have come, each once.
     fn take_due(&mut self, now: Instant) -> Vec<Rc<str>> {
         let mut ids = Vec::new();
-        while let Some(Reverse((due, _))) = self.deadlines.peek()
+        while ids.len() < DUE_PER_STEP
+            && let Some(Reverse((due, _))) = self.deadlines.peek()
             && *due <= now
             && let Some(Reverse((due, id))) = self.deadlines.pop()
         {
@@ -391,6 +387,14 @@ impl Group {
             offsets: Offsets::default(),
             due: None,
         }
+    }
+
+    /// Whether it was made for a client that has asked for a member id and never came back.
+    fn is_unused(&self) -> bool {
+        let Kind::Classic(group) = &self.kind else {
+            return false;
+        };
+        self.offsets.is_empty() && group.is_unused()
     }
 }
 

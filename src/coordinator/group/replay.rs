@@ -49,7 +49,7 @@ impl Groups {
             None => self.groups.get_mut(id),
         };
         if let Some(group) = group {
-            group.offsets.replay(topic, partition, value);
+            group.offsets.replay(topic, partition, value, context.image);
         }
     }
 

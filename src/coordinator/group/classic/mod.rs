@@ -27,6 +27,7 @@
 mod join;
 mod member;
 mod members;
+mod pending;
 mod rebalance;
 mod replies;
 mod session;
@@ -62,6 +63,14 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [Self; 5] = [
+        Self::Empty,
+        Self::PreparingRebalance,
+        Self::CompletingRebalance,
+        Self::Stable,
+        Self::Dead,
+    ];
+
     /// As Kafka's protocol has it.
     pub fn name(self) -> &'static str {
         match self {
@@ -151,6 +160,11 @@ impl ClassicGroup {
     /// Whether nobody has ever joined: offsets are all there is to the group.
     pub fn is_simple(&self) -> bool {
         self.protocol_type.is_none() && self.is_empty() && self.members.pending_joins.is_empty()
+    }
+
+    /// Whether nobody has ever been a member, or is about to be one.
+    pub fn is_unused(&self) -> bool {
+        self.is_empty() && self.generation == 0 && self.members.pending_joins.is_empty()
     }
 
     /// Whether the members are consumers, whose metadata tells topics.

@@ -65,8 +65,8 @@ use self::member::{Member, MemberState};
 use self::refresh::Refresh;
 use self::settings::Settings;
 use self::timers::Timers;
+use super::TopicChanges;
 use super::records::Record;
-use crate::cluster::image::Delta;
 use crate::coordinator::{Context, Output};
 
 pub use self::request::{JOIN, check_heartbeat};
@@ -88,6 +88,13 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [Self; 4] = [
+        Self::Empty,
+        Self::Assigning,
+        Self::Reconciling,
+        Self::Stable,
+    ];
+
     /// As Kafka writes it.
     pub fn name(self) -> &'static str {
         match self {
@@ -202,15 +209,17 @@ impl ConsumerGroup {
         self.timers.earliest().into_iter().chain(refresh).min()
     }
 
-    /// The metadata changed. What it means for the group is worked out at the next heartbeat of a member.
-    pub fn metadata_changed(&mut self, change: &Delta) {
-        for topic in change.topics.values() {
-            if topic.before.is_none() {
-                self.topics_created_at = change.last_offset;
-            }
-            let named = topic.after.as_ref().or(topic.before.as_ref());
-            self.is_metadata_stale |= named.is_some_and(|topic| self.is_subscribed_to(&topic.name));
+    /// Topics have changed. What it means for the group is worked out at the next heartbeat of a member.
+    pub fn topics_changed(&mut self, changes: &TopicChanges) {
+        if let Some(created_at) = changes.created_at() {
+            self.topics_created_at = self.topics_created_at.max(created_at);
         }
+        self.is_metadata_stale |= changes.touch(&self.durable.subscriptions.topics);
+    }
+
+    /// How many topics its members subscribe to.
+    pub fn topics_subscribed(&self) -> usize {
+        self.durable.subscriptions.topics.len()
     }
 
     /// Writes that the group is gone with all that belongs to it.

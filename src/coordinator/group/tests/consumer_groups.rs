@@ -1,5 +1,4 @@
 use kafka_protocol::messages::TopicName;
-use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 
 use super::*;
 use crate::coordinator::group::consumer::JOIN;
@@ -68,7 +67,7 @@ impl World {
 
     /// Name, kind, protocol type and state of the only group.
     fn only(&mut self) -> [String; 4] {
-        let listed = self.ask(Input::List);
+        let listed = self.list();
         let [group] = &listed[..] else {
             panic!("{} groups", listed.len());
         };

@@ -31,6 +31,7 @@ use crate::cluster::image::{Image, Partition, Replayer};
 use crate::cluster::records::{RegisterBrokerRecord, RemoveTopicRecord, TopicRecord};
 use crate::config::{BrokerConfig, Layers, Overrides};
 use crate::coordinator::group::Caller;
+use crate::coordinator::metrics::CoordinatorMetrics;
 use crate::protocol::testing::Random;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -97,6 +98,7 @@ impl World {
             config: &self.config,
             record_bytes_max: self.record_bytes_max,
             random_u64: &mut || self.random.draw(),
+            metrics: &CoordinatorMetrics::default(),
         };
         let before = (self.group.durable.epoch, self.group.durable.target_epoch);
         let result = step(&mut self.group, &mut context, &mut out);
@@ -273,7 +275,9 @@ impl World {
                 .expect("records that fit");
         }
         let delta = self.metadata.take_delta();
-        self.group.metadata_changed(&delta);
+        let mut changes = TopicChanges::default();
+        changes.add(&delta);
+        self.group.topics_changed(&changes);
     }
 
     fn create_topic(&mut self, name: &str, partitions: i32) {

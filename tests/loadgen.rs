@@ -331,16 +331,26 @@ fn assert_delivered(outcome: &Outcome, at_least: u64) {
     let again = found.received - found.redelivered;
     assert_eq!(again, 2 * found.acknowledged, "{found:?}");
     let measurements = &outcome.measurements;
-    assert_eq!(measurements.first_assignment.len(), 4);
+    assert!(!measurements.first_assignment.is_empty());
     assert!(!measurements.commit_latency.is_empty());
 }
 
 #[test]
 fn groups_get_everything_at_least_once() {
-    let broker = Broker::start(&[NO_DELAY]);
-    for assignor in [Assignor::Range, Assignor::CooperativeSticky] {
+    let broker = Broker::start(&[
+        NO_DELAY,
+        "group.consumer.min.heartbeat.interval.ms=100",
+        "group.consumer.heartbeat.interval.ms=100",
+    ]);
+    for (protocol, assignor) in [
+        (GroupProtocol::Classic, Assignor::Range),
+        (GroupProtocol::Classic, Assignor::CooperativeSticky),
+        (GroupProtocol::Consumer, Assignor::Uniform),
+    ] {
         let name = format!("groups-{assignor:?}").to_lowercase();
-        let outcome = run(&grouped(&name, assignor), &broker);
+        let mut workload = grouped(&name, assignor);
+        workload.consumers.group.protocol = Some(protocol);
+        let outcome = run(&workload, &broker);
         assert_delivered(&outcome, 3_000);
         assert_eq!(outcome.measurements.error_count(), 0);
     }

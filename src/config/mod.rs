@@ -33,7 +33,9 @@ pub use describe::{
     Described, SynonymValue, describe_broker, describe_cluster_default, describe_topic,
 };
 pub use error::ConfigError;
-pub use groups::{ClassicGroupsConfig, ConsumerGroupsConfig, GroupsConfig, OffsetsConfig};
+pub use groups::{
+    ClassicGroupsConfig, ConsumerGroupsConfig, GroupsConfig, MigrationPolicy, OffsetsConfig,
+};
 pub use layers::{Layers, Overrides, Source};
 pub use listeners::{Endpoint, Listeners, Protocol};
 pub use load::{LoadError, Loaded, load};

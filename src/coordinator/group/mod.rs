@@ -12,16 +12,19 @@
 pub mod assignor;
 pub mod classic;
 pub mod consumer;
+mod consumer_protocol;
 mod kind;
 mod members;
 pub mod offsets;
 pub mod records;
 mod replay;
 mod sweep;
+mod watchers;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::error::Error;
+use std::mem;
 use std::rc::Rc;
 
 use corelog_shards::io::Instant;
@@ -49,6 +52,7 @@ use self::kind::Kind;
 use self::offsets::{Commit, Offsets};
 use self::records::Record;
 use self::sweep::{Reason, Sweep};
+use self::watchers::Watchers;
 use super::{Context, KeyAndValue, LogRecord, Machine, Output, Replier};
 use crate::cluster::image::Delta;
 
@@ -122,6 +126,7 @@ pub struct Groups {
     /// In order: clients choose the names, and could choose some that collide in a hash map.
     groups: BTreeMap<Rc<str>, Group>,
     deadlines: BinaryHeap<Reverse<(Instant, Rc<str>)>>,
+    watchers: Watchers,
     sweep: Sweep,
 }
 
@@ -193,7 +198,7 @@ impl Machine for Groups {
         for id in self.take_due(context.now) {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.kind.expire(context, &mut out);
-                self.note_deadline(&id);
+                self.settle(&id);
             }
         }
         if out.records.is_empty() {
@@ -214,8 +219,8 @@ impl Machine for Groups {
             self.sweep
                 .begin(groups, Reason::Deleted(&deleted), context.now);
         }
-        for group in self.groups.values_mut() {
-            if let Kind::Consumer(group) = &mut group.kind {
+        for id in self.watchers.of(change) {
+            if let Some(Kind::Consumer(group)) = self.kind_of_mut(&id) {
                 group.metadata_changed(change);
             }
         }
@@ -336,6 +341,24 @@ impl Groups {
 
     fn kind_of(&self, id: &str) -> Option<&Kind> {
         self.groups.get(id).map(|group| &group.kind)
+    }
+
+    fn kind_of_mut(&mut self, id: &str) -> Option<&mut Kind> {
+        self.groups.get_mut(id).map(|group| &mut group.kind)
+    }
+
+    /// Has a group go over to another protocol. What it was so far is returned.
+    fn convert(&mut self, id: &Rc<str>, kind: Kind) -> Option<Kind> {
+        let group = self.groups.get_mut(id)?;
+        let before = mem::replace(&mut group.kind, kind);
+        if let Kind::Consumer(before) = &before {
+            self.watchers.forget(id, before);
+        }
+        if let Kind::Consumer(after) = &group.kind {
+            let topics: Vec<String> = after.topics().map(str::to_owned).collect();
+            self.watchers.follow(id, after, topics);
+        }
+        Some(before)
     }
 
     /// A group, which is simple and empty if there was none.

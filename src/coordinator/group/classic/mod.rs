@@ -27,11 +27,11 @@
 mod join;
 mod member;
 mod members;
+mod migrate;
 mod rebalance;
 mod replies;
 mod session;
 mod store;
-mod subscription;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -45,9 +45,12 @@ use kafka_protocol::error::ResponseError;
 
 use self::members::Members;
 use self::rebalance::JoinTimer;
-use self::subscription::CONSUMER;
+use super::consumer_protocol::CONSUMER;
 use super::records::Record;
 use crate::coordinator::{Context, Output};
+
+pub use self::join::asks_for_id;
+pub use self::migrate::Migrant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {

@@ -171,9 +171,10 @@ impl Durable {
         ]);
     }
 
-    pub fn tombstones(&self, records: &mut Vec<Record>) {
+    /// Writes that the group is gone with all that belongs to it, these members included.
+    pub fn tombstones(&self, members: &[&str], records: &mut Vec<Record>) {
         let group = || self.id.to_string();
-        let members = || self.members.keys();
+        let members = || members.iter();
         records.extend(members().map(|member| self.assignment_tombstone(member)));
         records.extend(members().map(|member| self.target_tombstone(member)));
         records.push(Record::ConsumerGroupTargetAssignmentMetadata {

@@ -29,13 +29,17 @@
 //! Regular expressions are resolved in the background ([`ConsumerGroup::expire`]), in steps, so that no request waits
 //! for it and none of them holds the core.
 //!
-//! Not here yet: groups with members of both protocols, and going over from one to the other. Records of such members
-//! are kept as they are, and [`Member::uses_classic_protocol`] tells where they differ. The seams: whoever keeps the
-//! groups converts a classic one with members when a first heartbeat comes for it, and [`Durable::fence`] is where a group that is
-//! left with members of the classic protocol alone becomes a classic one.
+//! Members of the classic protocol may be among the others, so that a group goes over from one protocol to the other
+//! while it works: a classic group becomes a consumer group with its first member of the consumer protocol
+//! ([`ConsumerGroup::of_classic`]), and a classic one again with the last of them ([`ConsumerGroup::take_downgraded`]).
+//! To such members an epoch is a generation: they are told to join again to take a step, and fetch with a sync what they
+//! have. None of their joins waits.
 
+mod classic_join;
+mod classic_requests;
 mod commit;
 mod describe;
+mod downgrade;
 mod durable;
 mod heartbeat;
 mod leave;
@@ -53,7 +57,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod upgrade;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
@@ -65,6 +71,7 @@ use self::member::{Member, MemberState};
 use self::refresh::Refresh;
 use self::settings::Settings;
 use self::timers::Timers;
+use super::classic::ClassicGroup;
 use super::records::Record;
 use crate::cluster::image::Delta;
 use crate::coordinator::{Context, Output};
@@ -119,6 +126,8 @@ pub struct ConsumerGroup {
     topics_created_at: i64,
     /// Regular expressions that are being resolved.
     refresh: Option<Refresh>,
+    /// See [`ConsumerGroup::take_downgraded`].
+    downgraded: Option<ClassicGroup>,
 }
 
 impl ConsumerGroup {
@@ -130,6 +139,7 @@ impl ConsumerGroup {
             is_metadata_stale: true,
             topics_created_at: -1,
             refresh: None,
+            downgraded: None,
         }
     }
 
@@ -145,6 +155,22 @@ impl ConsumerGroup {
     /// Whether a member subscribes to this topic, by its name or by a regular expression.
     pub fn is_subscribed_to(&self, topic: &str) -> bool {
         self.durable.subscriptions.topics.contains_key(topic)
+    }
+
+    /// The topics of which that is so.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.durable.subscriptions.topics.keys().map(String::as_str)
+    }
+
+    /// Whether a member subscribes with a regular expression, so that any new topic may be one of the group's.
+    pub fn has_patterns(&self) -> bool {
+        !self.durable.subscriptions.regexes.is_empty()
+    }
+
+    /// The topics that the group may begin to subscribe to, or cease to, when this record is replayed. `None` if it is
+    /// not about subscriptions.
+    pub fn topics_moved_by(&self, record: &Record) -> Option<BTreeSet<String>> {
+        self.durable.topics_moved_by(record)
     }
 
     /// Takes over a record of this group. One that says that the group itself is gone leaves an empty one: whoever
@@ -184,7 +210,8 @@ impl ConsumerGroup {
                 );
                 self.timers.remove(&member.id);
             }
-            return self.durable.fence(&fenced, context.image, &mut out.records);
+            self.downgraded = self.durable.fence(&fenced, context, out);
+            return;
         }
         let Some(refresh) = &mut self.refresh else {
             return;
@@ -202,7 +229,8 @@ impl ConsumerGroup {
         self.timers.earliest().into_iter().chain(refresh).min()
     }
 
-    /// The metadata changed. What it means for the group is worked out at the next heartbeat of a member.
+    /// The metadata changed in a way that may concern the group: a topic that it subscribes to, or, if it
+    /// [has patterns](Self::has_patterns), a new one. What it means is worked out at the next heartbeat of a member.
     pub fn metadata_changed(&mut self, change: &Delta) {
         for topic in change.topics.values() {
             if topic.before.is_none() {
@@ -215,7 +243,14 @@ impl ConsumerGroup {
 
     /// Writes that the group is gone with all that belongs to it.
     pub fn tombstones(&self, out: &mut Output<Record>) {
-        self.durable.tombstones(&mut out.records);
+        let members: Vec<&str> = self.durable.members.keys().map(String::as_str).collect();
+        self.durable.tombstones(&members, &mut out.records);
+    }
+
+    /// The classic group that this one has become with the last request or deadline: it is to take this one's place
+    /// before the records of that are replayed.
+    pub fn take_downgraded(&mut self) -> Option<ClassicGroup> {
+        self.downgraded.take()
     }
 }
 

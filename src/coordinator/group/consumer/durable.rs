@@ -9,7 +9,8 @@ use super::metadata_hash::metadata_hash;
 use super::owners::Owners;
 use super::subscriptions::{Resolved, Subscriptions};
 use super::{State, check_sizes};
-use crate::cluster::image::Image;
+use crate::cluster::image::{ConfigResource, Image};
+use crate::config::ConsumerGroupSettings;
 use crate::coordinator::Context;
 use crate::coordinator::group::assignor::Partitions;
 use crate::coordinator::group::records::{
@@ -60,6 +61,12 @@ impl Durable {
             subscriptions: Subscriptions::default(),
             owners: Owners::default(),
         }
+    }
+
+    /// The group's own settings, and the broker's for all that it has none for.
+    pub fn settings(&self, context: &Context<'_>) -> ConsumerGroupSettings {
+        let own = (context.image).properties(&ConfigResource::group(&*self.id));
+        ConsumerGroupSettings::resolve(&context.config.groups.consumer, own)
     }
 
     pub fn state(&self) -> State {

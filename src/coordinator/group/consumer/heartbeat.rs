@@ -17,7 +17,6 @@ use super::member::{Assigned, Member};
 use super::reconcile::Step;
 use super::refresh::RegexChange;
 use super::request::{JOIN, LEAVE, LEAVE_STATIC, check_heartbeat};
-use super::settings::Settings;
 use super::{ConsumerGroup, Rejection, check_sizes, rejection};
 use crate::cluster::ids::random_id;
 use crate::coordinator::group::Caller;
@@ -55,7 +54,7 @@ impl ConsumerGroup {
             true => new_member_id(context),
             false => id.clone(),
         };
-        let settings = Settings::of(&group.id, context.config);
+        let settings = group.settings(context);
         let mut records = Vec::new();
 
         let member = match &request.instance_id {
@@ -151,9 +150,12 @@ impl Durable {
         context: &Context<'_>,
         records: &mut Vec<Record>,
     ) -> Result<Cow<'m, Member>, Rejection> {
-        let interval = Settings::of(&self.id, context.config).assignment_interval;
         let computes = change.epoch > self.target_epoch
-            && may_compute(self.target_computed_at_ms, interval, context);
+            && may_compute(
+                self.target_computed_at_ms,
+                self.settings(context).assignment_interval,
+                context,
+            );
         if computes {
             let subscriptions = self.subscriptions.with(before, after);
             let target = self.assign(change.epoch, after, &subscriptions, context, records)?;

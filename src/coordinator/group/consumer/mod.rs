@@ -51,7 +51,6 @@ mod reconcile;
 mod refresh;
 mod replay;
 mod request;
-mod settings;
 mod subscriptions;
 mod target;
 #[cfg(test)]
@@ -69,7 +68,6 @@ use kafka_protocol::error::ResponseError;
 use self::durable::Durable;
 use self::member::{Member, MemberState};
 use self::refresh::Refresh;
-use self::settings::Settings;
 use self::timers::Timers;
 use super::classic::ClassicGroup;
 use super::records::Record;
@@ -181,7 +179,7 @@ impl ConsumerGroup {
 
     /// The log was read to its end: sessions, and the time for giving up partitions, begin anew.
     pub fn loaded(&mut self, context: &Context<'_>) {
-        let settings = Settings::of(&self.durable.id, context.config);
+        let settings = self.durable.settings(context);
         for member in self.durable.members.values() {
             let session = context.now + settings.session_timeout;
             self.timers.renew_session(&member.id, session);

@@ -28,7 +28,9 @@ use super::request::{JOIN, LEAVE, LEAVE_STATIC};
 use super::subscriptions::Subscriptions;
 use super::*;
 use crate::cluster::image::{Image, Partition, Replayer};
-use crate::cluster::records::{RegisterBrokerRecord, RemoveTopicRecord, TopicRecord};
+use crate::cluster::records::{
+    ConfigRecord, RegisterBrokerRecord, RemoveTopicRecord, TopicRecord,
+};
 use crate::config::{BrokerConfig, Layers, Overrides};
 use crate::coordinator::group::Caller;
 use crate::protocol::testing::Random;
@@ -304,6 +306,16 @@ impl World {
     fn delete_topic(&mut self, topic: &str) {
         let topic_id = self.topic(topic);
         self.change_metadata(vec![RemoveTopicRecord { topic_id }.into()]);
+    }
+
+    fn configure(&mut self, name: &str, value: &str) {
+        let record = ConfigRecord {
+            resource_type: 32,
+            resource_name: GROUP.to_owned(),
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
+        };
+        self.change_metadata(vec![record.into()]);
     }
 
     fn topic(&self, name: &str) -> Uuid {

@@ -1,7 +1,21 @@
 //! The same replies and records as Apache Kafka's own coordinator.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use corelog_shards::log::uuid_text;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::{HeartbeatRequest, JoinGroupRequest, SyncGroupRequest};
+
 use super::*;
-use crate::coordinator::group::records::CurrentTopicPartitions;
+use crate::coordinator::group::classic::ClassicGroup;
+use crate::coordinator::group::consumer_protocol::{
+    Assignment, CONSUMER, NamedPartitions, Subscription,
+};
+use crate::coordinator::group::records::{
+    CurrentTopicPartitions, GroupMetadataValue, MemberMetadata,
+};
 
 /// What members did, and what Apache Kafka 4.3.1 made of it, with `range` as its only assignor. A history begins with
 /// `S` and the assignment interval. Then:
@@ -12,14 +26,36 @@ use crate::coordinator::group::records::CurrentTopicPartitions;
 /// - `C`: a commit, with member, epoch, version, topic and partition; `#`: its error
 /// - `=`: the reply of a heartbeat, with member, epoch, interval and assignment; `!`: its error
 /// - else a record: `m` member, `g` group, `t` target of a member, `e` epoch of the target, `c` what a member has, `x`
-///   regular expression; a tombstone with a dash before it. Targets and expressions that follow each other are sorted.
+///   regular expression; a tombstone with a dash before it. Those of one kind that follow each other are sorted.
 const HISTORIES: &str =
     include_str!("../../../../../tests/formats/kafka-4.3.1/consumer-groups.txt");
 
+/// The same of groups with members of both protocols, up to where they become classic ones. Beside the above:
+///
+/// - `U`: there is a stable classic group, with its generation, protocol, session time-out and members, which the next
+///   heartbeat makes a consumer group. A member has an id, instance, rebalance time-out, topics and assignment
+/// - `J`: a join, with member (`?` and the id it is given, if it has none), instance, session and rebalance time-out,
+///   protocols, topics and owned partitions; `Y`: a sync, with member, instance, generation and protocol; `B`: a classic
+///   heartbeat, with member, instance and generation; `L`: a member leaves
+/// - `=`: of a join, the member, generation and protocol; of a sync, the assignment
+/// - `G`: the record of the classic group: generation, protocol, members; `m` of a member of the classic protocol ends
+///   with its session time-out and protocols; `p` is metadata of partitions
+const MIXED_HISTORIES: &str =
+    include_str!("../../../../../tests/formats/kafka-4.3.1/mixed-groups.txt");
+
 #[test]
 fn groups_do_as_apache_kafka_says() {
+    do_as_recorded(HISTORIES);
+}
+
+#[test]
+fn groups_of_both_protocols_do_as_apache_kafka_says() {
+    do_as_recorded(MIXED_HISTORIES);
+}
+
+fn do_as_recorded(histories: &str) {
     let mut events = 0;
-    for history in HISTORIES.split("S ").skip(1) {
+    for history in histories.split("S ").skip(1) {
         let (interval, expected) = history.split_once('\n').expect("the assignment interval");
         let mut replay = Replay::new(interval);
         for line in expected.lines() {
@@ -43,6 +79,8 @@ fn groups_do_as_apache_kafka_says() {
 struct Replay {
     world: World,
     topics_created: u64,
+    /// What the next heartbeat finds.
+    classic: Option<ClassicGroup>,
     said: Vec<String>,
 }
 
@@ -55,6 +93,7 @@ impl Replay {
         Self {
             world,
             topics_created: 0,
+            classic: None,
             said: Vec::new(),
         }
     }
@@ -80,8 +119,113 @@ impl Replay {
                 let code = outcome.err().map_or(0, |error| error.code());
                 self.said.push(format!("  # {code}"));
             }
+            ["U", ..] => self.classic = Some(read_classic_group(&fields)),
+            ["J", ..] => self.join(&fields),
+            ["Y", ..] => self.sync(&fields),
+            ["B", member, instance, generation] => {
+                let request = HeartbeatRequest::default()
+                    .with_member_id(text(member))
+                    .with_group_instance_id(optional(instance).map(text))
+                    .with_generation_id(number(generation));
+                let step = self
+                    .world
+                    .run(|group, context, _| group.classic_heartbeat(&request, context));
+                let code = step.0.err().map_or(0, |error| error.code());
+                self.said.push(format!("  # {code}"));
+            }
+            ["L", member, instance] => {
+                let written = self.world.log.len();
+                let member = MemberIdentity::default()
+                    .with_member_id(text(member))
+                    .with_group_instance_id(optional(instance).map(text));
+                let step = self
+                    .world
+                    .run(|group, context, out| group.classic_leave(vec![member], context, out));
+                self.said.push(format!("  # {}", step.0[0].error_code));
+                self.say_records(written);
+            }
             _ => panic!("{event}"),
         }
+    }
+
+    fn join(&mut self, fields: &[&str]) {
+        let [
+            _,
+            id,
+            instance,
+            session,
+            rebalance,
+            protocols,
+            topics,
+            owned,
+        ] = fields[..]
+        else {
+            panic!("{fields:?}");
+        };
+        let subscription = Subscription {
+            topics: topics.split(',').map(str::to_owned).collect(),
+            owned_partitions: read_named(owned),
+            ..Subscription::default()
+        };
+        let protocols = protocols.split(',').map(|name| {
+            JoinGroupRequestProtocol::default()
+                .with_name(text(name))
+                .with_metadata(subscription.to_bytes(1))
+        });
+        let given = id.strip_prefix('?');
+        if let Some(id) = given.and_then(uuid_text::parse) {
+            let (high, low) = id.as_u64_pair();
+            self.world.drawn_next = VecDeque::from([high, low]);
+        }
+        let request = JoinGroupRequest::default()
+            .with_member_id(text(if given.is_some() { "" } else { id }))
+            .with_group_instance_id(optional(instance).map(text))
+            .with_session_timeout_ms(number(session))
+            .with_rebalance_timeout_ms(number(rebalance))
+            .with_protocol_type(text(CONSUMER))
+            .with_protocols(protocols.collect());
+        let caller = Caller {
+            client_id: "client".to_owned(),
+            client_host: "/127.0.0.1".to_owned(),
+            version: 1,
+        };
+        let written = self.world.log.len();
+        let step = self
+            .world
+            .run(|group, context, out| group.classic_join(&request, &caller, context, out));
+        self.said.push(match step.0 {
+            Ok(answer) => format!(
+                "  = {} {} {}",
+                &*answer.member_id,
+                answer.generation_id,
+                answer.protocol_name.as_deref().unwrap_or("-")
+            ),
+            Err((error, _)) => format!("  ! {}", error.code()),
+        });
+        self.world.drawn_next.clear();
+        self.say_records(written);
+        let written = self.world.log.len();
+        self.world.settle();
+        self.say_records(written);
+    }
+
+    fn sync(&mut self, fields: &[&str]) {
+        let [_, id, instance, generation, protocol] = fields[..] else {
+            panic!("{fields:?}");
+        };
+        let request = SyncGroupRequest::default()
+            .with_member_id(text(id))
+            .with_group_instance_id(optional(instance).map(text))
+            .with_generation_id(number(generation))
+            .with_protocol_type(Some(text(CONSUMER)))
+            .with_protocol_name(Some(text(protocol)));
+        let step = self
+            .world
+            .run(|group, context, _| group.classic_sync(&request, context));
+        self.said.push(match step.0 {
+            Ok(answer) => format!("  = {}", write_assignment(&answer.assignment)),
+            Err(error) => format!("  ! {}", error.code()),
+        });
     }
 
     fn make_topic(&mut self, name: &str, partitions: i32) {
@@ -131,6 +275,12 @@ impl Replay {
         }
 
         let written = self.world.log.len();
+        if let Some(classic) = self.classic.take() {
+            let id = GROUP.into();
+            self.world.run(|group, context, out| {
+                *group = ConsumerGroup::of_classic(id, &classic, context, out).expect("it may be");
+            });
+        }
         match self.world.heartbeat(ask) {
             Ok(answer) => {
                 let assignment = assigned(&answer).map(|topics| {
@@ -160,9 +310,10 @@ impl Replay {
 
     fn say_records(&mut self, written: usize) {
         let mut lines: Vec<_> = self.world.log[written..].iter().map(write_record).collect();
-        let kind = |line: &String| line.chars().next();
-        let is_run =
-            |a: &String, b: &String| kind(a) == kind(b) && matches!(kind(a), Some('t' | 'x'));
+        fn kind(line: &str) -> Option<&str> {
+            line.split(' ').next()
+        }
+        let is_run = |a: &String, b: &String| kind(a) == kind(b);
         lines.chunk_by_mut(is_run).for_each(|run| run.sort());
         self.said
             .extend(lines.iter().map(|line| format!("  {line}")));
@@ -231,16 +382,24 @@ fn write_current(topics: &[CurrentTopicPartitions]) -> String {
 fn write_record(record: &Record) -> String {
     match record {
         Record::ConsumerGroupMemberMetadata { member, value, .. } => match value {
-            Some(value) => format!(
-                "m {member} {} {} {} {} {} {} {}",
-                or_dash(&value.instance_id),
-                value.client_id,
-                value.client_host,
-                or_dot(&commas(&value.subscribed_topic_names)),
-                or_dash(&value.subscribed_topic_regex),
-                value.rebalance_timeout_ms,
-                or_dash(&value.server_assignor)
-            ),
+            Some(value) => {
+                let classic = value.classic_member_metadata.as_ref().map(|classic| {
+                    let names = classic.supported_protocols.iter();
+                    let names: Vec<_> = names.map(|protocol| &*protocol.name).collect();
+                    format!(" {} {}", classic.session_timeout_ms, names.join(","))
+                });
+                format!(
+                    "m {member} {} {} {} {} {} {} {}{}",
+                    or_dash(&value.instance_id),
+                    value.client_id,
+                    value.client_host,
+                    or_dot(&commas(&value.subscribed_topic_names)),
+                    or_dash(&value.subscribed_topic_regex),
+                    value.rebalance_timeout_ms,
+                    or_dash(&value.server_assignor),
+                    classic.unwrap_or_default()
+                )
+            }
             None => format!("-m {member}"),
         },
         Record::ConsumerGroupMetadata {
@@ -290,6 +449,98 @@ fn write_record(record: &Record) -> String {
             }
             None => format!("-x {regular_expression}"),
         },
+        Record::GroupMetadata { value: None, .. } => "-G".to_owned(),
+        Record::ConsumerGroupMetadata { value: None, .. } => "-g".to_owned(),
+        Record::ConsumerGroupPartitionMetadata { value: None, .. } => "-p".to_owned(),
+        Record::ConsumerGroupTargetAssignmentMetadata { value: None, .. } => "-e".to_owned(),
+        Record::GroupMetadata {
+            value: Some(value), ..
+        } => {
+            let members = value.members.iter().map(|member| {
+                format!(
+                    "{},{},{},{},{}",
+                    member.member_id,
+                    or_dash(&member.group_instance_id),
+                    member.session_timeout,
+                    member.rebalance_timeout,
+                    write_assignment(&member.assignment)
+                )
+            });
+            let mut members: Vec<_> = members.collect();
+            members.sort();
+            let protocol = or_dash(&value.protocol);
+            format!("G {} {protocol} {}", value.generation, members.join("|"))
+        }
         other => panic!("{other:?}"),
     }
+}
+
+/// Topics by their names, each with partitions.
+fn read_named(text: &str) -> Vec<NamedPartitions> {
+    let topics = text.split(';').filter(|topic| *topic != ".");
+    let topics = topics.map(|topic| {
+        let (topic, partitions) = topic.split_once(':').expect("a topic with partitions");
+        NamedPartitions {
+            topic: topic.to_owned(),
+            partitions: partitions.split(',').map(number).collect(),
+        }
+    });
+    topics.collect()
+}
+
+fn write_assignment(assignment: &[u8]) -> String {
+    let assignment = Assignment::parse(assignment).expect("an assignment");
+    let topics: BTreeMap<String, BTreeSet<i32>> = assignment
+        .partitions
+        .into_iter()
+        .map(|topic| (topic.topic, topic.partitions.into_iter().collect()))
+        .filter(|(_, partitions): &(String, BTreeSet<i32>)| !partitions.is_empty())
+        .collect();
+    let topics = topics.iter().map(|(topic, partitions)| {
+        let partitions: Vec<_> = partitions.iter().collect();
+        format!("{topic}:{}", commas(&partitions))
+    });
+    let topics: Vec<_> = topics.collect();
+    or_dot(&topics.join(";")).to_owned()
+}
+
+fn read_classic_group(fields: &[&str]) -> ClassicGroup {
+    let [_, generation, protocol, session, members] = fields[..] else {
+        panic!("{fields:?}");
+    };
+    let members = members.split('|').map(|member| {
+        let fields: Vec<_> = member.splitn(5, ',').collect();
+        let [id, instance, rebalance, topics, assigned] = fields[..] else {
+            panic!("{fields:?}");
+        };
+        let topics = topics.split('+').map(str::to_owned).collect();
+        let subscription = Subscription {
+            topics,
+            ..Subscription::default()
+        };
+        let metadata: Bytes = subscription.to_bytes(1);
+        let assignment = Assignment {
+            partitions: read_named(assigned),
+            user_data: None,
+        };
+        MemberMetadata {
+            member_id: id.to_owned(),
+            group_instance_id: optional(instance).map(str::to_owned),
+            client_id: "client".to_owned(),
+            client_host: "/127.0.0.1".to_owned(),
+            rebalance_timeout: number(rebalance),
+            session_timeout: number(session),
+            assignment: assignment.to_bytes(&metadata).expect("a version"),
+            subscription: metadata,
+        }
+    });
+    let value = GroupMetadataValue {
+        protocol_type: CONSUMER.to_owned(),
+        generation: number(generation),
+        protocol: Some(protocol.to_owned()),
+        leader: Some("c1".to_owned()),
+        members: members.collect(),
+        ..GroupMetadataValue::default()
+    };
+    ClassicGroup::restore(GROUP.into(), value)
 }

@@ -13,7 +13,7 @@ mod replays;
 mod statics;
 mod targets;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions as Owned;
@@ -28,9 +28,7 @@ use super::request::{JOIN, LEAVE, LEAVE_STATIC};
 use super::subscriptions::Subscriptions;
 use super::*;
 use crate::cluster::image::{Image, Partition, Replayer};
-use crate::cluster::records::{
-    ConfigRecord, RegisterBrokerRecord, RemoveTopicRecord, TopicRecord,
-};
+use crate::cluster::records::{ConfigRecord, RegisterBrokerRecord, RemoveTopicRecord, TopicRecord};
 use crate::config::{BrokerConfig, Layers, Overrides};
 use crate::coordinator::group::Caller;
 use crate::protocol::testing::Random;
@@ -52,6 +50,8 @@ struct World {
     metadata: Replayer,
     record_bytes_max: usize,
     random: Random,
+    /// What is drawn before anything else.
+    drawn_next: VecDeque<u64>,
     log: Vec<Record>,
 }
 
@@ -79,6 +79,7 @@ impl World {
             metadata: Replayer::new(Image::empty("cluster")),
             record_bytes_max: 1 << 20,
             random: Random::new(1),
+            drawn_next: VecDeque::new(),
             log: Vec::new(),
         };
         world.create_topic("a", 4);
@@ -98,7 +99,10 @@ impl World {
             image: self.metadata.image(),
             config: &self.config,
             record_bytes_max: self.record_bytes_max,
-            random_u64: &mut || self.random.draw(),
+            random_u64: &mut || {
+                let drawn = self.drawn_next.pop_front();
+                drawn.unwrap_or_else(|| self.random.draw())
+            },
         };
         let before = (self.group.durable.epoch, self.group.durable.target_epoch);
         let result = step(&mut self.group, &mut context, &mut out);

@@ -55,11 +55,12 @@ impl Durable {
         context: &Context<'_>,
         out: &mut Output<Record>,
     ) -> Result<ClassicGroup, ResponseError> {
-        let in_place = |member| match std::ptr::eq(member, replaced) {
+        let members = self.members.values();
+        let members = members.map(|member| match member.id == replaced.id {
             true => joined,
             false => member,
-        };
-        let members: Vec<&Member> = self.members.values().map(in_place).collect();
+        });
+        let members: Vec<&Member> = members.collect();
         let gone: Vec<&str> = members.iter().map(|member| &*member.id).collect();
         self.downgrade(&members, &gone, rebalance_reason, context, out)
     }

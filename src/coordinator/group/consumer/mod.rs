@@ -114,7 +114,6 @@ impl fmt::Display for State {
 ///
 /// It must be where its records are replayed to before it handles a request: a group that a first heartbeat makes is
 /// put in its place, and taken away again if the heartbeat is refused.
-#[derive(Debug)]
 pub struct ConsumerGroup {
     durable: Durable,
     timers: Timers,

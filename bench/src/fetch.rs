@@ -59,6 +59,10 @@ impl FetchSettings {
             self.partition_bytes_max
         );
         ensure!(!self.duration.is_zero(), "--seconds: more than 0");
+        ensure!(
+            self.mb_a_second_max.is_none_or(|most| most > 0.0),
+            "--mb-a-second-max: more than 0"
+        );
         Ok(())
     }
 }

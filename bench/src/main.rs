@@ -159,6 +159,9 @@ struct Fetch {
     /// Limit of one partition's records in a reply
     #[arg(long, default_value_t = 1 << 20)]
     partition_bytes: i32,
+    /// Megabytes a second at which all connections together read; no limit without it
+    #[arg(long)]
+    mb_a_second_max: Option<f64>,
 }
 
 impl Fetch {
@@ -172,7 +175,7 @@ impl Fetch {
             partition_bytes_max: self.partition_bytes,
             duration: Duration::from_secs(self.target.seconds),
             is_once: false,
-            mb_a_second_max: None,
+            mb_a_second_max: self.mb_a_second_max,
         })?;
         self.target.print(report.json(), &report);
         Ok(())

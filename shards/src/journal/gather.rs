@@ -85,6 +85,10 @@ impl Journal {
             batch.carried += 1;
             batch.push(entry);
         }
+        pending.is_carrying_stuck = batch.carried == 0 && !pending.carried.entries.is_empty();
+        if batch.carried > 0 || pending.is_carrying_stuck {
+            self.carrying.notify_all();
+        }
         let due = pending.urgent || pending.closing || flush_due || batch.carried > 0;
         // An append must not overtake a checkpoint that was taken before it: recovery would put
         // the partition back to the state without it.

@@ -49,6 +49,9 @@ use crate::metrics::JournalMetrics;
 use files::Files;
 use group::EntryHead;
 
+/// How much may be queued to be carried before appends get their turn.
+const CARRIED_BYTES_AT_ONCE: usize = 256 << 10;
+
 /// Place of an entry in its queue. Completed in order; 0 is before the first.
 pub type Ticket = u64;
 
@@ -218,6 +221,8 @@ struct Pending {
     is_gathering: bool,
     /// Whether carried entries wait for that.
     is_holding: bool,
+    /// Whether carried entries found no room, or wait for more of their kind.
+    is_carrying_stuck: bool,
     /// Whether something in `appends` may not wait for the flush interval.
     urgent: bool,
     /// Appends up to this one shall be synced, whatever their class.
@@ -249,6 +254,8 @@ pub struct Journal {
     room: Notify,
     /// A file may have to be made.
     prepare: Notify,
+    /// Carried entries were taken, or cannot be.
+    carrying: Notify,
     end: Notify,
     has_ended: Cell<bool>,
     carried_synced: Cell<Ticket>,
@@ -281,6 +288,7 @@ impl Journal {
             work: Notify::new(),
             room: Notify::new(),
             prepare: Notify::new(),
+            carrying: Notify::new(),
             end: Notify::new(),
             has_ended: Cell::new(false),
             carried_synced: Cell::new(carried),
@@ -320,6 +328,20 @@ impl Journal {
         let ticket = self.pending.borrow_mut().carried.push(entry);
         self.work.notify_one();
         ticket
+    }
+
+    /// Waits while so much is to be carried that appends, which must not overtake it, would wait long.
+    /// Not for what finds no room: more has to be carried before there is any.
+    pub async fn may_carry(&self) {
+        let must_wait = || {
+            let pending = self.pending.borrow();
+            pending.carried.bytes >= CARRIED_BYTES_AT_ONCE
+                && !pending.is_carrying_stuck
+                && !pending.ended
+        };
+        while must_wait() {
+            self.carrying.notified().await;
+        }
     }
 
     /// Says whether more will be carried before long. While that is so, carried entries that would take

@@ -53,6 +53,7 @@ impl Journal {
         self.has_ended.set(true);
         self.end.notify_all();
         self.prepare.notify_one();
+        self.carrying.notify_all();
     }
 
     /// Waits until [`Journal::run`] has finished.

@@ -96,6 +96,7 @@ impl Shard {
         let arrived = self.io().now();
         self.0.metrics.append_route.record(arrived - begun);
         let now_ms = self.io().wall_ms();
+        self.0.store.disk_share.note_append(arrived);
         let mut waits = Waits::default();
         let results = appends
             .into_iter()

@@ -79,7 +79,11 @@ impl Shard {
             self.0.reclaim.work.notified().await;
             let target = self.0.reclaim.target.get();
             self.0.journal.gather_carried(true);
-            while let Some(oldest) = self.anchored_through(target) {
+            loop {
+                self.0.journal.may_carry().await;
+                let Some(oldest) = self.anchored_through(target) else {
+                    break;
+                };
                 let mut moving = Vec::with_capacity(oldest.len());
                 for partition in oldest {
                     let shard = self.clone();
@@ -268,6 +272,7 @@ mod tests {
 
     use super::*;
     use crate::io::sim::{Faults, World};
+    use crate::shard::ShardConfig;
     use crate::shard::tests::{
         append, append_to, config, key, open_partition, started, with_shard,
     };
@@ -288,6 +293,26 @@ mod tests {
             // More is to be released: that waits for what is newest now.
             shard.release_when_synced(first);
             assert_eq!(release(), Some((first, first + 1)));
+        });
+    }
+
+    #[test]
+    fn an_append_waits_for_some_checkpoints_and_not_for_all() {
+        let roomy = ShardConfig {
+            journal_bytes: 64 << 20,
+            ..config()
+        };
+        with_shard(roomy, |shard| async move {
+            for topic in 1..=200 {
+                open_partition(&shard, topic, Durability::Sync).await;
+                append(&shard, vec![append_to(topic, 16_000)]).await;
+            }
+            let front = || shard.0.anchors.borrow().front().map(|(ticket, _)| *ticket);
+            let target = shard.0.journal.carried_synced();
+            shard.reclaim_through(target);
+            shard.0.reclaim.carried.notified().await;
+            append(&shard, vec![append_to(1, 1_000)]).await;
+            assert!(front() <= Some(target), "all were carried before it");
         });
     }
 

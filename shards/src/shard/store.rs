@@ -6,6 +6,7 @@
 mod ahead;
 mod recent;
 mod scan;
+mod share;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -26,9 +27,10 @@ use crate::log::segment_name::{
 use crate::log::{DiskPlace, Found};
 use crate::partition::Partition;
 use crate::route::PartitionKey;
-use ahead::{CHUNK_BYTES_MAX, ReadAhead};
+use ahead::ReadAhead;
 use recent::Recent;
 use scan::{Expected, Piece, Scan};
+use share::DiskShare;
 
 /// Least bytes of one read: a smaller one costs nearly as much.
 const READ_BYTES_MIN: usize = 128 << 10;
@@ -51,6 +53,7 @@ pub(super) struct Store {
     /// Where the batch begins that a sequential reader asks for next.
     cursors: RefCell<Recent<(PartitionKey, i64), (i64, u64)>>,
     ahead: ReadAhead,
+    pub(super) disk_share: Rc<DiskShare>,
     found_dirs: RefCell<BTreeSet<String>>,
     /// Nothing need be durable any more but by the journal: the shard stops.
     is_stopping: Cell<bool>,
@@ -66,6 +69,7 @@ impl Store {
             indexes: RefCell::default(),
             cursors: RefCell::default(),
             ahead: ReadAhead::default(),
+            disk_share: Rc::default(),
             found_dirs: RefCell::default(),
             is_stopping: Cell::new(false),
         }
@@ -305,7 +309,7 @@ impl Store {
             rest.bytes_max = rest.bytes_max.saturating_sub(bytes);
             rest.at_least_one = false;
             rest.offset = match chunk.next_offset {
-                Some(next) if rest.bytes_max >= CHUNK_BYTES_MAX => next,
+                Some(next) if rest.bytes_max >= self.chunk_bytes_max() => next,
                 _ => return Ok(batches),
             };
             self.io.yield_now().await;
@@ -347,6 +351,10 @@ impl Store {
         }
     }
 
+    fn chunk_bytes_max(&self) -> usize {
+        self.disk_share.chunk_bytes_max(&self.io)
+    }
+
     async fn read_segment(
         &self,
         partition: &Partition,
@@ -363,7 +371,7 @@ impl Store {
         } = self
             .start_for(partition, segment_base, wanted_offsets.start)
             .await?;
-        let mut wanted = spec.bytes_max.clamp(READ_BYTES_MIN, CHUNK_BYTES_MAX);
+        let mut wanted = spec.bytes_max.clamp(READ_BYTES_MIN, self.chunk_bytes_max());
         let file = self
             .segment(partition, segment_base, false)
             .await
@@ -382,7 +390,11 @@ impl Store {
             let was_ahead = ahead.is_some();
             let chunk = match ahead.take() {
                 Some(chunk) => chunk,
-                None => file.read_at(aligned, len).await.map_err(storage)?,
+                None => self
+                    .disk_share
+                    .read(&self.io, &file, aligned, len)
+                    .await
+                    .map_err(storage)?,
             };
             let end = chunk.len().min((limit - aligned) as usize);
             let start = ((position - aligned) as usize).min(end);
@@ -406,9 +418,15 @@ impl Store {
                     let ahead_at = align_down(next);
                     if is_sequential && ahead_at + READ_AHEAD_LEFT_MIN <= limit {
                         let left = (limit - ahead_at) as usize;
-                        let len = align_down(left.min(wanted.min(CHUNK_BYTES_MAX) + BLOCK) as u64);
-                        self.ahead
-                            .begin(&self.io, file, place(ahead_at), len as usize);
+                        let len =
+                            align_down(left.min(wanted.min(self.chunk_bytes_max()) + BLOCK) as u64);
+                        self.ahead.begin(
+                            &self.io,
+                            &self.disk_share,
+                            file,
+                            place(ahead_at),
+                            len as usize,
+                        );
                     }
                     return Ok(Some(Chunk {
                         batches: vec![chunk.into_bytes(start + from..start + to)],

@@ -18,12 +18,14 @@ from kafka.protocol.consumer import *
 from kafka.protocol.metadata import *
 from kafka.protocol.producer import *
 
+import messages
 from checks import Suite, equal, eventually
+from messages import *
 from raw import batch
 
 suite = Suite("versions")
 NO_ID = uuid.UUID(int=0)
-MODULES = [kafka.protocol.admin, kafka.protocol.consumer, kafka.protocol.metadata, kafka.protocol.producer]
+MODULES = [kafka.protocol.admin, kafka.protocol.consumer, kafka.protocol.metadata, kafka.protocol.producer, messages]
 
 
 class Wire:
@@ -67,8 +69,7 @@ advertised = {
     k.api_key: (k.min_version, k.max_version)
     for k in wire.call(ApiVersionsRequest(client_software_name="versions", client_software_version="1"), 3).api_keys
 }
-# kafka-python has no words for ConsumerGroupHeartbeat and ConsumerGroupDescribe.
-covered = {68, 69}
+covered = set()
 
 
 def versions(request):
@@ -597,6 +598,55 @@ def groups_are_described_listed_and_deleted():
         equal(deleted(), 0, f"delete v{v}")
         equal(deleted(), 69, f"delete twice in v{v}")
         member, generation = joined(9, group)
+
+
+@suite
+def members_of_the_consumer_protocol():
+    name, topic_id = make(2)
+
+    def beat(v, group, member, epoch, **more):
+        asked = ConsumerGroupHeartbeatRequest(group_id=group, member_id=member, member_epoch=epoch, **more)
+        return wire.call(asked, v)
+
+    for v in versions(ConsumerGroupHeartbeatRequest):
+        group = with_coordinator(suite.topic("modern"))
+        joins = dict(rebalance_timeout_ms=60000, subscribed_topic_names=[name], server_assignor="range", rack_id="r",
+                     topic_partitions=[])
+        # Only from version 1 on are ids the members' own.
+        member = "me" if v else ""
+        reply = beat(v, group, member, 0, **joins)
+        equal((reply.error_code, reply.error_message), (0, None), f"join v{v}")
+        member = reply.member_id
+        assert member and reply.heartbeat_interval_ms == 5000, reply
+        has = lambda assignment: [(t.topic_id, sorted(t.partitions)) for t in assignment.topic_partitions]
+        equal(has(reply.assignment), [(topic_id, [0, 1])], f"assignment v{v}")
+        epoch = reply.member_epoch
+        reply = beat(v, group, member, epoch)
+        equal((reply.error_code, reply.member_epoch, reply.assignment), (0, epoch, None), f"heartbeat v{v}")
+        reply = beat(v, group, member, epoch + 1)
+        equal(reply.error_code, 110, f"a later epoch v{v}")
+        assert "greater member epoch" in reply.error_message, reply
+        equal(beat(v, group, "nobody", 1).error_code, 25, f"nobody v{v}")
+        if v >= 1:
+            equal(beat(v, group, member, epoch, subscribed_topic_regex="(").error_code, 128, "a pattern that is none")
+        for d in versions(ConsumerGroupDescribeRequest):
+            reply = wire.call(ConsumerGroupDescribeRequest(group_ids=[group, "missing"], include_authorized_operations=False), d)
+            found, missing = sorted(reply.groups, key=lambda g: g.group_id != group)
+            seen = (found.error_code, found.group_state, found.group_epoch, found.assignment_epoch, found.assignor_name)
+            equal(seen, (0, "Stable", epoch, epoch, "range"), f"describe v{d}")
+            (described,) = found.members
+            seen = (described.member_id, described.instance_id, described.rack_id, described.member_epoch,
+                    described.client_id, described.client_host, described.subscribed_topic_names)
+            equal(seen, (member, None, "r", epoch, "versions", "/127.0.0.1", [name]), f"member in v{d}")
+            for assignment in (described.assignment, described.target_assignment):
+                seen = [(t.topic_name, t.topic_id, sorted(t.partitions)) for t in assignment.topic_partitions]
+                equal(seen, [(name, topic_id, [0, 1])], f"assignment in v{d}")
+            if d >= 1:
+                equal(described.member_type, 1, "type of the member")
+            equal((missing.error_code, missing.group_id), (69, "missing"), f"missing in v{d}")
+        reply = beat(v, group, member, -1)
+        equal((reply.error_code, reply.member_epoch), (0, -1), f"leave v{v}")
+        equal(beat(v, group, member, epoch).error_code, 25, f"heartbeat after a leave v{v}")
 
 
 @suite

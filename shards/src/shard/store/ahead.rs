@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
+use super::share::DiskShare;
 use crate::io::{DmaBuffer, File, Instant, Io, Notify};
 use crate::route::PartitionKey;
 
@@ -36,7 +37,7 @@ struct Chunk {
 
 impl ReadAhead {
     /// Begins to read `len` bytes of a file, unless they are being read already.
-    pub fn begin(&self, io: &Io, file: Rc<File>, place: Place, len: usize) {
+    pub fn begin(&self, io: &Io, share: &Rc<DiskShare>, file: Rc<File>, place: Place, len: usize) {
         let mut chunks = self.chunks.borrow_mut();
         if chunks.contains_key(&place) {
             return;
@@ -55,9 +56,10 @@ impl ReadAhead {
             done: Notify::new(),
         });
         chunks.insert(place, chunk.clone());
+        let (reader, share) = (io.clone(), share.clone());
         io.spawn("read ahead", async move {
             // Whoever needs it reads again, and meets the error if it lasts.
-            *chunk.bytes.borrow_mut() = file.read_at(place.2, len).await.ok();
+            *chunk.bytes.borrow_mut() = share.read(&reader, &file, place.2, len).await.ok();
             chunk.is_done.set(true);
             chunk.done.notify_one();
         });

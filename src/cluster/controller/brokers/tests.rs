@@ -43,16 +43,16 @@ fn an_empty_log_begins() {
     // Behind the change of leader that a quorum begins with.
     cluster.replayer.pass(0, 1);
     let epoch = start(&mut cluster, 7, false);
-    assert_eq!(epoch, 5);
+    assert_eq!(epoch, 6);
     let image = cluster.image();
-    assert_eq!(image.features.len(), 1);
+    assert_eq!(image.features.len(), 2);
     assert_eq!(image.brokers[&1].log_dirs, [dir_of(1)]);
     assert_eq!(image.brokers[&1].endpoints[0].port, 9092);
     assert!(image.controllers.contains_key(&1));
 
     let again = start(&mut cluster, 8, false);
     assert!(again > epoch);
-    assert_eq!(cluster.image().features.len(), 1);
+    assert_eq!(cluster.image().features.len(), 2);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_start_that_broke_off_while_bootstrapping_begins_again() {
     cluster.commit(begun);
     assert!(cluster.replayer.open_transaction().is_some());
     start(&mut cluster, 1, false);
-    assert_eq!(cluster.image().features.len(), 1);
+    assert_eq!(cluster.image().features.len(), 2);
 }
 
 #[test]

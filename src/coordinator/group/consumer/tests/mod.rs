@@ -3,6 +3,7 @@ mod descriptions;
 mod histories;
 mod joins;
 mod kafka;
+mod kafka_text;
 mod leaves;
 mod metadata;
 mod patterns;

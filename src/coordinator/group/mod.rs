@@ -1,7 +1,8 @@
 //! The coordinator of consumer groups and of committed offsets: the groups of one partition of `__consumer_offsets`.
 //!
 //! Groups are of one of two kinds, of the classic protocol or of the consumer protocol ([`kind`]); requests of their
-//! members are in [`members`], what records make of them is in [`replay`].
+//! members are in [`members`], what records make of them is in [`replay`], whom a change of the metadata concerns is in
+//! [`watchers`].
 //!
 //! A group comes to be when its first member joins, or when an offset is committed in its name by somebody who is no
 //! member (a *simple* group, which is a classic one). It is gone when it is deleted, or found empty and without offsets by a sweep. Sweeps

@@ -93,10 +93,11 @@ impl ConsumerGroup {
             let is_stale = group.target_epoch < change.epoch;
             let reason = is_stale.then_some("a consumer group becomes a classic one as it changes");
             let downgraded = group.downgrade_replacing(replaced, &reconciled, reason, context, out);
-            self.downgraded = Some(downgraded.map_err(|error| {
+            let downgraded = downgraded.map_err(|error| {
                 out.records.truncate(written);
                 (error, None)
-            })?);
+            });
+            self.downgraded = Some(Box::new(downgraded?));
             return Ok(response);
         }
 

@@ -108,7 +108,7 @@ impl ConsumerGroup {
             for member in &leaving {
                 self.timers.remove(&member.id);
             }
-            self.downgraded = group.fence(&leaving, context, out);
+            self.downgraded = group.fence(&leaving, context, out).map(Box::new);
         }
         responses
     }

@@ -32,7 +32,7 @@ impl ConsumerGroup {
             out.records.push(record);
         } else {
             self.timers.remove(id);
-            self.downgraded = group.fence(&[member], context, out);
+            self.downgraded = group.fence(&[member], context, out).map(Box::new);
         }
         Ok(ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(id.clone()))

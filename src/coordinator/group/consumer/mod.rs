@@ -124,7 +124,7 @@ pub struct ConsumerGroup {
     /// Regular expressions that are being resolved.
     refresh: Option<Refresh>,
     /// See [`ConsumerGroup::take_downgraded`].
-    downgraded: Option<ClassicGroup>,
+    downgraded: Option<Box<ClassicGroup>>,
 }
 
 impl ConsumerGroup {
@@ -207,7 +207,7 @@ impl ConsumerGroup {
                 );
                 self.timers.remove(&member.id);
             }
-            self.downgraded = self.durable.fence(&fenced, context, out);
+            self.downgraded = self.durable.fence(&fenced, context, out).map(Box::new);
             return;
         }
         let Some(refresh) = &mut self.refresh else {
@@ -247,7 +247,7 @@ impl ConsumerGroup {
     /// The classic group that this one has become with the last request or deadline: it is to take this one's place
     /// before the records of that are replayed.
     pub fn take_downgraded(&mut self) -> Option<ClassicGroup> {
-        self.downgraded.take()
+        self.downgraded.take().map(|classic| *classic)
     }
 }
 

@@ -1,7 +1,5 @@
 //! The same replies and records as Apache Kafka's own coordinator.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
 use corelog_shards::log::uuid_text;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;

@@ -65,6 +65,11 @@ fn do_as_recorded(histories: &str) {
             assert_eq!(said, expected, "after\n{before}\n");
         }
         assert_eq!(said.len(), expected.len());
+        // The log, whole or compacted, says what came of it.
+        let world = &replay.world;
+        assert_eq!(world.durable_copy(), world.group.durable);
+        let compacted = world.replayed(world.compacted().into_iter());
+        assert_eq!(compacted.durable, world.group.durable);
     }
     assert!(events > 1_000);
 }

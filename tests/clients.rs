@@ -11,6 +11,8 @@ mod harness;
 
 #[path = "clients/apache_kafka.rs"]
 mod apache_kafka;
+#[path = "clients/members.rs"]
+mod members;
 #[path = "clients/run.rs"]
 mod run;
 #[path = "clients/subject.rs"]
@@ -28,8 +30,9 @@ use std::process::Command;
 
 use apache_kafka::ApacheKafka;
 use harness::{Broker, Launch};
+use members::Group;
 use subject::Subject;
-use tally::{Missing, suite};
+use tally::{Counts, Missing, suite};
 
 /// A script of `tests/clients/python` with this interpreter.
 fn python(interpreter: &Path, script: &str) -> Command {
@@ -98,6 +101,86 @@ fn kafka_python() {
 #[test]
 fn groups() {
     python_client("groups", "groups_suite.py");
+}
+
+/// Groups of all clients and both protocols while members and the broker are killed.
+#[test]
+fn group_members() {
+    let in_python = |name, client: &'static str, protocol, is_static| {
+        let interpreter = toolchains::python()?;
+        let program = Box::new(move || {
+            let mut command = python(&interpreter, "member.py");
+            command.arg(client);
+            command
+        });
+        Ok(Group {
+            name,
+            program,
+            protocol: Some(protocol),
+            is_static,
+        })
+    };
+    let in_java = |name, protocol, is_static| {
+        toolchains::java()?;
+        Ok(Group {
+            name,
+            program: Box::new(|| java("GroupMember").expect("it is there")),
+            protocol: Some(protocol),
+            is_static,
+        })
+    };
+    suite("group-members", || {
+        let modules = toolchains::node()?;
+        let in_javascript = move || {
+            let mut command = Command::new("node");
+            command
+                .env("NODE_PATH", &modules)
+                .arg(toolchains::sources().join("node/member.js"));
+            command
+        };
+        let groups = vec![
+            in_python("librdkafka-classic", "confluent", "classic", false)?,
+            in_python("librdkafka-cooperative", "confluent", "cooperative", false)?,
+            in_python("librdkafka-static", "confluent", "classic", true)?,
+            in_python("librdkafka-consumer", "confluent", "consumer", false)?,
+            // Not kafka-python: its 3.0.0 validates offsets for ever once the leader's epoch has changed.
+            in_python("aiokafka", "aiokafka", "classic", false)?,
+            Group {
+                name: "kafkajs",
+                program: Box::new(in_javascript),
+                protocol: None,
+                is_static: false,
+            },
+            in_java("java-cooperative", "cooperative", false)?,
+            in_java("java-consumer", "consumer", false)?,
+            in_java("java-consumer-static", "consumer", true)?,
+        ];
+        let mut broker = Subject::start()?;
+        let address = broker.bootstrap();
+        let interpreter = toolchains::python()?;
+        let fill = |topic: &str, partitions: i32, records: i64| {
+            let mut command = python(&interpreter, "member.py");
+            command.args(["fill", &address, topic]);
+            command.args([partitions.to_string(), records.to_string()]);
+            assert!(command.status().expect("python").success(), "{topic}");
+        };
+        let folder = toolchains::cache().join("group-members");
+        // What an earlier run has left there.
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder");
+        let outcomes = members::live(groups, &mut broker, &folder, fill);
+        let mut counts = Counts::default();
+        for (name, wrong) in outcomes {
+            match wrong {
+                None => counts.passed += 1,
+                Some(wrong) => {
+                    println!("{name}: {wrong}; see {}", folder.display());
+                    counts.failed += 1;
+                }
+            }
+        }
+        Ok(counts)
+    });
 }
 
 #[test]

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use corelog_bench::broker::{Jars, Product};
 use corelog_bench::compare::{self, CompareSettings, Participant, Results, Table};
 use corelog_bench::fetch::{self, FetchSettings};
+use corelog_bench::offsets::{self, OffsetsSettings};
 use corelog_bench::produce::{self, Pace, ProduceSettings};
 use corelog_bench::roofline::{self, ServeSettings};
 use corelog_bench::target::Target;
@@ -28,6 +29,8 @@ enum Command {
     Produce(Produce),
     /// Read a topic from its start
     Fetch(Fetch),
+    /// Commit offsets, kill the broker, and see how long it takes until they can be read again
+    Offsets(Offsets),
     /// Measure Apache Kafka and Corelog in turn, and print their figures side by side
     Compare(Box<Compare>),
     /// What this machine allows at most: a bare loop of socket, checksum and durable write, the disk, the loopback
@@ -319,6 +322,58 @@ impl Compare {
 }
 
 #[derive(Args)]
+struct Offsets {
+    /// An empty or missing folder for the broker
+    #[arg(long)]
+    folder: PathBuf,
+    /// Offsets that are committed
+    #[arg(long, default_value_t = 1_000_000)]
+    offsets: usize,
+    /// How often each is committed
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
+    /// How often the broker is killed and started
+    #[arg(long, default_value_t = 3)]
+    starts: usize,
+    /// Measure Apache Kafka in place of Corelog
+    #[arg(long)]
+    kafka: bool,
+    /// The binary of Corelog; by default the one built beside this
+    #[arg(long)]
+    corelog: Option<PathBuf>,
+    /// Cores of Corelog
+    #[arg(long, default_value_t = 2)]
+    cores: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Offsets {
+    fn run(self) -> Result<()> {
+        let product = match self.kafka {
+            true => Product::ApacheKafka(Jars::resolve()?),
+            false => Product::Corelog {
+                binary: self.corelog.map_or_else(compare::built_corelog, Ok)?,
+                cores: self.cores,
+            },
+        };
+        let report = offsets::run(&OffsetsSettings {
+            product,
+            folder: self.folder,
+            offsets: self.offsets,
+            rounds: self.rounds,
+            starts: self.starts,
+        })?;
+        match self.json {
+            true => println!("{:#}", report.to_json()),
+            false => print!("{report}"),
+        }
+        Ok(())
+    }
+}
+
+#[derive(Args)]
 struct Roofline {
     /// A folder on the disk to be measured
     #[arg(long)]
@@ -367,6 +422,7 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Produce(produce) => produce.run(),
         Command::Fetch(fetch) => fetch.run(),
+        Command::Offsets(offsets) => offsets.run(),
         Command::Compare(compare) => compare.run(),
         Command::Roofline(roofline) => roofline.run(),
         Command::BareLoop(bare_loop) => bare_loop.run(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
@@ -53,15 +54,32 @@ async fn list(shard: Shard) -> Result<Vec<ListedGroup>, Refusal> {
     let broker = Broker::of(&shard);
     let mut groups = Vec::new();
     for key in broker.groups.partitions() {
-        match broker.groups.ask(&key, Input::List).reply().await {
-            Ok(listed) => groups.extend(listed),
+        match list_partition(&broker, &key, &mut groups).await {
             // Its coordinator has just left.
-            Err(Refusal::NotHere) => {}
+            Ok(()) | Err(Refusal::NotHere) => {}
             Err(loading) => return Err(loading),
         }
-        shard.io().yield_now().await;
     }
     Ok(groups)
+}
+
+/// The groups of one partition, some of them at a time.
+async fn list_partition(
+    broker: &Broker,
+    key: &PartitionKey,
+    groups: &mut Vec<ListedGroup>,
+) -> Result<(), Refusal> {
+    let mut behind = None;
+    loop {
+        let asked = broker.groups.ask(key, |to| Input::List(behind, to));
+        let listed = asked.reply().await?;
+        groups.extend(listed.groups);
+        broker.shard.io().yield_now().await;
+        behind = listed.behind;
+        if behind.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// Names in lower case; without any, everything passes.

@@ -45,8 +45,10 @@ pub trait Machine: Default + 'static {
     /// Takes over a record, of its own making or found in the log. The only place where durable state changes.
     fn replay(&mut self, record: Self::Record, context: &mut Context<'_>);
 
-    /// The log was replayed to its end: what is not in it (deadlines, who is awaited) begins anew.
-    fn loaded(&mut self, context: &mut Context<'_>) -> Output<Self::Record>;
+    /// The log was replayed to its end: what is not in it (deadlines, who is awaited) begins anew. Does a part of that
+    /// work; whether there is more. Nothing else happens in between, but for changes of the metadata, which are seen by
+    /// the context alone.
+    fn loaded(&mut self, context: &mut Context<'_>, out: &mut Output<Self::Record>) -> bool;
 }
 
 /// What a machine keeps in its log.

@@ -11,11 +11,15 @@ use crate::tally::Missing;
 const MEMORY_MAX_BYTES: u64 = 768 << 20;
 
 /// Old segments are looked for often, so that a suite can wait for them to go; the first member of a group does not wait
-/// long for others.
-pub const PROPERTIES: [&str; 3] = [
+/// long for others, and a member that is killed is soon missed.
+pub const PROPERTIES: [&str; 7] = [
     "log.retention.check.interval.ms=500",
     "log.initial.task.delay.ms=500",
     "group.initial.rebalance.delay.ms=100",
+    "group.consumer.min.session.timeout.ms=6000",
+    "group.consumer.session.timeout.ms=6000",
+    "group.consumer.min.heartbeat.interval.ms=500",
+    "group.consumer.heartbeat.interval.ms=500",
 ];
 
 pub enum Subject {

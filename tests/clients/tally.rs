@@ -39,11 +39,12 @@ pub struct Missing {
 }
 
 /// Every suite of `tests/clients.rs`; when the last has ended, the closing line is printed.
-const SUITES: [&str; 14] = [
+const SUITES: [&str; 15] = [
     "kcat",
     "confluent-kafka",
     "kafka-python",
     "groups",
+    "group-members",
     "aiokafka",
     "kafkajs",
     "java-clients",

@@ -197,8 +197,13 @@ impl Shard {
         }
     }
 
+    /// The largest batch that can be appended, in bytes.
+    pub fn append_bytes_max(&self) -> usize {
+        self.0.journal.append_bytes_max()
+    }
+
     fn check_room(&self, bytes: usize) -> Result<(), AppendError> {
-        let bytes_max = self.0.journal.append_bytes_max();
+        let bytes_max = self.append_bytes_max();
         if self.acknowledges_no_more() {
             Err(AppendError::StorageFailed)
         } else if bytes > bytes_max {

@@ -1,12 +1,11 @@
 //! The coordinator of consumer groups and of committed offsets: the groups of one partition of `__consumer_offsets`.
 //!
 //! Groups are of one of two kinds, of the classic protocol or of the consumer protocol ([`kind`]); requests of their
-//! members are in [`members`], what records make of them is in [`replay`], whom a change of the metadata concerns is in
-//! [`watchers`].
+//! members are in [`members`], what records make of them is in [`replay`].
 //!
 //! A group comes to be when its first member joins, or when an offset is committed in its name by somebody who is no
-//! member (a *simple* group, which is a classic one). It is gone when it is deleted, or found empty and without offsets by a sweep. Sweeps
-//! ([`sweep`]) go through all groups step by step: at regular times, after a load, and when topics are deleted.
+//! member (a *simple* group, which is a classic one). It is gone when it is deleted, or found empty and without offsets
+//! by a sweep ([`sweep`]). Whatever goes through all groups does so in steps ([`walks`]): there may be many.
 //!
 //! What a group waits for is in one heap of deadlines, lazily: a group's entry may come too early, never too late.
 
@@ -20,7 +19,7 @@ pub mod offsets;
 pub mod records;
 mod replay;
 mod sweep;
-mod watchers;
+mod walks;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -35,7 +34,6 @@ use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::describe_groups_response::DescribedGroup;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::leave_group_response::MemberResponse;
-use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::offset_commit_response::OffsetCommitResponseTopic;
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseTopics;
@@ -44,7 +42,6 @@ use kafka_protocol::messages::{
     JoinGroupRequest, JoinGroupResponse, OffsetCommitRequest, OffsetDeleteRequest,
     OffsetDeleteResponse, SyncGroupRequest, SyncGroupResponse,
 };
-use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use self::classic::ClassicGroup;
@@ -52,8 +49,9 @@ use self::consumer::Rejection;
 use self::kind::Kind;
 use self::offsets::{Commit, Offsets};
 use self::records::Record;
-use self::sweep::{Reason, Sweep};
-use self::watchers::Watchers;
+use self::sweep::Sweep;
+use self::walks::{Finishing, Spreading};
+pub use self::walks::{Listed, TopicChanges};
 use super::{Context, KeyAndValue, LogRecord, Machine, Output, Replier};
 use crate::cluster::image::Delta;
 
@@ -79,6 +77,9 @@ pub struct Caller {
     pub version: i16,
 }
 
+/// Groups whose deadlines are dealt with in one step.
+const DUE_PER_STEP: usize = 50;
+
 /// From this version of OffsetCommit on, members of a group that is not there are told so.
 const TELLS_MISSING_GROUP: i16 = 9;
 
@@ -97,7 +98,8 @@ pub enum Input {
     Describe(GroupId, Replier<Result<DescribedGroup, String>>),
     /// A consumer group, in the same way.
     ConsumerDescribe(GroupId, Replier<Result<DescribedConsumerGroup, String>>),
-    List(Replier<Vec<ListedGroup>>),
+    /// Some groups, behind the one of this name or from the first on.
+    List(Option<Rc<str>>, Replier<Listed>),
     Delete(GroupId, Replier<DeletableGroupResult>),
     /// With the version of the API.
     Commit(
@@ -127,7 +129,8 @@ pub struct Groups {
     /// In order: clients choose the names, and could choose some that collide in a hash map.
     groups: BTreeMap<Rc<str>, Group>,
     deadlines: BinaryHeap<Reverse<(Instant, Rc<str>)>>,
-    watchers: Watchers,
+    finishing: Finishing,
+    spreading: Spreading,
     sweep: Sweep,
 }
 
@@ -166,8 +169,8 @@ impl Machine for Groups {
                 };
                 out.reply(to, answer);
             }
-            Input::List(to) => {
-                let listed = self.list();
+            Input::List(behind, to) => {
+                let listed = self.list(behind.as_deref());
                 out.reply(to, listed);
             }
             Input::Delete(group, to) => {
@@ -199,9 +202,13 @@ impl Machine for Groups {
         for id in self.take_due(context.now) {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.kind.expire(context, &mut out);
+                if group.is_unused() {
+                    group.kind.delete(context, &mut out);
+                }
                 self.settle(&id);
             }
         }
+        self.spread_on(context.now);
         if out.records.is_empty() {
             self.sweep_on(context, &mut out);
         }
@@ -210,21 +217,12 @@ impl Machine for Groups {
 
     fn next_deadline(&self) -> Option<Instant> {
         let first = self.deadlines.peek().map(|Reverse((due, _))| *due);
-        first.into_iter().chain(self.sweep.due()).min()
+        let walks = [self.spreading.due(), self.sweep.due()];
+        first.into_iter().chain(walks.into_iter().flatten()).min()
     }
 
     fn metadata_changed(&mut self, change: &Delta, context: &mut Context<'_>) -> Output<Record> {
-        let deleted: Vec<_> = change.deleted_topics().map(|topic| &*topic.name).collect();
-        if !deleted.is_empty() {
-            let groups = self.groups.keys().cloned().collect();
-            self.sweep
-                .begin(groups, Reason::Deleted(&deleted), context.now);
-        }
-        for id in self.watchers.of(change) {
-            if let Some(Kind::Consumer(group)) = self.kind_of_mut(&id) {
-                group.metadata_changed(change);
-            }
-        }
+        self.note_changes(change, context.now);
         Output::default()
     }
 
@@ -232,33 +230,12 @@ impl Machine for Groups {
         self.take_over(record, context);
     }
 
-    fn loaded(&mut self, context: &mut Context<'_>) -> Output<Record> {
-        let mut out = Output::default();
-        let ids: Vec<Rc<str>> = self.groups.keys().cloned().collect();
-        for id in &ids {
-            if let Some(group) = self.groups.get_mut(id) {
-                group.kind.loaded(context, &mut out);
-                self.note_deadline(id);
-            }
-        }
-        self.sweep.begin(ids, Reason::Loaded, context.now);
-        out
+    fn loaded(&mut self, context: &mut Context<'_>, out: &mut Output<Record>) -> bool {
+        self.finish_some(context, out)
     }
 }
 
 impl Groups {
-    fn list(&self) -> Vec<ListedGroup> {
-        let listed = self.groups.iter().map(|(id, group)| {
-            let text = |text: &str| StrBytes::from_string(text.to_owned());
-            ListedGroup::default()
-                .with_group_id(GroupId(text(id)))
-                .with_protocol_type(text(group.kind.protocol_type()))
-                .with_group_state(StrBytes::from_static_str(group.kind.state_name()))
-                .with_group_type(StrBytes::from_static_str(group.kind.name()))
-        });
-        listed.collect()
-    }
-
     fn delete(
         &mut self,
         id: &str,
@@ -269,7 +246,7 @@ impl Groups {
         let group = group.ok_or(ResponseError::GroupIdNotFound)?;
         group.kind.check_delete()?;
         let offsets = &group.offsets;
-        offsets.tombstones(id, |_, _| true, &mut out.records);
+        offsets.tombstones(id, &mut out.records);
         group.kind.delete(context, out);
         Ok(())
     }
@@ -349,17 +326,9 @@ impl Groups {
     }
 
     /// Has a group go over to another protocol. What it was so far is returned.
-    fn convert(&mut self, id: &Rc<str>, kind: Kind) -> Option<Kind> {
+    fn convert(&mut self, id: &str, kind: Kind) -> Option<Kind> {
         let group = self.groups.get_mut(id)?;
-        let before = mem::replace(&mut group.kind, kind);
-        if let Kind::Consumer(before) = &before {
-            self.watchers.forget(id, before);
-        }
-        if let Kind::Consumer(after) = &group.kind {
-            let topics: Vec<String> = after.topics().map(str::to_owned).collect();
-            self.watchers.follow(id, after, topics);
-        }
-        Some(before)
+        Some(mem::replace(&mut group.kind, kind))
     }
 
     /// A group, which is simple and empty if there was none.
@@ -372,10 +341,11 @@ impl Groups {
         self.groups.get_mut(id).expect("it was put in just now")
     }
 
-    /// The groups whose deadlines have come, each once.
+    /// Some of the groups whose deadlines have come, each once.
     fn take_due(&mut self, now: Instant) -> Vec<Rc<str>> {
         let mut ids = Vec::new();
-        while let Some(Reverse((due, _))) = self.deadlines.peek()
+        while ids.len() < DUE_PER_STEP
+            && let Some(Reverse((due, _))) = self.deadlines.peek()
             && *due <= now
             && let Some(Reverse((due, id))) = self.deadlines.pop()
         {
@@ -415,6 +385,14 @@ impl Group {
             offsets: Offsets::default(),
             due: None,
         }
+    }
+
+    /// Whether it was made for a client that has asked for a member id and never came back.
+    fn is_unused(&self) -> bool {
+        let Kind::Classic(group) = &self.kind else {
+            return false;
+        };
+        self.offsets.is_empty() && group.is_unused()
     }
 }
 

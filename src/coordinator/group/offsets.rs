@@ -1,11 +1,12 @@
 //! The offsets that a group has committed.
 //!
 //! Kept with an offset is the id of its topic, so that a topic that takes the name of one that is gone does not inherit
-//! where its readers were. Offsets from logs of older versions may have none: they go with the next topic of that name
-//! that is deleted.
+//! where its readers were. Offsets from logs of older versions may have none: they are of the topic that had their name
+//! when their log began to be read.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::TopicName;
@@ -39,11 +40,15 @@ const DEFAULT_RETENTION: i64 = -1;
 const TEXT_BYTES_MAX: usize = i16::MAX as usize;
 
 type Partitions = BTreeMap<i32, OffsetCommitValue>;
+/// A topic's name, and a partition of it.
+pub type PartitionName = (String, i32);
 
 /// By topic and partition.
 #[derive(Default)]
 pub struct Offsets {
     topics: BTreeMap<String, Partitions>,
+    /// How many there are in all topics.
+    len: usize,
 }
 
 /// What a request commits beside the offsets themselves.
@@ -63,21 +68,49 @@ impl Offsets {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.topics.values().map(BTreeMap::len).sum()
+        self.len
     }
 
     pub fn get(&self, topic: &str, partition: i32) -> Option<&OffsetCommitValue> {
         self.topics.get(topic)?.get(&partition)
     }
 
+    /// The offsets behind one of them, or all, by topic and partition.
+    pub fn iter_after(
+        &self,
+        seen: Option<&PartitionName>,
+    ) -> impl Iterator<Item = (&str, i32, &OffsetCommitValue)> {
+        let from = seen.map_or(Unbounded, |(topic, _)| Included(topic.as_str()));
+        let topics = self.topics.range::<str, _>((from, Unbounded));
+        topics.flat_map(move |(topic, partitions)| {
+            let from = match seen {
+                Some((name, partition)) if name == topic => Excluded(*partition),
+                _ => Unbounded,
+            };
+            let partitions = partitions.range((from, Unbounded));
+            partitions.map(move |(partition, value)| (topic.as_str(), *partition, value))
+        })
+    }
+
     /// Takes over a record.
-    pub fn replay(&mut self, topic: String, partition: i32, value: Option<OffsetCommitValue>) {
+    pub fn replay(
+        &mut self,
+        topic: String,
+        partition: i32,
+        value: Option<OffsetCommitValue>,
+        image: &Image,
+    ) {
         match (value, self.topics.entry(topic)) {
-            (Some(value), entry) => {
-                entry.or_default().insert(partition, value);
+            (Some(mut value), entry) => {
+                if value.topic_id.is_nil() {
+                    value.topic_id = image.topics.id_of(entry.key()).unwrap_or_default();
+                }
+                let before = entry.or_default().insert(partition, value);
+                self.len += usize::from(before.is_none());
             }
             (None, Entry::Occupied(mut entry)) => {
-                entry.get_mut().remove(&partition);
+                let before = entry.get_mut().remove(&partition);
+                self.len -= usize::from(before.is_some());
                 if entry.get().is_empty() {
                     entry.remove();
                 }
@@ -184,17 +217,10 @@ impl Offsets {
         answers.collect()
     }
 
-    /// Tombstones for those offsets of a group that `is_over` says so of.
-    pub fn tombstones(
-        &self,
-        group: &str,
-        is_over: impl Fn(&str, &OffsetCommitValue) -> bool,
-        records: &mut Vec<Record>,
-    ) {
-        for (topic, partitions) in &self.topics {
-            let over = partitions.iter().filter(|(_, value)| is_over(topic, value));
-            records.extend(over.map(|(index, _)| tombstone(group, topic, *index)));
-        }
+    /// Tombstones for all offsets of a group.
+    pub fn tombstones(&self, group: &str, records: &mut Vec<Record>) {
+        let all = self.iter_after(None);
+        records.extend(all.map(|(topic, partition, _)| tombstone(group, topic, partition)));
     }
 }
 
@@ -252,7 +278,7 @@ fn is_short(text: &str, units_max: usize) -> bool {
 
 /// Whether an offset is of the topic that has this id now, not of one that had its name before.
 fn is_of(value: &OffsetCommitValue, id: Option<Uuid>) -> bool {
-    value.topic_id.is_nil() || id.is_none_or(|id| id == value.topic_id)
+    id.is_none_or(|id| id == value.topic_id)
 }
 
 fn committed(index: i32, value: Option<&OffsetCommitValue>) -> OffsetFetchResponsePartitions {
@@ -293,8 +319,5 @@ pub fn is_expired(
 
 /// Whether the topic of an offset is gone: there is none of this name, or another one.
 pub fn is_orphan(value: &OffsetCommitValue, topic: &str, image: &Image) -> bool {
-    match image.topics.id_of(topic) {
-        Some(id) => !value.topic_id.is_nil() && value.topic_id != id,
-        None => true,
-    }
+    image.topics.id_of(topic) != Some(value.topic_id)
 }

@@ -49,7 +49,7 @@ impl Groups {
             None => self.groups.get_mut(id),
         };
         if let Some(group) = group {
-            group.offsets.replay(topic, partition, value);
+            group.offsets.replay(topic, partition, value, context.image);
         }
     }
 
@@ -84,11 +84,7 @@ impl Groups {
         if matches!(record, Record::ConsumerGroupMetadata { value: None, .. }) {
             return self.forget(&id, context);
         }
-        let topics = group.topics_moved_by(&record);
         group.replay(record);
-        if let Some(topics) = topics {
-            self.watchers.follow(&id, group, topics);
-        }
     }
 
     /// A group is gone. Its offsets have tombstones of their own: with those that are left it is a simple group.
@@ -96,9 +92,6 @@ impl Groups {
         let Some((id, group)) = self.groups.remove_entry(id) else {
             return;
         };
-        if let Kind::Consumer(gone) = &group.kind {
-            self.watchers.forget(&id, gone);
-        }
         if !group.offsets.is_empty() {
             let simple = Group {
                 offsets: group.offsets,

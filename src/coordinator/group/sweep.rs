@@ -1,7 +1,12 @@
 //! Sweeps: what has lasted long enough is forgotten.
 //!
-//! A sweep looks at every group, some of them at a time, and forgets offsets whose topic is gone, offsets that have
-//! been kept for as long as they were to be, and groups that are left with neither members nor offsets.
+//! A sweep looks at every group, in the order of their names and at some of their offsets at a time, and forgets offsets
+//! whose topic is gone, offsets that have been kept for as long as they were to be, and groups that are left with
+//! neither members nor offsets.
+//!
+//! One begins at regular times, after a load, and when topics are deleted. Topics that are deleted while one is under
+//! way have another one follow it: a sweep never begins again before its end, so that none of its causes can keep the
+//! others from their turn.
 //!
 //! | the group | its offsets are kept |
 //! |---|---|
@@ -11,89 +16,119 @@
 //! | is of the consumer protocol | for topics that its members subscribe to always, for others since they were committed |
 //! | is anything else | always |
 
-use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::rc::Rc;
+use std::time::Duration;
 
 use corelog_shards::io::Instant;
 
 use super::classic::{ClassicGroup, State};
 use super::kind::Kind;
-use super::offsets::{is_expired, is_orphan};
+use super::offsets::{PartitionName, is_expired, is_orphan, tombstone};
 use super::records::{OffsetCommitValue, Record};
 use super::{Context, Group, Groups, Output};
 
-/// Offsets looked at in one step, more or less: some tens of microseconds.
-const OFFSETS_PER_STEP: usize = 500;
-
-/// Why all groups are looked at.
-pub(super) enum Reason<'a> {
-    /// It is time.
-    Time,
-    /// Topics may have gone while nobody looked.
-    Loaded,
-    /// Topics of these names are gone.
-    Deleted(&'a [&'a str]),
-}
+/// Groups and offsets looked at in one step: some tens of microseconds.
+const LOOKS_PER_STEP: usize = 500;
 
 #[derive(Default)]
 pub(super) struct Sweep {
-    /// Groups that are still to be looked at, in a sweep that is under way.
-    rest: Option<Vec<Rc<str>>>,
-    /// Names of topics that were deleted, for offsets that don't tell which topic of a name they are of.
-    deleted: BTreeSet<String>,
+    under_way: Option<UnderWay>,
+    /// Topics have gone that the sweep under way may have missed.
+    is_wanted: bool,
+    /// When the next regular one is to begin, or go on being due while another is under way.
+    regular_at: Option<Instant>,
+}
+
+/// A sweep between its first step and its last.
+struct UnderWay {
+    since: Instant,
     /// Whether groups go that have had no offsets before: between two requests of its first member a group looks like
     /// one that is left over.
     is_regular: bool,
-    /// When the next step, or the next sweep, is to begin.
-    due: Option<Instant>,
+    place: Place,
+}
+
+/// How far a sweep has come.
+enum Place {
+    Start,
+    Behind(Rc<str>),
+    Inside {
+        group: Rc<str>,
+        /// Looked at last.
+        offset: PartitionName,
+        /// Whether offsets of the group were forgotten so far.
+        has_forgotten: bool,
+    },
 }
 
 impl Sweep {
-    /// Begins a sweep over all groups. One that is under way begins again.
-    pub(super) fn begin(&mut self, groups: Vec<Rc<str>>, reason: Reason<'_>, now: Instant) {
-        self.rest = Some(groups);
-        self.due = Some(now);
-        self.is_regular = matches!(reason, Reason::Time);
-        if let Reason::Deleted(names) = reason {
-            let names = names.iter().map(|name| (*name).to_owned());
-            self.deleted.extend(names);
+    /// The log was read to its end: topics may have gone while nobody looked.
+    pub(super) fn loaded(&mut self, now: Instant, interval: Duration) {
+        self.regular_at = Some(now + interval);
+        self.topics_gone(now);
+    }
+
+    pub(super) fn topics_gone(&mut self, now: Instant) {
+        match self.under_way {
+            Some(_) => self.is_wanted = true,
+            None => self.begin(now),
         }
     }
 
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.due
+    fn begin(&mut self, now: Instant) {
+        self.is_wanted = false;
+        self.under_way = Some(UnderWay {
+            since: now,
+            is_regular: self.regular_at.take_if(|at| *at <= now).is_some(),
+            place: Place::Start,
+        });
     }
 
-    fn is_over(&self, value: &OffsetCommitValue, topic: &str, context: &Context<'_>) -> bool {
-        is_orphan(value, topic, context.image)
-            || value.topic_id.is_nil() && self.deleted.contains(topic)
+    pub(super) fn due(&self) -> Option<Instant> {
+        let under_way = self.under_way.as_ref().map(|sweep| sweep.since);
+        under_way.or(self.regular_at)
+    }
+
+    /// Takes out the sweep that is to go on now, if there is one.
+    fn take_due(&mut self, now: Instant) -> Option<UnderWay> {
+        if self.under_way.is_none() && self.regular_at.is_some_and(|at| at <= now) {
+            self.begin(now);
+        }
+        self.under_way.take()
+    }
+
+    fn end(&mut self, ended: UnderWay, now: Instant, interval: Duration) {
+        if ended.is_regular {
+            self.regular_at = Some(now + interval);
+        }
+        if self.is_wanted {
+            self.begin(now);
+        }
     }
 }
 
 impl Groups {
-    /// Goes on with the sweep, if it is due.
+    /// Goes on with a sweep that is due.
     pub(super) fn sweep_on(&mut self, context: &Context<'_>, out: &mut Output<Record>) {
-        if self.sweep.due.is_none_or(|due| due > context.now) {
+        let Some(mut sweep) = self.sweep.take_due(context.now) else {
             return;
-        }
-        if self.sweep.rest.is_none() {
-            let groups = self.groups.keys().cloned().collect();
-            self.sweep.begin(groups, Reason::Time, context.now);
-        }
-        let mut looked_at = 0;
-        while looked_at < OFFSETS_PER_STEP {
-            let Some(id) = self.sweep.rest.as_mut().and_then(Vec::pop) else {
-                self.sweep.rest = None;
-                self.sweep.deleted.clear();
-                let interval = context.config.groups.offsets.retention_check_interval;
-                self.sweep.due = Some(context.now + interval);
-                return;
+        };
+        let mut looks_left = LOOKS_PER_STEP;
+        while looks_left > 0 {
+            let from = match &sweep.place {
+                Place::Start => Unbounded,
+                Place::Behind(id) => Excluded(&**id),
+                Place::Inside { group, .. } => Included(&**group),
             };
-            if let Some(group) = self.groups.get_mut(&id) {
-                looked_at += 1 + group.offsets.len();
-                group.sweep(&id, &self.sweep, context, out);
-            }
+            let next = self.groups.range_mut::<str, _>((from, Unbounded)).next();
+            let Some((id, group)) = next else {
+                let interval = context.config.groups.offsets.retention_check_interval;
+                return self.sweep.end(sweep, context.now, interval);
+            };
+            sweep.place = group.sweep(id, &sweep, &mut looks_left, context, out);
         }
+        self.sweep.under_way = Some(sweep);
     }
 }
 
@@ -107,18 +142,46 @@ enum Retention {
 }
 
 impl Group {
-    fn sweep(&mut self, id: &str, sweep: &Sweep, context: &Context<'_>, out: &mut Output<Record>) {
-        let before = out.records.len();
-        let offsets = &self.offsets;
-        let is_over = |topic: &str, value: &OffsetCommitValue| {
-            sweep.is_over(value, topic, context) || self.is_expired(topic, value, context)
+    /// Looks at the offsets of the group from where the sweep is on, and at the group itself if that is all of them.
+    /// Where the sweep is then.
+    fn sweep(
+        &mut self,
+        id: &Rc<str>,
+        sweep: &UnderWay,
+        looks_left: &mut usize,
+        context: &Context<'_>,
+        out: &mut Output<Record>,
+    ) -> Place {
+        let (seen, had_forgotten) = match &sweep.place {
+            Place::Inside {
+                group,
+                offset,
+                has_forgotten,
+            } if group == id => (Some(offset), *has_forgotten),
+            _ => (None, false),
         };
-        offsets.tombstones(id, is_over, &mut out.records);
-        let gone = out.records.len() - before;
-        let may_go = gone == offsets.len() && (gone > 0 || sweep.is_regular);
+        *looks_left = looks_left.saturating_sub(1);
+        let mut forgotten = 0;
+        for (topic, partition, value) in self.offsets.iter_after(seen) {
+            if is_orphan(value, topic, context.image) || self.is_expired(topic, value, context) {
+                out.records.push(tombstone(id, topic, partition));
+                forgotten += 1;
+            }
+            *looks_left = looks_left.saturating_sub(1);
+            if *looks_left == 0 {
+                return Place::Inside {
+                    group: id.clone(),
+                    offset: (topic.to_owned(), partition),
+                    has_forgotten: had_forgotten || forgotten > 0,
+                };
+            }
+        }
+        let has_nothing = forgotten == self.offsets.len();
+        let may_go = has_nothing && (had_forgotten || forgotten > 0 || sweep.is_regular);
         if may_go && self.kind.is_empty() {
             self.kind.delete(context, out);
         }
+        Place::Behind(id.clone())
     }
 
     fn is_expired(&self, topic: &str, value: &OffsetCommitValue, context: &Context<'_>) -> bool {

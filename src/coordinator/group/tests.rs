@@ -1,13 +1,18 @@
 mod consumer_groups;
 mod mixed_groups;
+mod walks;
 
 use corelog_shards::io::slot;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::offset_delete_request::{
     OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
+
+use kafka_protocol::protocol::StrBytes;
 
 use super::records::{GroupMetadataValue, NO_TIMESTAMP};
 use super::*;
@@ -77,6 +82,11 @@ impl World {
         reply.try_take().expect("an answer at once")
     }
 
+    /// Does one part of what is due.
+    fn step(&mut self) {
+        self.run(|groups, context| groups.expire(context)).release();
+    }
+
     /// Time passes, and what is due is done.
     fn pass(&mut self, ms: i64) {
         self.now += std::time::Duration::from_millis(ms as u64);
@@ -86,12 +96,17 @@ impl World {
             .next_deadline()
             .is_some_and(|due| due <= self.now)
         {
-            self.run(|groups, context| groups.expire(context)).release();
+            self.step();
         }
     }
 
     /// The machine that the log makes.
     fn reload(&mut self) {
+        self.reload_without_steps();
+        self.pass(0);
+    }
+
+    fn reload_without_steps(&mut self) {
         self.groups = Groups::default();
         for record in self.log.clone() {
             self.run(|groups, context| {
@@ -99,8 +114,19 @@ impl World {
                 Output::default()
             });
         }
-        self.run(|groups, context| groups.loaded(context)).release();
-        self.pass(0);
+        self.finish_load();
+    }
+
+    fn finish_load(&mut self) {
+        let mut has_more = true;
+        while has_more {
+            let step = |groups: &mut Groups, context: &mut Context<'_>| {
+                let mut out = Output::default();
+                has_more = groups.loaded(context, &mut out);
+                out
+            };
+            self.run(step).release();
+        }
     }
 
     fn delete_topic(&mut self, name: &str) {
@@ -141,13 +167,23 @@ impl World {
     }
 
     fn groups(&mut self) -> Vec<(String, String)> {
-        let mut listed: Vec<_> = self
-            .ask(Input::List)
-            .iter()
-            .map(|group| (group.group_id.to_string(), group.group_state.to_string()))
-            .collect();
-        listed.sort();
+        let listed = self.list().into_iter();
         listed
+            .map(|group| (group.group_id.to_string(), group.group_state.to_string()))
+            .collect()
+    }
+
+    fn list(&mut self) -> Vec<ListedGroup> {
+        let mut groups = Vec::new();
+        let mut behind = None;
+        loop {
+            let listed = self.ask(|to| Input::List(behind, to));
+            groups.extend(listed.groups);
+            behind = listed.behind;
+            if behind.is_none() {
+                return groups;
+            }
+        }
     }
 }
 
@@ -350,7 +386,7 @@ fn offsets_of_topics_that_went_unnoticed_go_after_a_load() {
 }
 
 #[test]
-fn offsets_without_the_id_of_their_topic_go_with_the_next_of_its_name() {
+fn offsets_without_the_id_of_their_topic_are_of_the_one_that_had_its_name() {
     let mut world = World::new();
     let value = records::OffsetCommitValue {
         offset: 5,
@@ -368,12 +404,12 @@ fn offsets_without_the_id_of_their_topic_go_with_the_next_of_its_name() {
     });
     world.reload();
     assert_eq!(world.fetch("g"), [offset("t", 0, 5)]);
-    let image = world.image.clone();
+    // A topic of the same name takes its place before anybody has had a look.
     world.delete_topic("t");
-    // It is there again before anybody has had a look.
-    world.image = image;
-    world.pass(0);
+    world.image = image_of(&[("x", 1), ("t", 2), ("u", 1)], &[]);
     assert_eq!(world.fetch("g"), []);
+    world.pass(0);
+    assert_eq!(world.groups(), []);
 }
 
 #[test]
@@ -412,5 +448,29 @@ fn a_group_that_never_was_has_no_members() {
     assert_eq!((joined.error_code, &*joined.member_id), (25, "m"));
     let described = world.ask(|to| Input::Describe(group_id("g"), to));
     assert_eq!(described, Err("Group g not found.".to_owned()));
+    assert_eq!(world.groups(), []);
+}
+
+#[test]
+fn a_group_whose_first_member_never_comes_back_goes_with_its_session() {
+    let mut world = World::new();
+    let protocol = JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str("any"));
+    let join = JoinGroupRequest::default()
+        .with_group_id(group_id("g"))
+        .with_protocol_type(StrBytes::from_static_str("consumer"))
+        .with_session_timeout_ms(10_000)
+        .with_protocols(vec![protocol]);
+    let caller = Caller {
+        client_id: "careless".to_owned(),
+        client_host: "/127.0.0.1".to_owned(),
+        version: 9,
+    };
+    let joined = world.ask(|to| Input::Join(join, caller, to));
+    assert_eq!(joined.error_code, ResponseError::MemberIdRequired.code());
+    world.pass(9_000);
+    assert_eq!(world.groups().len(), 1);
+    world.pass(1_000);
+    assert_eq!(world.groups(), []);
+    world.reload();
     assert_eq!(world.groups(), []);
 }

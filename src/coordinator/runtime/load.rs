@@ -1,241 +1,113 @@
-//! Loading: the log from its first record to its end, replayed.
+//! Loading: a machine anew from the log, again and again if the log cannot be read.
 //!
-//! The log may be one of Apache Kafka's: compressed batches, holes where records were compacted away, control batches,
-//! offsets committed by transactions. What belongs to a transaction counts from its end on, if that is a commit, unless
-//! a record of the same key was written after it. A record that cannot be read ends the load: with it the state would
-//! have a hole.
+//! Between two attempts there are pauses that grow. A log that makes no sense is not read again: what stands there now
+//! will stand there then. While a log is read its beginning may be deleted; then what is left of it counts, and it is
+//! read anew.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
-use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use corelog_shards::io::Slice;
-use corelog_shards::log::batch::control::TransactionEnd;
-use corelog_shards::log::batch::{Batch, BatchIter, Records};
 use corelog_shards::shard::message::ReadError;
 
-use super::Instance;
-use crate::coordinator::{Context, LogRecord, Machine};
-use crate::replay::{batches_at, log_start};
+use super::replay::{LoadError, Replayed, replay_log};
+use super::{Instance, State};
+use crate::cluster::image::Image;
+use crate::coordinator::{Machine, Output};
 
-/// Records between two looks at the clock.
-const RECORDS_BETWEEN_LOOKS: u32 = 16;
+/// Pauses between attempts: the first, and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// Why a log cannot be replayed.
-#[derive(Debug)]
-pub(super) enum LoadError {
-    Read(ReadError),
-    /// What stands at this offset, or behind it.
-    Damaged {
-        offset: i64,
-        why: String,
-    },
-    /// Another term has begun.
-    Overtaken,
+/// How long to wait with the next attempt after so many that have failed in a row.
+pub(super) fn pause_after(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    (PAUSE_MIN * (1 << doublings)).min(PAUSE_MAX)
 }
 
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read(error) => write!(f, "its log cannot be read: {error:?}"),
-            Self::Damaged { offset, why } => {
-                write!(f, "its log makes no sense at offset {offset}: {why}")
+impl<M: Machine> Instance<M> {
+    /// Makes the machine anew from the log, after a pause.
+    pub(super) fn load(self: &Rc<Self>, pause: Duration) {
+        let term = self.begin_term(State::Loading);
+        let instance = Rc::clone(self);
+        self.shard.io().spawn("coordinator load", async move {
+            let io = instance.shard.io();
+            if !pause.is_zero() {
+                io.sleep(pause).await;
             }
-            Self::Overtaken => f.write_str("it has left"),
-        }
+            while instance.is_writing.get() {
+                instance.written.notified().await;
+            }
+            let mut failures = 0;
+            while instance.is_in(term) {
+                let Err(why) = instance.load_once(term).await else {
+                    return;
+                };
+                if !instance.is_in(term) {
+                    return;
+                }
+                let partition = &instance.name;
+                if !may_pass(&why) {
+                    tracing::error!(partition, %why, "the coordinator of this partition stays away");
+                    instance.state.replace(State::Failed);
+                    return;
+                }
+                failures += 1;
+                let pause = pause_after(failures);
+                tracing::warn!(
+                    partition,
+                    %why,
+                    pause_ms = pause.as_millis() as u64,
+                    "the coordinator of this partition begins anew to load after a pause"
+                );
+                io.sleep(pause).await;
+            }
+        });
     }
-}
 
-pub(super) struct Loaded<M> {
-    pub(super) machine: M,
-    pub(super) records: u64,
-}
-
-/// Replays the log of an instance into a new machine.
-pub(super) async fn load<M: Machine>(
-    instance: &Instance<M>,
-    term: u64,
-) -> Result<Loaded<M>, LoadError> {
-    let (shard, key) = (&instance.shard, instance.key);
-    let mut loader = Loader {
-        instance,
-        machine: M::default(),
-        open: Transactions::default(),
-        records: 0,
-        slice: shard.io().slice(),
-    };
-    let mut next = log_start(shard, &key).await.map_err(LoadError::Read)?;
-    loop {
-        let batches = batches_at(shard, key, next).await;
-        let batches = batches.map_err(LoadError::Read)?;
-        if batches.is_empty() {
-            break;
+    /// Replays the log and goes into service.
+    async fn load_once(self: &Rc<Self>, term: u64) -> Result<(), LoadError> {
+        let io = self.shard.io();
+        let begun = io.now();
+        let image = self.image_of_log();
+        let Replayed {
+            mut machine,
+            records,
+        } = replay_log(self, term, image).await?;
+        let mut output = Output::default();
+        while self.in_context(|context| machine.loaded(context, &mut output)) {
+            io.yield_now().await;
         }
-        loader.replay(&batches, &mut next).await?;
-        if !instance.is_in(term) {
+        if !self.is_in(term) {
             return Err(LoadError::Overtaken);
         }
-    }
-    if !loader.open.is_empty() {
-        tracing::warn!(
-            partition = instance.name,
-            transactions = loader.open.len(),
-            "offsets of transactions that have no end are not committed"
-        );
-    }
-    Ok(Loaded {
-        machine: loader.machine,
-        records: loader.records,
-    })
-}
-
-struct Loader<'a, M: Machine> {
-    instance: &'a Instance<M>,
-    machine: M,
-    open: Transactions<M::Record>,
-    records: u64,
-    slice: Slice,
-}
-
-impl<M: Machine> Loader<'_, M> {
-    /// Replays whole batches; `next` becomes the offset behind them.
-    async fn replay(&mut self, batches: &[u8], next: &mut i64) -> Result<(), LoadError> {
-        for batch in BatchIter::verifying(batches) {
-            let batch = batch.map_err(|error| LoadError::Damaged {
-                offset: *next,
-                why: error.to_string(),
-            })?;
-            match batch.is_control() {
-                true => self.replay_marker(batch),
-                false => self.replay_batch(batch).await?,
-            }
-            *next = batch.next_offset();
-        }
+        let ms = io.now().since(begun).as_millis() as u64;
+        tracing::debug!(partition = self.name, records, ms, "loaded a coordinator");
+        self.image_of_log.take();
+        self.state.replace(State::Active(machine));
+        self.start_timer(term);
+        let _ = self.run(|_, _| output);
         Ok(())
     }
 
-    fn replay_marker(&mut self, batch: Batch<'_>) {
-        let Some(end) = TransactionEnd::of(batch) else {
-            return;
-        };
-        let ended = self.open.end(batch.producer_id(), end.is_aborted);
-        let (instance, machine) = (self.instance, &mut self.machine);
-        instance.in_context(|context| {
-            for record in ended {
-                machine.replay(record, context);
-            }
-        });
-    }
-
-    async fn replay_batch(&mut self, batch: Batch<'_>) -> Result<(), LoadError> {
-        let io = self.instance.shard.io();
-        let mut records = Records::new(batch).map_err(|error| LoadError::Damaged {
-            offset: batch.base_offset(),
-            why: error.to_string(),
-        })?;
-        while self.replay_some(batch, &mut records)? {
-            if self.slice.is_over(io) {
-                io.yield_now().await;
-                self.slice = io.slice();
-            }
-        }
-        Ok(())
-    }
-
-    /// Replays the next few records of a batch; whether there may be more.
-    fn replay_some(
-        &mut self,
-        batch: Batch<'_>,
-        records: &mut Records<'_>,
-    ) -> Result<bool, LoadError> {
-        let instance = self.instance;
-        instance.in_context(|context| {
-            for _ in 0..RECORDS_BETWEEN_LOOKS {
-                if !self.replay_next(batch, records, context)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })
-    }
-
-    fn replay_next(
-        &mut self,
-        batch: Batch<'_>,
-        records: &mut Records<'_>,
-        context: &mut Context<'_>,
-    ) -> Result<bool, LoadError> {
-        let damaged = |offset, why: String| LoadError::Damaged { offset, why };
-        let record = records
-            .next()
-            .map_err(|error| damaged(batch.base_offset(), error.to_string()))?;
-        let Some(record) = record else {
-            return Ok(false);
-        };
-        let key = record
-            .key
-            .ok_or_else(|| damaged(record.offset, "a record without a key".to_owned()))?;
-        let decoded = M::Record::decode(key, record.value)
-            .map_err(|error| damaged(record.offset, error.to_string()))?;
-        self.records += 1;
-        if batch.is_transactional() {
-            let key = Bytes::copy_from_slice(key);
-            self.open
-                .add(batch.producer_id(), key, record.offset, decoded);
-        } else {
-            self.open.overwrite(key, record.offset);
-            self.machine.replay(decoded, context);
-        }
-        Ok(true)
+    /// The metadata as it was when the log began to be read for the first time: topics that were deleted and made again
+    /// since then are not those that the log means.
+    fn image_of_log(&self) -> Rc<Image> {
+        let mut known = self.image_of_log.borrow_mut();
+        let image = known.get_or_insert_with(|| self.broker().image());
+        Rc::clone(image)
     }
 }
 
-/// Records of transactions whose ends have not come yet, by producer and key, with their offsets.
-struct Transactions<R>(BTreeMap<i64, BTreeMap<Bytes, (i64, R)>>);
-
-impl<R> Default for Transactions<R> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl<R> Transactions<R> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn add(&mut self, producer_id: i64, key: Bytes, offset: i64, record: R) {
-        let records = self.0.entry(producer_id).or_default();
-        records.insert(key, (offset, record));
-    }
-
-    /// A record of this key took effect: older ones won't any more.
-    fn overwrite(&mut self, key: &[u8], offset: i64) {
-        for records in self.0.values_mut() {
-            let is_older = records
-                .get(key)
-                .is_some_and(|(at, _)| at.cmp(&offset) == Ordering::Less);
-            if is_older {
-                records.remove(key);
-            }
-        }
-    }
-
-    /// The transaction of a producer ends; what takes effect by that.
-    fn end(&mut self, producer_id: i64, is_aborted: bool) -> Vec<R> {
-        let ended = self.0.remove(&producer_id).unwrap_or_default();
-        if is_aborted {
-            return Vec::new();
-        }
-        let committed = ended.into_iter().map(|(key, (offset, record))| {
-            self.overwrite(&key, offset);
-            record
-        });
-        committed.collect()
+/// Whether another attempt may do better.
+fn may_pass(error: &LoadError) -> bool {
+    match error {
+        LoadError::Read(error) => match error {
+            ReadError::Storage | ReadError::OffsetOutOfRange => true,
+            ReadError::UnknownPartition
+            | ReadError::FencedLeaderEpoch
+            | ReadError::UnknownLeaderEpoch
+            | ReadError::Corrupt => false,
+        },
+        LoadError::Damaged { .. } | LoadError::Overtaken => false,
     }
 }

@@ -8,7 +8,7 @@
 //! | state | becomes | when |
 //! |---|---|---|
 //! | loading | active | the log is replayed to its end |
-//! | loading | failed | the log cannot be read or makes no sense: it is better not to answer than to answer with holes |
+//! | loading | failed | the log has gone or makes no sense: it is better not to answer than to answer with holes |
 //! | active | loading | records cannot be appended: the machine went ahead of a log that does not follow |
 //! | any | loading | the partition has a new leader epoch |
 //! | any | closed | the partition leaves this shard |
@@ -19,6 +19,7 @@
 //! A crash loses replies, and records that nobody was told of.
 
 mod load;
+mod replay;
 mod write;
 
 use std::cell::{Cell, RefCell};
@@ -34,13 +35,16 @@ use corelog_shards::shard::Shard;
 use self::write::Pending;
 use super::{Context, Machine, Output, Refusal};
 use crate::broker::Broker;
-use crate::cluster::image::Delta;
+use crate::cluster::image::{Delta, Image};
 
 /// What a record takes beside key and value, at most: length, attributes, deltas, lengths, and its share of a batch of
 /// its own.
 const RECORD_OVERHEAD_BYTES: usize = 128;
-/// Of a topic without settings, which is on its way out.
+/// What a batch holds beside a record that is too large to be with others.
 const BATCH_BYTES: usize = 1 << 20;
+/// The largest batch is no smaller than that, whatever the topic says: there must be room for the three longest texts
+/// that a key can have, and for the tombstone of whatever was written before the topic had less room.
+const BATCH_BYTES_MAX_FLOOR: usize = 128 << 10;
 /// What the timer sleeps at least, so that work that is due in parts leaves the core to others in between.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -65,6 +69,10 @@ pub struct Instance<M: Machine> {
     is_writing: Cell<bool>,
     /// The last write of a row is over.
     written: Notify,
+    /// How many writes have failed since one succeeded.
+    failed_writes: Cell<u32>,
+    /// The metadata as it was when the log began to be read. While it is.
+    image_of_log: RefCell<Option<Rc<Image>>>,
     /// When the timer wakes up by itself.
     timer_due: Cell<Option<Instant>>,
     timer: Notify,
@@ -83,6 +91,8 @@ impl<M: Machine> Instance<M> {
             pending: RefCell::default(),
             is_writing: Cell::new(false),
             written: Notify::new(),
+            failed_writes: Cell::new(0),
+            image_of_log: RefCell::new(None),
             timer_due: Cell::new(None),
             timer: Notify::new(),
         });
@@ -107,7 +117,7 @@ impl<M: Machine> Instance<M> {
         self.run(|machine, context| machine.handle(input, context))
     }
 
-    /// The metadata changed. While the log is being read there is nothing to do: what comes then sees it as it is.
+    /// The metadata changed. While the log is being read there is nothing to do: who comes then sees it as it is.
     pub fn metadata_changed(self: &Rc<Self>, change: &Delta) {
         let _ = self.run(|machine, context| machine.metadata_changed(change, context));
     }
@@ -129,11 +139,7 @@ impl<M: Machine> Instance<M> {
         let due = machine.next_deadline();
         drop(state);
         if let Err(why) = taken {
-            tracing::error!(
-                partition = self.name,
-                "a record cannot be written, the coordinator begins anew from its log: {why}"
-            );
-            self.load(Duration::ZERO);
+            self.begin_anew(&*why);
             return Ok(());
         }
         self.write_on();
@@ -150,8 +156,7 @@ impl<M: Machine> Instance<M> {
     ) -> Result<(), Box<dyn std::error::Error>> {
         let mut pending = self.pending.borrow_mut();
         for record in std::mem::take(&mut output.records) {
-            let batch_bytes_max = context.record_bytes_max + RECORD_OVERHEAD_BYTES;
-            pending.push(&record, context.wall_ms, batch_bytes_max)?;
+            pending.push(&record, context.wall_ms, context.record_bytes_max)?;
             machine.replay(record, context);
         }
         if output.has_no_replies() {
@@ -166,22 +171,38 @@ impl<M: Machine> Instance<M> {
 
     /// Lets `act` look at what surrounds the machine.
     fn in_context<T>(&self, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        let image = self.broker().image();
+        self.in_context_of(&image, act)
+    }
+
+    /// The same, with metadata of one's own.
+    fn in_context_of<T>(&self, image: &Image, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
         let io = self.shard.io();
-        let broker = Broker::of(&self.shard);
-        let (image, config) = (broker.image(), broker.config());
-        let topic = image.topics.get(self.key.topic);
-        let settings = topic.map(|topic| broker.topic_settings(topic));
-        let batch_bytes = settings.map_or(BATCH_BYTES, |settings| {
-            settings.max_message_bytes.min(settings.segment_bytes) as usize
-        });
         act(&mut Context {
             now: io.now(),
             wall_ms: io.wall_ms(),
-            image: &image,
-            config: &config,
-            record_bytes_max: batch_bytes.saturating_sub(RECORD_OVERHEAD_BYTES),
+            image,
+            config: &self.broker().config(),
+            record_bytes_max: self.batch_bytes_max() - RECORD_OVERHEAD_BYTES,
             random_u64: &mut || io.random_u64(),
         })
+    }
+
+    /// The largest batch: what the topic takes, as far as that is enough and the journal takes it too.
+    fn batch_bytes_max(&self) -> usize {
+        let broker = self.broker();
+        let image = broker.image();
+        let of_topic = image.topics.get(self.key.topic).map(|topic| {
+            let settings = broker.topic_settings(topic);
+            settings.max_message_bytes.min(settings.segment_bytes) as usize
+        });
+        // Without settings the topic is on its way out.
+        let bytes = of_topic.unwrap_or(BATCH_BYTES).max(BATCH_BYTES_MAX_FLOOR);
+        bytes.min(self.shard.append_bytes_max())
+    }
+
+    fn broker(&self) -> Rc<Broker> {
+        Broker::of(&self.shard)
     }
 
     /// Ends what is under way, but for a write. Whoever waits for a reply is told that there is none.
@@ -199,44 +220,6 @@ impl<M: Machine> Instance<M> {
 
     fn is_in(&self, term: u64) -> bool {
         self.term.get() == term
-    }
-
-    /// Makes the machine anew from the log, after a pause.
-    fn load(self: &Rc<Self>, pause: Duration) {
-        let term = self.begin_term(State::Loading);
-        let instance = Rc::clone(self);
-        self.shard.io().spawn("coordinator load", async move {
-            let io = instance.shard.io();
-            if !pause.is_zero() {
-                io.sleep(pause).await;
-            }
-            while instance.is_writing.get() {
-                instance.written.notified().await;
-            }
-            if !instance.is_in(term) {
-                return;
-            }
-            let begun = io.now();
-            let loaded = load::load(&instance, term).await;
-            if !instance.is_in(term) {
-                return;
-            }
-            match loaded {
-                Ok(loaded) => {
-                    let ms = io.now().since(begun).as_millis() as u64;
-                    let (partition, records) = (&instance.name, loaded.records);
-                    tracing::debug!(partition, records, ms, "loaded a coordinator");
-                    instance.state.replace(State::Active(loaded.machine));
-                    instance.start_timer(term);
-                    let _ = instance.run(|machine, context| machine.loaded(context));
-                }
-                Err(why) => {
-                    let partition = &instance.name;
-                    tracing::error!(partition, %why, "the coordinator of this partition stays away");
-                    instance.state.replace(State::Failed);
-                }
-            }
-        });
     }
 
     /// Has the machine do what is due by then, if not earlier.

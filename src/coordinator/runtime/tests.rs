@@ -1,3 +1,5 @@
+mod faults;
+
 use std::path::Path;
 
 use bytes::Bytes;
@@ -65,8 +67,14 @@ fn world() -> (World, NodeId) {
 
 /// Commits offsets of a group; the error codes.
 fn commit(broker: &Broker, partition: i32, offset: i64) -> Committing {
+    commit_with(broker, partition, offset, StrBytes::default())
+}
+
+/// The same with a text.
+fn commit_with(broker: &Broker, partition: i32, offset: i64, text: StrBytes) -> Committing {
     let partition = OffsetCommitRequestPartition::default()
         .with_partition_index(partition)
+        .with_committed_metadata(Some(text))
         .with_committed_offset(offset);
     let topic = OffsetCommitRequestTopic::default()
         .with_name(StrBytes::from_static_str("t").into())

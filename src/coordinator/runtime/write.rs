@@ -6,9 +6,9 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::error::Error;
+use std::fmt;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use corelog_shards::io::Instant;
@@ -16,12 +16,9 @@ use corelog_shards::io::futures::first_of;
 use corelog_shards::log::batch::BatchBuilder;
 use corelog_shards::shard::message::{Append, AppendError};
 
-use super::{Instance, RECORD_OVERHEAD_BYTES};
-use crate::broker::Broker;
+use super::load::pause_after;
+use super::{BATCH_BYTES, Instance, State};
 use crate::coordinator::{LogRecord, Machine, Output};
-
-/// Pause before the log is read again when there was no room for a write.
-const FULL_DISK_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the next write takes along.
 pub(super) struct Pending<R> {
@@ -52,14 +49,15 @@ impl<R: LogRecord> Pending<R> {
         &mut self,
         record: &R,
         wall_ms: i64,
-        batch_bytes_max: usize,
+        record_bytes_max: usize,
     ) -> Result<(), Box<dyn Error>> {
         let (key, value) = record.encode(&mut self.scratch)?;
-        let bytes = key.len() + value.map_or(0, <[u8]>::len) + RECORD_OVERHEAD_BYTES;
-        if bytes > batch_bytes_max {
-            return Err(format!("it has {bytes} bytes of at most {batch_bytes_max}").into());
+        let bytes = key.len() + value.map_or(0, <[u8]>::len);
+        if bytes > record_bytes_max {
+            return Err(format!("it has {bytes} bytes of at most {record_bytes_max}").into());
         }
-        let is_full = |open: &BatchBuilder| open.uncompressed_bytes() + bytes > batch_bytes_max;
+        let batch_bytes = BATCH_BYTES.min(record_bytes_max);
+        let is_full = |open: &BatchBuilder| open.uncompressed_bytes() + bytes > batch_bytes;
         if let Some(full) = self.open.take_if(|open| is_full(open)) {
             self.full.push(finish(full));
         }
@@ -104,8 +102,9 @@ impl<M: Machine> Instance<M> {
             let outcome = instance.write_all().await;
             instance.is_writing.set(false);
             instance.written.notify_all();
-            if let Err(error) = outcome {
-                instance.fail(&error);
+            match outcome {
+                Ok(()) => instance.failed_writes.set(0),
+                Err(error) => instance.fail(&error),
             }
         });
     }
@@ -139,11 +138,7 @@ impl<M: Machine> Instance<M> {
         let pending = self.shard.append(appends, io.now()).await;
         let results = Cell::new(None);
         let mut acknowledged = pin!(async { results.set(Some(pending.wait().await.results)) });
-        let patience = Broker::of(&self.shard)
-            .config()
-            .groups
-            .offsets
-            .commit_timeout;
+        let patience = self.broker().config().groups.offsets.commit_timeout;
         loop {
             let mut sleeping = pin!(io.sleep(patience));
             if first_of(acknowledged.as_mut(), sleeping.as_mut()).await {
@@ -164,18 +159,23 @@ impl<M: Machine> Instance<M> {
 
     fn fail(self: &Rc<Self>, error: &AppendError) {
         // A partition that has gone takes its coordinator along.
-        if matches!(*self.state.borrow(), super::State::Closed) {
-            return;
+        if !matches!(*self.state.borrow(), State::Closed) {
+            self.begin_anew(error);
         }
+    }
+
+    /// What the machine has become cannot be written: it is made anew from its log, after a pause.
+    pub(super) fn begin_anew(self: &Rc<Self>, why: &dyn fmt::Debug) {
+        let failures = self.failed_writes.get().saturating_add(1);
+        self.failed_writes.set(failures);
+        let pause = pause_after(failures);
         tracing::error!(
             partition = self.name,
-            ?error,
-            "the coordinator's records cannot be written: it begins anew from its log"
+            ?why,
+            pause_ms = pause.as_millis() as u64,
+            "the coordinator's records cannot be written: it begins anew from its log after a pause"
         );
-        self.load(match error {
-            AppendError::StorageFull => FULL_DISK_PAUSE,
-            _ => Duration::ZERO,
-        });
+        self.load(pause);
     }
 }
 

@@ -18,6 +18,10 @@ use crate::coordinator::{Context, Output, Replier};
 /// id and can't send heartbeats. If it is still there it joins again.
 const FIRST_JOIN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
+/// What members tell their leader may take as much as so many of the records that a group is stored in. It may come in
+/// several protocols, one of which is stored in the end; what is more never could be.
+const RECORDS_OF_METADATA_MAX: usize = 4;
+
 /// From this version on, a client that has no member id is given one to join with.
 const VERSION_OF_REQUIRED_ID: i16 = 4;
 /// From this version on, a leader can be told that the assignments stand.
@@ -55,7 +59,7 @@ impl ClassicGroup {
             return out.reply(to, join_error(&request.member_id, error));
         }
         let terms = Terms::of(&request, caller.version);
-        let refusal = self.refusal(&request, &terms, limits.members_max, out);
+        let refusal = self.refusal(&request, &terms, context, out);
         let is_new = request.member_id.is_empty();
         let join = Join {
             request,
@@ -78,11 +82,14 @@ impl ClassicGroup {
         &mut self,
         request: &JoinGroupRequest,
         terms: &Terms,
-        members_max: usize,
+        context: &Context<'_>,
         out: &mut Output<Record>,
     ) -> Option<JoinGroupResponse> {
         let id = &*request.member_id;
-        if !self.accepts(id, members_max) {
+        let members_max = context.config.groups.classic.members_max;
+        let bytes_max = RECORDS_OF_METADATA_MAX * context.record_bytes_max;
+        let fits = self.members.bytes_with(id, terms) <= bytes_max;
+        if !fits || !self.accepts(id, members_max) {
             self.remove_member(id, out);
             Some(join_error("", ResponseError::GroupMaxSizeReached))
         } else if self.is_dead() {
@@ -140,7 +147,7 @@ impl ClassicGroup {
     fn join_known(&mut self, join: Join<'_>, context: &Context<'_>, out: &mut Output<Record>) {
         let instance_id = join.request.group_instance_id.as_deref();
         let id: Rc<str> = Rc::from(&*join.request.member_id);
-        let checked = if !self.members.pending_joins.contains_key(&id) {
+        let checked = if !self.members.pending_joins.contains(&id) {
             self.check_member(&id, instance_id)
         } else if instance_id.is_none() {
             return self.add_member(id, join, context, out);

@@ -18,7 +18,7 @@ pub(super) struct Protocol {
 }
 
 /// What a member joins with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Terms {
     /// The one it likes best first; each name once.
     pub protocols: Vec<Protocol>,
@@ -46,6 +46,12 @@ impl Terms {
             },
             session_timeout_ms: request.session_timeout_ms,
         }
+    }
+
+    /// What the protocols take.
+    pub fn bytes(&self) -> usize {
+        let bytes = |protocol: &Protocol| protocol.name.len() + protocol.metadata.len();
+        self.protocols.iter().map(bytes).sum()
     }
 }
 

@@ -12,6 +12,7 @@ use corelog_shards::io::Instant;
 use kafka_protocol::messages::JoinGroupResponse;
 
 use super::member::{Member, Protocol, Terms, millis};
+use super::pending::PendingJoins;
 use crate::coordinator::Replier;
 
 #[derive(Default)]
@@ -23,8 +24,10 @@ pub(super) struct Members {
     supporters: BTreeMap<String, usize>,
     /// How many wait for the reply to a join.
     joining: usize,
-    /// Ids given to clients that were told to join again with them, until when they may.
-    pub pending_joins: BTreeMap<Rc<str>, Instant>,
+    /// What the protocols of all members take.
+    bytes: usize,
+    /// Ids given to clients that were told to join again with them.
+    pub pending_joins: PendingJoins,
     /// Members that have not asked for their assignment in this generation.
     pub pending_syncs: BTreeSet<Rc<str>>,
 }
@@ -83,6 +86,7 @@ impl Members {
         }
         self.joining += usize::from(member.awaits_join());
         count(&mut self.supporters, &member.terms.protocols);
+        self.bytes += member.terms.bytes();
         self.by_id.insert(Rc::clone(&member.id), member);
     }
 
@@ -90,6 +94,7 @@ impl Members {
     pub fn remove(&mut self, id: &str) -> Option<Member> {
         let member = self.by_id.remove(id)?;
         uncount(&mut self.supporters, &member.terms.protocols);
+        self.bytes -= member.terms.bytes();
         self.joining -= usize::from(member.awaits_join());
         self.pending_syncs.remove(id);
         if let Some(instance_id) = &member.instance_id {
@@ -106,6 +111,7 @@ impl Members {
         let member = self.by_id.get_mut(id)?;
         uncount(&mut self.supporters, &member.terms.protocols);
         count(&mut self.supporters, &terms.protocols);
+        self.bytes = self.bytes - member.terms.bytes() + terms.bytes();
         Some(std::mem::replace(&mut member.terms, terms))
     }
 
@@ -146,6 +152,12 @@ impl Members {
         let to = self.by_id.get_mut(id)?.join.take();
         self.joining -= usize::from(to.is_some());
         to
+    }
+
+    /// What the protocols of all members would take if one of them had these terms.
+    pub fn bytes_with(&self, id: &str, terms: &Terms) -> usize {
+        let before = self.get(id).map_or(0, |member| member.terms.bytes());
+        self.bytes - before + terms.bytes()
     }
 
     /// How many wait for the reply to a join.
@@ -210,7 +222,7 @@ impl Members {
     /// The earliest end of a session, of members and of those who have still to join.
     pub fn earliest_deadline(&self) -> Option<Instant> {
         let members = self.iter().filter_map(|member| member.deadline);
-        members.chain(self.pending_joins.values().copied()).min()
+        members.chain(self.pending_joins.earliest()).min()
     }
 }
 

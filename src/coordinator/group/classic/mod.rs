@@ -28,6 +28,7 @@ mod join;
 mod member;
 mod members;
 mod migrate;
+mod pending;
 mod rebalance;
 mod replies;
 mod session;
@@ -154,6 +155,11 @@ impl ClassicGroup {
     /// Whether nobody has ever joined: offsets are all there is to the group.
     pub fn is_simple(&self) -> bool {
         self.protocol_type.is_none() && self.is_empty() && self.members.pending_joins.is_empty()
+    }
+
+    /// Whether nobody has ever been a member, or is about to be one.
+    pub fn is_unused(&self) -> bool {
+        self.is_empty() && self.generation == 0 && self.members.pending_joins.is_empty()
     }
 
     /// Whether the members are consumers, whose metadata tells topics.

@@ -71,7 +71,7 @@ impl ClassicGroup {
             Rc::clone(id.ok_or(ResponseError::UnknownMemberId)?)
         } else {
             let id = &*member.member_id;
-            if !self.members.pending_joins.contains_key(id) {
+            if !self.members.pending_joins.contains(id) {
                 self.check_member(id, instance_id)?;
             }
             Rc::from(id)
@@ -145,12 +145,7 @@ impl ClassicGroup {
     /// Ends the sessions that are over, those of clients that never came back to join included.
     pub(super) fn expire_sessions(&mut self, context: &Context<'_>, out: &mut Output<Record>) {
         let is_over = |at| at <= context.now;
-        let pending = self.members.pending_joins.iter();
-        let gone: Vec<Rc<str>> = pending
-            .filter(|(_, until)| is_over(**until))
-            .map(|(id, _)| Rc::clone(id))
-            .collect();
-        for id in gone {
+        for id in self.members.pending_joins.overdue(context.now) {
             self.remove_member(&id, out);
             self.complete_join_of_rest(context, out);
         }

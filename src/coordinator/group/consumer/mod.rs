@@ -58,7 +58,6 @@ mod tests;
 mod timers;
 mod upgrade;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
@@ -69,9 +68,9 @@ use self::durable::Durable;
 use self::member::{Member, MemberState};
 use self::refresh::Refresh;
 use self::timers::Timers;
+use super::TopicChanges;
 use super::classic::ClassicGroup;
 use super::records::Record;
-use crate::cluster::image::Delta;
 use crate::coordinator::{Context, Output};
 
 pub use self::request::{JOIN, check_heartbeat};
@@ -154,22 +153,6 @@ impl ConsumerGroup {
         self.durable.subscriptions.topics.contains_key(topic)
     }
 
-    /// The topics of which that is so.
-    pub fn topics(&self) -> impl Iterator<Item = &str> {
-        self.durable.subscriptions.topics.keys().map(String::as_str)
-    }
-
-    /// Whether a member subscribes with a regular expression, so that any new topic may be one of the group's.
-    pub fn has_patterns(&self) -> bool {
-        !self.durable.subscriptions.regexes.is_empty()
-    }
-
-    /// The topics that the group may begin to subscribe to, or cease to, when this record is replayed. `None` if it is
-    /// not about subscriptions.
-    pub fn topics_moved_by(&self, record: &Record) -> Option<BTreeSet<String>> {
-        self.durable.topics_moved_by(record)
-    }
-
     /// Takes over a record of this group. One that says that the group itself is gone leaves an empty one: whoever
     /// keeps the group forgets it.
     pub fn replay(&mut self, record: Record) {
@@ -226,16 +209,17 @@ impl ConsumerGroup {
         self.timers.earliest().into_iter().chain(refresh).min()
     }
 
-    /// The metadata changed in a way that may concern the group: a topic that it subscribes to, or, if it
-    /// [has patterns](Self::has_patterns), a new one. What it means is worked out at the next heartbeat of a member.
-    pub fn metadata_changed(&mut self, change: &Delta) {
-        for topic in change.topics.values() {
-            if topic.before.is_none() {
-                self.topics_created_at = change.last_offset;
-            }
-            let named = topic.after.as_ref().or(topic.before.as_ref());
-            self.is_metadata_stale |= named.is_some_and(|topic| self.is_subscribed_to(&topic.name));
+    /// Topics have changed. What it means for the group is worked out at the next heartbeat of a member.
+    pub fn topics_changed(&mut self, changes: &TopicChanges) {
+        if let Some(created_at) = changes.created_at() {
+            self.topics_created_at = self.topics_created_at.max(created_at);
         }
+        self.is_metadata_stale |= changes.touch(&self.durable.subscriptions.topics);
+    }
+
+    /// How many topics its members subscribe to.
+    pub fn topics_subscribed(&self) -> usize {
+        self.durable.subscriptions.topics.len()
     }
 
     /// Writes that the group is gone with all that belongs to it.

@@ -3,7 +3,6 @@
 //! Nothing is taken for granted: records come from a log that was compacted, and perhaps written by another broker. What
 //! makes no sense is passed over.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::durable::{Durable, FIRST_EPOCH};
@@ -67,37 +66,6 @@ impl Durable {
             Record::OffsetCommit { .. } | Record::GroupMetadata { .. } | Record::Unknown { .. } => {
             }
         }
-    }
-
-    /// See [`ConsumerGroup::topics_moved_by`](super::ConsumerGroup::topics_moved_by).
-    pub fn topics_moved_by(&self, record: &Record) -> Option<BTreeSet<String>> {
-        let (before, after) = match record {
-            Record::ConsumerGroupMemberMetadata { member, value, .. } => {
-                let before = self.members.get(member);
-                let after = value.as_ref();
-                (
-                    before.map(|member| &member.subscribed_topics),
-                    after.map(|value| &value.subscribed_topic_names),
-                )
-            }
-            Record::ConsumerGroupRegularExpression {
-                regular_expression: regex,
-                value,
-                ..
-            } => {
-                let before = self.subscriptions.resolved.get(regex);
-                (
-                    before.map(|resolved| &*resolved.topics),
-                    value.as_ref().map(|value| &value.topics),
-                )
-            }
-            _ => return None,
-        };
-        let topics = before
-            .into_iter()
-            .flatten()
-            .chain(after.into_iter().flatten());
-        Some(topics.cloned().collect())
     }
 
     /// Changes what a member has. It is new if it is not there.

@@ -351,3 +351,21 @@ fn a_group_that_is_deleted_sends_its_clients_away() {
     );
     assert_eq!(&*world.group.describe().group_state, "Dead");
 }
+
+#[test]
+fn a_group_has_no_more_metadata_than_could_ever_be_stored() {
+    let mut world = World::new();
+    world.record_bytes_max = 10_000;
+    let ask = Ask::new().version(3).knows(&[("range", &[1; 9_000])]);
+    let mut replies: Vec<_> = (0..5).map(|_| world.join(&ask)).collect();
+    let refused = joined(&mut replies[4]);
+    assert_eq!(
+        error(refused.error_code),
+        Some(ResponseError::GroupMaxSizeReached)
+    );
+    assert!(replies[..4].iter_mut().all(|it| it.try_take().is_none()));
+    assert_eq!(world.group.members.len(), 4);
+    // Others who have little to say still have room.
+    let mut small = world.join(&Ask::new().version(3));
+    assert!(small.try_take().is_none());
+}

@@ -17,6 +17,7 @@ use kafka_protocol::messages::{
     HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, SyncGroupResponse,
 };
 
+use super::member::Terms;
 use super::replies::text;
 use super::*;
 use crate::cluster::image::Image;
@@ -175,9 +176,10 @@ impl World {
         for id in &members.pending_syncs {
             assert!(members.get(id).is_some());
         }
-        for id in members.pending_joins.keys() {
-            assert!(members.get(id).is_none());
-        }
+        let is_pending = |member: &member::Member| members.pending_joins.contains(&member.id);
+        assert!(!members.iter().any(is_pending));
+        let bytes = members.iter().map(|member| member.terms.bytes());
+        assert_eq!(members.bytes_with("", &Terms::default()), bytes.sum());
         match group.state {
             State::Empty | State::Dead => assert!(members.is_empty()),
             State::PreparingRebalance => assert!(group.join_timer.is_some()),

@@ -280,7 +280,9 @@ impl World {
                 .expect("records that fit");
         }
         let delta = self.metadata.take_delta();
-        self.group.metadata_changed(&delta);
+        let mut changes = TopicChanges::default();
+        changes.add(&delta);
+        self.group.topics_changed(&changes);
     }
 
     fn create_topic(&mut self, name: &str, partitions: i32) {

@@ -27,6 +27,7 @@ use crate::config::{BrokerConfig, Endpoint, Layers, Overrides, TopicSettings};
 use crate::coordinator::answers::Answers;
 use crate::coordinator::group::{Groups, OFFSETS_TOPIC};
 use crate::coordinator::instances::Instances;
+use crate::coordinator::metrics::CoordinatorMetrics;
 use crate::fetch::sessions::Sessions;
 use crate::metrics::RequestMetrics;
 use crate::net::Network;
@@ -56,6 +57,8 @@ pub struct Broker {
     pub groups: Instances<Groups>,
     /// Whom other shards' coordinators owe an answer.
     pub answers: Answers,
+    /// What the coordinators of this shard count.
+    pub coordinators: Arc<CoordinatorMetrics>,
     /// What the network side of this shard counts.
     pub metrics: Arc<RequestMetrics>,
     producer_ids: ProducerIds,
@@ -80,6 +83,7 @@ impl Broker {
             decoders: DecoderPool::default(),
             groups: Instances::default(),
             answers: Answers::default(),
+            coordinators: Arc::default(),
             metrics: Arc::default(),
             producer_ids: ProducerIds::default(),
             image: RefCell::new(Rc::new(image)),

@@ -212,6 +212,18 @@ fn java_tools() {
     java_client("java-tools", "ToolsSuite");
 }
 
+/// What `kafka-consumer-groups` prints, against what it printed of Apache Kafka.
+#[test]
+fn java_group_command() {
+    suite("java-group-command", || {
+        let mut command = java("GroupCommandSuite")?;
+        let broker = Subject::start()?;
+        let expectation = toolchains::sources().join("java/kafka-consumer-groups.txt");
+        command.arg(broker.bootstrap()).arg(expectation);
+        Ok(run::checks("java-group-command", command))
+    });
+}
+
 #[test]
 fn franz_go() {
     suite("franz-go", || {

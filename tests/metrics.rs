@@ -11,11 +11,18 @@ use std::thread;
 use std::time::Duration;
 
 use corelog_loadgen::batch::{self, Producer};
-use corelog_loadgen::client::{self, Client, PRODUCE_VERSION, produce_outcome, produce_request};
+use corelog_loadgen::client::{
+    self, Backoff, Client, PRODUCE_VERSION, produce_outcome, produce_request,
+};
 use corelog_loadgen::engine::{self, Settings};
 use corelog_loadgen::measure::Judgement;
 use corelog_loadgen::workload::{Load, Shape, named};
 use harness::Broker;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequest};
+use kafka_protocol::protocol::StrBytes;
 
 const HTTP: &str = "corelog.http.listener=127.0.0.1:0";
 /// How long an answer may take: less than the broker waits for a silent client's request.
@@ -134,7 +141,8 @@ fn each_series_has_a_help_and_a_type_and_stands_once() {
     let address = http_address(&broker);
     let mut client = Client::connect(broker.address()).expect("a connection");
     client.create_topic("measured", 2, &[]).expect("a topic");
-    for path in ["/metrics", "/metrics/partitions"] {
+    commit(&mut client, "group", "measured", 2, 1);
+    for path in ["/metrics", "/metrics/partitions", "/metrics/groups"] {
         let (status, body) = get(address, path);
         assert_eq!(status, 200);
         let mut kinds = BTreeMap::new();
@@ -217,4 +225,132 @@ fn only_batches_are_counted_as_appends() {
     client.delete_topic("measured").expect("it is deleted");
     // What the controller has decided is one batch; that partitions are gone is none.
     assert_eq!(appends() - before, 1.0);
+}
+
+/// Commits the same offset of these partitions for a group, once it has a coordinator.
+fn commit(client: &mut Client, group: &str, topic: &str, partitions: i32, offset: i64) {
+    let partitions = (0..partitions).map(|partition| {
+        OffsetCommitRequestPartition::default()
+            .with_partition_index(partition)
+            .with_committed_offset(offset)
+    });
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(client::topic_name(topic))
+        .with_partitions(partitions.collect());
+    let group = StrBytes::from_string(group.to_owned());
+    let find = FindCoordinatorRequest::default().with_coordinator_keys(vec![group.clone()]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(GroupId(group))
+        .with_topics(vec![topic]);
+    let mut backoff = Backoff::within(PATIENCE);
+    loop {
+        client.call(&find, 4).expect("a reply");
+        let reply = client.call(&request, 8).expect("a reply");
+        let mut codes = reply.topics[0].partitions.iter();
+        if codes.all(|partition| partition.error_code == 0) {
+            return;
+        }
+        assert!(backoff.wait(), "no coordinator: {reply:?}");
+    }
+}
+
+#[test]
+fn how_far_groups_are_behind_is_what_they_committed_beside_the_ends_of_the_logs() {
+    let broker = Broker::start(&[HTTP, "offsets.topic.num.partitions=4"]);
+    let address = http_address(&broker);
+    let nothing = get(address, "/metrics/groups");
+    assert!(nothing.1.lines().all(|line| line.starts_with('#')));
+    assert_eq!((nothing.0, nothing.1.lines().count()), (200, 6));
+    let mut client = Client::connect(broker.address()).expect("a connection");
+    client.create_topic("read", 2, &[]).expect("a topic");
+    client.create_topic("gone", 1, &[]).expect("a topic");
+    let value = std::iter::repeat_n(&b"value"[..], 7);
+    let batch = batch::encode(Producer::NONE, client::wall_ms(), value);
+    let request = produce_request("read", 1, -1, &batch.into());
+    let reply = client.call(&request, PRODUCE_VERSION).expect("a reply");
+    assert_eq!(produce_outcome(&reply).expect("it is well-formed").0, 0);
+    let strange = "a \"strange\" name + 1\\";
+    commit(&mut client, "ahead", "read", 2, 9);
+    commit(&mut client, strange, "read", 2, 3);
+    commit(&mut client, "ahead", "gone", 1, 1);
+
+    let (status, all) = get(address, "/metrics/groups");
+    assert_eq!(status, 200);
+    for line in [
+        r#"corelog_group_committed_offset{group="ahead",topic="read",partition="1"} 9"#,
+        r#"corelog_group_log_end_offset{group="ahead",topic="read",partition="1"} 7"#,
+        r#"corelog_group_lag{group="ahead",topic="read",partition="1"} -2"#,
+        r#"corelog_group_lag{group="ahead",topic="read",partition="0"} -9"#,
+        r#"corelog_group_lag{group="ahead",topic="gone",partition="0"} -1"#,
+        r#"corelog_group_lag{group="a \"strange\" name + 1\\",topic="read",partition="1"} 4"#,
+    ] {
+        assert!(all.lines().any(|found| found == line), "{line} in\n{all}");
+    }
+    assert_eq!(all.lines().count(), 3 * (2 + 5));
+    // Coordinators that nobody has asked yet may still be loading.
+    let mut backoff = Backoff::within(PATIENCE);
+    let metrics = loop {
+        let (_, metrics) = get(address, "/metrics");
+        let states = "corelog_group_coordinator_partitions{";
+        let states = metrics.lines().filter(|line| line.starts_with(states));
+        let active = states.filter(|line| line.contains(r#"state="active""#));
+        if sum(&active.collect::<Vec<_>>().join("\n"), "") == 4.0 {
+            break metrics;
+        }
+        assert!(backoff.wait(), "{metrics}");
+    };
+    for (series, value) in [
+        ("corelog_group_offset_commits_total", 5.0),
+        ("corelog_group_offsets{", 5.0),
+        ("corelog_groups{", 2.0),
+        ("corelog_group_coordinator_load_seconds_count", 4.0),
+        ("corelog_group_coordinator_write_seconds_count", 3.0),
+        ("corelog_group_coordinator_reply_wait_seconds_count", 3.0),
+    ] {
+        assert_eq!(sum(&metrics, series), value, "{series}");
+    }
+
+    let (status, one) = get(
+        address,
+        "/metrics/groups?group=a%20%22strange%22+name%20%2b+1%5C",
+    );
+    assert_eq!(status, 200);
+    let of_group = |line: &&str| line.starts_with('#') || line.contains("strange");
+    assert!(all.lines().filter(of_group).eq(one.lines()));
+    assert_eq!(get(address, "/metrics/groups?group=nobody"), nothing);
+    for query in ["group", "groups=x", "group=%", "group=%zz", "group=%ff"] {
+        let path = format!("/metrics/groups?{query}");
+        assert_eq!(get(address, &path).0, 400, "{query}");
+    }
+}
+
+#[test]
+fn lags_of_many_partitions_are_told_once_each() {
+    const GROUPS: i64 = 30;
+    const PARTITIONS: i32 = 700;
+    let broker = Broker::start(&[HTTP, "offsets.topic.num.partitions=3"]);
+    let mut client = Client::connect(broker.address()).expect("a connection");
+    client
+        .create_topic("read", PARTITIONS, &[])
+        .expect("a topic");
+    for group in 0..GROUPS {
+        commit(
+            &mut client,
+            &format!("group-{group}"),
+            "read",
+            PARTITIONS,
+            group,
+        );
+    }
+    let (status, lags) = get(http_address(&broker), "/metrics/groups");
+    assert_eq!(status, 200);
+    let mut told: Vec<&str> = lags.lines().collect();
+    assert_eq!(told.len(), 3 * (2 + GROUPS as usize * PARTITIONS as usize));
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!(told.len(), 3 * (2 + GROUPS as usize * PARTITIONS as usize));
+    for group in 0..GROUPS {
+        let series = format!(r#"corelog_group_committed_offset{{group="group-{group}","#);
+        assert_eq!(sum(&lags, &series), (group * i64::from(PARTITIONS)) as f64);
+    }
 }

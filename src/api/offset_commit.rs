@@ -7,6 +7,7 @@ use std::mem;
 use std::rc::Rc;
 
 use corelog_shards::shard::Shard;
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -14,10 +15,13 @@ use kafka_protocol::messages::offset_commit_response::{
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 
 use super::groups::{check_texts, coordinator_of};
+use super::view::topic_name;
 use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
+use crate::cluster::image::Image;
 use crate::coordinator::Refusal;
 use crate::coordinator::group::Input;
+use crate::protocol::offsets::{TOPIC_IDS, decode_commit};
 use crate::protocol::reply::Reply;
 use crate::turns::Turns;
 
@@ -25,9 +29,16 @@ use crate::turns::Turns;
 const PARTITIONS_PER_PART: usize = 200;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
-    let asked: OffsetCommitRequest = request.decode()?;
-    check_texts([asked.group_id.as_str()])?;
     let version = request.header.api_version;
+    let mut asked: OffsetCommitRequest = match version >= TOPIC_IDS {
+        true => decode_commit(&request.body)?,
+        false => request.decode()?,
+    };
+    check_texts([asked.group_id.as_str()])?;
+    let unknown = match version >= TOPIC_IDS {
+        true => name_topics(&mut asked, &context.broker.image()),
+        false => Vec::new(),
+    };
     let shard = &context.broker.shard;
     let topics = match coordinator_of(&context.broker.image(), &asked.group_id) {
         Ok(key) => {
@@ -57,8 +68,31 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
         }
         Err(why) => refused(asked.topics.iter().map(place_of).collect(), why),
     };
+    let topics = topics.into_iter().chain(unknown).collect();
     let response = OffsetCommitResponse::default().with_topics(topics);
     Ok(Reply::encode(&request.header, &response)?)
+}
+
+/// Gives topics their names. Returns what is answered for those whose ids nobody has, which the request loses.
+fn name_topics(asked: &mut OffsetCommitRequest, image: &Image) -> Vec<OffsetCommitResponseTopic> {
+    let mut unknown = Vec::new();
+    asked
+        .topics
+        .retain_mut(|topic| match image.topics.get(topic.topic_id) {
+            Some(known) => {
+                topic.name = topic_name(&known.name);
+                true
+            }
+            None => {
+                let mut answer = place_of(topic);
+                for partition in &mut answer.partitions {
+                    partition.error_code = ResponseError::UnknownTopicId.code();
+                }
+                unknown.push(answer);
+                false
+            }
+        });
+    unknown
 }
 
 /// A commit in parts that are not too large, at least one of them.
@@ -120,6 +154,7 @@ fn place_of(topic: &OffsetCommitRequestTopic) -> OffsetCommitResponseTopic {
     });
     OffsetCommitResponseTopic::default()
         .with_name(topic.name.clone())
+        .with_topic_id(topic.topic_id)
         .with_partitions(partitions.collect())
 }
 

@@ -16,8 +16,11 @@ use kafka_protocol::messages::offset_fetch_response::{
 use kafka_protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse};
 
 use super::groups::ask_each;
+use super::view::topic_name;
 use super::{Context, Failure, Request, errors};
+use crate::cluster::image::Image;
 use crate::coordinator::group::Input;
+use crate::protocol::offsets::{TOPIC_IDS, decode_fetch};
 use crate::protocol::reply::Reply;
 
 /// From here on there is an error of the whole group; before, one of each partition.
@@ -31,9 +34,12 @@ type Topics = Option<Vec<OffsetFetchRequestTopics>>;
 type Answer = Result<Vec<OffsetFetchResponseTopics>, ResponseError>;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
-    let asked: OffsetFetchRequest = request.decode()?;
     let version = request.header.api_version;
-    let groups: Vec<OffsetFetchRequestGroup> = match version >= BATCHED {
+    let asked: OffsetFetchRequest = match version >= TOPIC_IDS {
+        true => decode_fetch(&request.body)?,
+        false => request.decode()?,
+    };
+    let mut groups: Vec<OffsetFetchRequestGroup> = match version >= BATCHED {
         true => asked.groups,
         false => vec![
             OffsetFetchRequestGroup::default()
@@ -41,6 +47,12 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
                 .with_topics(asked.topics.map(in_new_form)),
         ],
     };
+    let mut unknown = Vec::new();
+    if version >= TOPIC_IDS {
+        let image = context.broker.image();
+        let asked = groups.iter_mut();
+        unknown.extend(asked.map(|group| name_topics(group, &image)));
+    }
     let questions = groups
         .iter()
         .map(|group| (group.group_id.to_string(), group.clone()));
@@ -52,7 +64,12 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
     let response = match version >= BATCHED {
         true => {
             let groups = answers.map(|(group, answer)| in_batch(group.group_id, answer));
-            OffsetFetchResponse::default().with_groups(groups.collect())
+            let mut groups: Vec<_> = groups.collect();
+            // Only the last version has any.
+            for (group, unknown) in groups.iter_mut().zip(unknown) {
+                add_unknown(group, unknown);
+            }
+            OffsetFetchResponse::default().with_groups(groups)
         }
         false => {
             let (group, answer) = answers.next().expect("one group was asked for");
@@ -60,6 +77,46 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
         }
     };
     Ok(Reply::encode(&request.header, &response)?)
+}
+
+/// Gives topics their names. Returns what is answered for those whose ids nobody has, which the request loses.
+fn name_topics(
+    group: &mut OffsetFetchRequestGroup,
+    image: &Image,
+) -> Vec<OffsetFetchResponseTopics> {
+    let mut unknown = Vec::new();
+    let Some(topics) = &mut group.topics else {
+        return unknown;
+    };
+    topics.retain_mut(|topic| match image.topics.get(topic.topic_id) {
+        Some(known) => {
+            topic.name = topic_name(&known.name);
+            true
+        }
+        None => {
+            let refused = |index: &i32| {
+                OffsetFetchResponsePartitions::default()
+                    .with_partition_index(*index)
+                    .with_committed_offset(NO_OFFSET)
+                    .with_error_code(ResponseError::UnknownTopicId.code())
+            };
+            let partitions = topic.partition_indexes.iter().map(refused).collect();
+            let answer = OffsetFetchResponseTopics::default()
+                .with_topic_id(topic.topic_id)
+                .with_partitions(partitions);
+            unknown.push(answer);
+            false
+        }
+    });
+    unknown
+}
+
+/// Completes an answer that names topics by their ids: offsets of topics that are gone cannot be told in it.
+fn add_unknown(group: &mut OffsetFetchResponseGroup, unknown: Vec<OffsetFetchResponseTopics>) {
+    if group.error_code == 0 {
+        group.topics.retain(|topic| !topic.topic_id.is_nil());
+        group.topics.extend(unknown);
+    }
 }
 
 fn in_new_form(topics: Vec<OffsetFetchRequestTopic>) -> Vec<OffsetFetchRequestTopics> {
@@ -128,8 +185,10 @@ fn refuse_each(topics: Vec<OffsetFetchRequestTopics>, code: i16) -> Vec<OffsetFe
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
-    use crate::api::view::topic_name;
+    use crate::api::testing::image_of;
 
     #[test]
     fn the_first_version_tells_errors_by_partition() {
@@ -145,5 +204,28 @@ mod tests {
         assert_eq!((response.error_code, told), (0, (3, 14)));
         let response = alone(2, asked(), Err(ResponseError::CoordinatorLoadInProgress));
         assert_eq!((response.error_code, response.topics.len()), (14, 0));
+    }
+    #[test]
+    fn topics_are_found_by_their_ids_and_others_are_refused() {
+        let (known, unknown) = (Uuid::from_u128(1), Uuid::from_u128(9));
+        let image = image_of(&[("t", 1)], &[]);
+        let topic = |id| {
+            OffsetFetchRequestTopics::default()
+                .with_topic_id(id)
+                .with_partition_indexes(vec![3])
+        };
+        let mut group = OffsetFetchRequestGroup::default()
+            .with_topics(Some(vec![topic(unknown), topic(known)]));
+        let refused = name_topics(&mut group, &image);
+        let asked = group.topics.expect("some are asked for");
+        assert_eq!((asked.len(), asked[0].name.as_str()), (1, "t"));
+        let gone = OffsetFetchResponseTopics::default().with_name(topic_name("gone"));
+        let mut answer = OffsetFetchResponseGroup::default().with_topics(vec![gone]);
+        add_unknown(&mut answer, refused);
+        let told = &answer.topics[0];
+        let partition = &told.partitions[0];
+        assert_eq!((answer.topics.len(), told.topic_id), (1, unknown));
+        assert_eq!((partition.partition_index, partition.error_code), (3, 100));
+        assert_eq!(partition.committed_offset, NO_OFFSET);
     }
 }

@@ -73,6 +73,11 @@ impl<M: Machine> Instances<M> {
         Asked(taken.map(|()| reply))
     }
 
+    /// Lets `look` see the machine of a partition as it is, which may be ahead of its log.
+    pub fn look<T>(&self, key: &PartitionKey, look: impl FnOnce(&M) -> T) -> Result<T, Refusal> {
+        self.get(key).ok_or(Refusal::NotHere)?.look(look)
+    }
+
     fn get(&self, key: &PartitionKey) -> Option<Rc<Instance<M>>> {
         self.by_partition.borrow().get(key).cloned()
     }

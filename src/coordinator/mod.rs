@@ -6,17 +6,21 @@
 //! releases the replies once all records so far are durable. Loading after a start replays the same records through the
 //! same code. If records cannot be appended, the machine is made anew from its log, and who waits is told to try again.
 //!
-//! [`runtime`] runs a machine, [`instances`] has all those of a shard, [`answers`] brings back what takes its time.
+//! [`runtime`] runs a machine, [`instances`] has all those of a shard, [`answers`] brings back what takes its time,
+//! [`lag`] tells how far groups are behind.
 
 pub mod answers;
 pub mod group;
 pub mod instances;
+pub mod lag;
+pub mod metrics;
 pub mod runtime;
 
 use std::error::Error;
 
 use corelog_shards::io::{Completer, Instant};
 
+use self::metrics::CoordinatorMetrics;
 use crate::cluster::image::{Delta, Image};
 use crate::config::BrokerConfig;
 
@@ -82,6 +86,7 @@ pub struct Context<'a> {
     /// What the log takes as one record, key and value together.
     pub record_bytes_max: usize,
     pub random_u64: &'a mut dyn FnMut() -> u64,
+    pub metrics: &'a CoordinatorMetrics,
 }
 
 /// What becomes of an input.

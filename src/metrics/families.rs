@@ -1,6 +1,7 @@
 //! What the numbers are called, in Prometheus' terms. The help of each says what it counts, in which
 //! unit, and under which name an operator of Apache Kafka knows it.
 
+mod coordinators;
 mod engine;
 mod series;
 
@@ -23,6 +24,7 @@ pub(super) fn of_broker(monitor: &Monitor, known: Option<&Known>) -> Vec<MetricF
     let shards = monitor.counted();
     families.requests(&shards);
     families.engine(&shards);
+    families.coordinators(&shards);
     if let Some(known) = known {
         families.known(known);
         families.topics(known);
@@ -206,6 +208,7 @@ impl Families {
             "Files of the journal that are free or may still be made.",
             gauge(|shard| shard.journal_files_free as f64),
         );
+        self.census(known);
     }
 
     fn topics(&mut self, known: &Known) {

@@ -4,12 +4,15 @@
 //! ([`server`]) is an ordinary thread: it reads the counters where they are, and asks the shards for
 //! what is not counted but known ([`monitor`]), such as sizes of logs. [`families`] says what the
 //! numbers are called and what they mean; for those that an operator of Apache Kafka knows, under
-//! which name he knows them. [`partitions`] writes down what there is for each of many partitions.
+//! which name he knows them. [`partitions`] writes down what there is for each of many partitions, [`groups`] how far
+//! groups are behind, both as a [`stream`].
 
 mod families;
+mod groups;
 pub mod monitor;
 mod partitions;
 mod requests;
 pub mod server;
+mod stream;
 
 pub use requests::{ApiMetrics, RequestMetrics};

@@ -15,6 +15,9 @@ use tokio::sync::oneshot;
 use super::RequestMetrics;
 use crate::broker::Broker;
 use crate::cluster::image::Image;
+use crate::coordinator::group::census::Census;
+use crate::coordinator::lag::{self, Cursor, Lags};
+use crate::coordinator::metrics::CoordinatorMetrics;
 use crate::turns::Turns;
 
 /// How long shards may take to answer.
@@ -41,6 +44,7 @@ pub enum Phase {
 pub(super) struct Counted {
     pub engine: Metrics,
     pub requests: Arc<RequestMetrics>,
+    pub coordinators: Arc<CoordinatorMetrics>,
 }
 
 /// Shared by the shards and the server.
@@ -49,7 +53,13 @@ pub(super) struct Counted {
 pub struct Monitor {
     phase: AtomicU8,
     shards: Mutex<BTreeMap<usize, Watched>>,
-    questions: Inbox<oneshot::Sender<Known>>,
+    questions: Inbox<Question>,
+}
+
+/// What the server wants to know, and where the answer goes.
+enum Question {
+    Known(oneshot::Sender<Known>),
+    Lags(Cursor, oneshot::Sender<Lags>),
 }
 
 struct Watched {
@@ -68,7 +78,7 @@ pub(super) struct Known {
     pub topics: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ShardState {
     pub connections: usize,
     pub request_bytes: usize,
@@ -77,6 +87,7 @@ pub(super) struct ShardState {
     pub cached_bytes: usize,
     pub journal_waiting_bytes: usize,
     pub journal_files_free: usize,
+    pub coordinators: Census,
 }
 
 /// Of all partitions of a topic.
@@ -115,6 +126,7 @@ impl Monitor {
         let counted = Counted {
             engine: broker.shard.metrics(),
             requests: broker.metrics.clone(),
+            coordinators: broker.coordinators.clone(),
         };
         let watched = Watched {
             looks: counted.engine.reactor.looks.get(),
@@ -132,10 +144,15 @@ impl Monitor {
     /// Answers the server's questions. A task of one shard.
     pub async fn answer(self: Arc<Self>, broker: Rc<Broker>) {
         loop {
-            let asked = self.questions.next().await;
-            if !asked.is_closed() {
-                // The server may have lost its patience meanwhile.
-                let _ = asked.send(find_out(&broker).await);
+            // The server may have lost its patience, now or when there is an answer.
+            match self.questions.next().await {
+                Question::Known(asked) if !asked.is_closed() => {
+                    let _ = asked.send(find_out(&broker).await);
+                }
+                Question::Lags(cursor, asked) if !asked.is_closed() => {
+                    let _ = asked.send(lag::read(&broker, cursor).await);
+                }
+                _ => {}
             }
         }
     }
@@ -144,7 +161,7 @@ impl Monitor {
 async fn find_out(broker: &Broker) -> Known {
     let told = broker.shard.run_on_all(|shard| async move {
         let facts = shard.partition_facts().await;
-        (state_of(&shard, facts.len()), facts)
+        (state_of(&shard, facts.len()).await, facts)
     });
     let image = broker.image();
     let mut known = Known {
@@ -169,7 +186,7 @@ fn name(image: &Image, facts: PartitionFacts) -> Option<(Arc<str>, PartitionFact
     Some((topic.name.clone(), facts))
 }
 
-fn state_of(shard: &Shard, partitions: usize) -> ShardState {
+async fn state_of(shard: &Shard, partitions: usize) -> ShardState {
     let broker = Broker::of(shard);
     let network = broker.network();
     ShardState {
@@ -180,6 +197,7 @@ fn state_of(shard: &Shard, partitions: usize) -> ShardState {
         cached_bytes: shard.cached_bytes(),
         journal_waiting_bytes: shard.journal_waiting_bytes(),
         journal_files_free: shard.journal_files_free(),
+        coordinators: Census::of_shard(shard).await,
     }
 }
 
@@ -203,13 +221,23 @@ impl Monitor {
             .collect()
     }
 
+    /// What the shards know, if they say so in time.
+    pub(super) async fn known(&self) -> Option<Known> {
+        self.ask(Question::Known).await
+    }
+
+    /// A part of the lags of groups, if the shards tell it in time.
+    pub(super) async fn lags(&self, cursor: Cursor) -> Option<Lags> {
+        self.ask(|to| Question::Lags(cursor, to)).await
+    }
+
     /// What the shards say, if they do so in time. While they recover they don't.
-    pub(super) async fn ask(&self) -> Option<Known> {
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {
         if self.phase() == Phase::Recovering {
             return None;
         }
         let (asked, answer) = oneshot::channel();
-        self.questions.put(asked);
+        self.questions.put(question(asked));
         tokio::time::timeout(ANSWER_PATIENCE, answer)
             .await
             .ok()?

@@ -1,17 +1,10 @@
 //! What there is for each partition, as text in pieces: a hundred thousand partitions are a hundred
 //! megabytes of it, which nobody should hold at once.
 
-use std::convert::Infallible;
 use std::fmt::{Display, Write};
-use std::mem;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use corelog_shards::shard::PartitionFacts;
-use hyper::body::{Body, Frame};
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Series of one piece. One takes less than a millisecond.
 const PIECE_SERIES: usize = 500;
@@ -76,14 +69,14 @@ const FAMILIES: [Family; 8] = [
 ];
 
 /// The series of all partitions, in Prometheus' text format.
-pub(super) struct Pieces {
+pub(super) struct Texts {
     partitions: Vec<(Arc<str>, PartitionFacts)>,
     /// What comes next: the place in the families, and that of the partition.
     family: usize,
     partition: usize,
 }
 
-impl Pieces {
+impl Texts {
     pub(super) fn of(partitions: Vec<(Arc<str>, PartitionFacts)>) -> Self {
         Self {
             partitions,
@@ -93,10 +86,10 @@ impl Pieces {
     }
 }
 
-impl Iterator for Pieces {
-    type Item = Bytes;
+impl Iterator for Texts {
+    type Item = String;
 
-    fn next(&mut self) -> Option<Bytes> {
+    fn next(&mut self) -> Option<String> {
         if self.partitions.is_empty() {
             return None;
         }
@@ -124,43 +117,7 @@ impl Iterator for Pieces {
         if self.partition >= self.partitions.len() {
             (self.family, self.partition) = (self.family + 1, 0);
         }
-        Some(text.into())
-    }
-}
-
-/// A reply's body, made while it is sent: a piece as soon as the client has taken those before it.
-pub(super) struct PiecesBody {
-    pieces: Pieces,
-    /// Whether other connections have had their turn since the last piece.
-    is_our_turn: bool,
-    /// Others wait for it until this has been sent.
-    _turn: OwnedSemaphorePermit,
-}
-
-impl PiecesBody {
-    pub(super) fn new(pieces: Pieces, turn: OwnedSemaphorePermit) -> Self {
-        Self {
-            pieces,
-            is_our_turn: true,
-            _turn: turn,
-        }
-    }
-}
-
-impl Body for PiecesBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if !mem::replace(&mut self.is_our_turn, true) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.is_our_turn = false;
-        Poll::Ready(self.pieces.next().map(|piece| Ok(Frame::data(piece))))
+        Some(text)
     }
 }
 
@@ -194,9 +151,9 @@ mod tests {
     fn text(partitions: usize) -> String {
         let topic: Arc<str> = "t".into();
         let named = (0..partitions).map(|partition| (topic.clone(), facts(partition as i32)));
-        let pieces: Vec<Bytes> = Pieces::of(named.collect()).collect();
+        let pieces: Vec<String> = Texts::of(named.collect()).collect();
         assert!(pieces.iter().all(|piece| piece.len() < 100_000));
-        String::from_utf8(pieces.concat()).expect("text")
+        pieces.concat()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The HTTP listener: `/metrics`, `/metrics/partitions`, `/live`, `/ready`.
+//! The HTTP listener: `/metrics`, `/metrics/partitions`, `/metrics/groups`, `/live`, `/ready`.
 //!
 //! One ordinary thread, off the way of the data: it may wait and allocate as it likes, and clients of
 //! the broker feel no more of it than of any thread that a core is shared with. Requests without a
@@ -24,12 +24,13 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
-use super::families;
 use super::monitor::{Monitor, Phase};
-use super::partitions::{Pieces, PiecesBody};
+use super::partitions::Texts;
+use super::stream::Stream;
+use super::{families, groups};
 
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 64;
@@ -44,14 +45,15 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-type Reply = Response<Either<Full<Bytes>, PiecesBody>>;
+type Reply = Response<Either<Full<Bytes>, Stream>>;
 
 /// What all connections use.
 struct Server {
     monitor: Arc<Monitor>,
     connections: Connections,
-    /// Reads what there is for each partition: one at a time, since it is much.
+    /// Read what there is for each partition, or for each group: one at a time each, since it is much.
     partitions: Arc<Semaphore>,
+    groups: Arc<Semaphore>,
 }
 
 /// The connections that are open, and how to end them. Those that wait for their request come first,
@@ -128,6 +130,7 @@ async fn serve(listeners: Vec<TcpListener>, monitor: Arc<Monitor>) {
         monitor,
         connections: Connections::default(),
         partitions: Arc::new(Semaphore::new(1)),
+        groups: Arc::new(Semaphore::new(1)),
     });
     let mut accepting = Vec::new();
     for listener in listeners {
@@ -196,31 +199,91 @@ impl Server {
         let monitor = &self.monitor;
         Ok(match request.uri().path() {
             "/metrics" => {
-                let known = monitor.ask().await;
+                let known = monitor.known().await;
                 exposition(families::of_broker(monitor, known.as_ref()))
             }
             "/metrics/partitions" => self.partitions().await,
+            "/metrics/groups" => self.groups(request.uri().query()).await,
             "/live" => live(monitor),
             "/ready" => ready(monitor),
             "/" => text(
                 StatusCode::OK,
-                "Corelog: /metrics /metrics/partitions /live /ready",
+                "Corelog: /metrics /metrics/partitions /metrics/groups /live /ready",
             ),
             _ => text(StatusCode::NOT_FOUND, "not found"),
         })
     }
 
     async fn partitions(&self) -> Reply {
-        let turn = self.partitions.clone().acquire_owned().await;
-        let turn = turn.expect("it is never closed");
-        match self.monitor.ask().await {
-            Some(known) => {
-                let body = PiecesBody::new(Pieces::of(known.partitions), turn);
-                numbers(Either::Right(body))
+        let turn = take_turn(&self.partitions).await;
+        let Some(known) = self.monitor.known().await else {
+            return no_answer();
+        };
+        numbers(Either::Right(Stream::of(|pieces| async move {
+            for text in Texts::of(known.partitions) {
+                if pieces.put(text).await.is_err() {
+                    break;
+                }
             }
-            None => text(StatusCode::SERVICE_UNAVAILABLE, "the shards do not answer"),
-        }
+            drop(turn);
+        })))
     }
+
+    /// Of the group that the query names, or of all.
+    async fn groups(&self, query: Option<&str>) -> Reply {
+        let Ok(group) = named_group(query) else {
+            return text(
+                StatusCode::BAD_REQUEST,
+                "only ?group=NAME, with its percent signs encoded",
+            );
+        };
+        let turn = take_turn(&self.groups).await;
+        let Some(first) = self.monitor.lags(groups::cursor(group.as_deref())).await else {
+            return no_answer();
+        };
+        let monitor = self.monitor.clone();
+        numbers(Either::Right(Stream::of(|pieces| async move {
+            // A client that has gone needs no more.
+            let _ = groups::write(&monitor, group.as_deref(), first, &pieces).await;
+            drop(turn);
+        })))
+    }
+}
+
+async fn take_turn(turns: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    let turn = turns.clone().acquire_owned().await;
+    turn.expect("it is never closed")
+}
+
+fn no_answer() -> Reply {
+    text(StatusCode::SERVICE_UNAVAILABLE, "the shards do not answer")
+}
+
+/// The group that a query asks for, if it does. An error for a query that is none.
+fn named_group(query: Option<&str>) -> Result<Option<String>, ()> {
+    let Some(query) = query else {
+        return Ok(None);
+    };
+    let name = query.strip_prefix("group=").ok_or(())?;
+    decode(name).map(Some)
+}
+
+/// Percent signs and pluses of a query, undone.
+fn decode(text: &str) -> Result<String, ()> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                let (high, low) = (digit().ok_or(())?, digit().ok_or(())?);
+                (high * 16 + low) as u8
+            }
+            b'+' => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).map_err(drop)
 }
 
 /// Whether the process does its work; one that does not should be killed and started again.
@@ -257,7 +320,7 @@ fn exposition(families: Vec<prometheus::proto::MetricFamily>) -> Reply {
 }
 
 /// In Prometheus' text format.
-fn numbers(body: Either<Full<Bytes>, PiecesBody>) -> Reply {
+fn numbers(body: Either<Full<Bytes>, Stream>) -> Reply {
     let mut reply = Response::new(body);
     let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
     reply.headers_mut().insert(CONTENT_TYPE, kind);

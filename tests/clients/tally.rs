@@ -39,7 +39,7 @@ pub struct Missing {
 }
 
 /// Every suite of `tests/clients.rs`; when the last has ended, the closing line is printed.
-const SUITES: [&str; 15] = [
+const SUITES: [&str; 16] = [
     "kcat",
     "confluent-kafka",
     "kafka-python",
@@ -49,6 +49,7 @@ const SUITES: [&str; 15] = [
     "kafkajs",
     "java-clients",
     "java-tools",
+    "java-group-command",
     "franz-go",
     "segments",
     "apache-kafkas-folder",

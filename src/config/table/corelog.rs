@@ -12,9 +12,10 @@ pub(super) const ROWS: &[Property] = &[
     ),
     broker_unset(HTTP_LISTENER, String).honoured(
         "`host:port` of the HTTP listener: `/metrics` for Prometheus, `/metrics/partitions`, \
-             `/live` and `/ready`. An empty host is all addresses of the machine, port 0 a free one; \
+             `/metrics/groups`, `/live` and `/ready`. An empty host is all addresses of the machine, port 0 a free one; \
              an empty value serves \
-             none. localhost:9644 where it is not set, if that is free. Whoever can connect sees the names of all topics.",
+             none. localhost:9644 where it is not set, if that is free. Whoever can connect sees the names of all topics \
+             and groups.",
     ),
     broker("corelog.log.durability", String, "sync")
         .one_of(&["sync", "written", "memory"])

@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
     JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, SyncGroupResponse,
 };
 
-use super::classic::ClassicGroup;
+use super::classic::{ClassicGroup, State};
 use super::consumer::{ConsumerGroup, JOIN, Rejection, check_heartbeat};
 use super::kind::Kind;
 use super::records::Record;
@@ -80,7 +80,13 @@ impl Groups {
         let refused =
             |error: ResponseError| SyncGroupResponse::default().with_error_code(error.code());
         match self.kind_of_mut(&id) {
-            Some(Kind::Classic(group)) => group.sync(request, to, context, out),
+            Some(Kind::Classic(group)) => {
+                let before = group.state();
+                group.sync(request, to, context, out);
+                if before == State::CompletingRebalance && group.state() == State::Stable {
+                    context.metrics.classic_rebalances.add(1);
+                }
+            }
             Some(Kind::Consumer(group)) => {
                 let answer = group.classic_sync(&request, context);
                 out.reply(to, answer.unwrap_or_else(refused));

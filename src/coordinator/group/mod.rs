@@ -10,7 +10,9 @@
 //! What a group waits for is in one heap of deadlines, lazily: a group's entry may come too early, never too late.
 
 pub mod assignor;
+pub mod census;
 pub mod classic;
+pub mod committed;
 pub mod consumer;
 mod consumer_protocol;
 mod kind;
@@ -44,7 +46,9 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
+use self::census::count;
 use self::classic::ClassicGroup;
+use self::committed::{Committed, Place};
 use self::consumer::Rejection;
 use self::kind::Kind;
 use self::offsets::{Commit, Offsets};
@@ -113,6 +117,8 @@ pub enum Input {
         Replier<Result<Vec<OffsetFetchResponseTopics>, ResponseError>>,
     ),
     DeleteOffsets(OffsetDeleteRequest, Replier<OffsetDeleteResponse>),
+    /// Some of the committed offsets, from this place on.
+    Committed(Place, Replier<Committed>),
 }
 
 /// A group and what it has committed.
@@ -192,7 +198,13 @@ impl Machine for Groups {
                 let answer = self.delete_offsets(request, context, &mut out.records);
                 out.reply(to, answer);
             }
+            Input::Committed(from, to) => {
+                let answer = self.committed(&from, context.image);
+                out.reply(to, answer);
+            }
         }
+        let metrics = context.metrics;
+        count(&out.records, &metrics.offsets_deleted, metrics);
         out
     }
 
@@ -212,6 +224,8 @@ impl Machine for Groups {
         if out.records.is_empty() {
             self.sweep_on(context, &mut out);
         }
+        let metrics = context.metrics;
+        count(&out.records, &metrics.offsets_expired, metrics);
         out
     }
 

@@ -128,6 +128,7 @@ impl Offsets {
     ) -> Vec<OffsetCommitResponseTopic> {
         let answers = topics.into_iter().map(|topic| {
             let known = context.image.topics.by_name(&topic.name);
+            let known = known.filter(|known| is_meant(topic.topic_id, known.id));
             let partitions = topic.partitions.iter().map(|partition| {
                 let index = partition.partition_index;
                 let outcome = topic_id(known.map(AsRef::as_ref), index)
@@ -141,6 +142,7 @@ impl Offsets {
             let partitions = partitions.collect();
             OffsetCommitResponseTopic::default()
                 .with_name(topic.name)
+                .with_topic_id(topic.topic_id)
                 .with_partitions(partitions)
         });
         answers.collect()
@@ -153,7 +155,10 @@ impl Offsets {
         image: &Image,
     ) -> Vec<OffsetFetchResponseTopics> {
         let answers = topics.into_iter().map(|topic| {
-            let id = image.topics.id_of(&topic.name);
+            let id = match topic.topic_id.is_nil() {
+                true => image.topics.id_of(&topic.name),
+                false => Some(topic.topic_id),
+            };
             let known = self.topics.get(topic.name.as_str());
             let answer = |index: &i32| {
                 let value = known.and_then(|partitions| partitions.get(index));
@@ -162,6 +167,7 @@ impl Offsets {
             let partitions = topic.partition_indexes.iter().map(answer).collect();
             OffsetFetchResponseTopics::default()
                 .with_name(topic.name)
+                .with_topic_id(topic.topic_id)
                 .with_partitions(partitions)
         });
         answers.collect()
@@ -175,6 +181,7 @@ impl Offsets {
             let partitions = current.map(|(index, value)| committed(*index, Some(value)));
             OffsetFetchResponseTopics::default()
                 .with_name(TopicName(StrBytes::from_string(name.clone())))
+                .with_topic_id(id.unwrap_or_default())
                 .with_partitions(partitions.collect())
         });
         answers
@@ -276,8 +283,13 @@ fn is_short(text: &str, units_max: usize) -> bool {
     text.len() <= TEXT_BYTES_MAX && (text.len() <= units_max || units() <= units_max)
 }
 
+/// Whether a request that names a topic, and in newer versions its id as well, means the one that has this id.
+fn is_meant(asked: Uuid, id: Uuid) -> bool {
+    asked.is_nil() || asked == id
+}
+
 /// Whether an offset is of the topic that has this id now, not of one that had its name before.
-fn is_of(value: &OffsetCommitValue, id: Option<Uuid>) -> bool {
+pub fn is_of(value: &OffsetCommitValue, id: Option<Uuid>) -> bool {
     id.is_none_or(|id| id == value.topic_id)
 }
 

@@ -1,4 +1,5 @@
 mod consumer_groups;
+mod counts;
 mod mixed_groups;
 mod walks;
 
@@ -20,6 +21,7 @@ use crate::api::testing::image_of;
 use crate::cluster::image::{Image, Replayer};
 use crate::cluster::records::{Record as MetadataRecord, RemoveTopicRecord};
 use crate::config::{BrokerConfig, Layers, Overrides};
+use crate::coordinator::metrics::CoordinatorMetrics;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -33,6 +35,7 @@ struct World {
     wall_ms: i64,
     /// What is drawn next time.
     random: u64,
+    metrics: CoordinatorMetrics,
 }
 
 impl World {
@@ -46,6 +49,7 @@ impl World {
             now: Instant::from_nanos(1 << 40),
             wall_ms: 1_700_000_000_000,
             random: 7,
+            metrics: CoordinatorMetrics::default(),
         }
     }
 
@@ -65,6 +69,7 @@ impl World {
             config: &self.config,
             record_bytes_max: 1 << 20,
             random_u64: &mut draw,
+            metrics: &self.metrics,
         };
         let mut output = act(&mut self.groups, &mut context);
         for record in std::mem::take(&mut output.records) {

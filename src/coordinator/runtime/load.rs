@@ -80,7 +80,9 @@ impl<M: Machine> Instance<M> {
         if !self.is_in(term) {
             return Err(LoadError::Overtaken);
         }
-        let ms = io.now().since(begun).as_millis() as u64;
+        let took = io.now().since(begun);
+        self.metrics.loads.record(took);
+        let ms = took.as_millis() as u64;
         tracing::debug!(partition = self.name, records, ms, "loaded a coordinator");
         self.image_of_log.take();
         self.state.replace(State::Active(machine));

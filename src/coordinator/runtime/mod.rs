@@ -25,6 +25,7 @@ mod write;
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use corelog_shards::io::futures::first_of;
@@ -33,6 +34,7 @@ use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 
 use self::write::Pending;
+use super::metrics::CoordinatorMetrics;
 use super::{Context, Machine, Output, Refusal};
 use crate::broker::Broker;
 use crate::cluster::image::{Delta, Image};
@@ -76,11 +78,13 @@ pub struct Instance<M: Machine> {
     /// When the timer wakes up by itself.
     timer_due: Cell<Option<Instant>>,
     timer: Notify,
+    metrics: Arc<CoordinatorMetrics>,
 }
 
 impl<M: Machine> Instance<M> {
     /// Begins to load the machine of a partition that is open on this shard.
     pub fn open(shard: Shard, key: PartitionKey, name: String, leader_epoch: i32) -> Rc<Self> {
+        let metrics = Arc::clone(&Broker::of(&shard).coordinators);
         let instance = Rc::new(Self {
             shard,
             key,
@@ -95,6 +99,7 @@ impl<M: Machine> Instance<M> {
             image_of_log: RefCell::new(None),
             timer_due: Cell::new(None),
             timer: Notify::new(),
+            metrics,
         });
         instance.load(Duration::ZERO);
         instance
@@ -122,10 +127,20 @@ impl<M: Machine> Instance<M> {
         let _ = self.run(|machine, context| machine.metadata_changed(change, context));
     }
 
+    /// Lets `look` see the machine as it is, which may be ahead of its log.
+    pub fn look<T>(&self, look: impl FnOnce(&M) -> T) -> Result<T, Refusal> {
+        match &*self.state.borrow() {
+            State::Active(machine) => Ok(look(machine)),
+            State::Loading => Err(Refusal::Loading),
+            State::Failed | State::Closed => Err(Refusal::NotHere),
+        }
+    }
+
     fn run(
         self: &Rc<Self>,
         act: impl FnOnce(&mut M, &mut Context<'_>) -> Output<M::Record>,
     ) -> Result<(), Refusal> {
+        let begun = self.shard.io().now();
         let mut state = self.state.borrow_mut();
         let machine = match &mut *state {
             State::Active(machine) => machine,
@@ -138,6 +153,9 @@ impl<M: Machine> Instance<M> {
         });
         let due = machine.next_deadline();
         drop(state);
+        self.metrics
+            .processing
+            .record(self.shard.io().now().since(begun));
         if let Err(why) = taken {
             self.begin_anew(&*why);
             return Ok(());
@@ -185,6 +203,7 @@ impl<M: Machine> Instance<M> {
             config: &self.broker().config(),
             record_bytes_max: self.batch_bytes_max() - RECORD_OVERHEAD_BYTES,
             random_u64: &mut || io.random_u64(),
+            metrics: &self.metrics,
         })
     }
 

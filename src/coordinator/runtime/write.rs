@@ -119,7 +119,11 @@ impl<M: Machine> Instance<M> {
             if !batches.is_empty() {
                 self.write(batches, &mut waiting).await?;
             }
-            waiting.into_iter().for_each(|(_, output)| output.release());
+            let now = self.shard.io().now();
+            for (since, output) in waiting {
+                self.metrics.replies.record(now.since(since));
+                output.release();
+            }
             if self.pending.borrow().is_empty() {
                 return Ok(());
             }
@@ -135,7 +139,8 @@ impl<M: Machine> Instance<M> {
         let io = self.shard.io();
         let append = |batch| Append::own(self.key, batch);
         let appends = batches.into_iter().map(append).collect();
-        let pending = self.shard.append(appends, io.now()).await;
+        let begun = io.now();
+        let pending = self.shard.append(appends, begun).await;
         let results = Cell::new(None);
         let mut acknowledged = pin!(async { results.set(Some(pending.wait().await.results)) });
         let patience = self.broker().config().groups.offsets.commit_timeout;
@@ -153,6 +158,7 @@ impl<M: Machine> Instance<M> {
             give_up(waiting, late);
             give_up(&mut self.pending.borrow_mut().waiting, late);
         }
+        self.metrics.writes.record(io.now().since(begun));
         let results = results.take().expect("they were acknowledged");
         results.into_iter().try_for_each(|result| result.map(drop))
     }

@@ -6,6 +6,7 @@ use kafka_protocol::messages::ApiKey;
 use prometheus::proto::MetricType;
 
 use super::*;
+use crate::coordinator::group::census::Census;
 
 #[test]
 fn errors_are_named_as_kafka_does() {
@@ -22,6 +23,7 @@ fn shard() -> Counted {
             engine: Arc::default(),
         },
         requests: Arc::default(),
+        coordinators: Arc::default(),
     };
     let (requests, engine) = (&counted.requests, &counted.engine);
     requests.begun(ApiKey::Produce, 100, Duration::from_millis(1));
@@ -34,12 +36,17 @@ fn shard() -> Counted {
     engine.journal.writes.record(Duration::from_millis(500));
     engine.engine.read_disk_bytes.add(5);
     engine.reactor.idle_nanos.add(1_500_000_000);
+    counted.coordinators.offset_commits.add(8);
     counted
 }
 
 fn known() -> Known {
     let state = ShardState {
         unsettled_bytes: 6,
+        coordinators: Census {
+            active: 9,
+            ..Census::default()
+        },
         ..ShardState::default()
     };
     Known {
@@ -55,6 +62,7 @@ fn text() -> String {
     let shards = [(7, shard())];
     families.requests(&shards);
     families.engine(&shards);
+    families.coordinators(&shards);
     families.known(&known());
     families.topics(&known());
     for family in &families.0 {
@@ -87,6 +95,9 @@ fn what_a_shard_counted_stands_in_its_series_in_base_units() {
         r#"corelog_read_bytes_total{shard="7",source="disk"} 5"#,
         r#"corelog_shard_idle_seconds_total{shard="7"} 1.5"#,
         r#"corelog_unsettled_bytes{shard="0"} 6"#,
+        r#"corelog_group_offset_commits_total{shard="7"} 8"#,
+        r#"corelog_group_coordinator_partitions{shard="0",state="active"} 9"#,
+        r#"corelog_groups{shard="0",protocol="classic",state="Empty"} 0"#,
         "corelog_topics 1",
     ] {
         assert!(

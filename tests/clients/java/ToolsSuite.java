@@ -1,9 +1,3 @@
-import java.io.ByteArrayInputStream;
-import java.io.ByteArrayOutputStream;
-import java.io.InputStream;
-import java.io.PrintStream;
-import java.lang.reflect.InvocationTargetException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -12,12 +6,7 @@ import java.util.List;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 
-import org.apache.kafka.common.utils.Exit;
-
-/**
- * Apache Kafka's command-line tools: their main methods, called in one process (a JVM takes seconds to start), with
- * their output captured and their exit turned into an exception.
- */
+/** Apache Kafka's command-line tools. */
 public final class ToolsSuite {
     private static final String TOOLS = "org.apache.kafka.tools.";
 
@@ -30,9 +19,7 @@ public final class ToolsSuite {
     }
 
     public static void main(String[] args) throws Exception {
-        Exit.setExitProcedure((status, message) -> exit(status));
-        Exit.setHaltProcedure((status, message) -> exit(status));
-        Exit.setShutdownHookAdder((name, hook) -> atExit.add(hook));
+        Tools.capture();
         Checks checks = new Checks("java-tools", Arrays.copyOfRange(args, 1, args.length));
         ToolsSuite suite = new ToolsSuite(args[0], checks);
         checks.check("kafka-topics", suite::topics);
@@ -51,102 +38,40 @@ public final class ToolsSuite {
         checks.finish();
     }
 
-    /** What a tool ended with and printed on both streams. */
-    private record Outcome(int status, String said) {
-        List<String> lines() {
-            return said.lines().map(String::trim).filter(line -> !line.isEmpty()).toList();
-        }
-
-        void contains(String... parts) {
-            for (String part : parts) {
-                Checks.that(said.contains(part), "no '" + part + "' in:\n" + said);
-            }
-        }
+    private Tools.Outcome on(String name, String... args) throws Exception {
+        return Tools.tool(name, "", Tools.concat(new String[] {"--bootstrap-server", bootstrap}, args));
     }
 
-    private static final class Exited extends RuntimeException {
-    }
-
-    /** What a tool wants done when its process ends: producers flush there. */
-    private static final List<Runnable> atExit = new ArrayList<>();
-
-    /** Some tools exit within a try block and then again because of the exception: their first word counts. */
-    private static Integer exited;
-
-    private static void exit(int status) {
-        exited = exited == null ? status : exited;
-        throw new Exited();
-    }
-
-    private static Outcome tool(String name, String input, String... args) throws Exception {
-        PrintStream out = System.out;
-        PrintStream err = System.err;
-        InputStream in = System.in;
-        ByteArrayOutputStream said = new ByteArrayOutputStream();
-        PrintStream both = new PrintStream(said, true, StandardCharsets.UTF_8);
-        System.setOut(both);
-        System.setErr(both);
-        System.setIn(new ByteArrayInputStream(input.getBytes(StandardCharsets.UTF_8)));
-        int status = 0;
-        exited = null;
-        try {
-            Class.forName(name).getMethod("main", String[].class).invoke(null, (Object) args);
-        } catch (InvocationTargetException e) {
-            if (!(e.getCause() instanceof Exited)) {
-                e.getCause().printStackTrace(both);
-                status = 1;
-            }
-        } finally {
-            atExit.forEach(Runnable::run);
-            atExit.clear();
-            System.setOut(out);
-            System.setErr(err);
-            System.setIn(in);
-        }
-        both.flush();
-        return new Outcome(exited == null ? status : exited, said.toString(StandardCharsets.UTF_8));
-    }
-
-    private Outcome on(String name, String... args) throws Exception {
-        return tool(name, "", concat(new String[] {"--bootstrap-server", bootstrap}, args));
-    }
-
-    private static String[] concat(String[] a, String[] b) {
-        String[] all = Arrays.copyOf(a, a.length + b.length);
-        System.arraycopy(b, 0, all, a.length, b.length);
-        return all;
-    }
-
-    private Outcome succeeds(String name, String... args) throws Exception {
-        Outcome outcome = on(name, args);
-        Checks.equal(outcome.status, 0, name + " " + String.join(" ", args) + "\n" + outcome.said);
+    private Tools.Outcome succeeds(String name, String... args) throws Exception {
+        Tools.Outcome outcome = on(name, args);
+        Checks.equal(outcome.status(), 0, name + " " + String.join(" ", args) + "\n" + outcome.said());
         return outcome;
     }
 
-    private Outcome fails(String name, String... args) throws Exception {
-        Outcome outcome = on(name, args);
-        Checks.that(outcome.status != 0, name + " should have failed:\n" + outcome.said);
+    private Tools.Outcome fails(String name, String... args) throws Exception {
+        Tools.Outcome outcome = on(name, args);
+        Checks.that(outcome.status() != 0, name + " should have failed:\n" + outcome.said());
         return outcome;
     }
 
     private String make(String label, int partitions, String... more) throws Exception {
         String topic = checks.topic(label);
         String[] args = {"--create", "--topic", topic, "--partitions", "" + partitions};
-        succeeds(TOOLS + "TopicCommand", concat(args, more)).contains("Created topic " + topic);
-        Checks.eventually(() -> on(TOOLS + "TopicCommand", "--describe", "--topic", topic).status == 0, topic);
+        succeeds(TOOLS + "TopicCommand", Tools.concat(args, more)).contains("Created topic " + topic);
+        Checks.eventually(() -> on(TOOLS + "TopicCommand", "--describe", "--topic", topic).status() == 0, topic);
         return topic;
     }
 
     private void write(String topic, String lines, String... more) throws Exception {
         String[] args = {"--bootstrap-server", bootstrap, "--topic", topic};
-        Outcome outcome = tool(TOOLS + "ConsoleProducer", lines, concat(args, more));
-        Checks.equal(outcome.status, 0, outcome.said);
-        Checks.that(!outcome.said.contains("ERROR"), outcome.said);
+        Tools.Outcome outcome = Tools.tool(TOOLS + "ConsoleProducer", lines, Tools.concat(args, more));
+        Checks.equal(outcome.status(), 0, outcome.said());
+        Checks.that(!outcome.said().contains("ERROR"), outcome.said());
     }
 
     private List<String> read(String topic, int count, String... more) throws Exception {
         String[] args = {"--topic", topic, "--partition", "0", "--max-messages", "" + count, "--timeout-ms", "20000"};
-        return succeeds(TOOLS + "consumer.ConsoleConsumer", concat(args, more)).lines().stream()
+        return succeeds(TOOLS + "consumer.ConsoleConsumer", Tools.concat(args, more)).lines().stream()
                 .filter(line -> !line.startsWith("Processed a total")).toList();
     }
 
@@ -157,16 +82,16 @@ public final class ToolsSuite {
     private void topics() throws Exception {
         String command = TOOLS + "TopicCommand";
         String topic = make("topics", 3, "--replication-factor", "1", "--config", "retention.ms=123456");
-        Outcome described = succeeds(command, "--describe", "--topic", topic);
+        Tools.Outcome described = succeeds(command, "--describe", "--topic", topic);
         described.contains("PartitionCount: 3", "ReplicationFactor: 1", "retention.ms=123456", "TopicId: ");
-        Checks.equal(described.lines().stream().filter(line -> line.startsWith("Topic: ")).count(), 4L, described.said);
+        Checks.equal(described.lines().stream().filter(line -> line.startsWith("Topic: ")).count(), 4L, described.said());
         Checks.that(succeeds(command, "--list").lines().contains(topic), "listed");
         fails(command, "--create", "--topic", topic).contains("already exists");
         succeeds(command, "--create", "--topic", topic, "--if-not-exists");
         fails(command, "--create", "--topic", "bad name").contains("is invalid");
         fails(command, "--create", "--topic", checks.topic("x"), "--config", "retention.ms=soon");
         succeeds(command, "--alter", "--topic", topic, "--partitions", "5");
-        Checks.eventually(() -> succeeds(command, "--describe", "--topic", topic).said.contains("PartitionCount: 5"), "5");
+        Checks.eventually(() -> succeeds(command, "--describe", "--topic", topic).said().contains("PartitionCount: 5"), "5");
         fails(command, "--alter", "--topic", topic, "--partitions", "4");
         succeeds(command, "--describe", "--topic", topic, "--under-replicated-partitions");
         succeeds(command, "--describe", "--topic", topic, "--topics-with-overrides").contains(topic);
@@ -179,16 +104,16 @@ public final class ToolsSuite {
         String command = "kafka.admin.ConfigCommand";
         String topic = make("configs", 1);
         String[] of = {"--entity-type", "topics", "--entity-name", topic};
-        succeeds(command, concat(of, new String[] {"--alter", "--add-config", "retention.ms=777,cleanup.policy=[delete,compact]"}))
+        succeeds(command, Tools.concat(of, new String[] {"--alter", "--add-config", "retention.ms=777,cleanup.policy=[delete,compact]"}))
                 .contains("Completed updating config for topic " + topic);
         Checks.eventually(
-                () -> succeeds(command, concat(of, new String[] {"--describe"})).said.contains("retention.ms=777"), "set");
-        succeeds(command, concat(of, new String[] {"--describe"})).contains("cleanup.policy=delete,compact");
-        succeeds(command, concat(of, new String[] {"--describe", "--all"})).contains("segment.bytes=1073741824");
-        succeeds(command, concat(of, new String[] {"--alter", "--delete-config", "retention.ms"}));
+                () -> succeeds(command, Tools.concat(of, new String[] {"--describe"})).said().contains("retention.ms=777"), "set");
+        succeeds(command, Tools.concat(of, new String[] {"--describe"})).contains("cleanup.policy=delete,compact");
+        succeeds(command, Tools.concat(of, new String[] {"--describe", "--all"})).contains("segment.bytes=1073741824");
+        succeeds(command, Tools.concat(of, new String[] {"--alter", "--delete-config", "retention.ms"}));
         Checks.eventually(
-                () -> !succeeds(command, concat(of, new String[] {"--describe"})).said.contains("retention.ms"), "deleted");
-        fails(command, concat(of, new String[] {"--alter", "--add-config", "retention.ms=soon"}));
+                () -> !succeeds(command, Tools.concat(of, new String[] {"--describe"})).said().contains("retention.ms"), "deleted");
+        fails(command, Tools.concat(of, new String[] {"--alter", "--add-config", "retention.ms=soon"}));
 
         String[] group = {"--entity-type", "groups", "--entity-name", topic + "-group"};
         succeeds(command, concat(group, new String[] {"--alter", "--add-config", "consumer.session.timeout.ms=50000"}))
@@ -205,23 +130,23 @@ public final class ToolsSuite {
 
         String id = brokerId();
         String[] broker = {"--entity-type", "brokers", "--entity-name", id};
-        succeeds(command, concat(broker, new String[] {"--describe", "--all"})).contains("node.id=" + id, "log.dirs=");
-        succeeds(command, concat(broker, new String[] {"--alter", "--add-config", "log.cleaner.threads=2"}));
-        Checks.eventually(() -> succeeds(command, concat(broker, new String[] {"--describe"})).said
+        succeeds(command, Tools.concat(broker, new String[] {"--describe", "--all"})).contains("node.id=" + id, "log.dirs=");
+        succeeds(command, Tools.concat(broker, new String[] {"--alter", "--add-config", "log.cleaner.threads=2"}));
+        Checks.eventually(() -> succeeds(command, Tools.concat(broker, new String[] {"--describe"})).said()
                 .contains("log.cleaner.threads=2"), "the broker's own");
-        succeeds(command, concat(broker, new String[] {"--alter", "--delete-config", "log.cleaner.threads"}));
+        succeeds(command, Tools.concat(broker, new String[] {"--alter", "--delete-config", "log.cleaner.threads"}));
         String[] all = {"--entity-type", "brokers", "--entity-default"};
-        succeeds(command, concat(all, new String[] {"--alter", "--add-config", "log.segment.bytes=5000000"}));
-        Checks.eventually(() -> succeeds(command, concat(all, new String[] {"--describe"})).said
+        succeeds(command, Tools.concat(all, new String[] {"--alter", "--add-config", "log.segment.bytes=5000000"}));
+        Checks.eventually(() -> succeeds(command, Tools.concat(all, new String[] {"--describe"})).said()
                 .contains("log.segment.bytes=5000000"), "the default of all brokers");
-        Checks.eventually(() -> succeeds(command, concat(of, new String[] {"--describe", "--all"})).said
+        Checks.eventually(() -> succeeds(command, Tools.concat(of, new String[] {"--describe", "--all"})).said()
                 .contains("segment.bytes=5000000"), "the topic's value");
-        succeeds(command, concat(all, new String[] {"--alter", "--delete-config", "log.segment.bytes"}));
-        fails(command, concat(broker, new String[] {"--alter", "--add-config", "node.id=7"}));
+        succeeds(command, Tools.concat(all, new String[] {"--alter", "--delete-config", "log.segment.bytes"}));
+        fails(command, Tools.concat(broker, new String[] {"--alter", "--add-config", "node.id=7"}));
     }
 
     private String brokerId() throws Exception {
-        String said = succeeds(TOOLS + "MetadataQuorumCommand", "describe", "--status").said;
+        String said = succeeds(TOOLS + "MetadataQuorumCommand", "describe", "--status").said();
         return said.lines().filter(line -> line.startsWith("LeaderId:")).findFirst().orElseThrow().split(":")[1].trim();
     }
 
@@ -287,10 +212,10 @@ public final class ToolsSuite {
 
     private void producerPerformance() throws Exception {
         String topic = make("perf", 3);
-        Outcome outcome = tool(TOOLS + "ProducerPerformance", "", "--topic", topic, "--num-records", "5000",
+        Tools.Outcome outcome = Tools.tool(TOOLS + "ProducerPerformance", "", "--topic", topic, "--num-records", "5000",
                 "--record-size", "500", "--throughput", "-1", "--bootstrap-server", bootstrap,
                 "--command-property", "acks=all", "compression.type=lz4");
-        Checks.equal(outcome.status, 0, outcome.said);
+        Checks.equal(outcome.status(), 0, outcome.said());
         outcome.contains("5000 records sent");
         Checks.equal(total(topic), 5000, "records");
     }
@@ -309,9 +234,9 @@ public final class ToolsSuite {
 
     private void cluster() throws Exception {
         String command = TOOLS + "ClusterTool";
-        Outcome id = tool(command, "", "cluster-id", "--bootstrap-server", bootstrap);
+        Tools.Outcome id = Tools.tool(command, "", "cluster-id", "--bootstrap-server", bootstrap);
         id.contains("Cluster ID: ");
-        Outcome endpoints = tool(command, "", "list-endpoints", "--bootstrap-server", bootstrap);
+        Tools.Outcome endpoints = Tools.tool(command, "", "list-endpoints", "--bootstrap-server", bootstrap);
         endpoints.contains("127.0.0.1", bootstrap.split(":")[1]);
     }
 
@@ -322,14 +247,14 @@ public final class ToolsSuite {
     }
 
     private void apiVersions() throws Exception {
-        Outcome outcome = succeeds(TOOLS + "BrokerApiVersionsCommand");
+        Tools.Outcome outcome = succeeds(TOOLS + "BrokerApiVersionsCommand");
         outcome.contains("Produce(0): 0 to ", "Fetch(1): 4 to ", "ListOffsets(2): 1 to ", "Metadata(3): 0 to ",
                 "ApiVersions(18): 0 to ", "CreateTopics(19): 2 to ", "InitProducerId(22): 0 to ");
     }
 
     private void leaderElection() throws Exception {
         String topic = make("elect", 1);
-        Outcome outcome = succeeds(
+        Tools.Outcome outcome = succeeds(
                 TOOLS + "LeaderElectionCommand", "--election-type", "preferred", "--topic", topic, "--partition", "0");
         outcome.contains("Valid replica already elected for partitions");
     }

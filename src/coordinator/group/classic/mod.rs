@@ -66,6 +66,14 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [Self; 5] = [
+        Self::Empty,
+        Self::PreparingRebalance,
+        Self::CompletingRebalance,
+        Self::Stable,
+        Self::Dead,
+    ];
+
     /// As Kafka's protocol has it.
     pub fn name(self) -> &'static str {
         match self {

@@ -92,6 +92,13 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [Self; 4] = [
+        Self::Empty,
+        Self::Assigning,
+        Self::Reconciling,
+        Self::Stable,
+    ];
+
     /// As Kafka writes it.
     pub fn name(self) -> &'static str {
         match self {

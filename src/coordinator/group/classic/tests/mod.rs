@@ -25,6 +25,7 @@ use crate::config::{BrokerConfig, Layers, Overrides};
 use crate::coordinator::Replier;
 use crate::coordinator::group::Caller;
 use crate::coordinator::group::records::GroupMetadataValue;
+use crate::coordinator::metrics::CoordinatorMetrics;
 use crate::protocol::testing::Random;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -146,6 +147,7 @@ impl World {
             config: &self.config,
             record_bytes_max: self.record_bytes_max,
             random_u64: &mut || self.random.draw(),
+            metrics: &CoordinatorMetrics::default(),
         };
         let result = step(&mut self.group, &mut context, &mut out);
         let mut bytes = Vec::new();

@@ -32,6 +32,7 @@ use crate::cluster::image::{Image, Partition, Replayer};
 use crate::cluster::records::{ConfigRecord, RegisterBrokerRecord, RemoveTopicRecord, TopicRecord};
 use crate::config::{BrokerConfig, Layers, Overrides};
 use crate::coordinator::group::Caller;
+use crate::coordinator::metrics::CoordinatorMetrics;
 use crate::protocol::testing::Random;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -104,6 +105,7 @@ impl World {
                 let drawn = self.drawn_next.pop_front();
                 drawn.unwrap_or_else(|| self.random.draw())
             },
+            metrics: &CoordinatorMetrics::default(),
         };
         let before = (self.group.durable.epoch, self.group.durable.target_epoch);
         let result = step(&mut self.group, &mut context, &mut out);

@@ -3,7 +3,7 @@
 //! Not for measuring: it copies and allocates freely.
 
 mod groups;
-
+mod leaders;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -12,17 +12,15 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 use kafka_protocol::error::ParseResponseErrorCode;
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    BrokerId, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse,
-    ProduceRequest, ProduceResponse, ProducerId, RequestHeader, ResponseHeader, TopicName,
-    TransactionalId,
+    InitProducerIdRequest, MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse,
+    ProducerId, RequestHeader, ResponseHeader, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
@@ -33,17 +31,14 @@ pub const PRODUCE_VERSION: i16 = 12;
 /// Of Fetch likewise.
 pub const FETCH_VERSION: i16 = 12;
 const METADATA_VERSION: i16 = 12;
-const LIST_OFFSETS_VERSION: i16 = 7;
 const INIT_PRODUCER_ID_VERSION: i16 = 4;
 /// The longest reply that is believed to be one.
 pub const REPLY_BYTES_MAX: usize = 256 << 20;
-const LATEST: i64 = -1;
 const UNKNOWN_TOPIC: i16 = 3;
 /// How long a machine may take to accept a connection, before it counts as not there.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long a broker may let the next part of a reply wait.
 const REPLY_MAX: Duration = Duration::from_secs(60);
-const PRIMED_AT_ONCE: usize = 500;
 
 /// Whether a client should send the same request again a little later: the broker is not there yet, or has just moved
 /// what was asked for.
@@ -221,85 +216,6 @@ impl Client {
             .with_topics(Some(topics.iter().map(asked).collect()))
             .with_allow_auto_topic_creation(false);
         self.ask(&request, METADATA_VERSION)
-    }
-
-    /// Appends one small record to each partition, trying again where the broker asks for it, so that a measurement
-    /// starts with every partition ready. Kafka needs seconds for that after it created thousands.
-    pub fn prime(&mut self, topic: &str, partitions: i32, patience: Duration) -> Result<()> {
-        let mut backoff = Backoff::within(patience);
-        let batch = Bytes::from(crate::batch::encode(
-            crate::batch::Producer::NONE,
-            wall_ms(),
-            [b"primed".as_slice()],
-        ));
-        let mut waiting: Vec<i32> = (0..partitions).collect();
-        while !waiting.is_empty() {
-            let mut refused = Vec::new();
-            for some in waiting.chunks(PRIMED_AT_ONCE) {
-                let request = produce_request_for(topic, some, -1, &batch);
-                let reply = self.ask(&request, PRODUCE_VERSION)?;
-                let outcomes: Vec<_> = reply
-                    .responses
-                    .iter()
-                    .flat_map(|topic| &topic.partition_responses)
-                    .collect();
-                ensure!(
-                    outcomes.len() == some.len(),
-                    "{} outcomes for {} partitions",
-                    outcomes.len(),
-                    some.len()
-                );
-                refused.extend(
-                    outcomes
-                        .iter()
-                        .filter(|it| it.error_code != 0)
-                        .map(|it| (it.index, it.error_code)),
-                );
-            }
-            if let Some(&(partition, error_code)) = refused.first() {
-                ensure!(
-                    is_retriable(error_code) && backoff.wait(),
-                    "first record of {topic}-{partition}: {}",
-                    error_name(error_code)
-                );
-            }
-            waiting = refused
-                .into_iter()
-                .map(|(partition, _)| partition)
-                .collect();
-        }
-        Ok(())
-    }
-
-    /// The log end offset of each partition.
-    pub fn end_offsets(&mut self, topic: &str, partitions: i32) -> Result<Vec<i64>> {
-        let asked = (0..partitions).map(|index| {
-            ListOffsetsPartition::default()
-                .with_partition_index(index)
-                .with_timestamp(LATEST)
-        });
-        let asked = ListOffsetsTopic::default()
-            .with_name(topic_name(topic))
-            .with_partitions(asked.collect());
-        let request = ListOffsetsRequest::default()
-            .with_replica_id(BrokerId(-1))
-            .with_topics(vec![asked]);
-        let reply = self.ask(&request, LIST_OFFSETS_VERSION)?;
-        let mut ends = vec![None; partitions as usize];
-        for found in reply.topics.iter().flat_map(|topic| &topic.partitions) {
-            let index = found.partition_index;
-            ensure!(
-                found.error_code == 0,
-                "end of {topic}-{index}: {}",
-                error_name(found.error_code)
-            );
-            *ends
-                .get_mut(index as usize)
-                .context("an end offset that was not asked for")? = Some(found.offset);
-        }
-        ends.into_iter()
-            .collect::<Option<_>>()
-            .ok_or_else(|| anyhow!("end offsets are missing in the reply"))
     }
 
     /// A fresh idempotent producer: its id and epoch.

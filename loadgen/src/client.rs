@@ -2,27 +2,24 @@
 //!
 //! Not for measuring: it copies and allocates freely.
 
+mod leaders;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 use kafka_protocol::error::ParseResponseErrorCode;
-use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
-use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, ProduceRequest,
-    ProduceResponse, ProducerId, RequestHeader, ResponseHeader, TopicName, TransactionalId,
+    InitProducerIdRequest, MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse,
+    ProducerId, RequestHeader, ResponseHeader, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
@@ -32,27 +29,15 @@ use crate::versions::{self, Answer, Versions};
 pub const PRODUCE_VERSION: i16 = 12;
 /// Of Fetch likewise.
 pub const FETCH_VERSION: i16 = 12;
-/// The last one that takes a topic's name beside its id.
-const DELETE_TOPICS_VERSION: i16 = 6;
-/// Partitions of a topic that are asked for at once: Kafka's controller makes no more than 10,000 records of a request.
-const CREATED_AT_ONCE: i32 = 5_000;
-const CREATE_PARTITIONS_VERSION: i16 = 3;
-/// The newest that asks for nothing but what is used here.
-const CREATE_TOPICS_VERSION: i16 = 7;
 const METADATA_VERSION: i16 = 12;
-const LIST_OFFSETS_VERSION: i16 = 7;
 const INIT_PRODUCER_ID_VERSION: i16 = 4;
 /// The longest reply that is believed to be one.
 pub const REPLY_BYTES_MAX: usize = 256 << 20;
-const LATEST: i64 = -1;
 const UNKNOWN_TOPIC: i16 = 3;
 /// How long a machine may take to accept a connection, before it counts as not there.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long a broker may let the next part of a reply wait.
 const REPLY_MAX: Duration = Duration::from_secs(60);
-/// How long partitions that were created may be without a leader.
-const LEADERS_MAX: Duration = Duration::from_secs(120);
-const PRIMED_AT_ONCE: usize = 500;
 
 /// Whether a client should send the same request again a little later: the broker is not there yet, or has just moved
 /// what was asked for.
@@ -230,229 +215,6 @@ impl Client {
             .with_topics(Some(topics.iter().map(asked).collect()))
             .with_allow_auto_topic_creation(false);
         self.ask(&request, METADATA_VERSION)
-    }
-
-    /// Creates a topic, or finds that it exists already, and waits until each partition has a leader. Thousands of
-    /// partitions are asked for by several requests, as brokers have a limit of what one may create.
-    ///
-    /// # Errors
-    /// At once if it exists with another number of partitions.
-    pub fn create_topic(
-        &mut self,
-        topic: &str,
-        partitions: i32,
-        configs: &[(&str, &str)],
-    ) -> Result<()> {
-        self.create_topic_with(topic, partitions, 1, configs)
-    }
-
-    /// The same with this many replicas; -1 leaves it to the broker.
-    pub fn create_topic_with(
-        &mut self,
-        topic: &str,
-        partitions: i32,
-        replication_factor: i16,
-        configs: &[(&str, &str)],
-    ) -> Result<()> {
-        let configs = configs.iter().map(|(name, value)| {
-            CreatableTopicConfig::default()
-                .with_name(StrBytes::from_string((*name).to_owned()))
-                .with_value(Some(StrBytes::from_string((*value).to_owned())))
-        });
-        let wanted = CreatableTopic::default()
-            .with_name(topic_name(topic))
-            .with_num_partitions(partitions.min(CREATED_AT_ONCE))
-            .with_replication_factor(replication_factor)
-            .with_configs(configs.collect());
-        let request = CreateTopicsRequest::default()
-            .with_topics(vec![wanted])
-            .with_timeout_ms(60_000);
-        let reply = self.ask(&request, CREATE_TOPICS_VERSION)?;
-        let mut created = partitions.min(CREATED_AT_ONCE);
-        for result in &reply.topics {
-            if result.error_code == ResponseError::TopicAlreadyExists.code() {
-                let found = self.metadata(&[topic.to_owned()])?;
-                let found = found
-                    .topics
-                    .first()
-                    .map_or(0, |topic| topic.partitions.len());
-                ensure!(
-                    // None as long as the broker that is asked has not heard of it.
-                    [0, partitions as usize].contains(&found),
-                    "topic {topic} exists with {found} partitions, {partitions} wanted"
-                );
-                created = partitions;
-                continue;
-            }
-            ensure!(
-                result.error_code == 0,
-                "creating topic {topic}: {} {}",
-                error_name(result.error_code),
-                result.error_message.as_deref().unwrap_or_default()
-            );
-        }
-        while created < partitions {
-            created = partitions.min(created + CREATED_AT_ONCE);
-            self.grow_topic(topic, created)?;
-        }
-        self.wait_for_leaders(topic, partitions)
-    }
-
-    fn grow_topic(&mut self, topic: &str, partitions: i32) -> Result<()> {
-        let grown = CreatePartitionsTopic::default()
-            .with_name(topic_name(topic))
-            .with_count(partitions)
-            // An empty list would be one that is too short.
-            .with_assignments(None);
-        let request = CreatePartitionsRequest::default()
-            .with_topics(vec![grown])
-            .with_timeout_ms(60_000);
-        let mut backoff = Backoff::within(LEADERS_MAX);
-        loop {
-            let reply = self.ask(&request, CREATE_PARTITIONS_VERSION)?;
-            let codes = reply.results.iter().map(|result| result.error_code);
-            let Some(code) = codes.into_iter().find(|code| *code != 0) else {
-                return Ok(());
-            };
-            ensure!(
-                // The broker that is asked may not have heard of it yet.
-                is_retriable(code) && backoff.wait(),
-                "growing topic {topic} to {partitions} partitions: {}",
-                error_name(code)
-            );
-        }
-    }
-
-    /// Waits until a topic has so many partitions, each with a leader.
-    fn wait_for_leaders(&mut self, topic: &str, partitions: i32) -> Result<()> {
-        let asked = [topic.to_owned()];
-        let mut backoff = Backoff::within(LEADERS_MAX);
-        loop {
-            let reply = self.metadata(&asked)?;
-            let found = reply
-                .topics
-                .first()
-                .context("metadata without the topic that was asked for")?;
-            let led = found
-                .partitions
-                .iter()
-                .filter(|partition| partition.error_code == 0)
-                .count();
-            if found.error_code == 0 && led == partitions as usize {
-                return Ok(());
-            }
-            ensure!(
-                backoff.wait(),
-                "topic {topic}: {led} of {partitions} partitions have a leader; {}",
-                error_name(found.error_code)
-            );
-        }
-    }
-
-    /// Which of these topics exist.
-    pub fn existing(&mut self, topics: &[String]) -> Result<Vec<String>> {
-        let reply = self.metadata(topics)?;
-        let there = reply
-            .topics
-            .iter()
-            .filter(|topic| topic.error_code != UNKNOWN_TOPIC);
-        let names = there.filter_map(|topic| topic.name.as_ref());
-        Ok(names.map(|name| name.to_string()).collect())
-    }
-
-    pub fn delete_topic(&mut self, topic: &str) -> Result<()> {
-        let state = DeleteTopicState::default().with_name(Some(topic_name(topic)));
-        let request = DeleteTopicsRequest::default()
-            .with_topics(vec![state])
-            .with_timeout_ms(60_000);
-        let reply = self.ask(&request, DELETE_TOPICS_VERSION)?;
-        for result in &reply.responses {
-            ensure!(
-                result.error_code == 0,
-                "deleting topic {topic}: {}",
-                error_name(result.error_code)
-            );
-        }
-        Ok(())
-    }
-
-    /// Appends one small record to each partition, trying again where the broker asks for it, so that a measurement
-    /// starts with every partition ready. Kafka needs seconds for that after it created thousands.
-    pub fn prime(&mut self, topic: &str, partitions: i32, patience: Duration) -> Result<()> {
-        let mut backoff = Backoff::within(patience);
-        let batch = Bytes::from(crate::batch::encode(
-            crate::batch::Producer::NONE,
-            wall_ms(),
-            [b"primed".as_slice()],
-        ));
-        let mut waiting: Vec<i32> = (0..partitions).collect();
-        while !waiting.is_empty() {
-            let mut refused = Vec::new();
-            for some in waiting.chunks(PRIMED_AT_ONCE) {
-                let request = produce_request_for(topic, some, -1, &batch);
-                let reply = self.ask(&request, PRODUCE_VERSION)?;
-                let outcomes: Vec<_> = reply
-                    .responses
-                    .iter()
-                    .flat_map(|topic| &topic.partition_responses)
-                    .collect();
-                ensure!(
-                    outcomes.len() == some.len(),
-                    "{} outcomes for {} partitions",
-                    outcomes.len(),
-                    some.len()
-                );
-                refused.extend(
-                    outcomes
-                        .iter()
-                        .filter(|it| it.error_code != 0)
-                        .map(|it| (it.index, it.error_code)),
-                );
-            }
-            if let Some(&(partition, error_code)) = refused.first() {
-                ensure!(
-                    is_retriable(error_code) && backoff.wait(),
-                    "first record of {topic}-{partition}: {}",
-                    error_name(error_code)
-                );
-            }
-            waiting = refused
-                .into_iter()
-                .map(|(partition, _)| partition)
-                .collect();
-        }
-        Ok(())
-    }
-
-    /// The log end offset of each partition.
-    pub fn end_offsets(&mut self, topic: &str, partitions: i32) -> Result<Vec<i64>> {
-        let asked = (0..partitions).map(|index| {
-            ListOffsetsPartition::default()
-                .with_partition_index(index)
-                .with_timestamp(LATEST)
-        });
-        let asked = ListOffsetsTopic::default()
-            .with_name(topic_name(topic))
-            .with_partitions(asked.collect());
-        let request = ListOffsetsRequest::default()
-            .with_replica_id(BrokerId(-1))
-            .with_topics(vec![asked]);
-        let reply = self.ask(&request, LIST_OFFSETS_VERSION)?;
-        let mut ends = vec![None; partitions as usize];
-        for found in reply.topics.iter().flat_map(|topic| &topic.partitions) {
-            let index = found.partition_index;
-            ensure!(
-                found.error_code == 0,
-                "end of {topic}-{index}: {}",
-                error_name(found.error_code)
-            );
-            *ends
-                .get_mut(index as usize)
-                .context("an end offset that was not asked for")? = Some(found.offset);
-        }
-        ends.into_iter()
-            .collect::<Option<_>>()
-            .ok_or_else(|| anyhow!("end offsets are missing in the reply"))
     }
 
     /// A fresh idempotent producer: its id and epoch.

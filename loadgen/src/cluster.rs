@@ -129,7 +129,8 @@ fn topic<'a>(reply: &'a MetadataResponse, name: &str) -> Option<&'a MetadataResp
     })
 }
 
-fn brokers(reply: &MetadataResponse) -> Result<BTreeMap<i32, Vec<SocketAddr>>> {
+/// Addresses of the brokers that a reply names, by their ids.
+pub(crate) fn brokers(reply: &MetadataResponse) -> Result<BTreeMap<i32, Vec<SocketAddr>>> {
     let mut brokers = BTreeMap::new();
     for broker in &reply.brokers {
         let host = broker.host.as_str();

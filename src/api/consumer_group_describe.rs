@@ -17,7 +17,7 @@ use crate::protocol::reply::Reply;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: ConsumerGroupDescribeRequest = request.decode()?;
-    let groups: Vec<DescribedGroup> = match serves_consumer_groups(&context.broker.image()) {
+    let groups: Vec<DescribedGroup> = match serves_consumer_groups(&context.broker) {
         true => {
             let questions = asked.group_ids.iter();
             let questions = questions.map(|group| (group.to_string(), group.clone()));

@@ -14,7 +14,7 @@ use crate::protocol::reply::Reply;
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: ConsumerGroupHeartbeatRequest = request.decode()?;
     check_texts(texts_of(&asked))?;
-    let outcome = match serves_consumer_groups(&context.broker.image()) {
+    let outcome = match serves_consumer_groups(&context.broker) {
         true => {
             let caller = caller(&context, &request.header);
             let group = asked.group_id.clone();

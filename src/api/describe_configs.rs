@@ -1,5 +1,5 @@
-//! DescribeConfigs: what is in effect for a topic, this broker or the default of all brokers, and
-//! where it comes from. What there is to tell is decided in [`crate::config`].
+//! DescribeConfigs: what is in effect for a topic, a group, this broker or the default of all brokers,
+//! and where it comes from. What there is to tell is decided in [`crate::config`].
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ use crate::broker::Broker;
 use crate::cluster::controller::{ControlError, ControlErrorKind, validate_topic_name};
 use crate::cluster::image::{ConfigResource, ResourceKind};
 use crate::config::{
-    Described, Overrides, describe_broker, describe_cluster_default, describe_topic,
+    Described, Overrides, describe_broker, describe_cluster_default, describe_group, describe_topic,
 };
 use crate::protocol::reply::Reply;
 use crate::turns::Turns;
@@ -201,9 +201,14 @@ fn describe(
                 ))),
             }
         }
+        ResourceKind::Group if name.is_empty() => Err(invalid("Group name must not be empty")),
+        // There need not be such a group.
+        ResourceKind::Group => {
+            let own = image.properties(&ConfigResource::group(name));
+            Ok(describe_group(layers, own.unwrap_or(&nothing)))
+        }
         kind @ (ResourceKind::BrokerLogger
         | ResourceKind::ClientMetrics
-        | ResourceKind::Group
         | ResourceKind::Unknown) => Err(invalid(format!(
             "Unsupported resource type: {}",
             kind.name()

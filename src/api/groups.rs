@@ -36,10 +36,12 @@ pub fn coordinator_of(image: &Image, group: &str) -> Result<PartitionKey, Refusa
     })
 }
 
-/// Whether the cluster has agreed to have groups of the consumer protocol.
-pub fn serves_consumer_groups(image: &Image) -> bool {
+/// Whether the cluster has agreed to have groups of the consumer protocol, and this broker serves them.
+pub fn serves_consumer_groups(broker: &Broker) -> bool {
+    let image = broker.image();
     let level = image.features.get(GROUP_VERSION);
     level.is_some_and(|level| *level >= CONSUMER_GROUPS)
+        && broker.config().groups.consumer.is_enabled
 }
 
 /// Puts a question about a group to its coordinator.

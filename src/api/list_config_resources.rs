@@ -1,7 +1,8 @@
 //! ListConfigResources: the names of what can have a configuration.
 //!
-//! Groups, subscriptions of client metrics and loggers of brokers can be asked for, and there are
-//! none: what is listed here can be described by DescribeConfigs and altered.
+//! Of groups, those are listed that have settings of their own. Subscriptions of client metrics and
+//! loggers of brokers can be asked for, and there are none: what is listed here can be described by
+//! DescribeConfigs and altered.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -72,10 +73,14 @@ fn names(view: View<'_>, kind: ResourceKind) -> Vec<String> {
             .brokers()
             .map(|(broker, _)| broker.id.to_string())
             .collect(),
-        ResourceKind::Group
-        | ResourceKind::ClientMetrics
-        | ResourceKind::BrokerLogger
-        | ResourceKind::Unknown => Vec::new(),
+        ResourceKind::Group => {
+            let configured = view.image.configs.keys();
+            let groups = configured.filter(|resource| resource.kind == ResourceKind::Group);
+            groups.map(|group| group.name.clone()).collect()
+        }
+        ResourceKind::ClientMetrics | ResourceKind::BrokerLogger | ResourceKind::Unknown => {
+            Vec::new()
+        }
     }
 }
 
@@ -126,6 +131,10 @@ mod tests {
             resources.collect::<Vec<_>>()
         };
         assert_eq!(listed(0), []);
-        assert_eq!(listed(1), [(4, "1".to_owned()), (2, "t".to_owned())]);
+        let expected = [(32, "g"), (4, "1"), (2, "t")];
+        assert_eq!(
+            listed(1),
+            expected.map(|(kind, name)| (kind, name.to_owned()))
+        );
     }
 }

@@ -125,7 +125,7 @@ impl BrokerConfig {
                 response_bytes_max: read.count("fetch.max.bytes"),
                 session_slots: read.count("max.incremental.fetch.session.cache.slots"),
             },
-            groups: GroupsConfig::resolve(&read),
+            groups: GroupsConfig::resolve(&read)?,
             topic_defaults: TopicSettings::resolve(layers, &Overrides::new()),
         };
         check_log_times(&read, &config.topic_defaults)?;

@@ -10,7 +10,7 @@ use super::property::{Property, Scope};
 use super::table;
 use super::value::Kind;
 
-/// One property of a broker or topic, described.
+/// One property of a broker, topic or group, described.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
     pub name: String,
@@ -36,7 +36,27 @@ pub struct SynonymValue {
 /// All properties of a topic that sets `topic` itself.
 pub fn describe_topic(layers: Layers<'_>, topic: &Overrides) -> Vec<Described> {
     let rows = table::topic().values().filter(|row| !row.internal);
-    rows.map(|row| topic_property(layers, topic, row)).collect()
+    rows.map(|row| own_property(layers, (Source::Topic, topic), row))
+        .collect()
+}
+
+/// All properties of a group that sets `group` itself.
+pub fn describe_group(layers: Layers<'_>, group: &Overrides) -> Vec<Described> {
+    let rows = table::group().values();
+    let mut described: Vec<Described> = rows
+        .map(|row| own_property(layers, (Source::Group, group), row))
+        .collect();
+    // Unlike those of topics, they stand for themselves where no broker property does.
+    for (described, row) in described.iter_mut().zip(table::group().values()) {
+        if let Some(value) = row.default_value().filter(|_| row.synonyms.is_empty()) {
+            described.synonyms.push(SynonymValue {
+                name: row.name.to_owned(),
+                value: Some(value.to_string()),
+                source: Source::Default,
+            });
+        }
+    }
+    described
 }
 
 /// All properties of this broker, set names that nobody knows included.
@@ -76,20 +96,22 @@ pub fn describe_cluster_default(cluster: &Overrides) -> Vec<Described> {
     cluster.keys().map(describe).collect()
 }
 
-fn topic_property(layers: Layers<'_>, topic: &Overrides, row: &'static Property) -> Described {
-    let value = layers
-        .topic_value(row, topic)
-        .map(|value| value.to_string());
+fn own_property(
+    layers: Layers<'_>,
+    (source, own): (Source, &Overrides),
+    row: &'static Property,
+) -> Described {
+    let value = layers.own_value(row, own).map(|value| value.to_string());
     let value = value.filter(|_| !row.is_sensitive());
     let mut synonyms = match row.synonyms {
         [first, ..] => synonyms_of(layers, first.name, row.is_sensitive()),
         [] => Vec::new(),
     };
-    if topic.contains_key(row.name) {
+    if own.contains_key(row.name) {
         let own = SynonymValue {
             name: row.name.to_owned(),
             value: value.clone(),
-            source: Source::Topic,
+            source,
         };
         synonyms.insert(0, own);
     }

@@ -16,6 +16,7 @@ pub enum ConfigError {
         why: String,
     },
     UnknownTopicProperty(String),
+    UnknownGroupProperty(String),
     /// A value that is wrong in its own grammar, or beside other values.
     Refused(String),
 }
@@ -29,6 +30,9 @@ impl fmt::Display for ConfigError {
             ConfigError::List { name, why } => write!(f, "Configuration '{name}' {why}"),
             ConfigError::UnknownTopicProperty(name) => {
                 write!(f, "Unknown topic config name: {name}")
+            }
+            ConfigError::UnknownGroupProperty(name) => {
+                write!(f, "Unknown group config name: {name}")
             }
             ConfigError::Refused(text) => f.write_str(text),
         }

@@ -1,7 +1,7 @@
 //! The layers a value may come from, and how they are resolved. Pure: what was set goes in as
 //! plain maps, a change is another map, and the same maps always give the same values.
 //!
-//! From the strongest to the weakest, as in Kafka: the topic's own value, the broker's dynamic
+//! From the strongest to the weakest, as in Kafka: the topic's or group's own value, the broker's dynamic
 //! value, the dynamic default of all brokers, `server.properties`, the table's default. Where a
 //! topic property has several broker properties behind it (`log.retention.ms`, `.minutes`,
 //! `.hours`), the first name that is set in any layer decides.
@@ -23,6 +23,7 @@ pub type Overrides = BTreeMap<String, String>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     Topic,
+    Group,
     Broker,
     ClusterDefault,
     File,
@@ -34,6 +35,7 @@ impl Source {
     pub const fn wire_id(self) -> i8 {
         match self {
             Source::Topic => 1,
+            Source::Group => 8,
             Source::Broker => 2,
             Source::ClusterDefault => 3,
             Source::File => 4,
@@ -83,10 +85,10 @@ impl<'a> Layers<'a> {
         set.or_else(|| property.default_value())
     }
 
-    /// Value of a topic property, given what the topic sets itself.
-    pub fn topic_value(&self, property: &Property, topic: &Overrides) -> Option<Value> {
-        assert_eq!(property.level, Level::Topic, "{}", property.name);
-        let own = topic
+    /// Value of a property of topics or groups, given what the topic or group sets itself.
+    pub fn own_value(&self, property: &Property, own: &Overrides) -> Option<Value> {
+        assert_ne!(property.level, Level::Broker, "{}", property.name);
+        let own = own
             .get(property.name)
             .and_then(|text| property.parse(text).ok());
         own.or_else(|| {
@@ -100,7 +102,7 @@ impl<'a> Layers<'a> {
     }
 }
 
-/// A broker property's value as the topic property's. Retention knows one 'for ever', -1, where
+/// A broker property's value as that of the property behind which it stands. Retention knows one 'for ever', -1, where
 /// the broker's properties take every negative number for it.
 fn in_topic_units(property: &Property, synonym: &Synonym, value: Value) -> Value {
     match value {
@@ -133,7 +135,7 @@ impl Reader<'_> {
             Some(topic) => {
                 let row = table::topic().get(name);
                 let row = row.unwrap_or_else(|| panic!("{name} is not a topic property"));
-                self.layers.topic_value(row, topic)
+                self.layers.own_value(row, topic)
             }
         }
     }

@@ -9,6 +9,7 @@
 mod broker;
 mod describe;
 mod error;
+mod group;
 mod groups;
 mod layers;
 mod listeners;
@@ -30,10 +31,14 @@ pub use broker::{
     StorageConfig, TopicPolicy,
 };
 pub use describe::{
-    Described, SynonymValue, describe_broker, describe_cluster_default, describe_topic,
+    Described, SynonymValue, describe_broker, describe_cluster_default, describe_group,
+    describe_topic,
 };
 pub use error::ConfigError;
-pub use groups::{ClassicGroupsConfig, ConsumerGroupsConfig, GroupsConfig, OffsetsConfig};
+pub use group::ConsumerGroupSettings;
+pub use groups::{
+    ClassicGroupsConfig, ConsumerGroupsConfig, GroupsConfig, MigrationPolicy, OffsetsConfig,
+};
 pub use layers::{Layers, Overrides, Source};
 pub use listeners::{Endpoint, Listeners, Protocol};
 pub use load::{LoadError, Loaded, load};
@@ -42,5 +47,5 @@ pub use properties_file::{
 };
 pub use topic::{Durability, StoredCompression, TimestampType, TopicSettings};
 pub use valid::{ListRule, Valid};
-pub use validate::{check_broker, check_cluster_default, check_topic};
+pub use validate::{check_broker, check_cluster_default, check_group, check_topic};
 pub use value::{Kind, Value};

@@ -9,9 +9,10 @@ use super::value::{Kind, Value};
 pub enum Level {
     Broker,
     Topic,
+    Group,
 }
 
-/// When a broker property takes effect. Topic properties always do at once.
+/// When a broker property takes effect. Those of topics and groups always do at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// In `server.properties` only, until the next start.
@@ -60,15 +61,15 @@ impl Unit {
     }
 }
 
-/// A broker property that gives a topic property its default.
+/// A broker property that gives a property of topics or groups its default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Synonym {
     pub name: &'static str,
-    /// One unit of the broker property in units of the topic property.
+    /// One unit of the broker property in units of the other one.
     pub factor: i64,
 }
 
-/// A property of the broker or of a topic.
+/// A property of the broker, of a topic or of a group.
 #[derive(Debug, Clone, Copy)]
 pub struct Property {
     pub name: &'static str,
@@ -82,7 +83,7 @@ pub struct Property {
     pub status: Status,
     /// For tests of Kafka itself: accepted, but neither described nor documented.
     pub internal: bool,
-    /// Broker properties behind a topic property, the strongest first.
+    /// Broker properties behind one of topics or groups, the strongest first.
     pub synonyms: &'static [Synonym],
     pub doc: &'static str,
 }
@@ -151,6 +152,13 @@ pub(super) const fn topic(name: &'static str, kind: Kind, default: &'static str)
         level: Level::Topic,
         scope: Scope::ClusterWide,
         ..broker(name, kind, default)
+    }
+}
+
+pub(super) const fn group(name: &'static str, kind: Kind, default: &'static str) -> Property {
+    Property {
+        level: Level::Group,
+        ..topic(name, kind, default)
     }
 }
 

@@ -17,6 +17,10 @@ pub fn markdown() -> String {
     for row in table::topic().values().filter(|row| !row.internal) {
         describe(&mut page, row);
     }
+    page.push_str("\n## Groups\n");
+    for row in table::group().values() {
+        describe(&mut page, row);
+    }
     for family in table::BROKER_FAMILIES {
         heading(&mut page, family.title);
         for row in family.rows.iter().filter(|row| !row.internal) {
@@ -26,9 +30,13 @@ pub fn markdown() -> String {
     page
 }
 
-/// What there is to know of one property, of the broker and of topics.
+/// What there is to know of one property, of the broker, of topics and of groups.
 pub fn of_property(name: &str) -> Option<String> {
-    let rows = [table::topic().get(name), table::broker().get(name)];
+    let rows = [
+        table::topic().get(name),
+        table::group().get(name),
+        table::broker().get(name),
+    ];
     let mut text = String::new();
     for row in rows.into_iter().flatten() {
         describe(&mut text, row);
@@ -43,6 +51,7 @@ fn heading(page: &mut String, title: &str) {
 fn describe(page: &mut String, row: &Property) {
     let level = match row.level {
         Level::Topic => " (topic)",
+        Level::Group => " (group)",
         Level::Broker => "",
     };
     line(page, format_args!("\n### `{}`{level}\n", row.name));
@@ -70,7 +79,7 @@ fn describe(page: &mut String, row: &Property) {
         facts += &format!("; default of the broker: {}", names.join(", "));
     }
     facts += match (row.level, row.scope) {
-        (Level::Topic, _) | (_, Scope::ReadOnly) => "",
+        (Level::Topic | Level::Group, _) | (_, Scope::ReadOnly) => "",
         (_, Scope::PerBroker) => "; changes while running, per broker",
         (_, Scope::ClusterWide) => "; changes while running, per broker or for all",
         (_, Scope::RuntimeOnly) => "; set while running only",

@@ -24,6 +24,8 @@ pub enum Valid {
     HostPorts,
     /// `id@host:port` entries.
     Voters,
+    /// Where share groups begin.
+    OffsetReset,
 }
 
 /// Lists never hold an item twice, nor an empty one.
@@ -128,9 +130,22 @@ impl Valid {
                     ))),
                 }
             }
+            (Valid::OffsetReset, Value::Text(text)) if !is_offset_reset(text) => invalid(
+                text,
+                format!(
+                    "Invalid value `{text}` for configuration {name}. The value must be either 'earliest', 'latest' \
+                     or of the format 'by_duration:<PnDTnHnMn.nS>'."
+                ),
+            ),
             _ => Ok(()),
         }
     }
+}
+
+/// Of the duration, only the beginning is looked at: nothing here reads it.
+fn is_offset_reset(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    matches!(&*text, "earliest" | "latest") || text.starts_with("by_duration:p")
 }
 
 impl ListRule {
@@ -194,6 +209,7 @@ impl fmt::Display for Valid {
             }
             Valid::HostPorts => f.write_str("host:port,..."),
             Valid::Voters => f.write_str("id@host:port,..."),
+            Valid::OffsetReset => f.write_str("[latest, earliest, by_duration:PnDTnHnMn.nS]"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Checks of changes while running: what a topic or a broker is to be set to, in full, before it
-//! is written down. The texts are what Kafka answers, as INVALID_CONFIG for topics and
+//! Checks of changes while running: what a topic, a group or a broker is to be set to, in full, before it
+//! is written down. The texts are what Kafka answers, as INVALID_CONFIG for topics and groups, and
 //! INVALID_REQUEST for brokers.
 
 use super::broker::BrokerConfig;
@@ -21,7 +21,7 @@ pub fn check_topic(layers: Layers<'_>, topic: &Overrides) -> Result<(), ConfigEr
     for (name, value) in topic {
         table::topic()[name.as_str()].parse(value)?;
     }
-    let value = |name: &str| layers.topic_value(table::topic()[name], topic);
+    let value = |name: &str| layers.own_value(table::topic()[name], topic);
     let (min, max) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
     if let (Some(Value::Number(least)), Some(Value::Number(most))) = (value(min), value(max))
         && least > most
@@ -38,6 +38,55 @@ pub fn check_topic(layers: Layers<'_>, topic: &Overrides) -> Result<(), ConfigEr
         ));
     }
     Ok(())
+}
+
+/// Whether a group may set all of `group` itself, on a broker with these layers. What the broker bounds for all groups
+/// stays within these bounds.
+pub fn check_group(layers: Layers<'_>, group: &Overrides) -> Result<(), ConfigError> {
+    let rows = table::group();
+    if let Some(name) = group.keys().find(|name| !rows.contains_key(name.as_str())) {
+        return Err(ConfigError::UnknownGroupProperty(name.clone()));
+    }
+    let number = |name: &str| match layers.own_value(rows[name], group) {
+        Some(Value::Number(number)) => Some(number),
+        _ => None,
+    };
+    for (name, value) in group {
+        rows[name.as_str()].parse(value)?;
+        let bound = |bound: &str| {
+            let bound = name_of_bound(bound, name)?;
+            let row = table::broker().get(bound.as_str())?;
+            match layers.broker_value(row) {
+                Some(Value::Number(number)) => Some((bound, number)),
+                _ => None,
+            }
+        };
+        let value = number(name);
+        if let Some((min, _)) = bound("min").filter(|(_, min)| value < Some(*min)) {
+            let why = format!("{name} must be greater than or equal to {min}");
+            return Err(ConfigError::Refused(why));
+        }
+        if let Some((max, _)) = bound("max").filter(|(_, max)| value > Some(*max)) {
+            let why = format!("{name} must be less than or equal to {max}");
+            return Err(ConfigError::Refused(why));
+        }
+    }
+    for kind in ["consumer", "share", "streams"] {
+        let session = format!("{kind}.session.timeout.ms");
+        let interval = format!("{kind}.heartbeat.interval.ms");
+        if number(&session) <= number(&interval) {
+            let why = format!("{session} must be greater than {interval}");
+            return Err(ConfigError::Refused(why));
+        }
+    }
+    Ok(())
+}
+
+/// The broker property that bounds one of groups, if there is one of this name.
+fn name_of_bound(bound: &str, name: &str) -> Option<String> {
+    let (kind, what) = name.split_once('.')?;
+    let what = what.trim_start_matches("num.");
+    Some(format!("group.{kind}.{bound}.{what}"))
 }
 
 /// Whether this broker may be set to `layers.broker` while it runs, all of it taken together.

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use crate::harness::{Broker, Launch};
 use crate::random::Random;
-use crate::samples::{PARTITIONS, Samples, TOPIC, sign};
+use crate::samples::{NOBODYS, PARTITIONS, Samples, TOPIC, sign};
 
 const SEED: u64 = 0x5eed;
 const ROUNDS: u64 = 30;
@@ -43,6 +43,8 @@ const CORRELATION: i32 = 77;
 
 /// Older versions of Produce than the codecs know; the broker refuses them in a reply.
 const PRODUCE_BY_CODEC: i16 = 3;
+/// Newer versions of OffsetCommit and OffsetFetch than the codecs can write: topics have ids in place of names.
+const OFFSETS_BY_CODEC: i16 = 9;
 
 #[test]
 fn hostile_requests_are_answered_or_closed_and_disturb_nobody() {
@@ -186,10 +188,15 @@ const fn api<T: Samples>() -> Api {
             let mut samples = T::samples(topic_id);
             samples.push(T::default());
             // Those that the version has no room for are left out.
-            let encoded = samples.iter().filter_map(|sample| encode(sample, version));
-            encoded.collect()
+            let encode = |sample| encode(sample, version, topic_id);
+            samples.iter().filter_map(encode).collect()
         },
-        large: |version| T::large().map(|large| encode(&large, version).expect("it fits")),
+        large: |version| {
+            // Names of many topics could not be told from other texts.
+            let is_by_name = T::KEY != ApiKey::OffsetCommit as i16 || !has_ids::<T>(version);
+            let large = T::large().filter(|_| is_by_name);
+            large.map(|large| encode(&large, version, Uuid::nil()).expect("it fits"))
+        },
         check: check::<T>,
     }
 }
@@ -231,11 +238,32 @@ static APIS: &[Api] = &[
     api::<DescribeTopicPartitionsRequest>(),
 ];
 
-fn encode<T: Request>(sample: &T, version: i16) -> Option<Bytes> {
+/// Whether topics have ids, and the codecs do not know it yet.
+fn has_ids<T: Request>(version: i16) -> bool {
+    let is_of_offsets = [ApiKey::OffsetCommit, ApiKey::OffsetFetch].map(|key| key as i16);
+    is_of_offsets.contains(&T::KEY) && version > OFFSETS_BY_CODEC
+}
+
+/// Puts ids in the places of names.
+fn with_ids(body: &[u8], topic_id: Uuid) -> Bytes {
+    let mut body = body.to_vec();
+    for (name, id) in [(TOPIC, topic_id), (NOBODYS, Uuid::max())] {
+        let named = [&[name.len() as u8 + 1], name.as_bytes()].concat();
+        let place = |body: &[u8]| body.windows(named.len()).position(|found| found == named);
+        while let Some(at) = place(&body) {
+            body.splice(at..at + named.len(), *id.as_bytes());
+        }
+    }
+    body.into()
+}
+
+fn encode<T: Request>(sample: &T, version: i16, topic_id: Uuid) -> Option<Bytes> {
     let is_by_hand = T::KEY == ApiKey::Produce as i16 && version < PRODUCE_BY_CODEC;
     let mut body = BytesMut::new();
     let codec_version = if is_by_hand {
         PRODUCE_BY_CODEC
+    } else if has_ids::<T>(version) {
+        OFFSETS_BY_CODEC
     } else {
         version
     };
@@ -243,6 +271,9 @@ fn encode<T: Request>(sample: &T, version: i16) -> Option<Bytes> {
     if is_by_hand {
         // What they have not: the transactional id.
         body.advance(2);
+    }
+    if has_ids::<T>(version) {
+        return Some(with_ids(&body, topic_id));
     }
     Some(body.freeze())
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 /// The topic that damaged requests are about; the other ones are nobody's.
 pub const TOPIC: &str = "hostile";
 pub const PARTITIONS: i32 = 2;
-const NOBODYS: &str = "nobody";
+pub const NOBODYS: &str = "nobody";
 
 /// More than any real client asks for at once.
 const MANY: usize = 40_000;

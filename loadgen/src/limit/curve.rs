@@ -225,15 +225,14 @@ pub(super) fn points(
 }
 
 /// Where the curve bends most: the point furthest below the straight line from the first one to the last, both axes
-/// from 0 to 1 (the Kneedle method). Latency counts as at least that of any lower rate, so that noise makes no knee.
-/// None if latency does not really rise.
+/// from 0 to 1 (the Kneedle method). Latency counts as at most that of any higher rate, so that a step which something
+/// disturbed makes no knee. None if latency does not really rise.
 pub(super) fn knee(points: &[Point], latency: impl Fn(&Point) -> u64) -> Option<Rate> {
     let (first, last) = (points.first()?, points.last()?);
-    let risen = points.iter().scan(0.0, |most: &mut f64, point| {
-        *most = most.max(latency(point) as f64);
-        Some(*most)
-    });
-    let ns: Vec<f64> = risen.collect();
+    let mut ns: Vec<f64> = points.iter().map(|point| latency(point) as f64).collect();
+    for at in (1..ns.len()).rev() {
+        ns[at - 1] = ns[at - 1].min(ns[at]);
+    }
     let (least, most) = (*ns.first()?, *ns.last()?);
     if points.len() < KNEE_POINTS_MIN || most < least * KNEE_RISE_MIN {
         return None;

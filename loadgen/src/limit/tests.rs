@@ -282,6 +282,23 @@ fn the_curve_has_its_knee_where_it_bends_and_comes_back_from_json() {
 }
 
 #[test]
+fn a_disturbed_step_makes_no_knee() {
+    let curve = search(&mut Simulated::new(1e5, 0.0, 1), &settings("p99 < 10ms"));
+    let p99 = |point: &curve::Point| point.produce_latency_ns.p99;
+    let mut points = curve.points.clone();
+    points[1].produce_latency_ns.p99 *= 100;
+    assert_eq!(curve::knee(&points, p99), curve.knee);
+    // As many times the lowest in the middle, and nothing behind it.
+    for (point, p99_ms) in points.iter_mut().zip([40, 30, 185, 40]) {
+        point.produce_latency_ns.p99 = p99_ms * 1_000_000;
+    }
+    for point in &mut points[4..] {
+        point.produce_latency_ns.p99 = 20_000_000;
+    }
+    assert_eq!(curve::knee(&points, p99), None);
+}
+
+#[test]
 fn damaged_curves_are_refused() {
     let curve = search(&mut Simulated::new(1e5, 0.0, 1), &settings("p99 < 10ms"));
     let text = curve.to_json();

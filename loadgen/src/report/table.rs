@@ -107,6 +107,11 @@ fn columns(latency: Latency) -> [String; 6] {
 /// All else that is to be said, by name.
 pub(super) fn facts(figures: &Figures) -> Vec<(&'static str, String)> {
     let mut facts = vec![("errors", errors(figures))];
+    if figures.intended.records == 0 && figures.produced.records > 0 {
+        let text =
+            "no timetable: latency counts from when requests in flight left room, whatever was due";
+        facts.push(("closed loop", text.to_owned()));
+    }
     for (name, records) in [
         ("never sent", figures.unsent_records),
         ("unanswered", figures.unanswered_records),

@@ -119,6 +119,18 @@ fn the_table_tells_the_figures() {
 }
 
 #[test]
+fn a_closed_loop_says_what_its_latency_is_worth() {
+    let told = |load| {
+        let mut workload = workload();
+        workload.load = load;
+        let figures = Figures::of(&workload, &measurements(1), None, Vec::new());
+        table::write(&figures).contains("closed loop   no timetable: latency counts from")
+    };
+    assert!(told(Load::Max));
+    assert!(!told(workload().load));
+}
+
+#[test]
 fn table_and_json_tell_the_same() {
     let figures = figures(1);
     let text = table::write(&figures);

@@ -231,12 +231,10 @@ fn target_of(
                 ))),
             }
         }
-        kind @ (ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group) => {
-            Err(invalid_request(format!(
-                "Unsupported resource type: {}",
-                kind.name()
-            )))
-        }
+        ResourceKind::Group => Ok(ConfigResource::group(name)),
+        kind @ (ResourceKind::BrokerLogger | ResourceKind::ClientMetrics) => Err(invalid_request(
+            format!("Unsupported resource type: {}", kind.name()),
+        )),
         ResourceKind::Unknown => Err(invalid_request(format!(
             "Unknown resource type {resource_type}"
         ))),
@@ -424,6 +422,12 @@ fn check_resource(
     wanted: &Properties,
     is_new: bool,
 ) -> Result<(), ControlError> {
+    if resource.kind == ResourceKind::Group {
+        if resource.name.is_empty() {
+            return Err(invalid_request("Default group resources are not allowed."));
+        }
+        return context.check_group(wanted);
+    }
     if resource.kind != ResourceKind::Topic {
         return Ok(());
     }

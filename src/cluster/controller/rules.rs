@@ -3,7 +3,9 @@
 use super::{Context, ControlError, ControlErrorKind, MIN_INSYNC_REPLICAS};
 use crate::cluster::image::{ConfigResource, Properties, ResourceKind};
 use crate::config::property::Property;
-use crate::config::{Kind, Layers, Value, check_broker, check_cluster_default, check_topic, table};
+use crate::config::{
+    Kind, Layers, Value, check_broker, check_cluster_default, check_group, check_topic, table,
+};
 
 static NOTHING: Properties = Properties::new();
 
@@ -12,6 +14,7 @@ fn row(kind: ResourceKind, name: &str) -> Option<&'static Property> {
     match kind {
         ResourceKind::Topic => table::topic().get(name).copied(),
         ResourceKind::Broker => table::broker().get(name).copied(),
+        ResourceKind::Group => table::group().get(name).copied(),
         _ => None,
     }
 }
@@ -32,7 +35,7 @@ pub(super) fn default_of(kind: ResourceKind, name: &str) -> Option<&'static str>
 }
 
 impl Context<'_> {
-    /// What is in effect on this node below the topics.
+    /// What is in effect on this node below topics and groups.
     fn layers(&self) -> Layers<'_> {
         let set_on = |resource| self.image.properties(&resource).unwrap_or(&NOTHING);
         Layers {
@@ -45,6 +48,12 @@ impl Context<'_> {
     /// Whether a topic may be configured so.
     pub(super) fn check_topic(&self, properties: &Properties) -> Result<(), ControlError> {
         check_topic(self.layers(), properties)
+            .map_err(|why| ControlError::new(ControlErrorKind::InvalidConfig, why.to_string()))
+    }
+
+    /// Whether a group may be configured so.
+    pub(super) fn check_group(&self, properties: &Properties) -> Result<(), ControlError> {
+        check_group(self.layers(), properties)
             .map_err(|why| ControlError::new(ControlErrorKind::InvalidConfig, why.to_string()))
     }
 
@@ -80,6 +89,6 @@ impl Context<'_> {
     fn topic_value(&self, topic: &str, name: &str) -> Option<Value> {
         let own = self.image.properties(&ConfigResource::topic(topic));
         let row = table::topic().get(name)?;
-        self.layers().topic_value(row, own.unwrap_or(&NOTHING))
+        self.layers().own_value(row, own.unwrap_or(&NOTHING))
     }
 }

@@ -96,6 +96,10 @@ impl ConfigResource {
         Self::new(ResourceKind::Topic, name)
     }
 
+    pub fn group(name: impl Into<String>) -> Self {
+        Self::new(ResourceKind::Group, name)
+    }
+
     pub fn broker(id: i32) -> Self {
         Self::new(ResourceKind::Broker, id.to_string())
     }

@@ -23,15 +23,15 @@ pub(super) const ROWS: &[Property] = &[
     broker("group.consumer.max.assignment.interval.ms", Int, "15000")
         .at_least(0)
         .ms()
-        .not_yet("Upper bound for the assignment interval of a group."),
+        .honoured("Upper bound for the assignment interval of a consumer group."),
     broker("group.consumer.max.heartbeat.interval.ms", Int, "15000")
         .at_least(1)
         .ms()
-        .not_yet("Upper bound for the heartbeat interval of a group."),
+        .honoured("Upper bound for the heartbeat interval of a consumer group."),
     broker("group.consumer.max.session.timeout.ms", Int, "60000")
         .at_least(1)
         .ms()
-        .not_yet("Upper bound for the session timeout of a group."),
+        .honoured("Upper bound for the session timeout of a consumer group."),
     broker("group.consumer.max.size", Int, "2147483647")
         .at_least(1)
         .honoured("Members at most in one consumer group."),
@@ -42,22 +42,22 @@ pub(super) const ROWS: &[Property] = &[
             "UPGRADE",
             "BIDIRECTIONAL",
         ]))
-        .not_yet(
+        .honoured(
             "Whether groups may move between the classic and the consumer protocol, and in \
              which direction.",
         ),
     broker("group.consumer.min.assignment.interval.ms", Int, "0")
         .at_least(0)
         .ms()
-        .not_yet("Lower bound for the assignment interval of a group."),
+        .honoured("Lower bound for the assignment interval of a consumer group."),
     broker("group.consumer.min.heartbeat.interval.ms", Int, "5000")
         .at_least(1)
         .ms()
-        .not_yet("Lower bound for the heartbeat interval of a group."),
+        .honoured("Lower bound for the heartbeat interval of a consumer group."),
     broker("group.consumer.min.session.timeout.ms", Int, "45000")
         .at_least(1)
         .ms()
-        .not_yet("Lower bound for the session timeout of a group."),
+        .honoured("Lower bound for the session timeout of a consumer group."),
     broker("group.consumer.regex.refresh.interval.ms", Int, "600000")
         .at_least(10000)
         .ms()
@@ -70,9 +70,9 @@ pub(super) const ROWS: &[Property] = &[
     broker("group.coordinator.append.linger.ms", Int, "-1")
         .at_least(-1)
         .ms()
-        .not_yet(
-            "How long the coordinator gathers records before it writes them; -1 lets it \
-             choose.",
+        .moot(
+            "How long the coordinator gathers records before it writes them. Here it gathers what comes while it \
+             writes, and waits for nothing.",
         ),
     broker("group.coordinator.background.threads", Int, "2")
         .at_least(1)
@@ -81,7 +81,7 @@ pub(super) const ROWS: &[Property] = &[
         .at_least(524288)
         .bytes()
         .dynamic(ClusterWide)
-        .not_yet("Largest write buffer the coordinator keeps for reuse."),
+        .moot("Largest write buffer the coordinator keeps for reuse."),
     broker(
         "group.coordinator.rebalance.protocols",
         List,
@@ -91,7 +91,9 @@ pub(super) const ROWS: &[Property] = &[
         &["consumer", "classic", "share", "streams"],
         false,
     ))
-    .not_yet("Rebalance protocols that are served."),
+    .honoured(
+        "Rebalance protocols that are served: `classic` always is, `consumer` if it is named, others are not yet.",
+    ),
     broker("group.coordinator.threads", Int, "4")
         .at_least(1)
         .moot("Threads of the coordinator; here each core coordinates its own groups."),

@@ -1,4 +1,4 @@
-//! THE table of properties: every property of Apache Kafka 4.3's broker and topics, and
+//! THE table of properties: every property of Apache Kafka 4.3's broker, topics and groups, and
 //! Corelog's own. Parsing, validation, DescribeConfigs and the reference page derive from it.
 //!
 //! Names, types, ranges, scopes and defaults are Kafka's. Five defaults differ, so that a broker
@@ -6,6 +6,7 @@
 //! `process.roles`, `controller.listener.names`, `listeners` and `log.dir`.
 
 mod corelog;
+mod group;
 mod groups;
 mod log;
 mod metrics;
@@ -22,7 +23,7 @@ mod transactions;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use super::property::Property;
+use super::property::{Property, Synonym};
 
 /// A group of broker properties that belong together.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +64,17 @@ pub fn broker() -> &'static ByName {
 pub fn topic() -> &'static ByName {
     static ROWS: OnceLock<ByName> = OnceLock::new();
     ROWS.get_or_init(|| by_name(topic::ROWS.iter()))
+}
+
+/// All properties of groups, by name.
+pub fn group() -> &'static ByName {
+    static ROWS: OnceLock<ByName> = OnceLock::new();
+    ROWS.get_or_init(|| by_name(group::ROWS.iter()))
+}
+
+/// A broker property of the same unit.
+const fn same(name: &'static str) -> Synonym {
+    Synonym { name, factor: 1 }
 }
 
 fn by_name(rows: impl Iterator<Item = &'static Property>) -> ByName {

@@ -46,6 +46,7 @@ fn facts() -> impl Iterator<Item = Fact> {
         let level = match level {
             "broker" => Level::Broker,
             "topic" => Level::Topic,
+            "group" => Level::Group,
             other => panic!("no level: {other}"),
         };
         Fact {
@@ -63,7 +64,13 @@ fn row(level: Level, name: &str) -> Option<&'static Property> {
     match level {
         Level::Broker => broker().get(name).copied(),
         Level::Topic => topic().get(name).copied(),
+        Level::Group => group().get(name).copied(),
     }
+}
+
+fn all() -> impl Iterator<Item = &'static Property> {
+    let rows = [broker(), topic(), group()].into_iter();
+    rows.flat_map(|rows| rows.values().copied())
 }
 
 #[test]
@@ -91,7 +98,7 @@ fn every_property_of_kafka_is_there_as_kafka_has_it() {
         }
 
         let mode = match (fact.level, row.scope) {
-            (Level::Topic, _) => "-",
+            (Level::Topic | Level::Group, _) => "-",
             (_, Scope::ReadOnly) => "read-only",
             (_, Scope::PerBroker) => "per-broker",
             (_, Scope::ClusterWide) => "cluster-wide",
@@ -105,13 +112,13 @@ fn every_property_of_kafka_is_there_as_kafka_has_it() {
         }
         count += 1;
     }
-    assert_eq!(count, 360 + 34);
+    assert_eq!(count, 360 + 34 + 17);
 }
 
 #[test]
 fn what_kafka_lacks_is_corelogs_own_or_set_at_run_time_only() {
     let known: Vec<(Level, &str)> = facts().map(|fact| (fact.level, fact.name)).collect();
-    for row in broker().values().chain(topic().values()) {
+    for row in all() {
         let is_kafkas = known.contains(&(row.level, row.name));
         let is_own = row.name.starts_with("corelog.");
         let is_run_time = row.scope == Scope::RuntimeOnly;
@@ -121,7 +128,7 @@ fn what_kafka_lacks_is_corelogs_own_or_set_at_run_time_only() {
 
 #[test]
 fn every_row_is_documented_and_its_default_valid() {
-    for row in broker().values().chain(topic().values()) {
+    for row in all() {
         assert!(
             row.doc.ends_with('.') && row.doc.len() > 10,
             "{}: {}",
@@ -140,7 +147,7 @@ fn every_row_is_documented_and_its_default_valid() {
 #[test]
 fn values_just_outside_a_range_are_refused_and_those_inside_taken() {
     let mut ranges = 0;
-    for row in broker().values().chain(topic().values()) {
+    for row in all() {
         let (min, max) = match row.valid {
             Valid::AtLeast(min) => (min, None),
             Valid::Between(min, max) => (min, Some(max)),
@@ -171,20 +178,20 @@ fn values_just_outside_a_range_are_refused_and_those_inside_taken() {
 }
 
 #[test]
-fn synonyms_exist_and_give_the_defaults_of_topics() {
+fn synonyms_exist_and_give_the_defaults_of_topics_and_groups() {
     let nothing = Overrides::new();
-    for row in topic().values() {
+    for row in topic().values().chain(group().values()) {
         for synonym in row.synonyms {
             assert!(broker().contains_key(synonym.name), "{}", synonym.name);
         }
-        let resolved = Layers::of_file(&nothing).topic_value(row, &nothing);
+        let resolved = Layers::of_file(&nothing).own_value(row, &nothing);
         assert_eq!(resolved, row.default_value(), "{}", row.name);
     }
 }
 
 #[test]
 fn numbers_have_units_where_their_names_say_so() {
-    for row in broker().values().chain(topic().values()) {
+    for row in all() {
         let is_number = matches!(row.kind, Kind::Int | Kind::Long | Kind::Short);
         let suffixes = [
             (".ms", "ms"),

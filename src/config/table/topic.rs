@@ -1,5 +1,6 @@
 //! Properties of topics, each with the broker properties that give its default.
 
+use super::same;
 use crate::config::property::{Property, Synonym, topic};
 use crate::config::valid::Valid;
 use crate::config::value::Kind::{Boolean, Double, Int, List, Long, String};
@@ -212,11 +213,6 @@ pub(super) const ROWS: &[Property] = &[
              memory, and synced within `corelog.memory.flush.ms`.",
         ),
 ];
-
-/// A broker property of the same unit.
-const fn same(name: &'static str) -> Synonym {
-    Synonym { name, factor: 1 }
-}
 
 /// A broker property of which each unit is `factor` of the topic property's.
 const fn each(name: &'static str, factor: i64) -> Synonym {

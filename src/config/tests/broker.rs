@@ -369,3 +369,89 @@ fn where_metrics_are_served() {
         assert!(why.contains("host:port"), "{malformed}: {why}");
     }
 }
+
+#[test]
+fn settings_of_groups_lie_within_their_bounds() {
+    let refused = |kind: &str, what: &str, value: &str| {
+        refusal(&[(&*format!("group.{kind}.{what}.ms"), value)])
+    };
+    for kind in ["consumer", "share", "streams"] {
+        for (what, low, high) in [
+            ("heartbeat.interval", "4999", "15001"),
+            ("session.timeout", "44999", "60001"),
+            ("assignment.interval", "-1", "15001"),
+        ] {
+            let name = format!("group.{kind}.{what}.ms");
+            let (min, max) = (
+                format!("group.{kind}.min.{what}.ms"),
+                format!("group.{kind}.max.{what}.ms"),
+            );
+            assert_eq!(
+                refused(kind, what, high),
+                format!("{name} must be less than or equal to {max}")
+            );
+            if low != "-1" {
+                assert_eq!(
+                    refused(kind, what, low),
+                    format!("{name} must be greater than or equal to {min}")
+                );
+                assert_eq!(
+                    refusal(&[(&*max, low)]),
+                    format!("{max} must be greater than or equal to {min}")
+                );
+            }
+        }
+        let interval = format!("group.{kind}.heartbeat.interval.ms");
+        let (max, session) = (
+            format!("group.{kind}.max.heartbeat.interval.ms"),
+            format!("group.{kind}.session.timeout.ms"),
+        );
+        assert_eq!(
+            refusal(&[(&*interval, "45000"), (&*max, "45000")]),
+            format!("{interval} must be less than {session}")
+        );
+    }
+}
+
+#[test]
+fn only_protocols_and_assignors_that_there_are() {
+    let protocols = |names| resolve(&[("group.coordinator.rebalance.protocols", names)]);
+    assert!(
+        protocols("classic,consumer")
+            .unwrap()
+            .groups
+            .consumer
+            .is_enabled
+    );
+    assert!(!protocols("classic").unwrap().groups.consumer.is_enabled);
+    assert_eq!(
+        protocols("consumer").unwrap_err(),
+        "Disabling the 'CLASSIC' protocol is not supported."
+    );
+    let assignors = |names| resolve(&[("group.consumer.assignors", names)]);
+    let known = "org.apache.kafka.coordinator.group.assignor.RangeAssignor,uniform";
+    let known = assignors(known).unwrap().groups.consumer.assignors;
+    assert_eq!(known, ["range", "uniform"]);
+    assert_eq!(
+        assignors("uniform,com.example.Own").unwrap_err(),
+        "Class com.example.Own cannot be found"
+    );
+}
+
+#[test]
+fn the_migration_policy_says_in_which_directions() {
+    for (policy, upgrade, downgrade) in [
+        ("disabled", false, false),
+        ("Upgrade", true, false),
+        ("downgrade", false, true),
+        ("BIDIRECTIONAL", true, true),
+    ] {
+        let config = resolve(&[("group.consumer.migration.policy", policy)]).unwrap();
+        let migration = config.groups.consumer.migration;
+        assert_eq!(
+            (migration.upgrade, migration.downgrade),
+            (upgrade, downgrade)
+        );
+        assert_eq!(migration.mixes(), upgrade || downgrade);
+    }
+}

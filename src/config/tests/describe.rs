@@ -3,7 +3,7 @@
 use super::set;
 use crate::config::{
     Described, Kind, Layers, Overrides, Source, describe_broker, describe_cluster_default,
-    describe_topic,
+    describe_group, describe_topic,
 };
 
 /// The layers that Kafka was given.
@@ -53,6 +53,7 @@ impl Given {
 fn source_name(source: Source) -> &'static str {
     match source {
         Source::Topic => "DYNAMIC_TOPIC_CONFIG",
+        Source::Group => "DYNAMIC_GROUP_CONFIG",
         Source::Broker => "DYNAMIC_BROKER_CONFIG",
         Source::ClusterDefault => "DYNAMIC_DEFAULT_BROKER_CONFIG",
         Source::File => "STATIC_BROKER_CONFIG",
@@ -83,6 +84,42 @@ fn line(all: &[Described], name: &str) -> String {
         },
         synonyms.join(", ")
     )
+}
+
+#[test]
+fn a_group() {
+    let mut given = Given::new();
+    let interval = "group.consumer.assignment.interval.ms".to_owned();
+    given.broker.insert(interval, "2000".to_owned());
+    let group = set(&[("consumer.session.timeout.ms", "50000")]);
+    let all = describe_group(given.layers(), &group);
+    assert_eq!(all.len(), 17);
+    let expected = [
+        (
+            "consumer.session.timeout.ms",
+            "50000 DYNAMIC_GROUP_CONFIG INT rw \
+             [DYNAMIC_GROUP_CONFIG:consumer.session.timeout.ms=50000, \
+             DEFAULT_CONFIG:group.consumer.session.timeout.ms=45000]",
+        ),
+        (
+            "consumer.heartbeat.interval.ms",
+            "5000 DEFAULT_CONFIG INT rw \
+             [DEFAULT_CONFIG:group.consumer.heartbeat.interval.ms=5000]",
+        ),
+        (
+            "consumer.assignment.interval.ms",
+            "2000 DYNAMIC_BROKER_CONFIG INT rw \
+             [DYNAMIC_BROKER_CONFIG:group.consumer.assignment.interval.ms=2000, \
+             DEFAULT_CONFIG:group.consumer.assignment.interval.ms=1000]",
+        ),
+        (
+            "share.auto.offset.reset",
+            "latest DEFAULT_CONFIG STRING rw [DEFAULT_CONFIG:share.auto.offset.reset=latest]",
+        ),
+    ];
+    for (name, expected) in expected {
+        assert_eq!(line(&all, name), expected, "{name}");
+    }
 }
 
 #[test]

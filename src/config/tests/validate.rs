@@ -1,7 +1,9 @@
 //! Changes while running: what is refused, in the words of Apache Kafka 4.3.1.
 
 use super::set;
-use crate::config::{Layers, Overrides, check_broker, check_cluster_default, check_topic};
+use crate::config::{
+    Layers, Overrides, check_broker, check_cluster_default, check_group, check_topic,
+};
 
 fn topic(pairs: &[(&str, &str)]) -> Result<(), String> {
     let nothing = Overrides::new();
@@ -28,6 +30,78 @@ fn cluster_default(pairs: &[(&str, &str)]) -> Result<(), String> {
         file: &nothing,
     };
     check_cluster_default(layers).map_err(|error| error.to_string())
+}
+
+#[test]
+fn groups() {
+    let file = set(&[("group.consumer.max.session.timeout.ms", "70000")]);
+    let group = |pairs: &[(&str, &str)]| {
+        let checked = check_group(Layers::of_file(&file), &set(pairs));
+        checked.map_err(|error| error.to_string())
+    };
+    let refused = [
+        (("foo", "1"), "Unknown group config name: foo"),
+        (
+            ("consumer.session.timeout.ms", "x"),
+            "Invalid value x for configuration consumer.session.timeout.ms: Not a number of type INT",
+        ),
+        (
+            ("consumer.session.timeout.ms", "0"),
+            "Invalid value 0 for configuration consumer.session.timeout.ms: Value must be at least 1",
+        ),
+        (
+            ("consumer.session.timeout.ms", "44999"),
+            "consumer.session.timeout.ms must be greater than or equal to \
+             group.consumer.min.session.timeout.ms",
+        ),
+        (
+            ("consumer.session.timeout.ms", "70001"),
+            "consumer.session.timeout.ms must be less than or equal to \
+             group.consumer.max.session.timeout.ms",
+        ),
+        (
+            ("consumer.heartbeat.interval.ms", "15001"),
+            "consumer.heartbeat.interval.ms must be less than or equal to \
+             group.consumer.max.heartbeat.interval.ms",
+        ),
+        (
+            ("streams.num.standby.replicas", "3"),
+            "streams.num.standby.replicas must be less than or equal to \
+             group.streams.max.standby.replicas",
+        ),
+        (
+            ("share.auto.offset.reset", "by_duration:1"),
+            "Invalid value by_duration:1 for configuration share.auto.offset.reset: Invalid value \
+             `by_duration:1` for configuration share.auto.offset.reset. The value must be either \
+             'earliest', 'latest' or of the format 'by_duration:<PnDTnHnMn.nS>'.",
+        ),
+    ];
+    for (pair, why) in refused {
+        assert_eq!(group(&[pair]), Err(why.to_owned()), "{pair:?}");
+    }
+    let taken = [
+        ("consumer.session.timeout.ms", "70000"),
+        ("consumer.heartbeat.interval.ms", "5000"),
+        ("consumer.assignment.interval.ms", "0"),
+        ("share.auto.offset.reset", "by_duration:PT1H"),
+        ("share.delivery.count.limit", "10"),
+    ];
+    for pair in taken {
+        assert_eq!(group(&[pair]), Ok(()), "{pair:?}");
+    }
+    let file = set(&[
+        ("group.consumer.min.session.timeout.ms", "10000"),
+        ("group.consumer.max.heartbeat.interval.ms", "20000"),
+    ]);
+    let both = set(&[
+        ("consumer.session.timeout.ms", "20000"),
+        ("consumer.heartbeat.interval.ms", "20000"),
+    ]);
+    let checked = check_group(Layers::of_file(&file), &both);
+    assert_eq!(
+        checked.unwrap_err().to_string(),
+        "consumer.session.timeout.ms must be greater than consumer.heartbeat.interval.ms"
+    );
 }
 
 #[test]

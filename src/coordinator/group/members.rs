@@ -1,9 +1,9 @@
-//! Requests of members: each goes to its group, if that speaks the protocol of the request.
+//! Requests of members: each goes to its group, in the protocol that this speaks.
 //!
 //! A group without members goes over to the protocol of the first member that comes, with its offsets. One with members
-//! stays with theirs.
+//! goes over while it works, as `group.consumer.migration.policy` allows: a classic group when a member of the consumer
+//! protocol comes, a consumer group when its last member of that protocol goes.
 
-use std::mem;
 use std::rc::Rc;
 
 use kafka_protocol::error::ResponseError;
@@ -38,30 +38,35 @@ impl Groups {
         out: &mut Output<Record>,
     ) {
         let id: Rc<str> = request.group_id.as_str().into();
-        let names_member = !request.member_id.is_empty();
-        let refused = match self.groups.get(&id).map(|group| &group.kind) {
-            Some(Kind::Classic(_)) => None,
-            Some(Kind::Consumer(group)) if !group.is_empty() => {
-                Some(ResponseError::InconsistentGroupProtocol)
-            }
-            _ => names_member.then_some(ResponseError::UnknownMemberId),
-        };
-        if let Some(error) = refused {
-            let answer = JoinGroupResponse::default()
+        let refused = |member, error: ResponseError| {
+            JoinGroupResponse::default()
                 .with_error_code(error.code())
-                .with_member_id(request.member_id)
-                .with_generation_id(-1);
-            return out.reply(to, answer);
+                .with_member_id(member)
+        };
+        match self.kind_of_mut(&id) {
+            Some(Kind::Classic(_)) => {}
+            Some(Kind::Consumer(group)) if !group.is_empty() => {
+                let answer = group.classic_join(&request, caller, context, out);
+                let answer = answer.unwrap_or_else(|(error, _)| refused(request.member_id, error));
+                out.reply(to, answer);
+                return self.settle(&id);
+            }
+            // Nobody is in it, and nobody was given an id to join with.
+            _ if !request.member_id.is_empty() => {
+                let answer = refused(request.member_id, ResponseError::UnknownMemberId);
+                return out.reply(to, answer);
+            }
+            Some(Kind::Consumer(empty)) => {
+                empty.tombstones(out);
+                let classic = ClassicGroup::new(id.clone(), context);
+                self.convert(&id, Kind::Classic(classic));
+            }
+            None => {}
         }
-        let group = self.get_or_create(&id, context);
-        if let Kind::Consumer(empty) = &group.kind {
-            empty.tombstones(out);
-            group.kind = Kind::Classic(ClassicGroup::new(id.clone(), context));
-        }
-        if let Kind::Classic(group) = &mut group.kind {
+        if let Kind::Classic(group) = &mut self.get_or_create(&id, context).kind {
             group.join(request, caller, to, context, out);
         }
-        self.note_deadline(&id);
+        self.settle(&id);
     }
 
     pub(super) fn sync(
@@ -72,20 +77,23 @@ impl Groups {
         out: &mut Output<Record>,
     ) {
         let id = request.group_id.clone();
-        match self.classic(&id) {
-            Some(group) => {
+        let refused =
+            |error: ResponseError| SyncGroupResponse::default().with_error_code(error.code());
+        match self.kind_of_mut(&id) {
+            Some(Kind::Classic(group)) => {
                 let before = group.state();
                 group.sync(request, to, context, out);
                 if before == State::CompletingRebalance && group.state() == State::Stable {
                     context.metrics.classic_rebalances.add(1);
                 }
-                self.note_deadline(&id);
             }
-            None => {
-                let error = ResponseError::UnknownMemberId.code();
-                out.reply(to, SyncGroupResponse::default().with_error_code(error));
+            Some(Kind::Consumer(group)) => {
+                let answer = group.classic_sync(&request, context);
+                out.reply(to, answer.unwrap_or_else(refused));
             }
+            None => out.reply(to, refused(ResponseError::UnknownMemberId)),
         }
+        self.settle(&id);
     }
 
     pub(super) fn heartbeat(
@@ -93,10 +101,14 @@ impl Groups {
         request: &HeartbeatRequest,
         context: &mut Context<'_>,
     ) -> Option<ResponseError> {
-        match self.classic(&request.group_id) {
-            Some(group) => group.heartbeat(request, context).err(),
-            None => Some(ResponseError::UnknownMemberId),
-        }
+        let id = &request.group_id;
+        let outcome = match self.kind_of_mut(id) {
+            Some(Kind::Classic(group)) => return group.heartbeat(request, context).err(),
+            Some(Kind::Consumer(group)) => group.classic_heartbeat(request, context),
+            None => Err(ResponseError::UnknownMemberId),
+        };
+        self.settle(id);
+        outcome.err()
     }
 
     pub(super) fn leave(
@@ -106,18 +118,19 @@ impl Groups {
         context: &mut Context<'_>,
         out: &mut Output<Record>,
     ) -> Vec<MemberResponse> {
-        if let Some(group) = self.classic(id) {
-            let answers = group.leave(members, context, out);
-            self.note_deadline(id);
-            return answers;
-        }
         let unknown = |member: MemberIdentity| {
             MemberResponse::default()
                 .with_member_id(member.member_id)
                 .with_group_instance_id(member.group_instance_id)
                 .with_error_code(ResponseError::UnknownMemberId.code())
         };
-        members.into_iter().map(unknown).collect()
+        let answers = match self.kind_of_mut(id) {
+            Some(Kind::Classic(group)) => group.leave(members, context, out),
+            Some(Kind::Consumer(group)) => group.classic_leave(members, context, out),
+            None => members.into_iter().map(unknown).collect(),
+        };
+        self.settle(id);
+        answers
     }
 
     pub(super) fn consumer_heartbeat(
@@ -127,47 +140,41 @@ impl Groups {
         context: &mut Context<'_>,
         out: &mut Output<Record>,
     ) -> Result<ConsumerGroupHeartbeatResponse, Rejection> {
-        let id = request.group_id.as_str();
+        let id: Rc<str> = request.group_id.as_str().into();
         let written = out.records.len();
-        let place = self.place_for(request, caller, context, out)?;
-        let Some(Group {
-            kind: Kind::Consumer(group),
-            ..
-        }) = self.groups.get_mut(id)
-        else {
+        let place = self.place_for(&id, request, caller, context, out)?;
+        let Some(Kind::Consumer(group)) = self.kind_of_mut(&id) else {
             unreachable!("a consumer group has its place")
         };
         let answer = group.heartbeat(request, caller, context, out);
-        if answer.is_ok() {
-            self.note_deadline(id);
-        } else {
-            out.records.truncate(written);
-            self.give_back(id, place);
+        match (&answer, place) {
+            (Ok(_), Place::Classic(before)) => before.dissolve(out),
+            (Ok(_), Place::None | Place::New) => {}
+            (Err(_), place) => {
+                out.records.truncate(written);
+                self.give_back(&id, place);
+            }
         }
+        self.settle(&id);
         answer
     }
 
     /// Sees to it that there is a consumer group, if the heartbeat is one that may make it.
     fn place_for(
         &mut self,
+        id: &Rc<str>,
         request: &ConsumerGroupHeartbeatRequest,
         caller: &Caller,
         context: &Context<'_>,
         out: &mut Output<Record>,
     ) -> Result<Place, Rejection> {
-        let id = request.group_id.as_str();
-        let found = self.groups.get_mut(id);
-        if let Some(Group {
-            kind: Kind::Consumer(_),
-            ..
-        }) = found
-        {
+        let found = self.kind_of_mut(id);
+        if let Some(Kind::Consumer(_)) = found {
             return Ok(Place::None);
         }
         check_heartbeat(request, caller.version, &context.config.groups.consumer)?;
         let joins = request.member_epoch == JOIN;
-        let new = |id: Rc<str>| Kind::Consumer(ConsumerGroup::new(id));
-        let Some(group) = found else {
+        let Some(Kind::Classic(classic)) = found else {
             if !joins {
                 let text = match request.member_epoch > JOIN {
                     true => format!("Consumer group {id} not found."),
@@ -175,48 +182,53 @@ impl Groups {
                 };
                 return Err(not_found(text));
             }
-            let id: Rc<str> = id.into();
-            self.groups.insert(id.clone(), Group::of(new(id)));
+            let new = Kind::Consumer(ConsumerGroup::new(id.clone()));
+            self.groups.insert(id.clone(), Group::of(new));
             return Ok(Place::New);
         };
         if !joins {
             return Err(not_found(missing(id, "consumer", true)));
         }
-        if !group.kind.is_empty() {
-            return Err(not_found(format!(
-                "Cannot upgrade classic group {id} to consumer group because the online upgrade is disabled."
-            )));
-        }
-        out.records.push(Record::GroupMetadata {
-            group: id.to_owned(),
-            value: None,
-        });
-        match mem::replace(&mut group.kind, new(id.into())) {
-            Kind::Classic(empty) => Ok(Place::Classic(Box::new(empty))),
-            Kind::Consumer(_) => Ok(Place::None),
+        let group = if classic.is_empty() {
+            out.records.push(Record::GroupMetadata {
+                group: id.to_string(),
+                value: None,
+            });
+            ConsumerGroup::new(id.clone())
+        } else {
+            ConsumerGroup::of_classic(id.clone(), classic, context, out)?
+        };
+        match self.convert(id, Kind::Consumer(group)) {
+            Some(Kind::Classic(before)) => Ok(Place::Classic(Box::new(before))),
+            _ => unreachable!("it was a classic group"),
         }
     }
 
     /// Undoes what was done for a heartbeat that is refused.
-    fn give_back(&mut self, id: &str, place: Place) {
+    fn give_back(&mut self, id: &Rc<str>, place: Place) {
         match place {
             Place::None => {}
             Place::New => {
                 self.groups.remove(id);
             }
             Place::Classic(classic) => {
-                if let Some(group) = self.groups.get_mut(id) {
-                    group.kind = Kind::Classic(*classic);
-                }
+                self.convert(id, Kind::Classic(*classic));
             }
         }
     }
 
-    fn classic(&mut self, id: &str) -> Option<&mut ClassicGroup> {
-        match &mut self.groups.get_mut(id)?.kind {
-            Kind::Classic(group) => Some(group),
-            Kind::Consumer(_) => None,
+    /// A group has done something: it may have become a classic one, and wait for something else.
+    pub(super) fn settle(&mut self, id: &str) {
+        let Some((id, _)) = self.groups.get_key_value(id) else {
+            return;
+        };
+        let id = id.clone();
+        if let Some(Kind::Consumer(group)) = self.kind_of_mut(&id)
+            && let Some(classic) = group.take_downgraded()
+        {
+            self.convert(&id, Kind::Classic(classic));
         }
+        self.note_deadline(&id);
     }
 }
 

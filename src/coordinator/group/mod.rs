@@ -14,6 +14,7 @@ pub mod census;
 pub mod classic;
 pub mod committed;
 pub mod consumer;
+mod consumer_protocol;
 mod kind;
 mod members;
 pub mod offsets;
@@ -25,6 +26,7 @@ mod walks;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::error::Error;
+use std::mem;
 use std::rc::Rc;
 
 use corelog_shards::io::Instant;
@@ -215,7 +217,7 @@ impl Machine for Groups {
                 if group.is_unused() {
                     group.kind.delete(context, &mut out);
                 }
-                self.note_deadline(&id);
+                self.settle(&id);
             }
         }
         self.spread_on(context.now);
@@ -331,6 +333,16 @@ impl Groups {
 
     fn kind_of(&self, id: &str) -> Option<&Kind> {
         self.groups.get(id).map(|group| &group.kind)
+    }
+
+    fn kind_of_mut(&mut self, id: &str) -> Option<&mut Kind> {
+        self.groups.get_mut(id).map(|group| &mut group.kind)
+    }
+
+    /// Has a group go over to another protocol. What it was so far is returned.
+    fn convert(&mut self, id: &str, kind: Kind) -> Option<Kind> {
+        let group = self.groups.get_mut(id)?;
+        Some(mem::replace(&mut group.kind, kind))
     }
 
     /// A group, which is simple and empty if there was none.

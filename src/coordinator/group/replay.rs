@@ -54,17 +54,14 @@ impl Groups {
     }
 
     fn take_classic(&mut self, id: String, value: GroupMetadataValue) {
-        match self.groups.get_mut(id.as_str()) {
-            Some(Group {
-                kind: Kind::Classic(group),
-                ..
-            }) => group.apply(value),
-            Some(group) => group.kind = Kind::Classic(ClassicGroup::restore(id.into(), value)),
-            None => {
-                let id: Rc<str> = id.into();
-                let classic = ClassicGroup::restore(id.clone(), value);
-                self.groups.insert(id, Group::of(Kind::Classic(classic)));
-            }
+        if let Some(Kind::Classic(group)) = self.kind_of_mut(&id) {
+            return group.apply(value);
+        }
+        let id: Rc<str> = id.into();
+        let kind = Kind::Classic(ClassicGroup::restore(id.clone(), value));
+        match self.groups.contains_key(&id) {
+            true => _ = self.convert(&id, kind),
+            false => _ = self.groups.insert(id, Group::of(kind)),
         }
     }
 
@@ -77,26 +74,25 @@ impl Groups {
         if !record.is_tombstone() {
             let group = self.get_or_create(&id, context);
             if matches!(&group.kind, Kind::Classic(classic) if classic.is_simple()) {
-                group.kind = Kind::Consumer(ConsumerGroup::new(id.clone()));
+                self.convert(&id, Kind::Consumer(ConsumerGroup::new(id.clone())));
             }
         }
-        let Some(Group {
-            kind: Kind::Consumer(group),
-            ..
-        }) = self.groups.get_mut(&id)
-        else {
+        let kind = self.groups.get_mut(&id).map(|group| &mut group.kind);
+        let Some(Kind::Consumer(group)) = kind else {
             return;
         };
-        match record {
-            Record::ConsumerGroupMetadata { value: None, .. } => self.forget(&id, context),
-            record => group.replay(record),
+        if matches!(record, Record::ConsumerGroupMetadata { value: None, .. }) {
+            return self.forget(&id, context);
         }
+        group.replay(record);
     }
 
     /// A group is gone. Its offsets have tombstones of their own: with those that are left it is a simple group.
     fn forget(&mut self, id: &str, context: &Context<'_>) {
-        let removed = self.groups.remove_entry(id);
-        if let Some((id, group)) = removed.filter(|(_, group)| !group.offsets.is_empty()) {
+        let Some((id, group)) = self.groups.remove_entry(id) else {
+            return;
+        };
+        if !group.offsets.is_empty() {
             let simple = Group {
                 offsets: group.offsets,
                 ..Group::of(Kind::Classic(ClassicGroup::new(id.clone(), context)))

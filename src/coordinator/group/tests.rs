@@ -1,5 +1,6 @@
 mod consumer_groups;
 mod counts;
+mod mixed_groups;
 mod walks;
 
 use corelog_shards::io::slot;
@@ -32,6 +33,8 @@ struct World {
     config: BrokerConfig,
     now: Instant,
     wall_ms: i64,
+    /// What is drawn next time.
+    random: u64,
     metrics: CoordinatorMetrics,
 }
 
@@ -45,6 +48,7 @@ impl World {
             config: BrokerConfig::resolve(Layers::of_file(&file)).expect("a sound configuration"),
             now: Instant::from_nanos(1 << 40),
             wall_ms: 1_700_000_000_000,
+            random: 7,
             metrics: CoordinatorMetrics::default(),
         }
     }
@@ -53,13 +57,18 @@ impl World {
         &mut self,
         act: impl FnOnce(&mut Groups, &mut Context<'_>) -> Output<Record>,
     ) -> Output<Record> {
+        let random = &mut self.random;
+        let mut draw = || {
+            *random += 1;
+            *random
+        };
         let mut context = Context {
             now: self.now,
             wall_ms: self.wall_ms,
             image: &self.image,
             config: &self.config,
             record_bytes_max: 1 << 20,
-            random_u64: &mut || 7,
+            random_u64: &mut draw,
             metrics: &self.metrics,
         };
         let mut output = act(&mut self.groups, &mut context);

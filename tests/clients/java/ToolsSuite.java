@@ -115,6 +115,19 @@ public final class ToolsSuite {
                 () -> !succeeds(command, Tools.concat(of, new String[] {"--describe"})).said().contains("retention.ms"), "deleted");
         fails(command, Tools.concat(of, new String[] {"--alter", "--add-config", "retention.ms=soon"}));
 
+        String[] group = {"--entity-type", "groups", "--entity-name", topic + "-group"};
+        succeeds(command, concat(group, new String[] {"--alter", "--add-config", "consumer.session.timeout.ms=50000"}))
+                .contains("Completed updating config for group " + topic + "-group");
+        Checks.eventually(() -> succeeds(command, concat(group, new String[] {"--describe"})).said
+                .contains("consumer.session.timeout.ms=50000"), "the group's own");
+        succeeds(command, "--entity-type", "groups", "--describe").contains(topic + "-group");
+        succeeds(command, concat(group, new String[] {"--describe", "--all"}))
+                .contains("consumer.heartbeat.interval.ms=5000");
+        fails(command, concat(group, new String[] {"--alter", "--add-config", "consumer.session.timeout.ms=1"}));
+        succeeds(command, concat(group, new String[] {"--alter", "--delete-config", "consumer.session.timeout.ms"}));
+        Checks.eventually(() -> !succeeds(command, concat(group, new String[] {"--describe"})).said
+                .contains("50000"), "deleted");
+
         String id = brokerId();
         String[] broker = {"--entity-type", "brokers", "--entity-name", id};
         succeeds(command, Tools.concat(broker, new String[] {"--describe", "--all"})).contains("node.id=" + id, "log.dirs=");

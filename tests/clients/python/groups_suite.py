@@ -305,6 +305,38 @@ def a_group_of_the_consumer_protocol_is_listed_and_deleted_when_it_is_empty():
 
 
 @suite
+def a_group_goes_over_to_the_consumer_protocol_and_back_while_it_works():
+    topic, group = make("migration", 4), suite.topic("g")
+    fill(topic, 4, 40)
+    seen = []
+
+    def work(*members):
+        for member in members:
+            message = member.poll(0.05)
+            if message is not None and message.error() is None:
+                seen.append(int(message.value()))
+        return [len(member.assignment()) for member in members]
+
+    def kind():
+        (found,) = [g for g in admin.list_consumer_groups().result(30).valid if g.group_id == group]
+        return found.type
+
+    old = consumer(group, partition_assignment_strategy="cooperative-sticky")
+    old.subscribe([topic])
+    eventually(lambda: work(old) == [4], "all partitions")
+    equal(kind(), ConsumerGroupType.CLASSIC)
+    new = consumer(group, group_protocol="consumer")
+    new.subscribe([topic])
+    eventually(lambda: work(old, new) == [2, 2] and set(range(40)) <= set(seen), "a half each, and all records", 50)
+    equal(kind(), ConsumerGroupType.CONSUMER)
+    new.close()
+    fill(topic, 4, 40, 40)
+    eventually(lambda: work(old) == [4] and set(range(80)) <= set(seen), "one has all again", 50)
+    equal(kind(), ConsumerGroupType.CLASSIC)
+    old.close()
+
+
+@suite
 def an_empty_group_changes_its_protocol_and_keeps_its_offsets():
     topic, group = make("protocols"), suite.topic("g")
     fill(topic, 1, 30)

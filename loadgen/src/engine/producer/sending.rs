@@ -222,7 +222,7 @@ impl Producer<'_> {
                 }
                 Ok(code) => {
                     if code == OUT_OF_ORDER_SEQUENCE_NUMBER {
-                        self.partitions[at].sequences.out_of_order(batch.number);
+                        self.partitions[at].sequences.out_of_order(&batch);
                     }
                     let may_retry = is_retriable(code) || code == OUT_OF_ORDER_SEQUENCE_NUMBER;
                     if may_retry && now_ns < batch.deadline_ns {
@@ -291,7 +291,7 @@ impl Producer<'_> {
             };
             self.acknowledged.insert(line, batch.sequences());
         }
-        self.partitions[at].sequences.acknowledged(batch.number);
+        self.partitions[at].sequences.acknowledged(&batch);
         self.renew_sequences(at);
         self.forget(&batch);
     }

@@ -1,13 +1,13 @@
-//! Sequences of an idempotent producer, and how they go on behind a batch that was given up.
+//! Sequences of an idempotent producer, and how they go on behind batches that the broker does not have.
 //!
 //! A broker takes the batches of a producer's epoch in the order of their sequences alone. If one was given up, the
-//! broker either has it all the same, or refuses all that follow as out of order. Then the partition goes on in the
-//! next epoch with sequence 0, as with Kafka's clients: other partitions keep their epoch, and no broker is asked. It
-//! waits until nothing of the partition is in flight, because a broker does not recognise what comes again in another
-//! epoch.
+//! broker either has it all the same, or refuses all that follow as out of order. It also refuses them if it has lost
+//! what it acknowledged. Then the partition goes on in the next epoch with sequence 0, as with Kafka's clients: other
+//! partitions keep their epoch, and no broker is asked. It waits until nothing of the partition is in flight, because a
+//! broker does not recognise what comes again in another epoch.
 
 use super::Producer;
-use super::making::{Partition, Records};
+use super::making::{Batch, Partition, Records};
 use crate::batch::{self, renumbered};
 
 /// Of a producer in one partition.
@@ -16,9 +16,11 @@ pub(super) struct Sequences {
     pub epoch: i16,
     /// Of the next record.
     pub next: i32,
+    /// Of the first record behind the newest batch that was acknowledged.
+    unacknowledged: i32,
     /// Number of the newest batch that was given up, as long as no later one is acknowledged.
     given_up: Option<u64>,
-    /// Number of the oldest batch behind one that was refused as out of order.
+    /// Number of the oldest batch that was refused as out of order for one that does not come again.
     refused: Option<u64>,
 }
 
@@ -27,6 +29,7 @@ impl Sequences {
         Self {
             epoch,
             next: 0,
+            unacknowledged: 0,
             given_up: None,
             refused: None,
         }
@@ -40,8 +43,13 @@ impl Sequences {
     }
 
     /// The broker has a batch.
-    pub fn acknowledged(&mut self, number: u64) {
-        if self.given_up.is_some_and(|given_up| given_up < number) {
+    pub fn acknowledged(&mut self, batch: &Batch) {
+        self.unacknowledged =
+            batch.base_sequence.wrapping_add(batch.due_ns.len() as i32) & i32::MAX;
+        if self
+            .given_up
+            .is_some_and(|given_up| given_up < batch.number)
+        {
             // And has the one that was given up, too.
             self.given_up = None;
             self.refused = None;
@@ -53,16 +61,19 @@ impl Sequences {
         self.given_up = self.given_up.max(Some(number));
     }
 
-    /// A batch was refused, because one before it is missing.
-    pub fn out_of_order(&mut self, number: u64) {
-        if self.given_up.is_some_and(|given_up| given_up < number) {
+    /// A batch was refused, because one before it is missing. That one comes again, unless it was given up, or there is
+    /// none that was not acknowledged.
+    pub fn out_of_order(&mut self, batch: &Batch) {
+        let number = batch.number;
+        let is_lost = batch.base_sequence == self.unacknowledged;
+        if is_lost || self.given_up.is_some_and(|given_up| given_up < number) {
             self.refused = Some(self.refused.map_or(number, |refused| refused.min(number)));
         }
     }
 }
 
 impl Partition {
-    /// Whether the broker waits for a batch that was given up: nothing older is there that could be it.
+    /// Whether the broker waits for a batch that does not come again: nothing older is there that could be it.
     pub fn is_stuck(&self) -> bool {
         let oldest = self.batches.front().map(|batch| batch.number);
         let refused = self.sequences.refused;

@@ -146,30 +146,64 @@ fn what_is_in_flight_at_the_end_is_unanswered() {
 
 #[test]
 fn behind_a_batch_that_was_given_up_a_partition_goes_on_in_the_next_epoch() {
+    // The second batch is too large.
+    let mut batches = 0;
+    let mut expected = (3, 0);
+    let broker = Broker::answering(move |batch| {
+        batches += 1;
+        match batches {
+            2 => ResponseError::MessageTooLarge.code(),
+            _ => append(batch, &mut expected),
+        }
+    });
+    let (measurements, acknowledged) = produce_all(&broker);
+    let refused = measurements.errors["MessageTooLarge (10)"];
+    assert!((1..200).contains(&refused), "one batch: {refused}");
+    assert_eq!(acknowledged + refused, 2_000);
+    // Nothing but those and what was in flight behind them.
+    assert_eq!(measurements.errors.len(), 2, "{:?}", measurements.errors);
+}
+
+#[test]
+fn behind_batches_that_the_broker_acknowledged_and_lost_a_partition_goes_on_in_the_next_epoch() {
+    let mut batches = 0;
+    let mut expected = (3, 0);
+    let broker = Broker::answering(move |batch| {
+        batches += 1;
+        if batches == 3 {
+            expected.1 = 0;
+        }
+        append(batch, &mut expected)
+    });
+    let (measurements, acknowledged) = produce_all(&broker);
+    assert_eq!(acknowledged, 2_000);
+    let names: Vec<_> = measurements.errors.keys().collect();
+    assert_eq!(names, ["OutOfOrderSequenceNumber (45)"]);
+}
+
+/// What a broker answers that knows the epoch and the sequence with which a batch has to begin.
+fn append(batch: &[u8], expected: &mut (i16, i32)) -> i16 {
+    let epoch = i16::from_be_bytes(batch[51..53].try_into().unwrap());
+    let sequence = i32::from_be_bytes(batch[53..57].try_into().unwrap());
+    let count = i32::from_be_bytes(batch[57..61].try_into().unwrap());
+    let whole = crate::batch::whole_batches(batch).next().unwrap();
+    whole.records(|_, _| Ok(())).expect("its checksum is right");
+    match (epoch, sequence) {
+        found if found == *expected || found == (expected.0 + 1, 0) => {
+            *expected = (epoch, sequence + count);
+            0
+        }
+        _ => ResponseError::OutOfOrderSequenceNumber.code(),
+    }
+}
+
+/// Sends 2,000 records of an idempotent producer in epoch 3, and tells how many were acknowledged.
+fn produce_all(broker: &Broker) -> (Measurements, u64) {
     let mut idempotent = workload();
     idempotent.records.sizes = Sizes::Fixed(100);
     idempotent.producers.idempotence = true;
     let mut ground = Ground::new(idempotent);
     ground.preparation.producer_ids = vec![(7, 3)];
-    // As brokers do, but for the second batch, which is too large.
-    let mut batches = 0;
-    let mut expected = (3, 0);
-    let broker = Broker::answering(move |batch| {
-        batches += 1;
-        let epoch = i16::from_be_bytes(batch[51..53].try_into().unwrap());
-        let sequence = i32::from_be_bytes(batch[53..57].try_into().unwrap());
-        let count = i32::from_be_bytes(batch[57..61].try_into().unwrap());
-        let whole = crate::batch::whole_batches(batch).next().unwrap();
-        whole.records(|_, _| Ok(())).expect("its checksum is right");
-        match (epoch, sequence) {
-            _ if batches == 2 => ResponseError::MessageTooLarge.code(),
-            found if found == expected || found == (expected.0 + 1, 0) => {
-                expected = (epoch, sequence + count);
-                0
-            }
-            _ => ResponseError::OutOfOrderSequenceNumber.code(),
-        }
-    });
     let mut producer = ground.producer();
     let mut acknowledged = 0;
     let measurements = ground.measure(|recorder| {
@@ -181,11 +215,7 @@ fn behind_a_batch_that_was_given_up_a_partition_goes_on_in_the_next_epoch() {
         });
         acknowledged = shared.produced_bytes.load(Ordering::Relaxed) / 100;
     });
-    let refused = measurements.errors["MessageTooLarge (10)"];
-    assert!((1..200).contains(&refused), "one batch: {refused}");
-    assert_eq!(acknowledged + refused, 2_000);
-    // Nothing but those and what was in flight behind them.
-    assert_eq!(measurements.errors.len(), 2, "{:?}", measurements.errors);
+    (measurements, acknowledged)
 }
 
 fn is_greeted(producer: &Producer<'_>) -> bool {

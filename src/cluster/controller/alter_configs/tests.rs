@@ -5,6 +5,7 @@ use crate::cluster::records::FeatureLevelRecord;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const GROUP: i8 = 32;
 /// A list of the topic, without a default.
 const LIST: &str = "leader.replication.throttled.replicas";
 /// Of the topic, of type LONG.
@@ -261,9 +262,20 @@ fn what_is_refused_and_how() {
             "Unsupported resource type: CLIENT_METRICS",
         ),
         (
-            alteration(32, "g", &[("consumer.session.timeout.ms", Set, "50000")]),
+            alteration(GROUP, "", &[("consumer.session.timeout.ms", Set, "50000")]),
             Kind::InvalidRequest,
-            "Unsupported resource type: GROUP",
+            "Default group resources are not allowed.",
+        ),
+        (
+            alteration(GROUP, "g", &[(AGE, Set, "1")]),
+            Kind::InvalidConfig,
+            "Unknown group config name: retention.ms",
+        ),
+        (
+            alteration(GROUP, "g", &[("consumer.session.timeout.ms", Set, "5")]),
+            Kind::InvalidConfig,
+            "consumer.session.timeout.ms must be greater than or equal to \
+             group.consumer.min.session.timeout.ms",
         ),
     ];
     let mut cluster = with_topic();
@@ -272,6 +284,21 @@ fn what_is_refused_and_how() {
         assert_eq!(refusal(&reply[0]), (kind, message));
     }
     assert!(cluster.image().configs.is_empty());
+}
+
+#[test]
+fn a_group_has_settings_whether_or_not_it_is_there() {
+    let mut cluster = with_topic();
+    let name = "consumer.session.timeout.ms";
+    let alter_group = |cluster: &mut Cluster, op| {
+        let asked = alteration(GROUP, "g", &[(name, op, "50000")]);
+        assert_eq!(alter(cluster, &[asked]), [Ok(())]);
+    };
+    alter_group(&mut cluster, AlterOp::Set);
+    let group = ConfigResource::group("g");
+    assert_eq!(cluster.image().property(&group, name), Some("50000"));
+    alter_group(&mut cluster, AlterOp::Delete);
+    assert_eq!(cluster.image().properties(&group), None);
 }
 
 #[test]

@@ -27,6 +27,12 @@ const VERSION_OF_REQUIRED_ID: i16 = 4;
 /// From this version on, a leader can be told that the assignments stand.
 const VERSION_OF_SKIPPED_ASSIGNMENT: i16 = 9;
 
+/// Whether a client is to be given a member id first, and to join with that.
+pub fn asks_for_id(request: &JoinGroupRequest, version: i16) -> bool {
+    let is_dynamic = request.group_instance_id.is_none();
+    is_dynamic && request.member_id.is_empty() && version >= VERSION_OF_REQUIRED_ID
+}
+
 /// A join on its way to its reply.
 struct Join<'a> {
     request: JoinGroupRequest,
@@ -127,7 +133,7 @@ impl ClassicGroup {
         let known = instance_id.and_then(|instance_id| self.members.static_id(instance_id));
         if let Some(old) = known.cloned() {
             self.replace_static_member(&old, id, join, context, out);
-        } else if instance_id.is_some() || join.caller.version < VERSION_OF_REQUIRED_ID {
+        } else if !asks_for_id(&join.request, join.caller.version) {
             self.add_member(id, join, context, out);
         } else {
             let until = context.now + millis(join.terms.session_timeout_ms);

@@ -27,12 +27,12 @@
 mod join;
 mod member;
 mod members;
+mod migrate;
 mod pending;
 mod rebalance;
 mod replies;
 mod session;
 mod store;
-mod subscription;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -46,9 +46,12 @@ use kafka_protocol::error::ResponseError;
 
 use self::members::Members;
 use self::rebalance::JoinTimer;
-use self::subscription::CONSUMER;
+use super::consumer_protocol::CONSUMER;
 use super::records::Record;
 use crate::coordinator::{Context, Output};
+
+pub use self::join::asks_for_id;
+pub use self::migrate::Migrant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {

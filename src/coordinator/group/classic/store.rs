@@ -7,7 +7,8 @@ use kafka_protocol::error::ResponseError;
 
 use super::member::{Member, Protocol, Terms};
 use super::members::Members;
-use super::{ClassicGroup, State, subscription};
+use super::{ClassicGroup, State};
+use crate::coordinator::group::consumer_protocol;
 use crate::coordinator::group::records::{
     GroupMetadataValue, MemberMetadata, NO_TIMESTAMP, Record,
 };
@@ -153,7 +154,7 @@ impl ClassicGroup {
         let mut topics = BTreeSet::new();
         for member in self.members.iter() {
             let metadata = member.metadata(self.protocol.as_deref()?);
-            topics.extend(subscription::topics(&metadata).ok()?);
+            topics.extend(consumer_protocol::topics(&metadata).ok()?);
         }
         Some(topics)
     }

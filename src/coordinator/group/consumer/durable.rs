@@ -9,7 +9,8 @@ use super::metadata_hash::metadata_hash;
 use super::owners::Owners;
 use super::subscriptions::{Resolved, Subscriptions};
 use super::{State, check_sizes};
-use crate::cluster::image::Image;
+use crate::cluster::image::{ConfigResource, Image};
+use crate::config::ConsumerGroupSettings;
 use crate::coordinator::Context;
 use crate::coordinator::group::assignor::Partitions;
 use crate::coordinator::group::records::{
@@ -60,6 +61,12 @@ impl Durable {
             subscriptions: Subscriptions::default(),
             owners: Owners::default(),
         }
+    }
+
+    /// The group's own settings, and the broker's for all that it has none for.
+    pub fn settings(&self, context: &Context<'_>) -> ConsumerGroupSettings {
+        let own = (context.image).properties(&ConfigResource::group(&*self.id));
+        ConsumerGroupSettings::resolve(&context.config.groups.consumer, own)
     }
 
     pub fn state(&self) -> State {
@@ -171,9 +178,10 @@ impl Durable {
         ]);
     }
 
-    pub fn tombstones(&self, records: &mut Vec<Record>) {
+    /// Writes that the group is gone with all that belongs to it, these members included.
+    pub fn tombstones(&self, members: &[&str], records: &mut Vec<Record>) {
         let group = || self.id.to_string();
-        let members = || self.members.keys();
+        let members = || members.iter();
         records.extend(members().map(|member| self.assignment_tombstone(member)));
         records.extend(members().map(|member| self.target_tombstone(member)));
         records.push(Record::ConsumerGroupTargetAssignmentMetadata {

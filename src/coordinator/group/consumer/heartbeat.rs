@@ -17,10 +17,10 @@ use super::member::{Assigned, Member};
 use super::reconcile::Step;
 use super::refresh::RegexChange;
 use super::request::{JOIN, LEAVE, LEAVE_STATIC, check_heartbeat};
-use super::settings::Settings;
 use super::{ConsumerGroup, Rejection, check_sizes, rejection};
 use crate::cluster::ids::random_id;
 use crate::coordinator::group::Caller;
+use crate::coordinator::group::assignor::Partitions;
 use crate::coordinator::group::records::Record;
 use crate::coordinator::{Context, Output};
 
@@ -54,7 +54,7 @@ impl ConsumerGroup {
             true => new_member_id(context),
             false => id.clone(),
         };
-        let settings = Settings::of(&group.id, context.config);
+        let settings = group.settings(context);
         let mut records = Vec::new();
 
         let member = match &request.instance_id {
@@ -62,62 +62,24 @@ impl ConsumerGroup {
             None => group.dynamic_for(&id, request)?,
         };
         let updated = member.updated_by(request, caller);
-        if *updated != *member {
-            records.push(updated.metadata_record(&group.id));
-        }
-        let have_names_changed = updated.subscribed_topics != member.subscribed_topics;
-        let regex_change = group.change_regex(&member, &updated, &mut records)?;
-
-        let mut epoch = group.epoch;
-        let must_bump = have_names_changed || regex_change == RegexChange::Resolved;
-        let refreshes_metadata = must_bump || self.is_metadata_stale;
-        if refreshes_metadata {
-            epoch = group.follow_metadata(must_bump, &member, &updated, context, &mut records);
-        }
-
-        let computes = epoch > group.target_epoch
-            && may_compute(
-                group.target_computed_at_ms,
-                settings.assignment_interval,
-                context,
-            );
-        let (target_epoch, target) = if computes {
-            let subscriptions = group.subscriptions.with(&member, &updated);
-            let target = group.assign(epoch, &updated, &subscriptions, context, &mut records)?;
-            (epoch, Cow::Owned(target))
-        } else {
-            (group.target_epoch, Cow::Borrowed(group.target_of(&updated)))
-        };
-
-        let is_subscribed = |topic: Uuid| {
-            let topic = context.image.topics.get(topic);
-            topic.is_some_and(|topic| group.subscriptions.includes(&updated, topic))
-        };
-        let step = Step {
-            target_epoch,
-            target: &target,
-            is_subscribed: &is_subscribed,
-            has_subscription_changed: have_names_changed || regex_change != RegexChange::None,
-            owned: request.topic_partitions.as_deref(),
-            owners: &group.owners,
-        };
-        let reconciled = step.take(&updated)?;
-        let has_moved = *reconciled != *updated;
-        if has_moved {
-            records.push(reconciled.assignment_record(&group.id));
-        }
+        let change = self.change(&member, &updated, context, &mut records)?;
+        let owned = request.topic_partitions.as_deref();
+        let reconciled = group.advance(&member, &updated, &change, owned, context, &mut records)?;
         check_sizes(&records, context)?;
 
-        let wants_refresh = self.wants_refresh(&member, &updated, regex_change, context);
+        let wants_refresh = self.wants_refresh(&member, &updated, change.regex, context);
         if let Some(replaced) = group.replaced_by(&reconciled) {
             self.timers.remove(replaced);
         }
+        if member.uses_classic_protocol() {
+            self.timers.remove(&reconciled.id);
+        }
         let session = context.now + settings.session_timeout;
         self.timers.renew_session(&reconciled.id, session);
-        if has_moved {
+        if *reconciled != *updated {
             self.timers.follow(&reconciled, context.now);
         }
-        self.is_metadata_stale &= !refreshes_metadata;
+        self.is_metadata_stale &= !change.refreshes_metadata;
         let shows_assignment = request.member_epoch == JOIN
             || is_full(request)
             || reconciled.assigned != member.assigned;
@@ -135,9 +97,114 @@ impl ConsumerGroup {
     }
 }
 
+/// What a member's word about itself means for the group.
+pub(super) struct Change {
+    /// Of the group.
+    pub epoch: i32,
+    /// Whether the member subscribes to something else than before.
+    pub is_of_subscription: bool,
+    pub regex: RegexChange,
+    /// Whether the metadata hash is up to date with it.
+    pub refreshes_metadata: bool,
+}
+
+impl ConsumerGroup {
+    /// Writes the member as it is now, and the group epoch that follows.
+    pub(super) fn change(
+        &self,
+        before: &Member,
+        after: &Member,
+        context: &Context<'_>,
+        records: &mut Vec<Record>,
+    ) -> Result<Change, Rejection> {
+        let group = &self.durable;
+        if after != before {
+            records.push(after.metadata_record(&group.id));
+        }
+        let have_names_changed = after.subscribed_topics != before.subscribed_topics;
+        let regex = group.change_regex(before, after, records)?;
+        let must_bump = have_names_changed || regex == RegexChange::Resolved;
+        let refreshes_metadata = must_bump || self.is_metadata_stale;
+        let epoch = match refreshes_metadata {
+            true => group.follow_metadata(must_bump, before, after, context, records),
+            false => group.epoch,
+        };
+        Ok(Change {
+            epoch,
+            is_of_subscription: have_names_changed || regex != RegexChange::None,
+            regex,
+            refreshes_metadata,
+        })
+    }
+}
+
+/// The way of a member.
+impl Durable {
+    /// Computes a target for the group epoch, if there is none yet and it is time, and leads the member one step on.
+    pub(super) fn advance<'m>(
+        &self,
+        before: &Member,
+        after: &'m Member,
+        change: &Change,
+        owned: Option<&[Owned]>,
+        context: &Context<'_>,
+        records: &mut Vec<Record>,
+    ) -> Result<Cow<'m, Member>, Rejection> {
+        let computes = change.epoch > self.target_epoch
+            && may_compute(
+                self.target_computed_at_ms,
+                self.settings(context).assignment_interval,
+                context,
+            );
+        if computes {
+            let subscriptions = self.subscriptions.with(before, after);
+            let target = self.assign(change.epoch, after, &subscriptions, context, records)?;
+            return self.reconcile(
+                after,
+                (change.epoch, &target),
+                change,
+                owned,
+                context,
+                records,
+            );
+        }
+        let target = (self.target_epoch, self.target_of(after));
+        self.reconcile(after, target, change, owned, context, records)
+    }
+
+    /// Leads a member one step on to this target, which is that of an epoch.
+    pub(super) fn reconcile<'m>(
+        &self,
+        member: &'m Member,
+        (target_epoch, target): (i32, &Partitions),
+        change: &Change,
+        owned: Option<&[Owned]>,
+        context: &Context<'_>,
+        records: &mut Vec<Record>,
+    ) -> Result<Cow<'m, Member>, Rejection> {
+        let is_subscribed = |topic: Uuid| {
+            let topic = context.image.topics.get(topic);
+            topic.is_some_and(|topic| self.subscriptions.includes(member, topic))
+        };
+        let step = Step {
+            target_epoch,
+            target,
+            is_subscribed: &is_subscribed,
+            has_subscription_changed: change.is_of_subscription,
+            owned,
+            owners: &self.owners,
+        };
+        let reconciled = step.take(member)?;
+        if *reconciled != *member {
+            records.push(reconciled.assignment_record(&self.id));
+        }
+        Ok(reconciled)
+    }
+}
+
 /// Who a heartbeat is from.
 impl Durable {
-    fn check_room(&self, member: &str, members_max: usize) -> Result<(), Rejection> {
+    pub(super) fn check_room(&self, member: &str, members_max: usize) -> Result<(), Rejection> {
         if self.members.len() < members_max || self.members.contains_key(member) {
             return Ok(());
         }
@@ -184,6 +251,11 @@ impl Durable {
             );
             return Err(rejection(ResponseError::UnreleasedInstanceId, text));
         }
+        Ok(Cow::Owned(self.replace(existing, id, records)))
+    }
+
+    /// Writes that a static member has another id from now on.
+    pub(super) fn replace(&self, existing: &Member, id: &str, records: &mut Vec<Record>) -> Member {
         let member = Member {
             id: id.to_owned(),
             epoch: JOIN,
@@ -196,7 +268,7 @@ impl Durable {
             self.target_record(id, self.target_of(existing)),
             member.assignment_record(&self.id),
         ]);
-        Ok(Cow::Owned(member))
+        member
     }
 
     pub(super) fn member(&self, id: &str) -> Result<&Member, Rejection> {
@@ -227,7 +299,7 @@ impl Durable {
     }
 
     /// The member that this one takes the place of, if it is another one.
-    fn replaced_by(&self, member: &Member) -> Option<&String> {
+    pub(super) fn replaced_by(&self, member: &Member) -> Option<&String> {
         let before = self.static_members.get(member.instance_id.as_ref()?);
         before.filter(|before| **before != member.id)
     }
@@ -315,6 +387,6 @@ fn to_millis(duration: Duration) -> i32 {
 }
 
 /// A member id that nobody can guess.
-fn new_member_id(context: &mut Context<'_>) -> StrBytes {
+pub(super) fn new_member_id(context: &mut Context<'_>) -> StrBytes {
     StrBytes::from_string(uuid_text::format(random_id(context.random_u64)))
 }

@@ -8,7 +8,7 @@ use super::durable::Durable;
 use super::member::{Assigned, Member};
 use super::request::LEAVE_STATIC;
 use super::{ConsumerGroup, Rejection, check_sizes};
-use crate::cluster::image::Image;
+use crate::coordinator::group::classic::ClassicGroup;
 use crate::coordinator::group::records::Record;
 use crate::coordinator::{Context, Output};
 
@@ -32,7 +32,7 @@ impl ConsumerGroup {
             out.records.push(record);
         } else {
             self.timers.remove(id);
-            group.fence(&[member], context.image, &mut out.records);
+            self.downgraded = group.fence(&[member], context, out).map(Box::new);
         }
         Ok(ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(id.clone()))
@@ -56,8 +56,19 @@ fn away(member: &Member) -> Member {
 }
 
 impl Durable {
-    /// Writes that these members are gone, and a new group epoch.
-    pub fn fence(&self, members: &[&Member], image: &Image, records: &mut Vec<Record>) {
+    /// Writes that these members are gone, and a new group epoch. If only members of the classic protocol are left, the
+    /// group may become a classic one instead, which is returned.
+    pub fn fence(
+        &self,
+        members: &[&Member],
+        context: &Context<'_>,
+        out: &mut Output<Record>,
+    ) -> Option<ClassicGroup> {
+        let downgraded = self.downgrade_without(members, context, out);
+        if downgraded.is_some() {
+            return downgraded;
+        }
+        let records = &mut out.records;
         let mut subscriptions = self.subscriptions.clone();
         for member in members {
             self.remove_member(&member.id, records);
@@ -73,7 +84,8 @@ impl Durable {
             records.push(self.regex_record(regex, None));
             subscriptions.forget_resolved(regex);
         }
-        let hash = self.hash_of(&subscriptions, image);
+        let hash = self.hash_of(&subscriptions, context.image);
         records.push(self.next_epoch(hash).1);
+        None
     }
 }

@@ -29,13 +29,17 @@
 //! Regular expressions are resolved in the background ([`ConsumerGroup::expire`]), in steps, so that no request waits
 //! for it and none of them holds the core.
 //!
-//! Not here yet: groups with members of both protocols, and going over from one to the other. Records of such members
-//! are kept as they are, and [`Member::uses_classic_protocol`] tells where they differ. The seams: whoever keeps the
-//! groups converts a classic one with members when a first heartbeat comes for it, and [`Durable::fence`] is where a group that is
-//! left with members of the classic protocol alone becomes a classic one.
+//! Members of the classic protocol may be among the others, so that a group goes over from one protocol to the other
+//! while it works: a classic group becomes a consumer group with its first member of the consumer protocol
+//! ([`ConsumerGroup::of_classic`]), and a classic one again with the last of them ([`ConsumerGroup::take_downgraded`]).
+//! To such members an epoch is a generation: they are told to join again to take a step, and fetch with a sync what they
+//! have. None of their joins waits.
 
+mod classic_join;
+mod classic_requests;
 mod commit;
 mod describe;
+mod downgrade;
 mod durable;
 mod heartbeat;
 mod leave;
@@ -47,12 +51,12 @@ mod reconcile;
 mod refresh;
 mod replay;
 mod request;
-mod settings;
 mod subscriptions;
 mod target;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod upgrade;
 
 use std::fmt;
 use std::rc::Rc;
@@ -63,9 +67,9 @@ use kafka_protocol::error::ResponseError;
 use self::durable::Durable;
 use self::member::{Member, MemberState};
 use self::refresh::Refresh;
-use self::settings::Settings;
 use self::timers::Timers;
 use super::TopicChanges;
+use super::classic::ClassicGroup;
 use super::records::Record;
 use crate::coordinator::{Context, Output};
 
@@ -116,7 +120,6 @@ impl fmt::Display for State {
 ///
 /// It must be where its records are replayed to before it handles a request: a group that a first heartbeat makes is
 /// put in its place, and taken away again if the heartbeat is refused.
-#[derive(Debug)]
 pub struct ConsumerGroup {
     durable: Durable,
     timers: Timers,
@@ -126,6 +129,8 @@ pub struct ConsumerGroup {
     topics_created_at: i64,
     /// Regular expressions that are being resolved.
     refresh: Option<Refresh>,
+    /// See [`ConsumerGroup::take_downgraded`].
+    downgraded: Option<Box<ClassicGroup>>,
 }
 
 impl ConsumerGroup {
@@ -137,6 +142,7 @@ impl ConsumerGroup {
             is_metadata_stale: true,
             topics_created_at: -1,
             refresh: None,
+            downgraded: None,
         }
     }
 
@@ -162,7 +168,7 @@ impl ConsumerGroup {
 
     /// The log was read to its end: sessions, and the time for giving up partitions, begin anew.
     pub fn loaded(&mut self, context: &Context<'_>) {
-        let settings = Settings::of(&self.durable.id, context.config);
+        let settings = self.durable.settings(context);
         for member in self.durable.members.values() {
             let session = context.now + settings.session_timeout;
             self.timers.renew_session(&member.id, session);
@@ -191,7 +197,8 @@ impl ConsumerGroup {
                 );
                 self.timers.remove(&member.id);
             }
-            return self.durable.fence(&fenced, context.image, &mut out.records);
+            self.downgraded = self.durable.fence(&fenced, context, out).map(Box::new);
+            return;
         }
         let Some(refresh) = &mut self.refresh else {
             return;
@@ -224,7 +231,14 @@ impl ConsumerGroup {
 
     /// Writes that the group is gone with all that belongs to it.
     pub fn tombstones(&self, out: &mut Output<Record>) {
-        self.durable.tombstones(&mut out.records);
+        let members: Vec<&str> = self.durable.members.keys().map(String::as_str).collect();
+        self.durable.tombstones(&members, &mut out.records);
+    }
+
+    /// The classic group that this one has become with the last request or deadline: it is to take this one's place
+    /// before the records of that are replayed.
+    pub fn take_downgraded(&mut self) -> Option<ClassicGroup> {
+        self.downgraded.take().map(|classic| *classic)
     }
 }
 

@@ -40,9 +40,11 @@ impl Durable {
                 };
             }
             Record::ConsumerGroupCurrentMemberAssignment { member, value, .. } => match value {
-                Some(value) => self.change_member(member, |member| member.take_assignment(value)),
+                Some(value) => {
+                    self.change_assignment(member, |member| member.take_assignment(value));
+                }
                 None if self.members.contains_key(&member) => {
-                    self.change_member(member, Member::drop_assignment);
+                    self.change_assignment(member, Member::drop_assignment);
                 }
                 None => {}
             },
@@ -64,6 +66,15 @@ impl Durable {
             Record::OffsetCommit { .. } | Record::GroupMetadata { .. } | Record::Unknown { .. } => {
             }
         }
+    }
+
+    /// Changes what a member has. It is new if it is not there.
+    fn change_assignment(&mut self, id: String, change: impl FnOnce(&mut Member)) {
+        let member = self.members.entry(id);
+        let member = member.or_insert_with_key(|id| Member::new(id.clone()));
+        self.owners.remove(member);
+        change(member);
+        self.owners.add(member);
     }
 
     /// Changes a member, which is new if it is not there.

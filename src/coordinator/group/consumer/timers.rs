@@ -1,4 +1,5 @@
-//! Until when members must show that they are alive, and must have given up partitions.
+//! Until when members must show that they are alive, and must have given up partitions; those of the classic protocol,
+//! must have joined again and fetched what they are assigned.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +21,16 @@ pub(super) struct Timers {
 struct Timer {
     session: Instant,
     revocation: Option<Revocation>,
+    join: Option<Instant>,
+    sync: Option<Instant>,
+}
+
+impl Timer {
+    /// By when the member must do something, whatever its epoch.
+    fn presence(&self) -> Instant {
+        let others = self.join.into_iter().chain(self.sync);
+        others.fold(self.session, Instant::min)
+    }
 }
 
 /// By when a member must have left an epoch.
@@ -32,15 +43,18 @@ struct Revocation {
 /// Which deadline of a member has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overdue {
-    Session,
-    Revocation { epoch: i32 },
+    /// It has not shown itself, joined or synced.
+    Presence,
+    Revocation {
+        epoch: i32,
+    },
 }
 
 impl Overdue {
     /// Whether the deadline still means this member as it is now.
     pub fn holds_of(self, member: &Member) -> bool {
         match self {
-            Self::Session => true,
+            Self::Presence => true,
             Self::Revocation { epoch } => member.epoch == epoch,
         }
     }
@@ -58,6 +72,8 @@ impl Timers {
                 let timer = Timer {
                     session: deadline,
                     revocation: None,
+                    join: None,
+                    sync: None,
                 };
                 self.members.insert(member.to_owned(), timer);
             }
@@ -65,10 +81,13 @@ impl Timers {
         self.note(deadline);
     }
 
-    /// Begins the time a member has to give up partitions, or ends it. The member must have a session.
+    /// Begins the time a member has to give up partitions, or ends it. The member must have a session. One of the
+    /// classic protocol has its time to join again instead.
     pub fn follow(&mut self, member: &Member, now: Instant) {
         match member.state {
-            MemberState::UnrevokedPartitions => self.await_revocation(member, now),
+            MemberState::UnrevokedPartitions if !member.uses_classic_protocol() => {
+                self.await_revocation(member, now);
+            }
             _ => {
                 if let Some(timer) = self.members.get_mut(&member.id) {
                     timer.revocation = None;
@@ -78,8 +97,7 @@ impl Timers {
     }
 
     pub fn await_revocation(&mut self, member: &Member, now: Instant) {
-        let timeout_ms = u64::try_from(member.rebalance_timeout_ms).unwrap_or(0);
-        let deadline = now + Duration::from_millis(timeout_ms);
+        let deadline = now + millis(member.rebalance_timeout_ms);
         if let Some(timer) = self.members.get_mut(&member.id) {
             let epoch = member.epoch;
             timer.revocation = Some(Revocation { deadline, epoch });
@@ -87,20 +105,44 @@ impl Timers {
         }
     }
 
+    /// A member of the classic protocol was told to join again: its time for that begins, unless it has already.
+    pub fn await_join(&mut self, member: &Member, now: Instant) {
+        let deadline = now + millis(member.rebalance_timeout_ms);
+        if let Some(timer) = self.members.get_mut(&member.id) {
+            timer.join.get_or_insert(deadline);
+            self.note(deadline);
+        }
+    }
+
+    /// It has joined, and is to sync by then. It must have a session.
+    pub fn await_sync(&mut self, member: &str, deadline: Instant) {
+        if let Some(timer) = self.members.get_mut(member) {
+            timer.join = None;
+            timer.sync = Some(deadline);
+            self.note(deadline);
+        }
+    }
+
+    /// It has synced.
+    pub fn synced(&mut self, member: &str) {
+        if let Some(timer) = self.members.get_mut(member) {
+            timer.sync = None;
+        }
+    }
+
     pub fn remove(&mut self, member: &str) {
         self.members.remove(member);
     }
 
-    /// The members that missed a deadline. A missed revocation is reported once, a missed session until the member is
-    /// removed.
+    /// The members that missed a deadline. A missed revocation is reported once, all else until the member is removed.
     pub fn take_overdue(&mut self, now: Instant) -> Vec<(String, Overdue)> {
         if self.earliest.is_none_or(|earliest| earliest > now) {
             return Vec::new();
         }
         let mut overdue = Vec::new();
         for (member, timer) in &mut self.members {
-            if timer.session <= now {
-                overdue.push((member.clone(), Overdue::Session));
+            if timer.presence() <= now {
+                overdue.push((member.clone(), Overdue::Presence));
             } else if let Some(missed) = timer.revocation.take_if(|r| r.deadline <= now) {
                 let epoch = missed.epoch;
                 overdue.push((member.clone(), Overdue::Revocation { epoch }));
@@ -108,7 +150,7 @@ impl Timers {
         }
         let deadlines = self.members.values().flat_map(|timer| {
             let revocation = timer.revocation.map(|revocation| revocation.deadline);
-            [Some(timer.session), revocation]
+            [Some(timer.presence()), revocation]
         });
         self.earliest = deadlines.flatten().min();
         overdue
@@ -120,4 +162,9 @@ impl Timers {
                 .map_or(deadline, |earliest| earliest.min(deadline)),
         );
     }
+}
+
+/// A time-out as clients give it; there is none below zero.
+pub(super) fn millis(timeout_ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0))
 }

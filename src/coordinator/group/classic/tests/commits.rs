@@ -1,6 +1,7 @@
 //! Who may commit, what is in use, what administrators see.
 
 use super::*;
+use crate::coordinator::group::consumer_protocol;
 use crate::schema::{Version, Wire};
 
 fn commit(
@@ -117,7 +118,7 @@ fn reading_topics_survives_any_bytes() {
     let good = subscription(&["topic", "another", ""]);
     let mut random = Random::new(5);
     for _ in 0..20_000 {
-        let _ = subscription::topics(&random.damaged(&good));
+        let _ = consumer_protocol::topics(&random.damaged(&good));
     }
 }
 

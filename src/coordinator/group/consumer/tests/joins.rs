@@ -184,3 +184,23 @@ fn what_is_too_large_for_the_log_is_refused() {
     );
     assert!(world.group.is_empty() && world.group.next_deadline().is_none());
 }
+
+#[test]
+fn a_group_has_settings_of_its_own_within_the_brokers_bounds() {
+    let mut world = World::new();
+    world.configure("consumer.heartbeat.interval.ms", "7000");
+    world.configure("consumer.session.timeout.ms", "50000");
+    let answer = world.beat(Ask::join("m").names(&["a"]));
+    assert_eq!(answer.heartbeat_interval_ms, 7_000);
+    world.pass(SESSION + 4 * SECOND);
+    assert_eq!(world.group.state(), State::Stable);
+    // The broker has other bounds by now.
+    world.config = config(&[
+        ("group.consumer.max.session.timeout.ms", "46000"),
+        ("group.consumer.max.heartbeat.interval.ms", "6000"),
+    ]);
+    let answer = world.beat(Ask::of("m", answer.member_epoch));
+    assert_eq!(answer.heartbeat_interval_ms, 6_000);
+    world.pass(SESSION + SECOND);
+    assert_eq!(world.group.state(), State::Empty);
+}

@@ -1,7 +1,14 @@
 //! The same replies and records as Apache Kafka's own coordinator.
 
+use corelog_shards::log::uuid_text;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::{HeartbeatRequest, JoinGroupRequest, SyncGroupRequest};
+
+use super::kafka_text::*;
 use super::*;
-use crate::coordinator::group::records::CurrentTopicPartitions;
+use crate::coordinator::group::classic::ClassicGroup;
+use crate::coordinator::group::consumer_protocol::{CONSUMER, Subscription};
 
 /// What members did, and what Apache Kafka 4.3.1 made of it, with `range` as its only assignor. A history begins with
 /// `S` and the assignment interval. Then:
@@ -12,14 +19,36 @@ use crate::coordinator::group::records::CurrentTopicPartitions;
 /// - `C`: a commit, with member, epoch, version, topic and partition; `#`: its error
 /// - `=`: the reply of a heartbeat, with member, epoch, interval and assignment; `!`: its error
 /// - else a record: `m` member, `g` group, `t` target of a member, `e` epoch of the target, `c` what a member has, `x`
-///   regular expression; a tombstone with a dash before it. Targets and expressions that follow each other are sorted.
+///   regular expression; a tombstone with a dash before it. Those of one kind that follow each other are sorted.
 const HISTORIES: &str =
     include_str!("../../../../../tests/formats/kafka-4.3.1/consumer-groups.txt");
 
+/// The same of groups with members of both protocols, up to where they become classic ones. Beside the above:
+///
+/// - `U`: there is a stable classic group, with its generation, protocol, session time-out and members, which the next
+///   heartbeat makes a consumer group. A member has an id, instance, rebalance time-out, topics and assignment
+/// - `J`: a join, with member (`?` and the id it is given, if it has none), instance, session and rebalance time-out,
+///   protocols, topics and owned partitions; `Y`: a sync, with member, instance, generation and protocol; `B`: a classic
+///   heartbeat, with member, instance and generation; `L`: a member leaves
+/// - `=`: of a join, the member, generation and protocol; of a sync, the assignment
+/// - `G`: the record of the classic group: generation, protocol, members; `m` of a member of the classic protocol ends
+///   with its session time-out and protocols; `p` is metadata of partitions
+const MIXED_HISTORIES: &str =
+    include_str!("../../../../../tests/formats/kafka-4.3.1/mixed-groups.txt");
+
 #[test]
 fn groups_do_as_apache_kafka_says() {
+    do_as_recorded(HISTORIES);
+}
+
+#[test]
+fn groups_of_both_protocols_do_as_apache_kafka_says() {
+    do_as_recorded(MIXED_HISTORIES);
+}
+
+fn do_as_recorded(histories: &str) {
     let mut events = 0;
-    for history in HISTORIES.split("S ").skip(1) {
+    for history in histories.split("S ").skip(1) {
         let (interval, expected) = history.split_once('\n').expect("the assignment interval");
         let mut replay = Replay::new(interval);
         for line in expected.lines() {
@@ -36,6 +65,11 @@ fn groups_do_as_apache_kafka_says() {
             assert_eq!(said, expected, "after\n{before}\n");
         }
         assert_eq!(said.len(), expected.len());
+        // The log, whole or compacted, says what came of it.
+        let world = &replay.world;
+        assert_eq!(world.durable_copy(), world.group.durable);
+        let compacted = world.replayed(world.compacted().into_iter());
+        assert_eq!(compacted.durable, world.group.durable);
     }
     assert!(events > 1_000);
 }
@@ -43,6 +77,8 @@ fn groups_do_as_apache_kafka_says() {
 struct Replay {
     world: World,
     topics_created: u64,
+    /// What the next heartbeat finds.
+    classic: Option<ClassicGroup>,
     said: Vec<String>,
 }
 
@@ -55,6 +91,7 @@ impl Replay {
         Self {
             world,
             topics_created: 0,
+            classic: None,
             said: Vec::new(),
         }
     }
@@ -80,8 +117,113 @@ impl Replay {
                 let code = outcome.err().map_or(0, |error| error.code());
                 self.said.push(format!("  # {code}"));
             }
+            ["U", ..] => self.classic = Some(read_classic_group(&fields)),
+            ["J", ..] => self.join(&fields),
+            ["Y", ..] => self.sync(&fields),
+            ["B", member, instance, generation] => {
+                let request = HeartbeatRequest::default()
+                    .with_member_id(text(member))
+                    .with_group_instance_id(optional(instance).map(text))
+                    .with_generation_id(number(generation));
+                let step = self
+                    .world
+                    .run(|group, context, _| group.classic_heartbeat(&request, context));
+                let code = step.0.err().map_or(0, |error| error.code());
+                self.said.push(format!("  # {code}"));
+            }
+            ["L", member, instance] => {
+                let written = self.world.log.len();
+                let member = MemberIdentity::default()
+                    .with_member_id(text(member))
+                    .with_group_instance_id(optional(instance).map(text));
+                let step = self
+                    .world
+                    .run(|group, context, out| group.classic_leave(vec![member], context, out));
+                self.said.push(format!("  # {}", step.0[0].error_code));
+                self.say_records(written);
+            }
             _ => panic!("{event}"),
         }
+    }
+
+    fn join(&mut self, fields: &[&str]) {
+        let [
+            _,
+            id,
+            instance,
+            session,
+            rebalance,
+            protocols,
+            topics,
+            owned,
+        ] = fields[..]
+        else {
+            panic!("{fields:?}");
+        };
+        let subscription = Subscription {
+            topics: topics.split(',').map(str::to_owned).collect(),
+            owned_partitions: read_named(owned),
+            ..Subscription::default()
+        };
+        let protocols = protocols.split(',').map(|name| {
+            JoinGroupRequestProtocol::default()
+                .with_name(text(name))
+                .with_metadata(subscription.to_bytes(1))
+        });
+        let given = id.strip_prefix('?');
+        if let Some(id) = given.and_then(uuid_text::parse) {
+            let (high, low) = id.as_u64_pair();
+            self.world.drawn_next = VecDeque::from([high, low]);
+        }
+        let request = JoinGroupRequest::default()
+            .with_member_id(text(if given.is_some() { "" } else { id }))
+            .with_group_instance_id(optional(instance).map(text))
+            .with_session_timeout_ms(number(session))
+            .with_rebalance_timeout_ms(number(rebalance))
+            .with_protocol_type(text(CONSUMER))
+            .with_protocols(protocols.collect());
+        let caller = Caller {
+            client_id: "client".to_owned(),
+            client_host: "/127.0.0.1".to_owned(),
+            version: 1,
+        };
+        let written = self.world.log.len();
+        let step = self
+            .world
+            .run(|group, context, out| group.classic_join(&request, &caller, context, out));
+        self.said.push(match step.0 {
+            Ok(answer) => format!(
+                "  = {} {} {}",
+                &*answer.member_id,
+                answer.generation_id,
+                answer.protocol_name.as_deref().unwrap_or("-")
+            ),
+            Err((error, _)) => format!("  ! {}", error.code()),
+        });
+        self.world.drawn_next.clear();
+        self.say_records(written);
+        let written = self.world.log.len();
+        self.world.settle();
+        self.say_records(written);
+    }
+
+    fn sync(&mut self, fields: &[&str]) {
+        let [_, id, instance, generation, protocol] = fields[..] else {
+            panic!("{fields:?}");
+        };
+        let request = SyncGroupRequest::default()
+            .with_member_id(text(id))
+            .with_group_instance_id(optional(instance).map(text))
+            .with_generation_id(number(generation))
+            .with_protocol_type(Some(text(CONSUMER)))
+            .with_protocol_name(Some(text(protocol)));
+        let step = self
+            .world
+            .run(|group, context, _| group.classic_sync(&request, context));
+        self.said.push(match step.0 {
+            Ok(answer) => format!("  = {}", write_assignment(&answer.assignment)),
+            Err(error) => format!("  ! {}", error.code()),
+        });
     }
 
     fn make_topic(&mut self, name: &str, partitions: i32) {
@@ -131,6 +273,12 @@ impl Replay {
         }
 
         let written = self.world.log.len();
+        if let Some(classic) = self.classic.take() {
+            let id = GROUP.into();
+            self.world.run(|group, context, out| {
+                *group = ConsumerGroup::of_classic(id, &classic, context, out).expect("it may be");
+            });
+        }
         match self.world.heartbeat(ask) {
             Ok(answer) => {
                 let assignment = assigned(&answer).map(|topics| {
@@ -160,136 +308,12 @@ impl Replay {
 
     fn say_records(&mut self, written: usize) {
         let mut lines: Vec<_> = self.world.log[written..].iter().map(write_record).collect();
-        let kind = |line: &String| line.chars().next();
-        let is_run =
-            |a: &String, b: &String| kind(a) == kind(b) && matches!(kind(a), Some('t' | 'x'));
+        fn kind(line: &str) -> Option<&str> {
+            line.split(' ').next()
+        }
+        let is_run = |a: &String, b: &String| kind(a) == kind(b);
         lines.chunk_by_mut(is_run).for_each(|run| run.sort());
         self.said
             .extend(lines.iter().map(|line| format!("  {line}")));
-    }
-}
-
-fn number<T: std::str::FromStr>(text: &str) -> T {
-    text.parse()
-        .unwrap_or_else(|_| panic!("not a number: {text}"))
-}
-
-fn optional(text: &str) -> Option<&str> {
-    match text {
-        "-" => None,
-        "." => Some(""),
-        text => Some(text),
-    }
-}
-
-fn read_partitions(text: &str) -> Vec<(Uuid, Vec<i32>)> {
-    let topics = text
-        .split(';')
-        .filter(|topic| !topic.is_empty())
-        .map(|topic| {
-            let (id, partitions) = topic.split_once(':').expect("a topic with partitions");
-            let id = u64::from_str_radix(id, 16).expect("the lower half of an id");
-            (
-                Uuid::from_u64_pair(0, id),
-                partitions.split(',').map(number).collect(),
-            )
-        });
-    topics.collect()
-}
-
-fn write_topics(topics: impl Iterator<Item = (Uuid, String)>) -> String {
-    let topics =
-        topics.map(|(topic, partitions)| format!("{:x}:{partitions}", topic.as_u64_pair().1));
-    let topics: Vec<_> = topics.collect();
-    or_dot(&topics.join(";")).to_owned()
-}
-
-fn commas<T: ToString>(items: &[T]) -> String {
-    items.iter().map(T::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn or_dot(text: &str) -> &str {
-    if text.is_empty() { "." } else { text }
-}
-
-fn or_dash(text: &Option<String>) -> &str {
-    text.as_deref().map_or("-", or_dot)
-}
-
-fn write_current(topics: &[CurrentTopicPartitions]) -> String {
-    let topics = topics.iter().map(|topic| {
-        let epochs = topic.assignment_epochs.iter().flatten();
-        let pairs = topic.partitions.iter().zip(epochs);
-        let pairs: Vec<_> = pairs
-            .map(|(partition, epoch)| format!("{partition}@{epoch}"))
-            .collect();
-        (topic.topic_id, commas(&pairs))
-    });
-    write_topics(topics)
-}
-
-fn write_record(record: &Record) -> String {
-    match record {
-        Record::ConsumerGroupMemberMetadata { member, value, .. } => match value {
-            Some(value) => format!(
-                "m {member} {} {} {} {} {} {} {}",
-                or_dash(&value.instance_id),
-                value.client_id,
-                value.client_host,
-                or_dot(&commas(&value.subscribed_topic_names)),
-                or_dash(&value.subscribed_topic_regex),
-                value.rebalance_timeout_ms,
-                or_dash(&value.server_assignor)
-            ),
-            None => format!("-m {member}"),
-        },
-        Record::ConsumerGroupMetadata {
-            value: Some(value), ..
-        } => {
-            format!("g {} {}", value.epoch, value.metadata_hash)
-        }
-        Record::ConsumerGroupTargetAssignmentMember { member, value, .. } => match value {
-            Some(value) => {
-                let topics = value.topic_partitions.iter();
-                let topics = topics.map(|topic| (topic.topic_id, commas(&topic.partitions)));
-                format!("t {member} {}", write_topics(topics))
-            }
-            None => format!("-t {member}"),
-        },
-        Record::ConsumerGroupTargetAssignmentMetadata {
-            value: Some(value), ..
-        } => {
-            format!(
-                "e {} {}",
-                value.assignment_epoch, value.assignment_timestamp
-            )
-        }
-        Record::ConsumerGroupCurrentMemberAssignment { member, value, .. } => match value {
-            Some(value) => format!(
-                "c {member} {} {} {} {} {}",
-                value.member_epoch,
-                value.previous_member_epoch,
-                value.state,
-                write_current(&value.assigned_partitions),
-                write_current(&value.partitions_pending_revocation)
-            ),
-            None => format!("-c {member}"),
-        },
-        Record::ConsumerGroupRegularExpression {
-            regular_expression,
-            value,
-            ..
-        } => match value {
-            Some(value) => {
-                let topics = commas(&value.topics);
-                format!(
-                    "x {regular_expression} {} {}",
-                    or_dot(&topics),
-                    value.timestamp
-                )
-            }
-            None => format!("-x {regular_expression}"),
-        },
-        other => panic!("{other:?}"),
     }
 }

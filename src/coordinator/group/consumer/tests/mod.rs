@@ -3,6 +3,7 @@ mod descriptions;
 mod histories;
 mod joins;
 mod kafka;
+mod kafka_text;
 mod leaves;
 mod metadata;
 mod patterns;
@@ -13,7 +14,7 @@ mod replays;
 mod statics;
 mod targets;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions as Owned;
@@ -28,7 +29,7 @@ use super::request::{JOIN, LEAVE, LEAVE_STATIC};
 use super::subscriptions::Subscriptions;
 use super::*;
 use crate::cluster::image::{Image, Partition, Replayer};
-use crate::cluster::records::{RegisterBrokerRecord, RemoveTopicRecord, TopicRecord};
+use crate::cluster::records::{ConfigRecord, RegisterBrokerRecord, RemoveTopicRecord, TopicRecord};
 use crate::config::{BrokerConfig, Layers, Overrides};
 use crate::coordinator::group::Caller;
 use crate::coordinator::metrics::CoordinatorMetrics;
@@ -51,6 +52,8 @@ struct World {
     metadata: Replayer,
     record_bytes_max: usize,
     random: Random,
+    /// What is drawn before anything else.
+    drawn_next: VecDeque<u64>,
     log: Vec<Record>,
 }
 
@@ -78,6 +81,7 @@ impl World {
             metadata: Replayer::new(Image::empty("cluster")),
             record_bytes_max: 1 << 20,
             random: Random::new(1),
+            drawn_next: VecDeque::new(),
             log: Vec::new(),
         };
         world.create_topic("a", 4);
@@ -97,7 +101,10 @@ impl World {
             image: self.metadata.image(),
             config: &self.config,
             record_bytes_max: self.record_bytes_max,
-            random_u64: &mut || self.random.draw(),
+            random_u64: &mut || {
+                let drawn = self.drawn_next.pop_front();
+                drawn.unwrap_or_else(|| self.random.draw())
+            },
             metrics: &CoordinatorMetrics::default(),
         };
         let before = (self.group.durable.epoch, self.group.durable.target_epoch);
@@ -308,6 +315,16 @@ impl World {
     fn delete_topic(&mut self, topic: &str) {
         let topic_id = self.topic(topic);
         self.change_metadata(vec![RemoveTopicRecord { topic_id }.into()]);
+    }
+
+    fn configure(&mut self, name: &str, value: &str) {
+        let record = ConfigRecord {
+            resource_type: 32,
+            resource_name: GROUP.to_owned(),
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
+        };
+        self.change_metadata(vec![record.into()]);
     }
 
     fn topic(&self, name: &str) -> Uuid {

@@ -1,0 +1,143 @@
+//! The way back to a classic group: when the last member of the consumer protocol goes, or is replaced by a static one
+//! of the classic protocol.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+
+use super::durable::Durable;
+use super::member::Member;
+use crate::cluster::image::Image;
+use crate::coordinator::group::assignor::Partitions;
+use crate::coordinator::group::classic::{ClassicGroup, Migrant};
+use crate::coordinator::group::consumer_protocol::{Assignment, NamedPartitions};
+use crate::coordinator::group::records::Record;
+use crate::coordinator::{Context, Output};
+use crate::schema::WireError;
+
+impl Durable {
+    /// The classic group of all members but these, if it may be one and somebody is left. Its members are to join anew.
+    pub fn downgrade_without(
+        &self,
+        leaving: &[&Member],
+        context: &Context<'_>,
+        out: &mut Output<Record>,
+    ) -> Option<ClassicGroup> {
+        let leaving: BTreeSet<&str> = leaving.iter().map(|member| &*member.id).collect();
+        let members = self.members.values();
+        let left = members.filter(|member| !leaving.contains(&*member.id));
+        if !left.clone().all(Member::uses_classic_protocol) {
+            return None;
+        }
+        let left: Vec<&Member> = left.collect();
+        let gone: Vec<&str> = self.members.keys().map(String::as_str).collect();
+        let reason = Some("a consumer group becomes a classic one");
+        let may = !left.is_empty() && may_downgrade_to(left.len(), context);
+        may.then(|| self.downgrade(&left, &gone, reason, context, out))?
+            .ok()
+    }
+
+    /// Whether the group may become a classic one when a static member that comes takes the place of this one.
+    pub fn may_downgrade_replacing(&self, replaced: &Member, context: &Context<'_>) -> bool {
+        let mut members = self.members.values();
+        !replaced.uses_classic_protocol()
+            && members.all(|member| member.uses_classic_protocol() || member.id == replaced.id)
+            && may_downgrade_to(self.members.len(), context)
+    }
+
+    /// The classic group with a static member in the place of another, which rebalances if there is a reason.
+    pub fn downgrade_replacing(
+        &self,
+        replaced: &Member,
+        joined: &Member,
+        rebalance_reason: Option<&str>,
+        context: &Context<'_>,
+        out: &mut Output<Record>,
+    ) -> Result<ClassicGroup, ResponseError> {
+        let members = self.members.values();
+        let members = members.map(|member| match member.id == replaced.id {
+            true => joined,
+            false => member,
+        });
+        let members: Vec<&Member> = members.collect();
+        let gone: Vec<&str> = members.iter().map(|member| &*member.id).collect();
+        self.downgrade(&members, &gone, rebalance_reason, context, out)
+    }
+
+    /// Writes that this group is gone, with those members, and the classic one of these.
+    fn downgrade(
+        &self,
+        members: &[&Member],
+        gone: &[&str],
+        rebalance_reason: Option<&str>,
+        context: &Context<'_>,
+        out: &mut Output<Record>,
+    ) -> Result<ClassicGroup, ResponseError> {
+        let written = out.records.len();
+        let mut downgrade = || {
+            let migrate = |member: &&Member| self.migrate(member, context.image);
+            let migrants: Result<Vec<Migrant>, WireError> = members.iter().map(migrate).collect();
+            let migrants = migrants.map_err(|_| ResponseError::UnknownServerError)?;
+            self.tombstones(gone, &mut out.records);
+            let (id, generation) = (self.id.clone(), self.epoch);
+            ClassicGroup::of_migrants(id, generation, migrants, rebalance_reason, context, out)
+        };
+        let downgraded = downgrade();
+        match &downgraded {
+            Ok(_) => tracing::info!(group = &*self.id, "a consumer group becomes a classic one"),
+            Err(error) => {
+                out.records.truncate(written);
+                tracing::warn!(
+                    group = &*self.id,
+                    %error,
+                    "a consumer group cannot become a classic one"
+                );
+            }
+        }
+        downgraded
+    }
+
+    /// A member with what it is to have, in the words of its protocol.
+    fn migrate(&self, member: &Member, image: &Image) -> Result<Migrant, WireError> {
+        let classic = member.classic.clone().unwrap_or_default();
+        Ok(Migrant {
+            id: member.id.clone(),
+            instance_id: member.instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            rebalance_timeout_ms: member.rebalance_timeout_ms,
+            session_timeout_ms: classic.session_timeout_ms,
+            assignment: to_classic(self.target_of(member), member, image)?,
+            protocols: (classic.supported_protocols.into_iter())
+                .map(|protocol| (protocol.name, protocol.metadata))
+                .collect(),
+        })
+    }
+}
+
+fn may_downgrade_to(members: usize, context: &Context<'_>) -> bool {
+    let groups = &context.config.groups;
+    groups.consumer.migration.downgrade && members <= groups.classic.members_max
+}
+
+/// Partitions as a member of the classic protocol is told of them. Topics that no longer exist have no name.
+pub(super) fn to_classic(
+    assigned: &Partitions,
+    member: &Member,
+    image: &Image,
+) -> Result<Bytes, WireError> {
+    let partitions = assigned.iter().filter_map(|(topic, partitions)| {
+        Some(NamedPartitions {
+            topic: image.topics.get(*topic)?.name.to_string(),
+            partitions: partitions.iter().copied().collect(),
+        })
+    });
+    let assignment = Assignment {
+        partitions: partitions.collect(),
+        user_data: None,
+    };
+    let protocols = member.classic.as_ref().map(|it| &it.supported_protocols);
+    let preferred = protocols.and_then(|protocols| protocols.first());
+    assignment.to_bytes(preferred.map_or(&[], |protocol| &protocol.metadata))
+}

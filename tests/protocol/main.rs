@@ -1,5 +1,6 @@
 //! The protocol as seen from outside: bytes that nobody should trust, and who may send any.
 
+mod careless;
 mod claims;
 mod connections;
 #[path = "../harness/mod.rs"]

@@ -372,6 +372,13 @@ impl Log {
 }
 
 impl Shard {
+    /// Where the files of a partition of this shard are, or will be once there are any. Files of other names than those
+    /// of Kafka's logs may be put there; they go with the partition.
+    pub fn partition_dir(&self, key: &PartitionKey) -> Option<PathBuf> {
+        let partition = self.partition(key)?;
+        Some(self.0.store.dir(&partition))
+    }
+
     /// Folders of partitions whose topics nobody knows by name, with the topic that each belongs to.
     pub async fn strays(&self, is_known: impl Fn(&str) -> bool) -> Vec<(String, Uuid)> {
         let store = &self.0.store;

@@ -16,8 +16,10 @@
 //! Each begins a new term; what was begun in an earlier term does not go on, except for a write, which the next load
 //! waits for. Requests that wait for an answer lose it with the term.
 //!
-//! A crash loses replies, and records that nobody was told of.
+//! A crash loses replies, and records that nobody was told of. So that a load need not read all of a long log, there are
+//! checkpoints (`checkpoint`).
 
+mod checkpoint;
 mod load;
 mod replay;
 mod write;
@@ -29,15 +31,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelog_shards::io::futures::first_of;
-use corelog_shards::io::{Instant, Notify};
+use corelog_shards::io::{Instant, Io, Notify};
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 
+use self::checkpoint::Checkpoints;
 use self::write::Pending;
 use super::metrics::CoordinatorMetrics;
 use super::{Context, Machine, Output, Refusal};
 use crate::broker::Broker;
 use crate::cluster::image::{Delta, Image};
+use crate::config::BrokerConfig;
 
 /// What a record takes beside key and value, at most: length, attributes, deltas, lengths, and its share of a batch of
 /// its own.
@@ -75,6 +79,7 @@ pub struct Instance<M: Machine> {
     failed_writes: Cell<u32>,
     /// The metadata as it was when the log began to be read. While it is.
     image_of_log: RefCell<Option<Rc<Image>>>,
+    checkpoints: Checkpoints,
     /// When the timer wakes up by itself.
     timer_due: Cell<Option<Instant>>,
     timer: Notify,
@@ -97,6 +102,7 @@ impl<M: Machine> Instance<M> {
             written: Notify::new(),
             failed_writes: Cell::new(0),
             image_of_log: RefCell::new(None),
+            checkpoints: Checkpoints::default(),
             timer_due: Cell::new(None),
             timer: Notify::new(),
             metrics,
@@ -189,22 +195,21 @@ impl<M: Machine> Instance<M> {
 
     /// Lets `act` look at what surrounds the machine.
     fn in_context<T>(&self, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
-        let image = self.broker().image();
-        self.in_context_of(&image, act)
+        let surroundings = self.surroundings(self.broker().image());
+        surroundings.in_context(self.shard.io(), act)
     }
 
-    /// The same, with metadata of one's own.
-    fn in_context_of<T>(&self, image: &Image, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    /// What surrounds the machine now, with this metadata.
+    fn surroundings(&self, image: Rc<Image>) -> Surroundings {
         let io = self.shard.io();
-        act(&mut Context {
+        Surroundings {
             now: io.now(),
             wall_ms: io.wall_ms(),
             image,
-            config: &self.broker().config(),
+            config: self.broker().config(),
             record_bytes_max: self.batch_bytes_max() - RECORD_OVERHEAD_BYTES,
-            random_u64: &mut || io.random_u64(),
-            metrics: &self.metrics,
-        })
+            metrics: Arc::clone(&self.metrics),
+        }
     }
 
     /// The largest batch: what the topic takes, as far as that is enough and the journal takes it too.
@@ -276,6 +281,35 @@ impl<M: Machine> Instance<M> {
         }
         self.timer_due.set(None);
         let _ = self.run(|machine, context| machine.expire(context));
+    }
+}
+
+/// What a [`Context`] is made of, to be used for more than one record.
+struct Surroundings {
+    now: Instant,
+    wall_ms: i64,
+    image: Rc<Image>,
+    config: Rc<BrokerConfig>,
+    record_bytes_max: usize,
+    metrics: Arc<CoordinatorMetrics>,
+}
+
+impl Surroundings {
+    fn in_context<T>(&self, io: &Io, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        act(&mut Context {
+            now: self.now,
+            wall_ms: self.wall_ms,
+            image: &self.image,
+            config: &self.config,
+            record_bytes_max: self.record_bytes_max,
+            random_u64: &mut || io.random_u64(),
+            metrics: &self.metrics,
+        })
+    }
+
+    /// Time has passed.
+    fn resume(&mut self, io: &Io) {
+        (self.now, self.wall_ms) = (io.now(), io.wall_ms());
     }
 }
 

@@ -1,14 +1,14 @@
-//! The log from its first record to its end, replayed.
+//! The log from one of its records to its end, replayed.
 //!
 //! The log may be one of Apache Kafka's: compressed batches, holes where records were compacted away, control batches,
 //! offsets committed by transactions. What belongs to a transaction counts from its end on, if that is a commit, unless
-//! a record of the same key was written after it. A record that cannot be read ends the load: with it the state would
+//! a record of the same key was written after it. A record that cannot be read ends the replay: with it the state would
 //! have a hole.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
-use std::rc::Rc;
 
 use bytes::Bytes;
 use corelog_shards::io::Slice;
@@ -17,9 +17,8 @@ use corelog_shards::log::batch::{Batch, BatchIter, Records};
 use corelog_shards::shard::message::ReadError;
 
 use super::Instance;
-use crate::cluster::image::Image;
-use crate::coordinator::{Context, LogRecord, Machine};
-use crate::replay::{batches_at, log_start};
+use crate::coordinator::Machine;
+use crate::replay::batches_at;
 
 /// Records between two looks at the clock.
 const RECORDS_BETWEEN_LOOKS: u32 = 16;
@@ -49,75 +48,89 @@ impl fmt::Display for LoadError {
     }
 }
 
-pub(super) struct Replayed<M> {
-    pub(super) machine: M,
-    pub(super) records: u64,
+/// Where records go, one after the other, as they take effect.
+pub(super) trait Sink {
+    type Record;
+
+    fn decode(&self, key: &[u8], value: Option<&[u8]>) -> Result<Self::Record, Box<dyn Error>>;
+
+    fn take(&mut self, record: Self::Record);
+
+    /// Time has passed since the last record.
+    fn resume(&mut self) {}
 }
 
-/// Replays the log of an instance into a new machine, which sees the metadata as it is said here.
-pub(super) async fn replay_log<M: Machine>(
-    instance: &Instance<M>,
-    term: u64,
-    image: Rc<Image>,
-) -> Result<Replayed<M>, LoadError> {
-    let (shard, key) = (&instance.shard, instance.key);
-    let mut loader = Loader {
-        instance,
-        image,
-        machine: M::default(),
-        open: Transactions::default(),
-        records: 0,
-        slice: shard.io().slice(),
-    };
-    let mut next = log_start(shard, &key).await.map_err(LoadError::Read)?;
-    loop {
-        let batches = batches_at(shard, key, next).await;
-        let batches = batches.map_err(LoadError::Read)?;
-        if batches.is_empty() {
-            break;
-        }
-        loader.replay(&batches, &mut next).await?;
-        if !instance.is_in(term) {
-            return Err(LoadError::Overtaken);
-        }
-    }
-    if !loader.open.is_empty() {
-        tracing::warn!(
-            partition = instance.name,
-            transactions = loader.open.len(),
-            "offsets of transactions that have no end are not committed"
-        );
-    }
-    Ok(Replayed {
-        machine: loader.machine,
-        records: loader.records,
-    })
+/// A batch, so that it is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BatchMark {
+    pub base_offset: i64,
+    pub crc: u32,
 }
 
-struct Loader<'a, M: Machine> {
+pub(super) struct Loader<'a, M: Machine, S: Sink> {
     instance: &'a Instance<M>,
-    image: Rc<Image>,
-    machine: M,
-    open: Transactions<M::Record>,
-    records: u64,
+    /// Of the instance: with its end, reading ends.
+    term: u64,
+    pub(super) sink: S,
+    open: Transactions<S::Record>,
+    pub(super) records: u64,
+    /// The newest batch of the log so far.
+    pub(super) last: Option<BatchMark>,
     slice: Slice,
 }
 
-impl<M: Machine> Loader<'_, M> {
-    /// Replays whole batches; `next` becomes the offset behind them.
-    async fn replay(&mut self, batches: &[u8], next: &mut i64) -> Result<(), LoadError> {
+impl<'a, M: Machine, S: Sink> Loader<'a, M, S> {
+    pub(super) fn new(instance: &'a Instance<M>, term: u64, sink: S) -> Self {
+        Self {
+            instance,
+            term,
+            sink,
+            open: Transactions::default(),
+            records: 0,
+            last: None,
+            slice: instance.shard.io().slice(),
+        }
+    }
+
+    /// How many transactions have no end so far.
+    pub(super) fn open_transactions(&self) -> usize {
+        self.open.0.len()
+    }
+
+    /// Replays the log from an offset on. Returns its end.
+    pub(super) async fn replay_log(&mut self, mut next: i64) -> Result<i64, LoadError> {
+        let (shard, key) = (&self.instance.shard, self.instance.key);
+        loop {
+            let batches = batches_at(shard, key, next).await;
+            let batches = batches.map_err(LoadError::Read)?;
+            if batches.is_empty() {
+                return Ok(next);
+            }
+            next = self.replay(&batches, next).await?;
+            if !self.instance.is_in(self.term) {
+                return Err(LoadError::Overtaken);
+            }
+        }
+    }
+
+    /// Replays whole batches, which begin at an offset. Returns the offset behind them.
+    pub(super) async fn replay(&mut self, batches: &[u8], mut next: i64) -> Result<i64, LoadError> {
         for batch in BatchIter::verifying(batches) {
             let batch = batch.map_err(|error| LoadError::Damaged {
-                offset: *next,
+                offset: next,
                 why: error.to_string(),
             })?;
             match batch.is_control() {
                 true => self.replay_marker(batch),
                 false => self.replay_batch(batch).await?,
             }
-            *next = batch.next_offset();
+            next = batch.next_offset();
+            self.last = Some(BatchMark {
+                base_offset: batch.base_offset(),
+                crc: batch.crc(),
+            });
         }
-        Ok(())
+        Ok(next)
     }
 
     fn replay_marker(&mut self, batch: Batch<'_>) {
@@ -125,12 +138,7 @@ impl<M: Machine> Loader<'_, M> {
             return;
         };
         let ended = self.open.end(batch.producer_id(), end.is_aborted);
-        let (instance, machine) = (self.instance, &mut self.machine);
-        instance.in_context_of(&self.image, |context| {
-            for record in ended {
-                machine.replay(record, context);
-            }
-        });
+        ended.into_iter().for_each(|record| self.sink.take(record));
     }
 
     async fn replay_batch(&mut self, batch: Batch<'_>) -> Result<(), LoadError> {
@@ -143,6 +151,7 @@ impl<M: Machine> Loader<'_, M> {
             if self.slice.is_over(io) {
                 io.yield_now().await;
                 self.slice = io.slice();
+                self.sink.resume();
             }
         }
         Ok(())
@@ -154,22 +163,18 @@ impl<M: Machine> Loader<'_, M> {
         batch: Batch<'_>,
         records: &mut Records<'_>,
     ) -> Result<bool, LoadError> {
-        let (instance, image) = (self.instance, Rc::clone(&self.image));
-        instance.in_context_of(&image, |context| {
-            for _ in 0..RECORDS_BETWEEN_LOOKS {
-                if !self.replay_next(batch, records, context)? {
-                    return Ok(false);
-                }
+        for _ in 0..RECORDS_BETWEEN_LOOKS {
+            if !self.replay_next(batch, records)? {
+                return Ok(false);
             }
-            Ok(true)
-        })
+        }
+        Ok(true)
     }
 
     fn replay_next(
         &mut self,
         batch: Batch<'_>,
         records: &mut Records<'_>,
-        context: &mut Context<'_>,
     ) -> Result<bool, LoadError> {
         let damaged = |offset, why: String| LoadError::Damaged { offset, why };
         let record = records
@@ -181,8 +186,8 @@ impl<M: Machine> Loader<'_, M> {
         let key = record
             .key
             .ok_or_else(|| damaged(record.offset, "a record without a key".to_owned()))?;
-        let decoded = M::Record::decode(key, record.value)
-            .map_err(|error| damaged(record.offset, error.to_string()))?;
+        let decoded = self.sink.decode(key, record.value);
+        let decoded = decoded.map_err(|error| damaged(record.offset, error.to_string()))?;
         self.records += 1;
         if batch.is_transactional() {
             let key = Bytes::copy_from_slice(key);
@@ -190,7 +195,7 @@ impl<M: Machine> Loader<'_, M> {
                 .add(batch.producer_id(), key, record.offset, decoded);
         } else {
             self.open.overwrite(key, record.offset);
-            self.machine.replay(decoded, context);
+            self.sink.take(decoded);
         }
         Ok(true)
     }
@@ -206,14 +211,6 @@ impl<R> Default for Transactions<R> {
 }
 
 impl<R> Transactions<R> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
     fn add(&mut self, producer_id: i64, key: Bytes, offset: i64, record: R) {
         let records = self.0.entry(producer_id).or_default();
         records.insert(key, (offset, record));

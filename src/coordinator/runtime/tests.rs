@@ -1,3 +1,4 @@
+mod checkpoints;
 mod faults;
 
 use std::path::Path;
@@ -105,6 +106,29 @@ async fn fetch(broker: &Broker) -> Result<Vec<(i32, i64)>, Refusal> {
     let partitions = topics.iter().flat_map(|topic| &topic.partitions);
     let offsets = partitions.map(|one| (one.partition_index, one.committed_offset));
     Ok(offsets.collect())
+}
+
+async fn offset_of(broker: &Broker, partition: i32) -> Result<Option<i64>, Refusal> {
+    let offsets = fetch(broker).await?;
+    let found = offsets.into_iter().find(|(index, _)| *index == partition);
+    Ok(found.map(|(_, offset)| offset))
+}
+
+async fn append_all(broker: &Broker, batches: Vec<Bytes>) {
+    let io = broker.shard.io();
+    for batch in batches {
+        let appends = vec![Append::own(key(), batch)];
+        let pending = broker.shard.append(appends, io.now()).await;
+        for result in pending.wait().await.results {
+            result.expect("it is appended");
+        }
+    }
+}
+
+/// As if the coordinator had not known of the log before.
+fn open_anew(broker: &Broker) {
+    broker.groups.close(&key());
+    broker.groups.open(&broker.shard, key(), "it", 0);
 }
 
 async fn end_offset(broker: &Broker) -> Result<i64, ReadError> {
@@ -317,14 +341,8 @@ fn loaded(batches: Vec<Bytes>) -> Result<Vec<(i32, i64)>, Refusal> {
     let (mut world, node) = world();
     world.block_on(node, |io| async move {
         let broker = started(&io).await;
-        let appends = batches.into_iter().map(|batch| Append::own(key(), batch));
-        let pending = broker.shard.append(appends.collect(), io.now()).await;
-        for result in pending.wait().await.results {
-            result.expect("it is appended");
-        }
-        // As if it had not known of the log before.
-        broker.groups.close(&key());
-        broker.groups.open(&broker.shard, key(), "it", 0);
+        append_all(&broker, batches).await;
+        open_anew(&broker);
         io.sleep(LONG_ENOUGH).await;
         fetch(&broker).await
     })

@@ -102,14 +102,13 @@ impl<M: Machine> Instance<M> {
             let outcome = instance.write_all().await;
             instance.is_writing.set(false);
             instance.written.notify_all();
-            match outcome {
-                Ok(()) => instance.failed_writes.set(0),
-                Err(error) => instance.fail(&error),
+            if let Err(error) = outcome {
+                instance.fail(&error);
             }
         });
     }
 
-    async fn write_all(&self) -> Result<(), AppendError> {
+    async fn write_all(self: &Rc<Self>) -> Result<(), AppendError> {
         loop {
             let (batches, mut waiting) = {
                 let mut pending = self.pending.borrow_mut();
@@ -132,7 +131,7 @@ impl<M: Machine> Instance<M> {
 
     /// Appends batches and waits until they are durable.
     async fn write(
-        &self,
+        self: &Rc<Self>,
         batches: Vec<Bytes>,
         waiting: &mut Waiting<M::Record>,
     ) -> Result<(), AppendError> {
@@ -160,7 +159,15 @@ impl<M: Machine> Instance<M> {
         }
         self.metrics.writes.record(io.now().since(begun));
         let results = results.take().expect("they were acknowledged");
-        results.into_iter().try_for_each(|result| result.map(drop))
+        let mut newest = None;
+        for result in results {
+            newest = Some(result?.base_offset);
+        }
+        self.failed_writes.set(0);
+        if let Some(offset) = newest {
+            self.checkpoint_if_due(offset);
+        }
+        Ok(())
     }
 
     fn fail(self: &Rc<Self>, error: &AppendError) {

@@ -116,16 +116,16 @@ public final class ToolsSuite {
         fails(command, Tools.concat(of, new String[] {"--alter", "--add-config", "retention.ms=soon"}));
 
         String[] group = {"--entity-type", "groups", "--entity-name", topic + "-group"};
-        succeeds(command, concat(group, new String[] {"--alter", "--add-config", "consumer.session.timeout.ms=50000"}))
+        succeeds(command, Tools.concat(group, new String[] {"--alter", "--add-config", "consumer.session.timeout.ms=50000"}))
                 .contains("Completed updating config for group " + topic + "-group");
-        Checks.eventually(() -> succeeds(command, concat(group, new String[] {"--describe"})).said
+        Checks.eventually(() -> succeeds(command, Tools.concat(group, new String[] {"--describe"})).said()
                 .contains("consumer.session.timeout.ms=50000"), "the group's own");
         succeeds(command, "--entity-type", "groups", "--describe").contains(topic + "-group");
-        succeeds(command, concat(group, new String[] {"--describe", "--all"}))
-                .contains("consumer.heartbeat.interval.ms=5000");
-        fails(command, concat(group, new String[] {"--alter", "--add-config", "consumer.session.timeout.ms=1"}));
-        succeeds(command, concat(group, new String[] {"--alter", "--delete-config", "consumer.session.timeout.ms"}));
-        Checks.eventually(() -> !succeeds(command, concat(group, new String[] {"--describe"})).said
+        succeeds(command, Tools.concat(group, new String[] {"--describe", "--all"}))
+                .contains("consumer.heartbeat.interval.ms=500");
+        fails(command, Tools.concat(group, new String[] {"--alter", "--add-config", "consumer.session.timeout.ms=1"}));
+        succeeds(command, Tools.concat(group, new String[] {"--alter", "--delete-config", "consumer.session.timeout.ms"}));
+        Checks.eventually(() -> !succeeds(command, Tools.concat(group, new String[] {"--describe"})).said()
                 .contains("50000"), "deleted");
 
         String id = brokerId();

@@ -624,7 +624,7 @@ def members_of_the_consumer_protocol():
         reply = beat(v, group, member, 0, **joins)
         equal((reply.error_code, reply.error_message), (0, None), f"join v{v}")
         member = reply.member_id
-        assert member and reply.heartbeat_interval_ms == 5000, reply
+        assert member and reply.heartbeat_interval_ms > 0, reply
         has = lambda assignment: [(t.topic_id, sorted(t.partitions)) for t in assignment.topic_partitions]
         equal(has(reply.assignment), [(topic_id, [0, 1])], f"assignment v{v}")
         epoch = reply.member_epoch

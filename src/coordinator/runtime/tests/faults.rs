@@ -26,17 +26,6 @@ fn with_text(text_bytes: usize) -> impl Fn(i32, i64) -> Record {
     }
 }
 
-async fn append_all(broker: &Broker, batches: Vec<Bytes>) {
-    let io = broker.shard.io();
-    for batch in batches {
-        let appends = vec![Append::own(key(), batch)];
-        let pending = broker.shard.append(appends, io.now()).await;
-        for result in pending.wait().await.results {
-            result.expect("it is appended");
-        }
-    }
-}
-
 /// A log whose beginning is in no cache any more. Its last record commits offset 77 for partition 5.
 async fn write_long_log(broker: &Broker) {
     const TEXT: usize = 4_000;
@@ -49,18 +38,6 @@ async fn write_long_log(broker: &Broker) {
     append_all(broker, batches.collect()).await;
     append_all(broker, vec![plain(&[self::record(5, 77)])]).await;
     broker.shard.io().sleep(LONG_ENOUGH).await;
-}
-
-/// As if the coordinator had not known of the log before.
-fn open_anew(broker: &Broker) {
-    broker.groups.close(&key());
-    broker.groups.open(&broker.shard, key(), "it", 0);
-}
-
-async fn offset_of(broker: &Broker, partition: i32) -> Result<Option<i64>, Refusal> {
-    let offsets = fetch(broker).await?;
-    let found = offsets.into_iter().find(|(index, _)| *index == partition);
-    Ok(found.map(|(_, offset)| offset))
 }
 
 #[test]

@@ -114,6 +114,7 @@ impl Attributes {
     const LOG_APPEND_TIME: u16 = 0x08;
     const TRANSACTIONAL: u16 = 0x10;
     const CONTROL: u16 = 0x20;
+    const DELETE_HORIZON: u16 = 0x40;
     const KNOWN: u16 = 0x7f;
 
     pub fn from_bits(bits: u16) -> Self {
@@ -149,6 +150,11 @@ impl Attributes {
         self.0 & Self::CONTROL != 0
     }
 
+    /// Whether the base timestamp says instead until when tombstones and markers are kept (KIP-534).
+    pub fn has_delete_horizon(self) -> bool {
+        self.0 & Self::DELETE_HORIZON != 0
+    }
+
     pub fn with_compression(self, compression: Compression) -> Self {
         Self(self.0 & !Self::CODEC | u16::from(compression.id()))
     }
@@ -163,6 +169,10 @@ impl Attributes {
 
     pub fn with_control(self, on: bool) -> Self {
         self.with(Self::CONTROL, on)
+    }
+
+    pub fn with_delete_horizon(self, on: bool) -> Self {
+        self.with(Self::DELETE_HORIZON, on)
     }
 
     fn with(self, bit: u16, on: bool) -> Self {
@@ -300,6 +310,12 @@ impl<'a> BatchHeader<'a> {
 
     pub fn base_timestamp(&self) -> i64 {
         i64::from_be_bytes(get(self.bytes, BASE_TIMESTAMP))
+    }
+
+    /// Until when compaction keeps the tombstones and markers of the batch; none before it has seen them.
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        let has_one = self.attributes().has_delete_horizon();
+        has_one.then(|| self.base_timestamp())
     }
 
     pub fn max_timestamp(&self) -> i64 {

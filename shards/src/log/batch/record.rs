@@ -109,6 +109,25 @@ pub fn parse<'a>(bytes: &'a [u8], at: &mut usize) -> Result<RawRecord<'a>, Recor
     })
 }
 
+/// Appends a sound record to `out` with another timestamp delta, the rest of it as it is.
+///
+/// Panics when it gets longer than its length field can say.
+pub fn write_with_timestamp_delta(record: &[u8], timestamp_delta: i64, out: &mut Vec<u8>) {
+    const SOUND: &str = "the record was parsed before";
+    let mut at = 0;
+    varint::read_i32(record, &mut at).expect(SOUND);
+    let attributes = record[at];
+    at += 1;
+    varint::read_i64(record, &mut at).expect(SOUND);
+    let rest = &record[at..];
+    let length = 1 + varint::size(timestamp_delta) + rest.len();
+    assert!(i32::try_from(length).is_ok(), "record of {length} bytes");
+    varint::write(out, length as i64);
+    out.push(attributes);
+    varint::write(out, timestamp_delta);
+    out.extend_from_slice(rest);
+}
+
 /// Where the parts of a record are; all of them are in bounds.
 struct Layout {
     timestamp_delta: i64,

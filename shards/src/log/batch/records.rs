@@ -35,6 +35,11 @@ enum Source<'a> {
 
 impl<'a> Records<'a> {
     pub fn new(batch: Batch<'a>) -> Result<Self, WalkError> {
+        Self::pooled(batch, &DecoderPool::default())
+    }
+
+    /// As [`Records::new`], with decoders that were used before.
+    pub fn pooled(batch: Batch<'a>, pool: &DecoderPool) -> Result<Self, WalkError> {
         let id = batch.attributes().compression_id();
         let source = match batch.compression() {
             None => return Err(WalkError::UnknownCompression { id }),
@@ -43,7 +48,7 @@ impl<'a> Records<'a> {
                 at: 0,
             },
             Some(compression) => {
-                let decoder = Decoder::new(compression, batch.payload(), &DecoderPool::default())
+                let decoder = Decoder::new(compression, batch.payload(), pool)
                     .map_err(WalkError::Codec)?;
                 Source::Compressed(Box::new(Unpacked {
                     decoder,
@@ -65,20 +70,36 @@ impl<'a> Records<'a> {
         reason = "an iterator cannot lend from itself"
     )]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, WalkError> {
+        let batch = self.batch;
+        let raw = self.next_raw()?;
+        Ok(raw.map(|(raw, _)| in_batch(&batch, raw)))
+    }
+
+    /// As [`Records::next`], relative to the batch, with the bytes that the record has in it.
+    pub fn next_raw(&mut self) -> Result<Option<(RawRecord<'_>, &[u8])>, WalkError> {
         if self.index >= self.batch.record_count() {
             return Ok(None);
         }
         let index = self.index;
         self.index += 1;
-        let fault = |fault| WalkError::Record { index, fault };
-        let raw = match &mut self.source {
-            Source::Plain { records, at } => record::parse(records, at).map_err(fault)?,
+        let (bytes, at) = match &mut self.source {
+            Source::Plain { records, at } => (*records, at),
             Source::Compressed(unpacked) => {
                 unpacked.gather(index)?;
-                record::parse(&unpacked.buffer, &mut unpacked.at).map_err(fault)?
+                (&unpacked.buffer[..], &mut unpacked.at)
             }
         };
-        Ok(Some(in_batch(&self.batch, raw)))
+        let from = *at;
+        let raw = record::parse(bytes, at).map_err(|fault| WalkError::Record { index, fault })?;
+        Ok(Some((raw, &bytes[from..*at])))
+    }
+
+    /// Estimate of the time that unpacking a byte takes.
+    pub fn ps_per_byte(&self) -> u32 {
+        match &self.source {
+            Source::Plain { .. } => 0,
+            Source::Compressed(unpacked) => unpacked.decoder.ps_per_byte(),
+        }
     }
 }
 

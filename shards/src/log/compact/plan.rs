@@ -1,0 +1,196 @@
+//! Which part of a log is to be compacted, and in which groups of segments.
+
+use std::ops::Range;
+
+/// The settings of a topic that this is about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// `min.cleanable.dirty.ratio`: part of the log that must be dirty, unless the time has come.
+    pub dirty_ratio_min: f64,
+    /// `min.compaction.lag.ms`: younger records are left alone.
+    pub lag_min_ms: i64,
+    /// `max.compaction.lag.ms`: older ones are not left any longer.
+    pub lag_max_ms: i64,
+}
+
+/// A finished segment as this module sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// First offset that it may hold.
+    pub base_offset: i64,
+    /// Base offset of the next one.
+    pub next_offset: i64,
+    /// Bytes of its batches.
+    pub bytes: u64,
+    /// Largest timestamp of its records, or a negative one.
+    pub max_timestamp_ms: i64,
+    /// Timestamp of its first batch, or a negative one.
+    pub first_timestamp_ms: i64,
+}
+
+/// The part of a log that is dirty and may be compacted: whole segments.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    /// First dirty offset.
+    pub from: i64,
+    /// First offset that is left alone.
+    pub to: i64,
+    /// Bytes before that part.
+    pub clean_bytes: u64,
+    /// Bytes of that part.
+    pub dirty_bytes: u64,
+    /// Whether a record has waited for longer than it may.
+    pub is_overdue: bool,
+}
+
+impl Plan {
+    /// Looks at all finished segments of a log, oldest first. `None` if there is nothing dirty that may be touched:
+    /// nothing at or behind `limit` may.
+    pub fn of(
+        candidates: &[Candidate],
+        first_dirty: i64,
+        limit: i64,
+        settings: &Settings,
+        now_ms: i64,
+    ) -> Option<Self> {
+        let split = candidates.partition_point(|segment| segment.next_offset <= first_dirty);
+        let (clean, rest) = candidates.split_at(split);
+        let youngest_ms = now_ms.saturating_sub(settings.lag_min_ms);
+        let may_be_touched = |segment: &&Candidate| {
+            let is_old_enough = settings.lag_min_ms <= 0 || segment.max_timestamp_ms <= youngest_ms;
+            segment.next_offset <= limit && is_old_enough
+        };
+        let touched = rest.iter().take_while(may_be_touched).count();
+        let dirty = &rest[..touched];
+        let waited_since_ms = now_ms.saturating_sub(settings.lag_max_ms.max(0));
+        let is_overdue = |segment: &Candidate| {
+            (1..waited_since_ms).contains(&segment.first_timestamp_ms)
+        };
+        Some(Self {
+            from: dirty.first()?.base_offset.max(first_dirty),
+            to: dirty.last()?.next_offset,
+            clean_bytes: clean.iter().map(|segment| segment.bytes).sum(),
+            dirty_bytes: dirty.iter().map(|segment| segment.bytes).sum(),
+            is_overdue: dirty.iter().any(is_overdue),
+        })
+    }
+
+    /// Dirty part of the whole.
+    pub fn dirty_ratio(&self) -> f64 {
+        let all = self.clean_bytes + self.dirty_bytes;
+        self.dirty_bytes as f64 / all.max(1) as f64
+    }
+
+    /// Whether it is time.
+    pub fn is_due(&self, settings: &Settings) -> bool {
+        let is_worth_it = self.dirty_ratio() > settings.dirty_ratio_min;
+        self.dirty_bytes > 0 && (is_worth_it || self.is_overdue)
+    }
+}
+
+/// Deals segments that follow each other to groups, of which each becomes one segment of at most `bytes_max`, if its
+/// own segments are no larger. A segment's offsets reach as far as an index can say.
+pub fn groups(candidates: &[Candidate], bytes_max: u64) -> Vec<Range<usize>> {
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    let mut bytes = 0;
+    for (at, segment) in candidates.iter().enumerate() {
+        let open = groups.last_mut().filter(|group| {
+            let base = candidates[group.start].base_offset;
+            let reach = segment.next_offset.saturating_sub(base);
+            bytes + segment.bytes <= bytes_max && reach <= i64::from(i32::MAX)
+        });
+        match open {
+            Some(group) => {
+                group.end = at + 1;
+                bytes += segment.bytes;
+            }
+            None => {
+                groups.push(at..at + 1);
+                bytes = segment.bytes;
+            }
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_MS: i64 = 1_000_000;
+    const SETTINGS: Settings = Settings {
+        dirty_ratio_min: 0.5,
+        lag_min_ms: 0,
+        lag_max_ms: i64::MAX,
+    };
+
+    /// Segments of ten offsets and 100 bytes, each a second younger than the one before.
+    fn segments(count: i64) -> Vec<Candidate> {
+        let segment = |n| Candidate {
+            base_offset: n * 10,
+            next_offset: (n + 1) * 10,
+            bytes: 100,
+            max_timestamp_ms: NOW_MS - 1000 * (count - n) + 999,
+            first_timestamp_ms: NOW_MS - 1000 * (count - n),
+        };
+        (0..count).map(segment).collect()
+    }
+
+    fn plan(first_dirty: i64, limit: i64, settings: &Settings) -> Option<Plan> {
+        Plan::of(&segments(6), first_dirty, limit, settings, NOW_MS)
+    }
+
+    #[test]
+    fn what_was_compacted_counts_as_clean_and_the_rest_up_to_the_limit_as_dirty() {
+        let found = plan(20, 60, &SETTINGS).expect("four are dirty");
+        assert_eq!((found.from, found.to), (20, 60));
+        assert_eq!((found.clean_bytes, found.dirty_bytes), (200, 400));
+        assert!(found.is_due(&SETTINGS));
+        let found = plan(20, 45, &SETTINGS).expect("two are dirty");
+        assert_eq!((found.to, found.dirty_bytes), (40, 200));
+        assert!(!found.is_due(&SETTINGS), "half is not more than half");
+        assert_eq!(plan(20, 25, &SETTINGS), None);
+        assert_eq!(plan(60, 60, &SETTINGS), None);
+        assert_eq!(Plan::of(&[], 0, 60, &SETTINGS, NOW_MS), None);
+    }
+
+    #[test]
+    fn one_that_was_compacted_in_part_is_dirty_from_there() {
+        let found = plan(25, 60, &SETTINGS).expect("four are dirty");
+        assert_eq!((found.from, found.clean_bytes, found.dirty_bytes), (25, 200, 400));
+    }
+
+    #[test]
+    fn young_records_are_left_alone() {
+        let settings = Settings {
+            lag_min_ms: 2_500,
+            ..SETTINGS
+        };
+        let found = plan(0, 60, &settings).expect("some are old enough");
+        assert_eq!(found.to, 30);
+    }
+
+    #[test]
+    fn old_records_do_not_wait_for_the_ratio() {
+        let waits = Settings {
+            lag_max_ms: 2_000,
+            ..SETTINGS
+        };
+        assert!(!plan(50, 60, &waits).expect("one is dirty").is_due(&waits));
+        let waited = Settings {
+            lag_max_ms: 500,
+            ..SETTINGS
+        };
+        assert!(plan(50, 60, &waited).expect("one is dirty").is_due(&waited));
+    }
+
+    #[test]
+    fn groups_stay_within_what_a_segment_may_have() {
+        assert_eq!(groups(&segments(6), 250), [0..2, 2..4, 4..6]);
+        assert_eq!(groups(&segments(3), 50), [0..1, 1..2, 2..3]);
+        assert_eq!(groups(&[], 50), []);
+        let mut far = segments(3);
+        far[2].next_offset = i64::from(i32::MAX) + 1;
+        assert_eq!(groups(&far, 1000), [0..2, 2..3]);
+    }
+}

@@ -168,6 +168,12 @@ pub struct EngineMetrics {
     pub read_disk_bytes: Counter,
     /// Segments that retention or a new log start removed.
     pub segments_removed: Counter,
+    /// Passes of compaction over a log.
+    pub compaction_passes: Histogram,
+    /// Bytes of segments that were compacted.
+    pub compacted_bytes: Counter,
+    /// Bytes that were left of them.
+    pub compaction_kept_bytes: Counter,
 }
 
 /// All that one shard counts.

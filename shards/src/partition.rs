@@ -50,6 +50,8 @@ pub struct Partition {
     pub is_opened: Cell<bool>,
     /// Whether it had to forget producers because there were too many.
     pub has_forgotten_producers: Cell<bool>,
+    /// Whether compaction has met damage in it.
+    pub is_uncleanable: Cell<bool>,
     /// Its aborted transactions, once they were read from its files.
     pub aborted: OnceCell<AbortedTransactions>,
     /// Only one task at a time reads these.
@@ -114,6 +116,7 @@ impl Partition {
             has_dir: Cell::new(false),
             is_opened: Cell::new(false),
             has_forgotten_producers: Cell::new(false),
+            is_uncleanable: Cell::new(false),
             aborted,
             loading_aborted: Turn::default(),
             traffic: Cell::default(),

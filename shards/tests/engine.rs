@@ -17,7 +17,7 @@ use corelog_shards::mesh;
 use corelog_shards::route::{PartitionKey, Route};
 use corelog_shards::runtime::{cores, run_shards};
 use corelog_shards::shard::message::{Append, ReadSpec};
-use corelog_shards::shard::{RotPolicy, Shard, ShardConfig, open};
+use corelog_shards::shard::{CleanerConfig, RotPolicy, Shard, ShardConfig, open};
 use uuid::Uuid;
 
 const PARTITIONS: i32 = 6;
@@ -31,6 +31,7 @@ fn config(dir: &Path) -> ShardConfig {
         memory_flush: Duration::from_millis(10),
         retention_check: Duration::from_secs(3600),
         producer_expiration_ms: 86_400_000,
+        cleaner: CleanerConfig::default(),
         on_rot: RotPolicy::Refuse,
     }
 }

@@ -110,6 +110,11 @@ impl AbortedTransactions {
         Self(aborted)
     }
 
+    /// All of them.
+    pub fn all(&self) -> &[AbortedTransaction] {
+        &self.0
+    }
+
     /// Whether any ended at this offset or behind it.
     pub fn reach(&self, offset: i64) -> bool {
         self.0.last().is_some_and(|last| last.last_offset >= offset)

@@ -2,10 +2,20 @@
 //! table of properties.
 
 use super::batch::TimestampType;
+use super::compact::Settings;
 use crate::journal::Durability;
 
+/// How a log is compacted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CompactionConfig {
+    /// When it is time.
+    pub when: Settings,
+    /// How long a tombstone is kept after the first pass over it.
+    pub delete_retention_ms: i64,
+}
+
 /// Settings of one partition's log. Every partition of a topic shares one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
     /// A segment is rolled before it grows past this.
     pub segment_bytes: u32,
@@ -21,6 +31,8 @@ pub struct LogConfig {
     pub retention_bytes: Option<u64>,
     /// Whether old segments are deleted.
     pub cleanup_delete: bool,
+    /// How it is compacted, if it is.
+    pub compaction: Option<CompactionConfig>,
     /// Whose time the records carry.
     pub timestamp_type: TimestampType,
     /// When records are acknowledged.
@@ -38,6 +50,7 @@ impl Default for LogConfig {
             retention_ms: Some(7 * 24 * 60 * 60 * 1000),
             retention_bytes: None,
             cleanup_delete: true,
+            compaction: None,
             timestamp_type: TimestampType::CreateTime,
             durability: Durability::Sync,
         }

@@ -72,6 +72,8 @@ pub struct Log {
     epochs: LeaderEpochs,
     start: i64,
     end: i64,
+    /// Compaction has been through what lies below it.
+    first_dirty: i64,
 }
 
 impl Log {
@@ -86,6 +88,7 @@ impl Log {
             epochs: LeaderEpochs::new(),
             start: 0,
             end: 0,
+            first_dirty: 0,
         }
     }
 
@@ -97,6 +100,16 @@ impl Log {
     /// Offset that the next record gets.
     pub fn end_offset(&self) -> i64 {
         self.end
+    }
+
+    /// First offset that compaction has not been through.
+    pub fn first_dirty_offset(&self) -> i64 {
+        self.first_dirty.max(self.start)
+    }
+
+    /// Compaction has been through everything below an offset.
+    pub fn set_first_dirty_offset(&mut self, offset: i64) {
+        self.first_dirty = offset;
     }
 
     /// Leader epochs and where they began.
@@ -485,9 +498,36 @@ impl Log {
         let next = next.filter(|_| segment.settled == segment.bytes);
         Found::Disk(DiskPlace {
             segment_base: segment.base_offset,
+            generation: segment.generation,
             limit: segment.settled,
             next_base: next.map(|next| next.base_offset),
         })
+    }
+
+    /// Puts a compacted segment in the place of those that it was made of, all of them finished: the one with its base
+    /// offset and some that follow.
+    pub fn replace_segments(&mut self, count: usize, mut compacted: Segment) {
+        let at = self
+            .segments
+            .partition_point(|segment| segment.base_offset < compacted.base_offset);
+        let replaced = &self.segments[at..at + count];
+        assert!(
+            replaced[0].base_offset == compacted.base_offset
+                && replaced.iter().all(|segment| segment.is_finished),
+            "only what is finished is compacted"
+        );
+        compacted.generation = replaced[0].generation + 1;
+        self.segments.splice(at..at + count, [compacted]);
+    }
+
+    /// Whether the files of a segment may still have the names that compaction gave them.
+    pub fn is_swapping(&self) -> bool {
+        self.segments.iter().any(|segment| segment.is_swapping)
+    }
+
+    /// Forgets what is in memory of segments below this base offset. All of it is in their files.
+    pub fn forget_tail_below(&mut self, base_offset: i64) {
+        self.tail.drop_segments_below(base_offset);
     }
 
     /// Moves the log start; segments stay until [`Log::remove_oldest_segment`].
@@ -556,6 +596,7 @@ impl Log {
             epochs: parts.epochs,
             start: parts.start,
             end: parts.end,
+            first_dirty: parts.first_dirty,
         }
     }
 }
@@ -568,6 +609,7 @@ pub(super) struct Restored {
     pub(super) epochs: LeaderEpochs,
     pub(super) start: i64,
     pub(super) end: i64,
+    pub(super) first_dirty: i64,
     /// First offset that is kept in memory.
     pub(super) tail_start: i64,
 }
@@ -595,6 +637,8 @@ pub enum Found {
 pub struct DiskPlace {
     /// Base offset of the segment.
     pub segment_base: i64,
+    /// Which of the files that this segment had one after the other.
+    pub generation: u32,
     /// The file holds batches up to here.
     pub limit: u64,
     /// Base offset of the next segment, if the file holds all of its own.

@@ -32,6 +32,11 @@ pub struct Segment {
     /// Aborted transactions whose markers it holds: so many entries its `.txnindex` has, and without
     /// any there is no such file.
     pub aborted: u32,
+    /// How often compaction has replaced it since the start: what was read of it before is of other files.
+    pub generation: u32,
+    /// Whether its files may still have the names that compaction wrote them under, and those of the segments
+    /// that it replaced be there.
+    pub is_swapping: bool,
     /// The index of a full segment until it is in a file.
     pub sealed_index: Option<Box<SegmentIndex>>,
 }
@@ -51,6 +56,8 @@ impl Segment {
             created_ms,
             newest_ms: created_ms,
             aborted: 0,
+            generation: 0,
+            is_swapping: false,
             sealed_index: None,
         }
     }

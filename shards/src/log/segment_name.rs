@@ -17,6 +17,7 @@ const NAME_BYTES_MAX: usize = 255;
 const TOPIC_BYTES_MAX: usize = 249;
 const OFFSET_DIGITS: usize = 20;
 const DELETED_SUFFIX: &str = ".deleted";
+const CLEANED_SUFFIX: &str = ".cleaned";
 
 /// Holds the topic id, one in each partition's folder.
 pub const PARTITION_METADATA: &str = "partition.metadata";
@@ -73,6 +74,18 @@ impl SegmentFile {
     pub fn name(self) -> String {
         let deleted = if self.deleted { DELETED_SUFFIX } else { "" };
         format!("{:020}{}{deleted}", self.base_offset, self.kind.suffix())
+    }
+
+    /// The name under which compaction writes it, until it takes the place of what it was made of. Apache Kafka
+    /// removes such files when it starts.
+    pub fn cleaned_name(self) -> String {
+        self.name() + CLEANED_SUFFIX
+    }
+
+    /// Whether a file is what compaction has written and not put in its place.
+    pub fn is_cleaned_name(name: &str) -> bool {
+        let file = name.strip_suffix(CLEANED_SUFFIX).and_then(Self::parse);
+        file.is_some()
     }
 
     pub fn parse(name: &str) -> Option<Self> {

@@ -17,8 +17,8 @@ use super::log::{Log, Restored};
 use super::producer::ProducerTable;
 use super::segment::Segment;
 
-/// Version 1 did not count aborted transactions.
-const VERSION: u8 = 2;
+/// Version 1 did not count aborted transactions, version 2 knew nothing of compaction.
+const VERSION: u8 = 3;
 /// Distance of the index entries that a snapshot keeps.
 const INDEX_STEP_BYTES: u32 = 1 << 20;
 
@@ -54,6 +54,7 @@ pub fn encode(facts: &Facts<'_>, log: &Log) -> Vec<Bytes> {
     out.put_i32(facts.leader_epoch);
     out.put_i64(log.start_offset());
     out.put_i64(log.end_offset());
+    out.put_i64(log.first_dirty_offset());
     log.epochs().encode(&mut out);
     log.producers().encode(&mut out);
     out.put_u32(log.segments().len() as u32);
@@ -98,6 +99,7 @@ fn put_segment(segment: &Segment, log: &Log, out: &mut Vec<u8>) {
         out.put_i64(newest.map_or(0, |newest| newest.offset));
     }
     out.put_u32(segment.aborted);
+    out.put_u8(u8::from(segment.is_swapping));
 }
 
 /// Restores a log from a checkpoint's body.
@@ -115,6 +117,10 @@ fn decode_parts(bytes: &mut &[u8], config: Rc<LogConfig>) -> Option<Snapshot> {
     let leader_epoch = bytes.try_get_i32().ok()?;
     let start = bytes.try_get_i64().ok()?;
     let end = bytes.try_get_i64().ok()?;
+    let first_dirty = match version {
+        ..=2 => 0,
+        _ => bytes.try_get_i64().ok()?,
+    };
     let epochs = LeaderEpochs::decode(bytes).ok()?;
     let producers = ProducerTable::decode(bytes).ok()?;
     let count = bytes.try_get_u32().ok()?;
@@ -142,6 +148,7 @@ fn decode_parts(bytes: &mut &[u8], config: Rc<LogConfig>) -> Option<Snapshot> {
         epochs,
         start,
         end,
+        first_dirty,
     };
     let mut log = Log::restore(config, parts);
     for (base, mut position, batches) in pieces {
@@ -183,6 +190,9 @@ fn take_segment(bytes: &mut &[u8], version: u8) -> Option<(Segment, SegmentIndex
     }
     if version > 1 {
         segment.aborted = bytes.try_get_u32().ok()?;
+    }
+    if version > 2 {
+        segment.is_swapping = bytes.try_get_u8().ok()? != 0;
     }
     Some((segment, index))
 }
@@ -232,10 +242,13 @@ mod tests {
             leader_epoch: 3,
         };
         let mut slices = encode(&facts, &log);
-        // A number for each segment was added, which is here followed by one piece.
+        // A number and a mark for each segment were added, which are here followed by one piece, and the first
+        // dirty offset behind the log's bounds.
         let mut first = slices[0].to_vec();
-        let added = first.len() - (4 + 24) - 4;
-        first.drain(added..added + 4);
+        let added = first.len() - (4 + 24) - 5;
+        first.drain(added..added + 5);
+        let bounds = 1 + 2 + facts.dir.len() + 4 + 16;
+        first.drain(bounds..bounds + 8);
         first[0] = 1;
         slices[0] = Bytes::from(first);
         let restored = decode(&slices.concat(), Rc::default());

@@ -58,12 +58,18 @@ impl Store {
             if let Some(aborted) = partition.aborted_among(spec, batches) {
                 return Ok(aborted);
             }
-            let _turn = partition.loading_aborted.take().await;
-            if partition.aborted.get().is_none() {
-                let aborted = self.load_aborted(partition).await?;
-                partition.aborted.get_or_init(|| aborted);
-            }
+            self.all_aborted(partition).await?;
         }
+    }
+
+    /// Has all aborted transactions of a partition in memory.
+    pub(super) async fn all_aborted(&self, partition: &Partition) -> Result<(), ReadError> {
+        let _turn = partition.loading_aborted.take().await;
+        if partition.aborted.get().is_none() {
+            let aborted = self.load_aborted(partition).await?;
+            partition.aborted.get_or_init(|| aborted);
+        }
+        Ok(())
     }
 
     async fn load_aborted(&self, partition: &Partition) -> Result<AbortedTransactions, ReadError> {
@@ -91,8 +97,8 @@ impl Store {
         partition: &Partition,
         marked: &Marked,
     ) -> Result<Result<Vec<AbortedTransaction>, Unusable>, ReadError> {
-        let path = self.path(partition, marked.base_offset, FileKind::TxnIndex);
-        match self.io().read_small(&path).await {
+        let (base, kind) = (marked.base_offset, FileKind::TxnIndex);
+        match self.read_file(partition, base, kind).await {
             Ok(bytes) => {
                 let offsets = marked.base_offset..marked.next_base;
                 Ok(aborted::decode(&bytes, offsets, marked.count))

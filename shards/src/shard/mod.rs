@@ -11,6 +11,7 @@
 mod aborted;
 mod ack;
 mod append;
+mod compact;
 mod fetch;
 mod folders;
 mod handover;
@@ -27,6 +28,7 @@ mod settle;
 mod store;
 
 pub use append::PendingAppend;
+pub use compact::CleanerConfig;
 pub use fetch::Waiter;
 pub use query::{ListedOffset, OffsetQuery, PartitionFacts};
 pub use recovery::{Opened, RotPolicy, StartError, open};
@@ -72,6 +74,8 @@ pub struct ShardConfig {
     pub retention_check: Duration,
     /// How long an idle producer is remembered.
     pub producer_expiration_ms: i64,
+    /// How logs are compacted.
+    pub cleaner: CleanerConfig,
     /// What to do about a damaged journal.
     pub on_rot: RotPolicy,
 }
@@ -104,6 +108,7 @@ struct Inner {
     has_failed: Cell<bool>,
     stopping: Cell<bool>,
     producer_expiration_ms: Cell<i64>,
+    cleaner: Cell<CleanerConfig>,
     /// Highest revisions of the copies of partitions that were found at the start.
     newest_copies: RefCell<FxHashMap<PartitionKey, u64>>,
     /// Meetings of all shards that this one has come to, and arrivals of the others at those.

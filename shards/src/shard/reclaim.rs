@@ -126,18 +126,25 @@ impl Shard {
     /// Settles what is too much to carry, then queues a checkpoint.
     pub(super) async fn anchor_anew(&self, partition: &Rc<Partition>) {
         let turn = partition.settling.take().await;
+        self.anchor_in_turn(partition).await;
+        drop(turn);
+    }
+
+    /// The same for a caller who holds the partition's turn. Whether a checkpoint was queued.
+    pub(super) async fn anchor_in_turn(&self, partition: &Rc<Partition>) -> bool {
         while let Err(error) = self.settle_for_checkpoint(partition).await {
             self.note_segment_error(partition, &error);
             if self.0.stopping.get() || self.has_failed() {
                 self.0.reclaim.gave_up.set(true);
-                return;
+                return false;
             }
             self.io().sleep(RETRY).await;
         }
-        if !partition.state.borrow().is_dropped && !self.has_failed() {
+        let is_wanted = !partition.state.borrow().is_dropped && !self.has_failed();
+        if is_wanted {
             self.checkpoint(partition);
         }
-        drop(turn);
+        is_wanted
     }
 
     /// Settles and syncs until little is left to carry. Batches go on coming in meanwhile; those who

@@ -168,6 +168,7 @@ pub async fn open(
         let finished = store.finish_drop(key, dir).await;
         finished.map_err(at(&config.log_dir))?;
     }
+    let cleaner = Cell::new(config.cleaner);
     let producer_expiration_ms = config.producer_expiration_ms;
     let settling = Settling::new(config.journal_bytes / 4, config.tail_cache_bytes);
     let shard = Shard(Rc::new(super::Inner {
@@ -190,6 +191,7 @@ pub async fn open(
         has_failed: Cell::new(false),
         stopping: Cell::new(false),
         producer_expiration_ms: Cell::new(producer_expiration_ms),
+        cleaner,
         newest_copies: RefCell::default(),
         meetings: Cell::new(0),
         arrivals: Cell::new(0),
@@ -208,6 +210,10 @@ pub async fn open(
     // Until all have handed over, a partition that is not here may still come.
     shard.meet().await;
     shard.0.newest_copies.take();
+    shard
+        .finish_begun_swaps()
+        .await
+        .map_err(at(&shard.0.config.log_dir))?;
     shard
         .remove_journals(&recovered.orphans)
         .await
@@ -395,9 +401,27 @@ impl Shard {
         self.io().spawn("reclaim", self.clone().reclaimer());
         self.io().spawn("retention", self.clone().retention_task());
         self.io()
+            .spawn("compaction", self.clone().compaction_task());
+        self.io()
             .spawn("remove files", self.clone().remove_leftovers());
         self.io()
             .spawn("old segments", self.clone().remove_all_old_segments());
+    }
+
+    /// Puts the segments in their places that compaction was about to when the last run ended.
+    async fn finish_begun_swaps(&self) -> io::Result<()> {
+        for key in self.partitions() {
+            let Some(partition) = self.partition(&key) else {
+                continue;
+            };
+            // The partition may itself have been deleted, and its folder be another topic's.
+            if partition.state.borrow().log.is_swapping()
+                && !self.0.store.is_of_another_topic(&partition).await?
+            {
+                self.finish_swaps(&partition).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes segments that the last run has not come to, or of which it removed no more than the files.

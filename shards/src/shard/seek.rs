@@ -140,7 +140,7 @@ impl Store {
         let entry = match in_memory {
             Some(entry) => entry,
             None => {
-                let index = self.index(partition, segment_base).await?;
+                let index = self.index(partition, segment_base).await;
                 index.entry_for_timestamp(timestamp_ms)
             }
         };

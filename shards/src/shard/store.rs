@@ -41,7 +41,17 @@ const INDEXES_MAX: usize = 64;
 /// Readers whose place in a file is remembered.
 const CURSORS_MAX: usize = 1024;
 
-type SegmentKey = (PartitionKey, i64);
+/// The files of a segment that are made here.
+pub(super) const SEGMENT_FILES: [FileKind; 4] = [
+    FileKind::Log,
+    FileKind::OffsetIndex,
+    FileKind::TimeIndex,
+    FileKind::TxnIndex,
+];
+
+/// Partition, base offset and generation: what was read before compaction put another file in its place is never taken
+/// for what is there now.
+type SegmentKey = (PartitionKey, i64, u32);
 
 /// Files and what is known of them.
 pub(super) struct Store {
@@ -51,7 +61,7 @@ pub(super) struct Store {
     files: RefCell<Recent<SegmentKey, Rc<File>>>,
     indexes: RefCell<Recent<SegmentKey, Rc<SegmentIndex>>>,
     /// Where the batch begins that a sequential reader asks for next.
-    cursors: RefCell<Recent<(PartitionKey, i64), (i64, u64)>>,
+    cursors: RefCell<Recent<(PartitionKey, i64), (SegmentKey, u64)>>,
     ahead: ReadAhead,
     pub(super) disk_share: Rc<DiskShare>,
     found_dirs: RefCell<BTreeSet<String>>,
@@ -110,7 +120,7 @@ impl Store {
 
     /// Closes a partition's files and forgets its indexes.
     pub(super) fn forget_files(&self, partition: &Partition) {
-        let others = |(key, _): &SegmentKey| *key != partition.key;
+        let others = |(key, ..): &SegmentKey| *key != partition.key;
         self.files.borrow_mut().retain(others);
         self.indexes.borrow_mut().retain(others);
         self.ahead.forget(partition.key);
@@ -180,26 +190,45 @@ impl Store {
         Ok(())
     }
 
-    async fn segment(
+    pub(super) async fn segment(
         &self,
         partition: &Partition,
         segment_base: i64,
         create: bool,
     ) -> io::Result<Rc<File>> {
-        let key = (partition.key, segment_base);
-        if let Some(file) = self.files.borrow_mut().get(&key) {
-            return Ok(file.clone());
+        loop {
+            let key = segment_key(partition, segment_base);
+            if let Some(file) = self.files.borrow_mut().get(&key) {
+                return Ok(file.clone());
+            }
+            let file = Rc::new(self.open_segment(partition, segment_base, create).await?);
+            // Unless compaction has put another one there meanwhile.
+            if segment_key(partition, segment_base) == key {
+                self.keep_open(key, file.clone());
+                return Ok(file);
+            }
         }
-        let path = self.path(partition, segment_base, FileKind::Log);
+    }
+
+    async fn open_segment(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+        create: bool,
+    ) -> io::Result<File> {
+        if let Some(cleaned) = self.cleaned_path(partition, segment_base, FileKind::Log) {
+            match self.io.open(&cleaned, OpenMode::READ_WRITE).await {
+                // Meanwhile it has got its own name.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => return opened,
+            }
+        }
         let how = match create {
             true => OpenMode::CREATE,
             false => OpenMode::READ_WRITE,
         };
-        let file = Rc::new(self.io.open(&path, how).await?);
-        self.files
-            .borrow_mut()
-            .put(key, file.clone(), self.open_files_max);
-        Ok(file)
+        let path = self.path(partition, segment_base, FileKind::Log);
+        self.io.open(&path, how).await
     }
 
     /// Writes both index files of a full segment.
@@ -230,15 +259,10 @@ impl Store {
         partition: &Partition,
         segment_base: i64,
     ) -> io::Result<()> {
-        let key = (partition.key, segment_base);
-        self.files.borrow_mut().remove(&key);
-        self.indexes.borrow_mut().remove(&key);
-        for kind in [
-            FileKind::Log,
-            FileKind::OffsetIndex,
-            FileKind::TimeIndex,
-            FileKind::TxnIndex,
-        ] {
+        let is_other = |(key, base, _): &SegmentKey| (*key, *base) != (partition.key, segment_base);
+        self.files.borrow_mut().retain(is_other);
+        self.indexes.borrow_mut().retain(is_other);
+        for kind in SEGMENT_FILES {
             let path = self.path(partition, segment_base, kind);
             unless_gone(self.io.remove_file(&path).await)?;
         }
@@ -246,30 +270,31 @@ impl Store {
     }
 
     /// The index of a segment, from memory or its files.
-    pub(super) async fn index(
-        &self,
-        partition: &Partition,
-        segment_base: i64,
-    ) -> Result<Rc<SegmentIndex>, ReadError> {
-        let key = (partition.key, segment_base);
-        if let Some(index) = self.indexes.borrow_mut().get(&key) {
-            return Ok(index.clone());
+    pub(super) async fn index(&self, partition: &Partition, segment_base: i64) -> Rc<SegmentIndex> {
+        loop {
+            let key = segment_key(partition, segment_base);
+            if let Some(index) = self.indexes.borrow_mut().get(&key) {
+                return index.clone();
+            }
+            let index = Rc::new(self.load_index(partition, segment_base).await);
+            // Unless compaction has put another one there meanwhile.
+            if segment_key(partition, segment_base) == key {
+                let mut indexes = self.indexes.borrow_mut();
+                indexes.put(key, index.clone(), INDEXES_MAX);
+                return index;
+            }
         }
+    }
+
+    async fn load_index(&self, partition: &Partition, segment_base: i64) -> SegmentIndex {
+        let (offset_kind, time_kind) = (FileKind::OffsetIndex, FileKind::TimeIndex);
+        let offsets = self.read_file(partition, segment_base, offset_kind).await;
+        let times = self.read_file(partition, segment_base, time_kind).await;
         let segment_bytes = {
             let state = partition.state.borrow();
-            state
-                .log
-                .segment(segment_base)
-                .map_or(0, |segment| segment.bytes)
+            let segment = state.log.segment(segment_base);
+            segment.map_or(0, |segment| segment.bytes)
         };
-        let offsets = self
-            .io
-            .read_small(&self.path(partition, segment_base, FileKind::OffsetIndex))
-            .await;
-        let times = self
-            .io
-            .read_small(&self.path(partition, segment_base, FileKind::TimeIndex))
-            .await;
         let loaded = match (offsets, times) {
             (Ok(offsets), Ok(times)) => {
                 SegmentIndex::load(segment_base, segment_bytes as u32, offsets, times).ok()
@@ -277,14 +302,61 @@ impl Store {
             _ => None,
         };
         // Without its index a segment is read from its beginning: slower, not wrong.
-        let index = Rc::new(loaded.unwrap_or_else(|| {
+        loaded.unwrap_or_else(|| {
             tracing::warn!(partition = %partition.dir, segment_base, "a segment has no usable index");
             SegmentIndex::new(segment_base)
-        }));
-        self.indexes
-            .borrow_mut()
-            .put(key, index.clone(), INDEXES_MAX);
-        Ok(index)
+        })
+    }
+
+    /// The content of a small file of a segment.
+    pub(super) async fn read_file(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+        kind: FileKind,
+    ) -> io::Result<Vec<u8>> {
+        if let Some(cleaned) = self.cleaned_path(partition, segment_base, kind) {
+            match self.io.read_small(&cleaned).await {
+                // Meanwhile it has got its own name.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                read => return read,
+            }
+        }
+        let path = self.path(partition, segment_base, kind);
+        self.io.read_small(&path).await
+    }
+
+    /// Where a file of a segment may still lie that compaction has just put in the place of others.
+    fn cleaned_path(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+        kind: FileKind,
+    ) -> Option<PathBuf> {
+        let state = partition.state.borrow();
+        let segment = state.log.segment(segment_base)?;
+        let name = SegmentFile::new(segment_base, kind).cleaned_name();
+        segment.is_swapping.then(|| self.dir(partition).join(name))
+    }
+
+    /// Keeps what is known of a segment that was just written.
+    pub(super) fn know_segment(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+        file: Rc<File>,
+        index: SegmentIndex,
+    ) {
+        let key = segment_key(partition, segment_base);
+        let mut indexes = self.indexes.borrow_mut();
+        indexes.put(key, Rc::new(index), INDEXES_MAX);
+        drop(indexes);
+        self.keep_open(key, file);
+    }
+
+    fn keep_open(&self, key: SegmentKey, file: Rc<File>) {
+        let mut files = self.files.borrow_mut();
+        files.put(key, file, self.open_files_max);
     }
 
     /// Whole batches from disk, at least the one that holds the offset if the reader insists; none
@@ -338,9 +410,21 @@ impl Store {
                 }
                 Found::Disk(place) => place,
             };
-            let chunk = self
+            let read = self
                 .read_segment(partition, spec, offset..upper, &place)
-                .await?;
+                .await;
+            let is_current = || {
+                let state = partition.state.borrow();
+                let segment = state.log.segment(place.segment_base);
+                segment.is_some_and(|segment| segment.generation == place.generation)
+            };
+            let chunk = match read {
+                // Compaction has put another file there meanwhile.
+                Err(_) | Ok(None) if !is_current() && has_segment_for(partition, offset) => {
+                    continue;
+                }
+                read => read?,
+            };
             offset = match (chunk, place.next_base) {
                 (Some(chunk), _) => return Ok(chunk),
                 // The segment ends before the offset: compaction leaves such gaps.
@@ -363,20 +447,19 @@ impl Store {
         place: &DiskPlace,
     ) -> Result<Option<Chunk>, ReadError> {
         let (segment_base, limit) = (place.segment_base, place.limit);
+        let key = (partition.key, segment_base, place.generation);
         let next_segment = place.next_base;
         let Start {
             mut position,
             mut expected,
             is_sequential,
-        } = self
-            .start_for(partition, segment_base, wanted_offsets.start)
-            .await?;
+        } = self.start_for(partition, key, wanted_offsets.start).await;
         let mut wanted = spec.bytes_max.clamp(READ_BYTES_MIN, self.chunk_bytes_max());
         let file = self
             .segment(partition, segment_base, false)
             .await
             .map_err(storage)?;
-        let place = |at: u64| (partition.key, segment_base, at);
+        let place = |at: u64| (key, at);
         let mut ahead = match is_sequential {
             true => self.ahead.take(place(align_down(position))).await,
             false => None,
@@ -414,7 +497,7 @@ impl Store {
                     let cursor = (partition.key, next_offset);
                     self.cursors
                         .borrow_mut()
-                        .put(cursor, (segment_base, next), CURSORS_MAX);
+                        .put(cursor, (key, next), CURSORS_MAX);
                     let ahead_at = align_down(next);
                     if is_sequential && ahead_at + READ_AHEAD_LEFT_MIN <= limit {
                         let left = (limit - ahead_at) as usize;
@@ -445,7 +528,7 @@ impl Store {
                     wanted = needs.max(wanted);
                 }
                 Scan::Astray => {
-                    self.doubt_index(partition, segment_base, position);
+                    self.doubt_index(partition, key, position);
                     (position, expected) = (0, Expected::Base(segment_base));
                 }
             }
@@ -458,20 +541,16 @@ impl Store {
     }
 
     /// Where to begin reading for an offset: a batch that begins at or before it.
-    async fn start_for(
-        &self,
-        partition: &Partition,
-        segment_base: i64,
-        offset: i64,
-    ) -> Result<Start, ReadError> {
-        if let Some((base, position)) = self.cursors.borrow_mut().get(&(partition.key, offset))
-            && *base == segment_base
+    async fn start_for(&self, partition: &Partition, key: SegmentKey, offset: i64) -> Start {
+        let (_, segment_base, _) = key;
+        if let Some((of, position)) = self.cursors.borrow_mut().get(&(partition.key, offset))
+            && *of == key
         {
-            return Ok(Start {
+            return Start {
                 position: *position,
                 expected: Expected::Base(offset),
                 is_sequential: true,
-            });
+            };
         }
         let in_memory = {
             let state = partition.state.borrow();
@@ -481,7 +560,7 @@ impl Store {
         let entry = match in_memory {
             Some(entry) => entry,
             None => {
-                let index = self.index(partition, segment_base).await?;
+                let index = self.index(partition, segment_base).await;
                 index.entry_for_offset(offset)
             }
         };
@@ -489,18 +568,21 @@ impl Store {
             Some((last_offset, position)) => (u64::from(position), Expected::Last(last_offset)),
             None => (0, Expected::Base(segment_base)),
         };
-        Ok(Start {
+        Start {
             position,
             expected,
             is_sequential: false,
-        })
+        }
     }
 
     /// An entry of an index leads astray: whether it has rotted or the segment has, readers begin before
     /// it from now on.
-    fn doubt_index(&self, partition: &Partition, segment_base: i64, position: u64) {
+    fn doubt_index(&self, partition: &Partition, key: SegmentKey, position: u64) {
+        let (_, segment_base, generation) = key;
+        if segment_key(partition, segment_base).2 != generation {
+            return;
+        }
         tracing::warn!(partition = %partition.dir, segment_base, position, "an index does not fit to its segment");
-        let key = (partition.key, segment_base);
         let mut indexes = self.indexes.borrow_mut();
         let Some(mut index) = indexes.get(&key).cloned() else {
             return;
@@ -508,6 +590,20 @@ impl Store {
         Rc::make_mut(&mut index).forget(position as u32);
         indexes.put(key, index, INDEXES_MAX);
     }
+}
+
+/// What the files of a segment are known by at this moment.
+fn segment_key(partition: &Partition, segment_base: i64) -> SegmentKey {
+    let state = partition.state.borrow();
+    let segment = state.log.segment(segment_base);
+    let generation = segment.map_or(0, |segment| segment.generation);
+    (partition.key, segment_base, generation)
+}
+
+/// Whether there is a segment to look for an offset in, rather than that it was deleted.
+fn has_segment_for(partition: &Partition, offset: i64) -> bool {
+    let state = partition.state.borrow();
+    !state.is_dropped && offset >= state.log.start_offset()
 }
 
 /// What one read brought.

@@ -15,6 +15,7 @@ mod node;
 mod verification;
 mod workload;
 
+mod compaction;
 mod crashes;
 mod failed_journal;
 mod full_disk;

@@ -12,7 +12,7 @@ use corelog_shards::log::batch::BatchBuilder;
 use corelog_shards::log::config::LogConfig;
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::message::ReadSpec;
-use corelog_shards::shard::{RotPolicy, ShardConfig};
+use corelog_shards::shard::{CleanerConfig, RotPolicy, ShardConfig};
 use uuid::Uuid;
 
 pub const PARTITIONS: usize = 5;
@@ -80,6 +80,7 @@ pub fn shard_config(on_rot: RotPolicy) -> ShardConfig {
         memory_flush: Duration::from_millis(5),
         retention_check: Duration::from_secs(3600),
         producer_expiration_ms: i64::MAX,
+        cleaner: CleanerConfig::default(),
         on_rot,
     }
 }

@@ -48,8 +48,8 @@ impl<'a> Records<'a> {
                 at: 0,
             },
             Some(compression) => {
-                let decoder = Decoder::new(compression, batch.payload(), pool)
-                    .map_err(WalkError::Codec)?;
+                let decoder =
+                    Decoder::new(compression, batch.payload(), pool).map_err(WalkError::Codec)?;
                 Source::Compressed(Box::new(Unpacked {
                     decoder,
                     buffer: Vec::new(),

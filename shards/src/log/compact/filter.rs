@@ -207,7 +207,10 @@ impl<'a> BatchFilter<'a> {
     fn begin_writing(&mut self, needs_horizon: bool) -> Result<(), FilterError> {
         let batch = &self.batch;
         let compression = batch.compression().unwrap_or(Compression::None);
-        let horizon_ms = self.rules.now_ms.saturating_add(self.rules.delete_retention_ms);
+        let horizon_ms = self
+            .rules
+            .now_ms
+            .saturating_add(self.rules.delete_retention_ms);
         let attributes = batch.attributes();
         self.phase = Phase::Write(Box::new(Writing {
             encoder: Encoder::new(Codec::of(compression), vec![0; HEADER_BYTES])

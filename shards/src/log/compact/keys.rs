@@ -18,11 +18,7 @@ pub struct BatchKeys<'a> {
 
 impl<'a> BatchKeys<'a> {
     /// Those of records at or behind an offset.
-    pub fn new(
-        batch: Batch<'a>,
-        from_offset: i64,
-        pool: &DecoderPool,
-    ) -> Result<Self, WalkError> {
+    pub fn new(batch: Batch<'a>, from_offset: i64, pool: &DecoderPool) -> Result<Self, WalkError> {
         Ok(Self {
             base_offset: batch.base_offset(),
             last_offset: batch.last_offset(),

@@ -63,9 +63,8 @@ impl Plan {
         let touched = rest.iter().take_while(may_be_touched).count();
         let dirty = &rest[..touched];
         let waited_since_ms = now_ms.saturating_sub(settings.lag_max_ms.max(0));
-        let is_overdue = |segment: &Candidate| {
-            (1..waited_since_ms).contains(&segment.first_timestamp_ms)
-        };
+        let is_overdue =
+            |segment: &Candidate| (1..waited_since_ms).contains(&segment.first_timestamp_ms);
         Some(Self {
             from: dirty.first()?.base_offset.max(first_dirty),
             to: dirty.last()?.next_offset,
@@ -157,7 +156,10 @@ mod tests {
     #[test]
     fn one_that_was_compacted_in_part_is_dirty_from_there() {
         let found = plan(25, 60, &SETTINGS).expect("four are dirty");
-        assert_eq!((found.from, found.clean_bytes, found.dirty_bytes), (25, 200, 400));
+        assert_eq!(
+            (found.from, found.clean_bytes, found.dirty_bytes),
+            (25, 200, 400)
+        );
     }
 
     #[test]

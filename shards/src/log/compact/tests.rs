@@ -58,7 +58,9 @@ impl History {
             let mut records = Records::new(batch).expect("its records");
             while let Some(record) = records.next().expect("a record") {
                 let own = |bytes: &[u8]| bytes.to_vec();
-                let headers = record.headers.map(|(key, value)| (own(key), value.map(own)));
+                let headers = record
+                    .headers
+                    .map(|(key, value)| (own(key), value.map(own)));
                 let seen = Seen {
                     timestamp: record.timestamp,
                     key: record.key.map(own),
@@ -68,7 +70,10 @@ impl History {
                     is_control: batch.is_control(),
                 };
                 assert!((batch.base_offset()..batch.next_offset()).contains(&record.offset));
-                assert!(all.insert(record.offset, seen).is_none(), "offsets are unique");
+                assert!(
+                    all.insert(record.offset, seen).is_none(),
+                    "offsets are unique"
+                );
             }
         }
         all
@@ -196,7 +201,9 @@ fn history(random: &mut Random) -> History {
             }
             if producer >= 0 {
                 let last = offset + count - 1;
-                history.lasts.insert(producer, LastOfProducer::Records(last));
+                history
+                    .lasts
+                    .insert(producer, LastOfProducer::Records(last));
             }
         }
         history.batches.push(batch.finish().expect("a batch"));
@@ -211,7 +218,9 @@ fn history(random: &mut Random) -> History {
             coordinator_epoch: 0,
         };
         let (key, value) = (ControlKind::Commit.key(), value.value());
-        marker.append(0, Some(&key), Some(&value)).expect("a marker");
+        marker
+            .append(0, Some(&key), Some(&value))
+            .expect("a marker");
         history.batches.push(marker.finish().expect("a batch"));
     }
     history
@@ -298,7 +307,9 @@ fn one_batch(records: &[(&str, Option<&str>)]) -> Vec<u8> {
     let mut batch = BatchBuilder::uncompressed().at(10, 0);
     for (key, value) in records {
         let value = value.map(str::as_bytes);
-        batch.append(500, Some(key.as_bytes()), value).expect("a record");
+        batch
+            .append(500, Some(key.as_bytes()), value)
+            .expect("a record");
     }
     batch.finish().expect("a batch")
 }
@@ -316,7 +327,11 @@ fn a_tombstone_gets_its_horizon_in_the_first_pass_and_goes_behind_it() {
     let (first, _) = before.compacted(0, usize::MAX, NOW_MS);
     let batch = Batch::first(&first.batches[0]).expect("a batch");
     assert_eq!(batch.delete_horizon_ms(), Some(NOW_MS + RETENTION_MS));
-    assert_eq!(first.records(), before.records(), "timestamps are as they were");
+    assert_eq!(
+        first.records(),
+        before.records(),
+        "timestamps are as they were"
+    );
     let last_moment = NOW_MS + RETENTION_MS - 1;
     let (second, _) = first.compacted(0, usize::MAX, last_moment);
     assert_eq!(second.batches, first.batches);
@@ -354,6 +369,10 @@ fn times_that_the_broker_gave_stay() {
     };
     stamp.apply(&mut bytes);
     let (after, _) = history_of(&[bytes]).compacted(0, usize::MAX, NOW_MS);
-    let times: Vec<i64> = after.records().values().map(|seen| seen.timestamp).collect();
+    let times: Vec<i64> = after
+        .records()
+        .values()
+        .map(|seen| seen.timestamp)
+        .collect();
     assert_eq!(times, [777, 777]);
 }

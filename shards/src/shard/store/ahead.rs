@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
+use super::SegmentKey;
 use super::share::DiskShare;
 use crate::io::{DmaBuffer, File, Instant, Io, Notify};
 use crate::route::PartitionKey;
@@ -20,8 +21,8 @@ const CHUNKS_MAX: usize = 16;
 /// A chunk that nobody took for so long is forgotten when others need the room.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(2);
 
-/// Where a chunk begins: a segment of a partition, and a position in its file.
-type Place = (PartitionKey, i64, u64);
+/// Where a chunk begins: a segment, and a position in its file.
+type Place = (SegmentKey, u64);
 
 #[derive(Default)]
 pub(super) struct ReadAhead {
@@ -59,7 +60,7 @@ impl ReadAhead {
         let (reader, share) = (io.clone(), share.clone());
         io.spawn("read ahead", async move {
             // Whoever needs it reads again, and meets the error if it lasts.
-            *chunk.bytes.borrow_mut() = share.read(&reader, &file, place.2, len).await.ok();
+            *chunk.bytes.borrow_mut() = share.read(&reader, &file, place.1, len).await.ok();
             chunk.is_done.set(true);
             chunk.done.notify_one();
         });
@@ -76,6 +77,7 @@ impl ReadAhead {
 
     /// Forgets what belongs to a partition.
     pub fn forget(&self, key: PartitionKey) {
-        self.chunks.borrow_mut().retain(|(of, ..), _| *of != key);
+        let is_other = |((of, ..), _): &Place| *of != key;
+        self.chunks.borrow_mut().retain(|place, _| is_other(place));
     }
 }

@@ -40,8 +40,4 @@ impl<K: std::hash::Hash + Eq + Copy, V> Recent<K, V> {
     pub fn retain(&mut self, keep: impl Fn(&K) -> bool) {
         self.entries.retain(|key, _| keep(key));
     }
-
-    pub fn remove(&mut self, key: &K) {
-        self.entries.remove(key);
-    }
 }

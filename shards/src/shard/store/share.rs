@@ -31,7 +31,8 @@ impl DiskShare {
         self.appended.set(Some(at));
     }
 
-    fn is_shared(&self, io: &Io) -> bool {
+    /// Whether producers wait for the disk at the moment.
+    pub fn is_shared(&self, io: &Io) -> bool {
         let appended = self.appended.get();
         appended.is_some_and(|at| io.now().since(at) < PRODUCING_FOR)
     }

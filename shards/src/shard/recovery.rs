@@ -418,7 +418,8 @@ impl Shard {
             if partition.state.borrow().log.is_swapping()
                 && !self.0.store.is_of_another_topic(&partition).await?
             {
-                self.finish_swaps(&partition).await?;
+                let finished = self.finish_swaps(&partition).await;
+                finished.map_err(io::Error::other)?;
             }
         }
         Ok(())

@@ -53,7 +53,7 @@ impl Default for CleanerConfig {
 
 /// Why a pass has ended early.
 #[derive(Debug)]
-enum CompactError {
+pub(super) enum CompactError {
     /// The partition, or what was to be compacted of it, is not there any more.
     Gone,
     /// The disk says no.
@@ -83,6 +83,8 @@ impl fmt::Display for CompactError {
     }
 }
 
+impl std::error::Error for CompactError {}
+
 impl From<io::Error> for CompactError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
@@ -103,7 +105,7 @@ impl Shard {
 
     /// Compacts logs until the shard stops.
     pub(super) async fn compaction_task(self) {
-        while !self.0.stopping.get() {
+        while !self.0.stopping.get() && !self.has_failed() {
             let config = self.0.cleaner.get();
             if !config.is_enabled || !self.compact_next().await {
                 self.io().sleep(config.backoff).await;

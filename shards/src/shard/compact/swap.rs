@@ -107,28 +107,22 @@ impl Shard {
     }
 
     /// Does the rest of swaps that were begun.
-    pub(in crate::shard) async fn finish_swaps(&self, partition: &Rc<Partition>) -> io::Result<()> {
-        loop {
-            let swapping = || {
-                let state = partition.state.borrow();
-                let segments = state.log.segments();
-                let mut pairs = segments.iter().zip(segments.iter().skip(1));
-                let found = pairs.find(|(segment, _)| segment.is_swapping);
-                found.map(|(segment, next)| (segment.base_offset, next.base_offset))
-            };
-            if swapping().is_none() {
-                return Ok(());
-            }
-            let _turn = partition.settling.take().await;
-            let is_dropped = partition.state.borrow().is_dropped;
-            if let Some((base, next)) = swapping()
-                && !is_dropped
-            {
-                self.finish_swap(partition, base, next).await?;
-            } else {
-                return Ok(());
-            }
+    pub(in crate::shard) async fn finish_swaps(
+        &self,
+        partition: &Rc<Partition>,
+    ) -> Result<(), CompactError> {
+        if !partition.state.borrow().log.is_swapping() {
+            return Ok(());
         }
+        let _turn = partition.settling.take().await;
+        // Whatever became of the checkpoint that the swap has waited for.
+        if !self.anchor_in_turn(partition).await || !self.anchor_synced(partition).await {
+            return Err(CompactError::Gone);
+        }
+        while let Some((base, next)) = swapping(partition) {
+            self.finish_swap(partition, base, next).await?;
+        }
+        Ok(())
     }
 
     /// The files of a segment get their names, and those of the segments that it was made of go. The caller holds the
@@ -198,7 +192,12 @@ impl Store {
             let (from, to) = (dir.join(file.cleaned_name()), dir.join(file.name()));
             unless_gone(io.rename(&from, &to).await)?;
         }
-        for entry in io.list_dir(&dir).await? {
+        let entries = match io.list_dir(&dir).await {
+            // A start has found a partition that was being deleted.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            listed => listed?,
+        };
+        for entry in entries {
             let is_old = SegmentFile::parse(&entry.name).is_some_and(|file| {
                 SEGMENT_FILES.contains(&file.kind)
                     && file.base_offset > base_offset
@@ -210,6 +209,15 @@ impl Store {
         }
         io.sync_dir(&dir).await
     }
+}
+
+/// A segment that is swapping, and where the next one begins.
+fn swapping(partition: &Partition) -> Option<(i64, i64)> {
+    let state = partition.state.borrow();
+    let segments = state.log.segments();
+    let mut pairs = segments.iter().zip(segments.iter().skip(1));
+    let found = pairs.find(|(segment, _)| segment.is_swapping && !state.is_dropped);
+    found.map(|(segment, next)| (segment.base_offset, next.base_offset))
 }
 
 fn still_there(partition: &Partition) -> Result<(), CompactError> {

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelog_shards::log::batch::compress::DecoderPool;
-use corelog_shards::log::config::LogConfig;
+use corelog_shards::log::compact;
+use corelog_shards::log::config::{CompactionConfig, LogConfig};
 use corelog_shards::route::{METADATA_TOPIC, PartitionKey};
-use corelog_shards::shard::Shard;
+use corelog_shards::shard::{CleanerConfig, Shard};
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ use self::producer_ids::ProducerIds;
 use crate::cluster::controller::{Context, Decision};
 use crate::cluster::driver::{ControlFailure, Driver, METADATA_NAME};
 use crate::cluster::image::{ConfigResource, Delta, Image, ResourceKind, Topic};
-use crate::config::{BrokerConfig, Endpoint, Layers, Overrides, TopicSettings};
+use crate::config::{BrokerConfig, CleanerSettings, Endpoint, Layers, Overrides, TopicSettings};
 use crate::coordinator::answers::Answers;
 use crate::coordinator::group::{Groups, OFFSETS_TOPIC};
 use crate::coordinator::instances::Instances;
@@ -285,6 +286,9 @@ impl Broker {
                 let storage = &config.storage;
                 let expiration_ms = storage.producer_id_expiration.as_millis() as i64;
                 self.shard.set_times(storage.memory_flush, expiration_ms);
+                let shards = self.shard.count();
+                self.shard
+                    .set_cleaner(cleaner_config(&storage.cleaner, shards));
                 if let Some(network) = self.network.get() {
                     network.set_connection_limits(&config.network);
                 }
@@ -362,6 +366,17 @@ impl Broker {
     }
 }
 
+/// One shard's part of what the broker has for compaction.
+pub fn cleaner_config(settings: &CleanerSettings, shards: usize) -> CleanerConfig {
+    let part = |whole: u64| whole / shards as u64;
+    CleanerConfig {
+        is_enabled: settings.is_enabled,
+        backoff: settings.backoff,
+        map_bytes_max: usize::try_from(part(settings.map_bytes_max)).unwrap_or(usize::MAX),
+        io_bytes_a_second: settings.io_bytes_a_second.map(part),
+    }
+}
+
 /// A topic's settings in the engine's terms.
 pub fn log_config(settings: &TopicSettings) -> LogConfig {
     use corelog_shards::journal::Durability as Class;
@@ -370,12 +385,24 @@ pub fn log_config(settings: &TopicSettings) -> LogConfig {
     use crate::config::{Durability, TimestampType};
     LogConfig {
         segment_bytes: settings.segment_bytes,
-        segment_ms: settings.segment_ms,
+        segment_ms: match settings.cleanup_compact {
+            // What must be compacted by then must not be in the active segment.
+            true => settings.segment_ms.min(settings.compaction_lag_max_ms),
+            false => settings.segment_ms,
+        },
         segment_index_bytes: settings.segment_index_bytes,
         index_interval_bytes: settings.index_interval_bytes,
         retention_ms: settings.retention_ms,
         retention_bytes: settings.retention_bytes,
         cleanup_delete: settings.cleanup_delete,
+        compaction: settings.cleanup_compact.then_some(CompactionConfig {
+            when: compact::Settings {
+                dirty_ratio_min: settings.dirty_ratio_min,
+                lag_min_ms: settings.compaction_lag_min_ms,
+                lag_max_ms: settings.compaction_lag_max_ms,
+            },
+            delete_retention_ms: settings.delete_retention_ms,
+        }),
         timestamp_type: match settings.timestamp_type {
             TimestampType::CreateTime => Time::CreateTime,
             TimestampType::LogAppendTime => Time::LogAppendTime,

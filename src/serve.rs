@@ -19,7 +19,7 @@ use corelog_shards::runtime;
 use corelog_shards::shard::{self, RotPolicy, Shard, ShardConfig};
 use uuid::Uuid;
 
-use crate::broker::{Broker, Node};
+use crate::broker::{Broker, Node, cleaner_config};
 use crate::cli::addresses::BoundListener;
 use crate::cli::start::Prepared;
 use crate::cluster::controller::{NodeStart, Policy};
@@ -311,6 +311,7 @@ fn shard_config(storage: &StorageConfig, shards: usize) -> ShardConfig {
         memory_flush: storage.memory_flush,
         retention_check: storage.retention_check_interval,
         producer_expiration_ms: storage.producer_id_expiration.as_millis() as i64,
+        cleaner: cleaner_config(&storage.cleaner, shards),
         on_rot: match storage.on_rot {
             OnRot::Refuse => RotPolicy::Refuse,
             OnRot::Continue => RotPolicy::Continue,

@@ -20,7 +20,7 @@ use corelog_shards::mesh;
 use corelog_shards::route::{PartitionKey, Route};
 use corelog_shards::runtime::{cores, run_shards};
 use corelog_shards::shard::message::Append;
-use corelog_shards::shard::{RotPolicy, Shard, ShardConfig, open};
+use corelog_shards::shard::{CleanerConfig, RotPolicy, Shard, ShardConfig, open};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use uuid::Uuid;
 
@@ -39,6 +39,7 @@ fn config(dir: &Path) -> ShardConfig {
         memory_flush: Duration::from_millis(10),
         retention_check: Duration::from_secs(3_600),
         producer_expiration_ms: 86_400_000,
+        cleaner: CleanerConfig::default(),
         on_rot: RotPolicy::Refuse,
     }
 }

@@ -8,7 +8,7 @@ use corelog_shards::io::Io;
 use corelog_shards::log::config::LogConfig;
 use corelog_shards::mesh::{Ends, lanes};
 use corelog_shards::route::Route;
-use corelog_shards::shard::{RotPolicy, ShardConfig, open};
+use corelog_shards::shard::{CleanerConfig, RotPolicy, ShardConfig, open};
 use uuid::Uuid;
 
 use super::{Broker, Node};
@@ -39,6 +39,7 @@ pub(crate) async fn broker_of_shard(
         memory_flush: Duration::from_millis(10),
         retention_check: Duration::from_secs(300),
         producer_expiration_ms: 86_400_000,
+        cleaner: CleanerConfig::default(),
         on_rot: RotPolicy::Refuse,
     };
     let opened = open(io.clone(), id, Route::new(shards), shard_config, ends).await;

@@ -73,6 +73,18 @@ pub struct StorageConfig {
     pub on_rot: OnRot,
     pub retention_check_interval: Duration,
     pub producer_id_expiration: Duration,
+    pub cleaner: CleanerSettings,
+}
+
+/// How compacted topics are compacted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CleanerSettings {
+    pub is_enabled: bool,
+    pub backoff: Duration,
+    /// Of the broker.
+    pub map_bytes_max: u64,
+    /// Of the broker; `None` has no limit.
+    pub io_bytes_a_second: Option<u64>,
 }
 
 /// What recovery does when acknowledged records in the journal are damaged.
@@ -271,6 +283,16 @@ fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
         },
         retention_check_interval: read.ms("log.retention.check.interval.ms"),
         producer_id_expiration: read.ms("producer.id.expiration.ms"),
+        cleaner: CleanerSettings {
+            is_enabled: read.flag("log.cleaner.enable"),
+            backoff: read.ms("log.cleaner.backoff.ms"),
+            map_bytes_max: read.count("log.cleaner.dedupe.buffer.size"),
+            io_bytes_a_second: {
+                let bytes = read.ratio("log.cleaner.io.max.bytes.per.second");
+                // Kafka's default is the largest number that there is.
+                (bytes < u64::MAX as f64).then_some(bytes as u64)
+            },
+        },
     })
 }
 

@@ -168,6 +168,14 @@ impl Reader<'_> {
         Duration::from_millis(self.count(name))
     }
 
+    /// A number with a fraction.
+    pub fn ratio(&self, name: &str) -> f64 {
+        match self.value(name) {
+            Some(Value::Double(ratio)) => ratio,
+            _ => panic!("{name} has a value of its type"),
+        }
+    }
+
     pub fn flag(&self, name: &str) -> bool {
         match self.value(name) {
             Some(Value::Boolean(flag)) => flag,

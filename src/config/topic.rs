@@ -45,6 +45,10 @@ pub struct TopicSettings {
     pub min_insync_replicas: u32,
     pub cleanup_delete: bool,
     pub cleanup_compact: bool,
+    pub dirty_ratio_min: f64,
+    pub delete_retention_ms: i64,
+    pub compaction_lag_min_ms: i64,
+    pub compaction_lag_max_ms: i64,
     /// `None` keeps records for ever.
     pub retention_ms: Option<i64>,
     /// `None` has no limit.
@@ -79,6 +83,10 @@ impl TopicSettings {
             min_insync_replicas: read.count("min.insync.replicas"),
             cleanup_delete: cleanup.iter().any(|policy| policy == "delete"),
             cleanup_compact: cleanup.iter().any(|policy| policy == "compact"),
+            dirty_ratio_min: read.ratio("min.cleanable.dirty.ratio"),
+            delete_retention_ms: read.number("delete.retention.ms"),
+            compaction_lag_min_ms: read.number("min.compaction.lag.ms"),
+            compaction_lag_max_ms: read.number("max.compaction.lag.ms"),
             retention_ms: Some(read.number("retention.ms")).filter(|&ms| ms >= 0),
             retention_bytes: read.count_if_positive("retention.bytes"),
             segment_bytes,

@@ -253,20 +253,20 @@ pub(super) const ROWS: &[Property] = &[
             "How often producer states are looked through for forgotten ones. Corelog does so whenever \
              it looks for what retention removes, see `log.retention.check.interval.ms`.",
         ),
-    broker("log.cleaner.enable", Boolean, "true").not_yet("Whether compaction runs."),
+    broker("log.cleaner.enable", Boolean, "true").honoured("Whether compaction runs."),
     broker("log.cleaner.threads", Int, "1")
         .at_least(0)
         .dynamic(ClusterWide)
-        .moot("Threads of the compaction."),
+        .moot("Threads of the compaction. Corelog compacts on each core what that core owns."),
     broker("log.cleaner.backoff.ms", Long, "15000")
         .at_least(0)
         .ms()
         .dynamic(ClusterWide)
-        .not_yet("Pause of the compaction when there is nothing to do."),
+        .honoured("Pause of the compaction when there is nothing to do."),
     broker("log.cleaner.dedupe.buffer.size", Long, "134217728")
         .bytes()
         .dynamic(ClusterWide)
-        .not_yet("Memory of the compaction for keys, over all threads."),
+        .honoured("Memory of the compaction for keys, over all cores."),
     broker("log.cleaner.io.buffer.load.factor", Double, "0.9")
         .dynamic(ClusterWide)
         .moot("How full the compaction's table of keys may get."),
@@ -282,12 +282,12 @@ pub(super) const ROWS: &[Property] = &[
     )
     .unit(Unit::BytesPerSecond)
     .dynamic(ClusterWide)
-    .not_yet("Most bytes the compaction reads and writes in a second."),
+    .honoured("Most bytes the compaction reads and writes in a second, over all cores."),
     broker("log.cleaner.delete.retention.ms", Long, "86400000")
         .at_least(0)
         .ms()
         .dynamic(ClusterWide)
-        .not_yet("Time for which the deletion marker of a key is kept after compaction."),
+        .honoured("Time for which the deletion marker of a key is kept after compaction."),
     broker(
         "log.cleaner.max.compaction.lag.ms",
         Long,
@@ -296,14 +296,14 @@ pub(super) const ROWS: &[Property] = &[
     .at_least(1)
     .ms()
     .dynamic(ClusterWide)
-    .not_yet("Time after which a record must have been considered for compaction."),
+    .honoured("Time after which a record must have been considered for compaction."),
     broker("log.cleaner.min.compaction.lag.ms", Long, "0")
         .at_least(0)
         .ms()
         .dynamic(ClusterWide)
-        .not_yet("Time for which a record is not compacted."),
+        .honoured("Time for which a record is not compacted."),
     broker("log.cleaner.min.cleanable.ratio", Double, "0.5")
         .valid(Valid::Ratio(0.0, 1.0))
         .dynamic(ClusterWide)
-        .not_yet("Share of a log that must be new before it is compacted."),
+        .honoured("Share of a log that must be new before it is compacted."),
 ];

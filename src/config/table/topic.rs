@@ -36,7 +36,7 @@ pub(super) const ROWS: &[Property] = &[
         .at_least(0)
         .ms()
         .from(&[same("log.cleaner.delete.retention.ms")])
-        .not_yet("Time for which the deletion marker of a key is kept after compaction."),
+        .honoured("Time for which the deletion marker of a key is kept after compaction."),
     topic("file.delete.delay.ms", Long, "60000")
         .at_least(0)
         .ms()
@@ -104,7 +104,7 @@ pub(super) const ROWS: &[Property] = &[
         .at_least(1)
         .ms()
         .from(&[same("log.cleaner.max.compaction.lag.ms")])
-        .not_yet("Time after which a record must have been considered for compaction."),
+        .honoured("Time after which a record must have been considered for compaction."),
     topic("max.message.bytes", Int, "1048588")
         .at_least(0)
         .bytes()
@@ -134,12 +134,12 @@ pub(super) const ROWS: &[Property] = &[
     topic("min.cleanable.dirty.ratio", Double, "0.5")
         .valid(Valid::Ratio(0.0, 1.0))
         .from(&[same("log.cleaner.min.cleanable.ratio")])
-        .not_yet("Share of a log that must be new before it is compacted."),
+        .honoured("Share of a log that must be new before it is compacted."),
     topic("min.compaction.lag.ms", Long, "0")
         .at_least(0)
         .ms()
         .from(&[same("log.cleaner.min.compaction.lag.ms")])
-        .not_yet("Time for which a record is not compacted."),
+        .honoured("Time for which a record is not compacted."),
     topic("min.insync.replicas", Int, "1")
         .at_least(1)
         .from(&[same("min.insync.replicas")])

@@ -85,6 +85,25 @@ impl Families {
             shards,
             |shard| &shard.engine.engine.segments_removed,
         );
+        self.durations_of_each(
+            "corelog_compaction_pass_seconds",
+            "Of each pass of compaction over a log, in seconds (Kafka: LogCleaner \
+             max-clean-time-secs).",
+            shards,
+            |shard| &shard.engine.engine.compaction_passes,
+        );
+        self.count_of_each(
+            "corelog_compaction_read_bytes_total",
+            "Bytes of segments that were compacted.",
+            shards,
+            |shard| &shard.engine.engine.compacted_bytes,
+        );
+        self.count_of_each(
+            "corelog_compaction_kept_bytes_total",
+            "Bytes that compaction has left of them (Kafka: LogCleaner cleaner-recopy-percent).",
+            shards,
+            |shard| &shard.engine.engine.compaction_kept_bytes,
+        );
         let read = shards.iter().flat_map(|(id, shard)| {
             let engine = &shard.engine.engine;
             [

@@ -27,7 +27,7 @@ use crate::log::compact::{Candidate, FilterError, Plan};
 use crate::partition::{Partition, State};
 
 /// How compaction goes about it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanerConfig {
     /// Whether there is any.
     pub is_enabled: bool,
@@ -35,8 +35,8 @@ pub struct CleanerConfig {
     pub backoff: Duration,
     /// Memory for the keys of a pass.
     pub map_bytes_max: usize,
-    /// Bytes read and written a second.
-    pub io_bytes_a_second: f64,
+    /// Bytes read and written a second at most; `None` has no limit.
+    pub io_bytes_a_second: Option<u64>,
 }
 
 impl Default for CleanerConfig {
@@ -46,7 +46,7 @@ impl Default for CleanerConfig {
             is_enabled: true,
             backoff: Duration::from_secs(15),
             map_bytes_max: 128 << 20,
-            io_bytes_a_second: f64::MAX,
+            io_bytes_a_second: None,
         }
     }
 }

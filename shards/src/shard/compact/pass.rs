@@ -38,9 +38,10 @@ impl Shard {
             return Err(CompactError::NoRoom);
         }
         pass.rewrite(&map).await?;
-        let mut state = partition.state.borrow_mut();
-        state.log.set_first_dirty_offset(map.latest() + 1);
-        drop(state);
+        {
+            let log = &mut partition.state.borrow_mut().log;
+            log.set_first_dirty_offset(map.latest() + 1);
+        }
         self.anchor_anew(partition).await;
         Ok(())
     }
@@ -268,11 +269,14 @@ impl<'a> Pace<'a> {
     /// So many bytes were read or written.
     async fn used(&mut self, bytes: usize) {
         let io = self.shard.io();
-        let seconds = bytes as f64 / self.shard.0.cleaner.get().io_bytes_a_second.max(1.0);
         let now = io.now();
-        self.io_due = self.io_due.max(now) + Duration::from_secs_f64(seconds.min(3600.0));
-        // A disk that was busy needs no rest: whoever reads and writes waited for it meanwhile.
-        io.sleep(self.io_due.since(now)).await;
+        if let Some(a_second) = self.shard.0.cleaner.get().io_bytes_a_second {
+            let takes = Duration::from_secs(bytes as u64)
+                / u32::try_from(a_second).unwrap_or(u32::MAX).max(1);
+            self.io_due = self.io_due.max(now) + takes;
+            io.sleep(self.io_due.since(now)).await;
+        }
+        // Whoever reads and writes has waited for the disk meanwhile, and worked for nothing else.
         self.begin_slice();
     }
 

@@ -137,11 +137,9 @@ impl Shard {
             .store
             .finish_swap(partition, base_offset, next_offset)
             .await?;
-        let mut state = partition.state.borrow_mut();
-        if let Some(segment) = state.log.segment_mut(base_offset) {
+        if let Some(segment) = partition.state.borrow_mut().log.segment_mut(base_offset) {
             segment.is_swapping = false;
         }
-        drop(state);
         self.anchor_in_turn(partition).await;
         Ok(())
     }

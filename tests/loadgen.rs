@@ -473,7 +473,14 @@ fn groups_spread_over_two_agents() {
 
 #[test]
 fn coordinators_take_loads_of_their_own() {
-    let broker = Broker::start(&[NO_DELAY, "group.min.session.timeout.ms=300"]);
+    let broker = Broker::start(&[
+        NO_DELAY,
+        "group.min.session.timeout.ms=300",
+        "group.consumer.min.session.timeout.ms=300",
+        "group.consumer.session.timeout.ms=1500",
+        "group.consumer.min.heartbeat.interval.ms=50",
+        "group.consumer.heartbeat.interval.ms=200",
+    ]);
     let bootstrap = [broker.address()];
     let commits = Commits {
         topic: "commits".to_owned(),
@@ -488,29 +495,35 @@ fn coordinators_take_loads_of_their_own() {
     let committed = client.committed(&commits.group(6), &["commits".to_owned()], 4);
     assert_eq!(committed.expect("it tells"), [4; 4]);
 
-    let settle = Settle {
-        topic: "settle".to_owned(),
-        partitions: 6,
-        members: 3,
-        protocol: GroupProtocol::Classic,
-        assignor: Assignor::CooperativeSticky,
-        session_timeout: Duration::from_millis(600),
-    };
-    let report = settle.run(&bootstrap).expect("it comes to its end");
-    assert!(report.kill_s > 0.0 && report.join_s > 0.0, "{report}");
+    for (protocol, assignor) in [
+        (GroupProtocol::Classic, Assignor::CooperativeSticky),
+        (GroupProtocol::Consumer, Assignor::Default),
+    ] {
+        let settle = Settle {
+            topic: "settle".to_owned(),
+            partitions: 6,
+            members: 3,
+            protocol,
+            assignor,
+            session_timeout: Duration::from_millis(1_500),
+        };
+        let report = settle.run(&bootstrap).expect("it comes to its end");
+        assert!(report.kill_s > 0.0 && report.join_s > 0.0, "{report}");
 
-    let heartbeats = Heartbeats {
-        topic: "heartbeats".to_owned(),
-        groups: 3,
-        members: 2,
-        protocol: GroupProtocol::Classic,
-        assignor: Assignor::Default,
-        session_timeout: Duration::from_millis(600),
-    };
-    let mut joined = heartbeats.join(&bootstrap).expect("they join");
-    let report = joined.measure(Duration::from_secs(1)).expect("they go on");
-    joined.leave().expect("they leave");
-    assert!(report.heartbeats > 0, "{report}");
+        let heartbeats = Heartbeats {
+            topic: "heartbeats".to_owned(),
+            // More members than connect at once.
+            groups: 40,
+            members: 2,
+            protocol,
+            assignor,
+            session_timeout: Duration::from_secs(2),
+        };
+        let mut joined = heartbeats.join(&bootstrap).expect("they join");
+        let report = joined.measure(Duration::from_secs(1)).expect("they go on");
+        joined.leave().expect("they leave");
+        assert!(report.heartbeats > 0, "{report}");
+    }
 }
 
 #[test]

@@ -83,6 +83,18 @@ fn every_codec_and_every_kind_of_record_comes_out_as_it_went_in() {
 }
 
 #[test]
+fn a_compacted_topic_takes_records_with_keys() {
+    let broker = Broker::start(&[]);
+    let mut workload = light("compacted");
+    workload.records.keys = Keys::Uniform(1_000);
+    let compact = ("cleanup.policy".to_owned(), "compact".to_owned());
+    workload.topics.configs.extend([compact]);
+    workload.duration = Duration::from_millis(500);
+    // The active segment holds all of it, which is never compacted.
+    assert_whole(&run(&workload, &broker), 500);
+}
+
+#[test]
 fn a_closed_loop_and_a_backlog_are_read_to_their_end() {
     let broker = Broker::start(&[]);
     let mut workload = light("closed");

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::batch;
 use crate::cluster::brokers;
+use crate::workload::Codec;
 
 /// That has nothing newer than these.
 pub const LIST_OFFSETS_VERSION: i16 = 7;
@@ -81,11 +82,11 @@ impl Client {
     /// starts with every partition ready. Kafka needs seconds for that after it created thousands.
     pub fn prime(&mut self, topic: &str, partitions: i32, patience: Duration) -> Result<()> {
         let mut backoff = Backoff::within(patience);
-        let batch = Bytes::from(batch::encode(
-            batch::Producer::NONE,
-            wall_ms(),
-            [b"primed".as_slice()],
-        ));
+        let now_ms = wall_ms();
+        let mut batch = batch::Builder::new(now_ms);
+        // With a key: topics that are compacted take no record without one.
+        batch.push(now_ms, Some(b"primed"), b"primed");
+        let batch = Bytes::from(batch.finish(batch::Producer::NONE, Codec::None));
         let mut leaders = Leaders::new(self);
         let mut waiting: Vec<i32> = (0..partitions).collect();
         while !waiting.is_empty() {

@@ -30,7 +30,7 @@ use crate::route::PartitionKey;
 use ahead::ReadAhead;
 use recent::Recent;
 use scan::{Expected, Piece, Scan};
-use share::DiskShare;
+pub(super) use share::DiskShare;
 
 /// Least bytes of one read: a smaller one costs nearly as much.
 const READ_BYTES_MIN: usize = 128 << 10;

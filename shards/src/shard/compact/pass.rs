@@ -47,6 +47,9 @@ impl Shard {
     }
 }
 
+/// How much longer than its work compaction rests beside producers.
+const REST_BESIDE_PRODUCERS: u32 = 3;
+
 struct Pass<'a> {
     shard: &'a Shard,
     partition: &'a Rc<Partition>,
@@ -138,8 +141,8 @@ impl Pass<'_> {
             .log
             .config
             .index_interval_bytes;
-        let io = self.shard.io().clone();
-        let mut writer = Writer::new(io, file, first.base_offset, interval);
+        let store = &self.shard.0.store;
+        let mut writer = Writer::new(store, file, first.base_offset, interval);
         let bytes_before: u64 = group.iter().map(|segment| segment.bytes).sum();
         for segment in group {
             let mut reader = self.open(segment).await?;
@@ -245,8 +248,7 @@ impl Pass<'_> {
     }
 }
 
-/// Keeps compaction from being in anybody's way: slices of work with as much rest between them while producers are
-/// there, and a bound of bytes a second.
+/// Keeps compaction from being in anybody's way: slices of work with rest between them while producers are there, and a bound of bytes a second.
 struct Pace<'a> {
     shard: &'a Shard,
     slice: Slice,
@@ -290,7 +292,7 @@ impl<'a> Pace<'a> {
         let io = self.shard.io();
         let worked = io.now().since(self.working_since);
         match self.shard.0.store.disk_share.is_shared(io) {
-            true => io.sleep(worked).await,
+            true => io.sleep(worked * REST_BESIDE_PRODUCERS).await,
             false => io.yield_now().await,
         }
         self.begin_slice();

@@ -10,9 +10,6 @@ use crate::log::compact::Candidate;
 use crate::partition::Partition;
 use crate::shard::store::Store;
 
-/// Bytes of one read, unless a batch is larger.
-const READ_BYTES: usize = 1 << 20;
-
 /// Where in a segment the reading is.
 pub(super) struct Reader {
     file: Rc<File>,
@@ -54,7 +51,7 @@ impl Reader {
         if self.position == self.bytes {
             return Ok(None);
         }
-        let mut wanted = READ_BYTES;
+        let mut wanted = store.disk_share.chunk_bytes_max(store.io());
         loop {
             let at = align_down(self.position);
             let left = (self.bytes - at) as usize;

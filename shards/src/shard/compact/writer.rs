@@ -7,6 +7,7 @@ use crate::io::{BLOCK, DmaBuffer, File, Io, align_down};
 use crate::log::batch::Batch;
 use crate::log::index::{IndexedBatch, SegmentIndex};
 use crate::log::segment::Segment;
+use crate::shard::store::{DiskShare, Store};
 
 /// Bytes of one write.
 const WRITE_BYTES: usize = 256 << 10;
@@ -14,6 +15,7 @@ const WRITE_BYTES: usize = 256 << 10;
 /// A segment on its way, in a file that nobody else knows.
 pub(super) struct Writer {
     io: Io,
+    share: Rc<DiskShare>,
     file: Rc<File>,
     /// What is not in the file yet, from its last whole block on.
     buffer: DmaBuffer,
@@ -33,10 +35,12 @@ pub(super) struct Written {
 
 impl Writer {
     /// In an empty file.
-    pub fn new(io: Io, file: File, base_offset: i64, index_interval_bytes: u32) -> Self {
+    pub fn new(store: &Store, file: File, base_offset: i64, index_interval_bytes: u32) -> Self {
+        let io = store.io().clone();
         let buffer = io.buffer(WRITE_BYTES);
         Self {
             io,
+            share: store.disk_share.clone(),
             file: Rc::new(file),
             buffer,
             filled: 0,
@@ -77,7 +81,10 @@ impl Writer {
         self.buffer[self.filled..padded].fill(0);
         let empty = self.io.buffer(BLOCK);
         let buffer = std::mem::replace(&mut self.buffer, empty);
-        let (written, buffer) = self.file.write_at(buffer, padded, self.written).await;
+        let writing = self
+            .share
+            .write(&self.io, &self.file, buffer, padded, self.written);
+        let (written, buffer) = writing.await;
         self.buffer = buffer;
         self.written += align_down(self.filled as u64);
         self.filled = 0;

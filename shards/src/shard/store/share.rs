@@ -50,15 +50,34 @@ impl DiskShare {
         if !self.is_shared(io) {
             return file.read_at(at, len).await;
         }
+        self.in_turn(io, file.read_at(at, len)).await
+    }
+
+    /// Writes what may take its time, in its turn.
+    pub async fn write(
+        &self,
+        io: &Io,
+        file: &File,
+        buffer: DmaBuffer,
+        len: usize,
+        at: u64,
+    ) -> (io::Result<()>, DmaBuffer) {
+        if !self.is_shared(io) {
+            return file.write_at(buffer, len, at).await;
+        }
+        self.in_turn(io, file.write_at(buffer, len, at)).await
+    }
+
+    async fn in_turn<T>(&self, io: &Io, work: impl Future<Output = T>) -> T {
         let _turn = self.turn.take().await;
         if let Some(until) = self.quiet_until.get() {
             io.sleep(until.since(io.now())).await;
         }
         let begun = io.now();
-        let read = file.read_at(at, len).await;
+        let done = work.await;
         let ended = io.now();
         self.quiet_until.set(Some(ended + (ended - begun)));
-        read
+        done
     }
 }
 

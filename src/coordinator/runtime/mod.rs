@@ -189,6 +189,7 @@ impl<M: Machine> Instance<M> {
         context: &mut Context<'_>,
     ) -> Result<(), Box<dyn std::error::Error>> {
         let mut pending = self.pending.borrow_mut();
+        pending.begin_input(context.record_bytes_max);
         for record in std::mem::take(&mut output.records) {
             pending.push(&record, context.wall_ms, context.record_bytes_max)?;
             machine.replay(record, context);

@@ -358,6 +358,25 @@ fn offsets_of_a_group_that_was_left_expire_by_when_it_was() {
 }
 
 #[test]
+fn offsets_are_there_for_who_comes_back_soon_after_a_long_absence_of_the_broker() {
+    let mut world = World::new();
+    world.commit("simple", &[("t", 0, 5)]);
+    left_group(&mut world, "left", 0);
+    world.commit("left", &[("t", 0, 6)]);
+    world.wall_ms += 24 * 60 * MINUTE_MS;
+    world.reload();
+    // Also a sweep for other causes leaves them alone.
+    world.delete_topic("u");
+    world.pass(9 * MINUTE_MS);
+    assert_eq!(world.fetch("simple"), [offset("t", 0, 5)]);
+    assert_eq!(world.fetch("left"), [offset("t", 0, 6)]);
+    world.commit("simple", &[("t", 0, 7)]);
+    world.pass(2 * MINUTE_MS);
+    assert_eq!(world.fetch("simple"), [offset("t", 0, 7)]);
+    assert_eq!(world.fetch("left"), []);
+}
+
+#[test]
 fn an_old_client_says_itself_how_long_an_offset_lasts() {
     let mut world = World::new();
     world.reload();

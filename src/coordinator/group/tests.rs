@@ -498,3 +498,33 @@ fn a_group_whose_first_member_never_comes_back_goes_with_its_session() {
     world.reload();
     assert_eq!(world.groups(), []);
 }
+
+#[test]
+fn a_group_has_one_deadline_however_often_it_comes_nearer() {
+    let mut world = World::new();
+    let protocol = JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str("any"));
+    for earlier_ms in 0..1_000 {
+        let join = JoinGroupRequest::default()
+            .with_group_id(group_id("g"))
+            .with_protocol_type(StrBytes::from_static_str("consumer"))
+            .with_session_timeout_ms(1_000_000 - earlier_ms)
+            .with_protocols(vec![protocol.clone()]);
+        let caller = Caller {
+            client_id: "careless".to_owned(),
+            client_host: "/127.0.0.1".to_owned(),
+            version: 9,
+        };
+        world.ask(|to| Input::Join(join, caller, to));
+    }
+    assert_eq!(world.groups.deadlines.len(), 1);
+    world.pass(999_001);
+    let left = vec![("g".to_owned(), "Empty".to_owned())];
+    assert_eq!((world.groups(), world.groups.deadlines.len()), (left, 1));
+    world.run(|groups, context| {
+        let mut out = Output::default();
+        let deleted = groups.delete("g", context, &mut out);
+        assert_eq!(deleted, Ok(()));
+        out
+    });
+    assert_eq!((world.groups(), world.groups.deadlines.len()), (vec![], 0));
+}

@@ -11,15 +11,20 @@ use std::time::Duration;
 
 use corelog_loadgen::client::Client;
 use corelog_loadgen::coordination::{Commits, Heartbeats, Settle, Until};
-use corelog_loadgen::engine::{self, Outcome, Settings};
+use corelog_loadgen::engine::{self, Conductor, Orders, Outcome, Part, Settings, Start};
 use corelog_loadgen::fleet;
 use corelog_loadgen::limit::{self, Curve, Range};
 use corelog_loadgen::measure::Judgement;
 use corelog_loadgen::report::Figures;
 use corelog_loadgen::workload::{
-    Acks, Assignor, Codec, GroupProtocol, Keys, Load, Shape, Sizes, Workload, named,
+    Acks, Assignor, Codec, GroupProtocol, Keys, Load, Shape, Sizes, Topics, Workload, named,
 };
 use harness::Broker;
+use kafka_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsTopic,
+};
+use kafka_protocol::messages::{DeleteRecordsRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 
 /// A workload small enough for any machine.
 fn light(name: &str) -> Workload {
@@ -92,6 +97,79 @@ fn a_closed_loop_and_a_backlog_are_read_to_their_end() {
     assert_eq!(found.judgement(), Judgement::Whole, "{found:?}");
     assert_eq!(found.duplicated + found.reordered, 0, "{found:?}");
     assert!(found.acknowledged > 0, "{found:?}");
+}
+
+/// Once producers are done, records vanish from both partitions before a consumer may begin.
+fn run_behind_deleted(workload: &Workload, broker: &Broker, before_offset: i64) -> Outcome {
+    let bootstrap = [broker.address()];
+    let settings = Settings {
+        bootstrap: bootstrap.to_vec(),
+        threads: 2,
+    };
+    let preparation = engine::prepare(workload, &bootstrap).expect("a topic");
+    let mut conductor = Conductor::new(workload, &bootstrap, preparation.run);
+    let mut are_deleted = false;
+    let part = engine::run_part(
+        workload,
+        &settings,
+        &preparation,
+        Part::WHOLE,
+        Start::now,
+        |status| {
+            if status.are_producers_done && !are_deleted {
+                let mut client = Client::connect(broker.address()).expect("it listens");
+                delete_records(&mut client, &workload.topics, before_offset);
+                are_deleted = true;
+            }
+            Orders {
+                may_consume: are_deleted,
+                ..conductor.conduct(&[&status], false).clone()
+            }
+        },
+    );
+    Outcome::of(workload, vec![part.expect("the run comes to its end")])
+}
+
+fn delete_records(client: &mut Client, topics: &Topics, before_offset: i64) {
+    let partitions = (0..topics.partitions as i32).map(|index| {
+        DeleteRecordsPartition::default()
+            .with_partition_index(index)
+            .with_offset(before_offset)
+    });
+    let topic = DeleteRecordsTopic::default()
+        .with_name(TopicName(StrBytes::from_string(topics.name.clone())))
+        .with_partitions(partitions.collect());
+    let request = DeleteRecordsRequest::default()
+        .with_topics(vec![topic])
+        .with_timeout_ms(30_000);
+    let reply = client.call(&request, 2).expect("an answer");
+    let codes = reply.topics.iter().flat_map(|topic| &topic.partitions);
+    assert!(codes.clone().count() == topics.partitions as usize);
+    assert!(codes.into_iter().all(|it| it.error_code == 0), "{reply:?}");
+}
+
+#[test]
+fn consumers_go_on_behind_records_that_were_deleted_before_they_were_read() {
+    let broker = Broker::start(&[]);
+    let mut alone = light("deleted");
+    alone.topics.partitions = 2;
+    alone.load = Load::Open(Shape::Constant(2_000.0));
+    alone.duration = Duration::from_millis(800);
+    // None may begin before it is told to.
+    alone.consumers.backlog_bytes = u64::MAX;
+    let mut group = alone.clone();
+    group.topics.name = "deleted-group".to_owned();
+    group.consumers.group.protocol = Some(GroupProtocol::Classic);
+    for workload in [alone, group] {
+        // Where consumers begin there is the record that came before the run.
+        let outcome = run_behind_deleted(&workload, &broker, 1 + 300);
+        let found = outcome.verification.expect("it was asked for");
+        assert_eq!((found.acknowledged, found.received), (2_000, 1_400));
+        assert_eq!((found.deleted, found.lost, found.unread), (600, 0, 0));
+        assert_eq!(found.judgement(), Judgement::Unread);
+        assert_eq!(outcome.measurements.skipped, 600);
+        assert_eq!(outcome.measurements.error_count(), 0);
+    }
 }
 
 #[test]
@@ -395,7 +473,14 @@ fn groups_spread_over_two_agents() {
 
 #[test]
 fn coordinators_take_loads_of_their_own() {
-    let broker = Broker::start(&[NO_DELAY, "group.min.session.timeout.ms=300"]);
+    let broker = Broker::start(&[
+        NO_DELAY,
+        "group.min.session.timeout.ms=300",
+        "group.consumer.min.session.timeout.ms=300",
+        "group.consumer.session.timeout.ms=1500",
+        "group.consumer.min.heartbeat.interval.ms=50",
+        "group.consumer.heartbeat.interval.ms=200",
+    ]);
     let bootstrap = [broker.address()];
     let commits = Commits {
         topic: "commits".to_owned(),
@@ -410,29 +495,35 @@ fn coordinators_take_loads_of_their_own() {
     let committed = client.committed(&commits.group(6), &["commits".to_owned()], 4);
     assert_eq!(committed.expect("it tells"), [4; 4]);
 
-    let settle = Settle {
-        topic: "settle".to_owned(),
-        partitions: 6,
-        members: 3,
-        protocol: GroupProtocol::Classic,
-        assignor: Assignor::CooperativeSticky,
-        session_timeout: Duration::from_millis(600),
-    };
-    let report = settle.run(&bootstrap).expect("it comes to its end");
-    assert!(report.kill_s > 0.0 && report.join_s > 0.0, "{report}");
+    for (protocol, assignor) in [
+        (GroupProtocol::Classic, Assignor::CooperativeSticky),
+        (GroupProtocol::Consumer, Assignor::Default),
+    ] {
+        let settle = Settle {
+            topic: "settle".to_owned(),
+            partitions: 6,
+            members: 3,
+            protocol,
+            assignor,
+            session_timeout: Duration::from_millis(1_500),
+        };
+        let report = settle.run(&bootstrap).expect("it comes to its end");
+        assert!(report.kill_s > 0.0 && report.join_s > 0.0, "{report}");
 
-    let heartbeats = Heartbeats {
-        topic: "heartbeats".to_owned(),
-        groups: 3,
-        members: 2,
-        protocol: GroupProtocol::Classic,
-        assignor: Assignor::Default,
-        session_timeout: Duration::from_millis(600),
-    };
-    let mut joined = heartbeats.join(&bootstrap).expect("they join");
-    let report = joined.measure(Duration::from_secs(1)).expect("they go on");
-    joined.leave().expect("they leave");
-    assert!(report.heartbeats > 0, "{report}");
+        let heartbeats = Heartbeats {
+            topic: "heartbeats".to_owned(),
+            // More members than connect at once.
+            groups: 40,
+            members: 2,
+            protocol,
+            assignor,
+            session_timeout: Duration::from_secs(2),
+        };
+        let mut joined = heartbeats.join(&bootstrap).expect("they join");
+        let report = joined.measure(Duration::from_secs(1)).expect("they go on");
+        joined.leave().expect("they leave");
+        assert!(report.heartbeats > 0, "{report}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! | 2 | what came out is not what was acknowledged, or arguments were wrong |
 //! | 3 | no rate kept the promise |
 //! | 4 | an agent was lost on the way; there are results of the others |
-//! | 5 | brokers could not be read to the end, so that nobody knows of all records whether they are there |
+//! | 5 | not all that was acknowledged could be read: brokers did not answer up to the end, or deleted records before they were read, by retention or on request |
 
 mod commands;
 

@@ -123,6 +123,8 @@ pub struct Received {
     pub damaged: BTreeSet<u32>,
     /// Up to which offset each partition was read.
     reached: BTreeMap<u32, i64>,
+    /// Offsets of each partition that were deleted before they were read.
+    skipped: BTreeMap<u32, Ranges>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -153,6 +155,14 @@ impl Received {
     pub fn reach(&mut self, partition: u32, offset: i64) {
         let reached = self.reached.entry(partition).or_insert(offset);
         *reached = offset.max(*reached);
+    }
+
+    /// These offsets of a partition are not there any more for who comes to them.
+    pub fn skip(&mut self, partition: u32, offsets: std::ops::Range<u64>) {
+        self.skipped
+            .entry(partition)
+            .or_default()
+            .insert_range(offsets);
     }
 
     /// A partition is read from another offset on: where its group has committed. What was got before may come again.
@@ -199,6 +209,11 @@ impl Received {
         for (partition, offset) in other.reached {
             self.reach(partition, offset);
         }
+        for (partition, offsets) in other.skipped {
+            for (begin, end) in offsets.ranges {
+                self.skip(partition, begin..end);
+            }
+        }
     }
 }
 
@@ -221,6 +236,7 @@ mod pairs {
 }
 
 /// Holds what each set of consumers got against what was acknowledged, given where the partitions end, if that is known.
+/// Which producer's records were deleted nobody knows: of a partition as many as offsets were skipped may be missing.
 /// `may_repeat` if producers were not idempotent.
 pub fn verify(
     acknowledged: &Acknowledged,
@@ -244,19 +260,38 @@ pub fn verify(
             verification.redelivered += receiving.redelivered;
             verification.reordered += receiving.reordered;
         }
+        let mut missing: BTreeMap<u32, Missing> = BTreeMap::new();
         for (line, sequences) in &acknowledged.0 {
             let nothing = Receiving::default();
             let receiving = received.lines.get(line).unwrap_or(&nothing);
-            let missing = sequences.count_missing_in(&receiving.sequences);
-            let unread = match received.is_unread(line.partition, ends) {
+            let all = sequences.count_missing_in(&receiving.sequences);
+            let behind = match received.is_unread(line.partition, ends) {
                 true => sequences.count_from(receiving.sequences.end()),
                 false => 0,
             };
-            verification.unread += unread;
-            verification.lost += missing - unread;
+            let of_partition = missing.entry(line.partition).or_default();
+            of_partition.before += all - behind;
+            of_partition.behind += behind;
+        }
+        for (partition, missing) in missing {
+            let skipped = received.skipped.get(&partition).map_or(0, Ranges::count);
+            let deleted_before = skipped.min(missing.before);
+            let deleted_behind = (skipped - deleted_before).min(missing.behind);
+            verification.deleted += deleted_before + deleted_behind;
+            verification.lost += missing.before - deleted_before;
+            verification.unread += missing.behind - deleted_behind;
         }
     }
     verification
+}
+
+/// Records of a partition that were acknowledged and not received.
+#[derive(Default)]
+struct Missing {
+    /// Something that came later was read, or all was.
+    before: u64,
+    /// Where the partition was not read to its end: nothing later was.
+    behind: u64,
 }
 
 #[cfg(test)]
@@ -359,6 +394,35 @@ mod tests {
         let all = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
         assert_eq!(read(&all, true), (0, 0, Judgement::Whole));
     }
+
+    #[test]
+    fn what_was_deleted_before_it_was_read_is_neither_lost_nor_forgotten() {
+        let mut acknowledged = Acknowledged::default();
+        acknowledged.insert(LINE, 0..10);
+        let read = |sequences: std::ops::Range<u64>, skipped: std::ops::Range<u64>, end: i64| {
+            let mut received = Received::default();
+            sequences.for_each(|it| received.insert(LINE, it));
+            received.skip(LINE.partition, skipped);
+            received.reach(LINE.partition, end);
+            let found = verify(&acknowledged, &[received], Some(&[0, 0, 10]), false);
+            let Verification {
+                deleted,
+                lost,
+                unread,
+                ..
+            } = found;
+            (deleted, lost, unread, found.judgement())
+        };
+        assert_eq!(read(4..10, 0..4, 10), (4, 0, 0, Judgement::Unread));
+        assert_eq!(read(0..0, 0..10, 10), (10, 0, 0, Judgement::Unread));
+        // One more is missing than was deleted.
+        assert_eq!(read(5..10, 0..4, 10), (4, 1, 0, Judgement::Broken));
+        // It could not read on behind what was deleted.
+        assert_eq!(read(0..0, 0..4, 4), (4, 0, 6, Judgement::Unread));
+        // Of what was deleted, another member of its group had read some.
+        assert_eq!(read(0..10, 0..4, 10), (0, 0, 0, Judgement::Whole));
+    }
+
     #[test]
     fn without_known_ends_nothing_is_read_to_its_end() {
         let mut acknowledged = Acknowledged::default();

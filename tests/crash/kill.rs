@@ -4,7 +4,6 @@
 //! not what the kernel makes of them.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use corelog_loadgen::client::Client;
 
 use crate::harness::Broker;
 use crate::ledger::{Ledger, Place};
-use crate::producer::Writer;
+use crate::producer::{Order, Orders, Writer};
 use crate::random::Random;
 use crate::turn;
 
@@ -33,11 +32,11 @@ fn is_idempotent(writer: u32) -> bool {
 }
 
 /// Lets the other threads end when a check has failed in this one.
-struct Stop<'a>(&'a AtomicBool);
+struct Stop<'a>(&'a Orders);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.give(Order::Stop);
     }
 }
 
@@ -80,19 +79,22 @@ fn one_life(crashes: u64, random: &mut Random) {
     });
     let ledger = Ledger::new(addr, places, is_idempotent);
 
-    let stop = AtomicBool::new(false);
+    let orders = Orders::new();
     thread::scope(|scope| {
-        let until = Stop(&stop);
+        let until = Stop(&orders);
         for writer in 0..WRITERS {
             let writer = Writer::new(writer, is_idempotent(writer), &ledger, random.next());
-            scope.spawn(|| writer.run(addr, &stop));
+            scope.spawn(|| writer.run(addr, &orders));
         }
-        scope.spawn(|| follow(&ledger, addr, &stop));
+        scope.spawn(|| follow(&ledger, addr, &orders));
         for crash in 0..crashes {
             thread::sleep(Duration::from_millis(50 + random.below(500)));
             crash_and_restart(&mut broker, random);
             let up = Instant::now();
+            // Everything is read each time: writers that went on would have the next reading take longer than this one.
+            orders.give(Order::Pause);
             ledger.verify();
+            orders.give(Order::Write);
             println!(
                 "crash {crash}: all of {} records found in {:.1?}",
                 ledger.acknowledged_records(),
@@ -129,14 +131,14 @@ fn crash_and_restart(broker: &mut Broker, random: &mut Random) {
 }
 
 /// A consumer of everything; what it has seen must stay, acknowledged to a producer or not.
-fn follow(ledger: &Ledger, addr: std::net::SocketAddr, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
+fn follow(ledger: &Ledger, addr: std::net::SocketAddr, orders: &Orders) {
+    while !orders.are(Order::Stop) {
         let Ok(mut client) = Client::connect(addr) else {
             thread::sleep(Duration::from_millis(2));
             continue;
         };
         let outcome = (0..)
-            .take_while(|_| !stop.load(Ordering::Relaxed))
+            .take_while(|_| !orders.are(Order::Stop))
             .try_for_each(|_| {
                 ledger
                     .places()

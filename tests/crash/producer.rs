@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +21,33 @@ use crate::stamp::{self, Stamp};
 /// Batches in flight for a partition: as many as a broker can tell from repeated ones.
 const IN_FLIGHT_MAX: usize = 5;
 const RETRY: Duration = Duration::from_millis(2);
+
+/// What producers and consumers beside the crashes are to do.
+#[derive(Clone, Copy, PartialEq)]
+#[repr(u8)]
+pub enum Order {
+    Write,
+    /// What is in flight is brought to its end; nothing new is written.
+    Pause,
+    Stop,
+}
+
+/// The [`Order`] of the moment, given by one thread to the others.
+pub struct Orders(AtomicU8);
+
+impl Orders {
+    pub fn new() -> Orders {
+        Orders(AtomicU8::new(Order::Write as u8))
+    }
+
+    pub fn give(&self, order: Order) {
+        self.0.store(order as u8, Ordering::Relaxed);
+    }
+
+    pub fn are(&self, order: Order) -> bool {
+        self.0.load(Ordering::Relaxed) == order as u8
+    }
+}
 
 struct Sent {
     first: u64,
@@ -72,18 +99,18 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes until told to stop and everything is acknowledged, however often the broker goes away.
-    pub fn run(mut self, addr: SocketAddr, stop: &AtomicBool) {
+    pub fn run(mut self, addr: SocketAddr, orders: &Orders) {
         loop {
             let ended = Client::connect(addr)
                 .context("connecting")
-                .and_then(|client| self.session(client, stop));
+                .and_then(|client| self.session(client, orders));
             match ended {
                 Ok(End::Stopped) => return,
                 Ok(End::Retry) => {}
                 Err(error) if error.root_cause().is::<io::Error>() => {}
                 Err(error) => panic!("writer {}: {error:#}", self.writer),
             }
-            if stop.load(Ordering::Relaxed) && Client::connect(addr).is_err() {
+            if orders.are(Order::Stop) && Client::connect(addr).is_err() {
                 // The test has failed elsewhere, and the broker is gone.
                 return;
             }
@@ -91,7 +118,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn session(&mut self, mut client: Client, stop: &AtomicBool) -> Result<End> {
+    fn session(&mut self, mut client: Client, orders: &Orders) -> Result<End> {
         if self.is_idempotent && self.identity.is_none() {
             self.identity = Some(client.init_producer_id()?);
         }
@@ -103,7 +130,7 @@ impl<'a> Writer<'a> {
             }
         }
         loop {
-            while !stop.load(Ordering::Relaxed) && in_flight.len() < self.lanes.len() * 2 {
+            while orders.are(Order::Write) && in_flight.len() < self.lanes.len() * 2 {
                 let at = self.random.below(self.lanes.len() as u64) as usize;
                 if self.lanes[at].unanswered.len() == IN_FLIGHT_MAX {
                     break;
@@ -116,7 +143,11 @@ impl<'a> Writer<'a> {
                 in_flight.push_back((at, send(&mut client, &lane.place, sent)?));
             }
             let Some((at, correlation_id)) = in_flight.pop_front() else {
-                return Ok(End::Stopped);
+                if orders.are(Order::Stop) {
+                    return Ok(End::Stopped);
+                }
+                thread::sleep(RETRY);
+                continue;
             };
             let reply = client.receive::<ProduceRequest>(PRODUCE_VERSION, correlation_id)?;
             match client::produce_outcome(&reply)? {

@@ -18,8 +18,11 @@ use super::{
 use crate::batch;
 use crate::cluster::brokers;
 
-const LIST_OFFSETS_VERSION: i16 = 7;
+/// That has nothing newer than these.
+pub const LIST_OFFSETS_VERSION: i16 = 7;
 const LATEST: i64 = -1;
+/// Asks for where a log starts.
+pub const EARLIEST: i64 = -2;
 const PRIMED_AT_ONCE: usize = 500;
 
 /// The brokers that lead the partitions of a topic, each with a connection of its own if there are several.

@@ -52,6 +52,12 @@ impl Crowd {
         self.swept_ns = 0;
     }
 
+    /// Members that have not heard from a broker yet.
+    pub fn unheard(&self) -> usize {
+        let members = self.members.iter();
+        members.filter(|it| it.member.heard_ns() == 0).count()
+    }
+
     pub fn now_ns(&self) -> u64 {
         self.start.elapsed().as_nanos() as u64
     }

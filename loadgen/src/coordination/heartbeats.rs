@@ -17,8 +17,10 @@ use crate::measure::{ThreadClock, ThreadUse, Verdict, histogram};
 use crate::report::Latency;
 use crate::workload::{Assignor, GroupProtocol};
 
-/// So many groups join at once.
-const JOINING: usize = 50;
+/// So many members connect at once: listeners have a bounded backlog, Kafka's by default of 50.
+const CONNECTING_MAX: usize = 50;
+/// How long all groups may take to settle. Both protocols let each of them wait for some seconds, which is why they settle
+/// side by side.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Files of this process other than connections.
 const OTHER_FILES: u64 = 100;
@@ -55,10 +57,10 @@ pub struct HeartbeatsReport {
 }
 
 impl Heartbeats {
-    /// Has all members join, some groups at a time.
+    /// Has all members join, with a bound on those that have yet to hear from the broker.
     ///
     /// # Errors
-    /// If there may not be so many connections, or groups do not settle.
+    /// If there may not be so many connections, or not all groups have settled in time.
     pub fn join(&self, bootstrap: &[SocketAddr]) -> Result<Joined> {
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
         let all = (self.groups * self.members) as u64 + OTHER_FILES;
@@ -72,8 +74,19 @@ impl Heartbeats {
         let run = wall_ns();
         let mut crowd = Crowd::new(cluster)?;
         let start = Instant::now();
-        for some in (0..self.groups).collect::<Vec<_>>().chunks(JOINING) {
-            for group in some {
+        let mut waiting = 0..self.groups;
+        let mut settling = Vec::new();
+        while !waiting.is_empty() || !settling.is_empty() {
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "{} of {} groups have not settled after {PATIENCE:?}; {}",
+                waiting.len() + settling.len(),
+                self.groups,
+                crowd.failures
+            );
+            while crowd.unheard() < CONNECTING_MAX
+                && let Some(group) = waiting.next()
+            {
                 let settings = Arc::new(Settings {
                     group: format!("{}-{run:016x}-{group}", self.topic),
                     protocol: self.protocol,
@@ -84,11 +97,13 @@ impl Heartbeats {
                     starts: vec![0; self.members].into(),
                 });
                 (0..self.members).for_each(|_| crowd.add(&settings));
+                settling.push(group);
             }
-            crowd.until("groups settle", PATIENCE, |crowd| {
-                let mut groups = some.iter().map(|it| it * self.members);
-                groups.all(|first| crowd.is_settled(first..first + self.members, self.members))
-            })?;
+            crowd.turn()?;
+            settling.retain(|group| {
+                let first = group * self.members;
+                !crowd.is_settled(first..first + self.members, self.members)
+            });
         }
         Ok(Joined {
             crowd,

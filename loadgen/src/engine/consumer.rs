@@ -5,15 +5,16 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use anyhow::Result;
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_response::PartitionData;
-use kafka_protocol::messages::{FetchRequest, FetchResponse, TopicName};
+use kafka_protocol::messages::{FetchResponse, TopicName};
 use nix::sys::epoll::{Epoll, EpollEvent};
 
 use super::Shared;
-use super::session::{Asked, Session};
+use super::asking::{Ask, Reply};
+use super::session::Session;
 use crate::batch::whole_batches;
-use crate::client::{FETCH_VERSION, error_name, topic_name};
+use crate::client::error_name;
 use crate::cluster::Cluster;
 use crate::group::{Api, Membership, Told};
 use crate::link::{self, Link};
@@ -21,25 +22,20 @@ use crate::measure::Recorder;
 use crate::record::{Found, Stamp};
 use crate::verify::{Line, Received};
 
-/// What a fetch asks for, as Kafka's consumers do by default.
-const PARTITION_BYTES: i32 = 1 << 20;
-const REPLY_BYTES: i32 = 50 << 20;
-const WAIT_MS: i32 = 500;
-
 pub(super) struct Consumer {
     /// Which set it belongs to.
     pub set: usize,
     /// The partitions it reads, in their order.
-    positions: Vec<Position>,
-    cluster: Arc<Cluster>,
+    pub positions: Vec<Position>,
+    pub cluster: Arc<Cluster>,
     /// Replies to requests for an earlier share are of no use.
-    pub links: Vec<Link<u64>>,
+    pub links: Vec<Link<Ask>>,
     /// One for each link.
-    readings: Vec<Reading>,
+    pub readings: Vec<Reading>,
     /// Its part in a group; `None` if its partitions are assigned by hand.
     pub membership: Option<Membership>,
     /// Which state of the membership the positions are of.
-    share: u64,
+    pub share: u64,
     /// When it began, as a member.
     began_ns: Option<u64>,
     /// What it got, for the verification.
@@ -53,23 +49,25 @@ pub(super) struct Consumer {
 }
 
 /// How far a partition has been read.
-struct Position {
+pub(super) struct Position {
     /// Which of all partitions.
-    at: usize,
+    pub at: usize,
     /// Of the next record.
-    offset: i64,
+    pub offset: i64,
     /// Where it ends, as far as is known; once producers are done, for good.
     end: i64,
     /// Over which link it is read; `None` as long as it has no leader.
-    link: Option<usize>,
+    pub link: Option<usize>,
 }
 
 /// What is read over a link.
 #[derive(Default)]
-struct Reading {
-    session: Session,
+pub(super) struct Reading {
+    pub session: Session,
     /// How many partitions.
     count: usize,
+    /// Positions that a broker has refused as out of range, by their number: it is asked where those logs start.
+    pub out_of_range: Vec<usize>,
 }
 
 impl Position {
@@ -216,6 +214,8 @@ impl Consumer {
         for reading in &mut self.readings {
             reading.session.renew();
             reading.count = 0;
+            // They are refused again, if they still are.
+            reading.out_of_range.clear();
         }
         for (number, position) in self.positions.iter_mut().enumerate() {
             let leader = cluster.leaders[position.at];
@@ -235,64 +235,19 @@ impl Consumer {
             return;
         }
         let link = &mut self.links[link_at];
-        let Some(connection) = link.open(&self.cluster, now_ns, |why| {
+        let opened = link.open(&self.cluster, now_ns, |why| {
             shared.lost_connection(now_ns, why, recorder);
-        }) else {
+        });
+        if opened.is_none() {
             return;
+        }
+        let sent = match self.readings[link_at].out_of_range.is_empty() {
+            true => self.fetch(link_at, now_ns, shared),
+            false => self.ask_for_log_starts(link_at, now_ns, shared),
         };
-        let bound = match self.cluster.has_ids() {
-            true => i16::MAX,
-            false => FETCH_VERSION,
-        };
-        let sent = connection
-            .newest::<FetchRequest>(bound)
-            .and_then(|version| {
-                let request = self.request(link_at, version, shared);
-                let connection = self.links[link_at].connection.as_mut();
-                let connection = connection.expect("it is open");
-                connection.queue(&request, version, Some(self.share), now_ns)?;
-                connection.flush()
-            });
         if let Err(error) = sent {
             self.disconnect(link_at, error, shared, recorder);
         }
-    }
-
-    fn request(&mut self, link_at: usize, version: i16, shared: &Shared<'_>) -> FetchRequest {
-        let (id, epoch, asked) = self.readings[link_at].session.next_request(version);
-        let mut numbers = match asked {
-            Asked::All => (0..self.positions.len()).collect(),
-            Asked::Changed(changed) => changed,
-        };
-        numbers.retain(|number| self.positions[*number].link == Some(link_at));
-        let by_id = version > FETCH_VERSION;
-        let mut topics: Vec<FetchTopic> = Vec::new();
-        let mut last = None;
-        for number in numbers {
-            let Position { at, offset, .. } = self.positions[number];
-            let place = &shared.places[at];
-            if last != Some(place.topic_number) {
-                last = Some(place.topic_number);
-                let topic = FetchTopic::default();
-                topics.push(match by_id {
-                    true => topic.with_topic_id(self.cluster.topics[place.topic_number].id),
-                    false => topic.with_topic(topic_name(&place.topic)),
-                });
-            }
-            let partition = FetchPartition::default()
-                .with_partition(place.partition)
-                .with_fetch_offset(offset)
-                .with_partition_max_bytes(PARTITION_BYTES);
-            let topic = topics.last_mut().expect("there is one now");
-            topic.partitions.push(partition);
-        }
-        FetchRequest::default()
-            .with_max_wait_ms(WAIT_MS)
-            .with_min_bytes(1)
-            .with_max_bytes(REPLY_BYTES)
-            .with_session_id(id)
-            .with_session_epoch(epoch)
-            .with_topics(topics)
     }
 
     /// Reads what a broker has sent, by way of a buffer that is lent to it.
@@ -308,8 +263,21 @@ impl Consumer {
                 return;
             };
             let received = connection.receive(buffer);
-            match connection.next_reply::<FetchRequest>() {
-                Ok(Some((share, reply))) => self.take(link_at, share, &reply, shared, recorder),
+            let reply = connection
+                .next_reply_by(|ask: &Ask, version, body| ask.query.decode(version, body));
+            match reply {
+                Ok(Some((Ask { share, .. }, reply))) => {
+                    let is_of_use = share == self.share;
+                    match reply {
+                        Reply::Fetch(reply) => {
+                            self.take(link_at, is_of_use, &reply, shared, recorder);
+                        }
+                        Reply::LogStarts(reply) if is_of_use => {
+                            self.take_log_starts(link_at, &reply, shared, recorder);
+                        }
+                        Reply::LogStarts(_) => {}
+                    }
+                }
                 Ok(None) => {}
                 Err(error) => return self.disconnect(link_at, error, shared, recorder),
             }
@@ -324,7 +292,7 @@ impl Consumer {
     fn take(
         &mut self,
         link_at: usize,
-        share: u64,
+        is_of_use: bool,
         reply: &FetchResponse,
         shared: &Shared<'_>,
         recorder: &mut Recorder,
@@ -336,7 +304,7 @@ impl Consumer {
             recorder.error(now_ns, error_name(reply.error_code));
             self.links[link_at].retry_ns = link::retry_ns(now_ns);
         }
-        if share != self.share {
+        if !is_of_use {
             return;
         }
         let mut near = 0;
@@ -347,22 +315,44 @@ impl Consumer {
             };
             near = number;
             for partition in &topic.partitions {
-                if partition.error_code != 0 {
-                    recorder.error(now_ns, error_name(partition.error_code));
-                    shared.directory.want_another_look();
-                    self.links[link_at].retry_ns = link::retry_ns(now_ns);
+                let position = self.position(number, partition.partition_index, shared);
+                let Some(position) = position else {
                     continue;
-                }
-                let position = shared
-                    .place_number(number, partition.partition_index)
-                    .and_then(|at| self.positions.binary_search_by_key(&at, |it| it.at).ok());
-                if let Some(position) = position
-                    && self.read(link_at, position, partition, now_ns, shared, recorder)
-                {
+                };
+                if partition.error_code == ResponseError::OffsetOutOfRange.code() {
+                    self.readings[link_at].out_of_range.push(position);
+                } else if partition.error_code != 0 {
+                    self.refused(link_at, partition.error_code, now_ns, shared, recorder);
+                } else if self.read(link_at, position, partition, now_ns, shared, recorder) {
                     self.readings[link_at].session.moved(position);
                 }
             }
         }
+    }
+
+    /// The number of its position in a partition, if it has one.
+    pub(super) fn position(
+        &self,
+        topic_number: usize,
+        partition: i32,
+        shared: &Shared<'_>,
+    ) -> Option<usize> {
+        let at = shared.place_number(topic_number, partition)?;
+        self.positions.binary_search_by_key(&at, |it| it.at).ok()
+    }
+
+    /// A broker does not give what was asked of a partition: it is asked again a little later.
+    pub(super) fn refused(
+        &mut self,
+        link_at: usize,
+        error_code: i16,
+        now_ns: u64,
+        shared: &Shared<'_>,
+        recorder: &mut Recorder,
+    ) {
+        recorder.error(now_ns, error_name(error_code));
+        shared.directory.want_another_look();
+        self.links[link_at].retry_ns = link::retry_ns(now_ns);
     }
 
     /// Reads the records of one partition; whether the position has moved.
@@ -432,12 +422,29 @@ impl Consumer {
             self.received.damaged.insert(*at as u32);
         }
         let has_moved = *offset != before;
-        self.received.reach(*at as u32, *offset);
+        self.moved(position);
+        has_moved
+    }
+
+    /// What follows from where a position is now, whose lag is not counted at this moment.
+    fn moved(&mut self, position: usize) {
+        let Position { at, offset, .. } = self.positions[position];
+        self.received.reach(at as u32, offset);
         if let Some(membership) = &mut self.membership {
-            membership.member.moved(*at, *offset);
+            membership.member.moved(at, offset);
         }
         self.lag += self.positions[position].lag();
-        has_moved
+    }
+
+    /// What comes before that offset of a partition is gone; how many records it has not read of it.
+    pub(super) fn skip_to(&mut self, position: usize, start: i64) -> u64 {
+        self.lag -= self.positions[position].lag();
+        let Position { at, offset, .. } = &mut self.positions[position];
+        let skipped = *offset as u64..start.max(*offset) as u64;
+        self.received.skip(*at as u32, skipped.clone());
+        *offset = skipped.end as i64;
+        self.moved(position);
+        skipped.end - skipped.start
     }
 
     /// Producers are done: it has to go on up to these ends, one for each of all partitions.

@@ -8,6 +8,7 @@
 //! to agree on, [`run_part`] is one machine's share of producers and consumers, and [`Outcome::of`] puts the parts
 //! together. While it goes on, each part tells its [`Status`] and a [`Conductor`] answers with [`Orders`].
 
+mod asking;
 mod conductor;
 mod consumer;
 mod part;

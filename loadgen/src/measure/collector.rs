@@ -105,6 +105,7 @@ impl Collector {
         if chunk.phase != Phase::WarmUp {
             self.count(&chunk);
         }
+        self.measurements.skipped += chunk.skipped;
         if let Some(part) = &chunk.first_assignment {
             histogram::add(&mut self.measurements.first_assignment, part);
         }

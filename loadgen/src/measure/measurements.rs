@@ -89,6 +89,8 @@ pub struct Measurements {
     pub unsent: u64,
     /// Records that left and were given up without an answer.
     pub unanswered: u64,
+    /// Records that were deleted before consumers had read them, the warm-up included; they went on behind them.
+    pub skipped: u64,
     /// Failures by name; a record that was given up is one.
     pub errors: BTreeMap<String, u64>,
     /// From due to acknowledged, or to given up.
@@ -127,6 +129,7 @@ impl Measurements {
             consumed: Flow::default(),
             unsent: 0,
             unanswered: 0,
+            skipped: 0,
             errors: BTreeMap::new(),
             produce_latency: histogram::empty(),
             end_to_end_latency: histogram::empty(),
@@ -152,6 +155,7 @@ impl Measurements {
         self.wire_bytes += other.wire_bytes;
         self.unsent += other.unsent;
         self.unanswered += other.unanswered;
+        self.skipped += other.skipped;
         for (name, count) in &other.errors {
             *self.errors.entry(name.clone()).or_default() += count;
         }

@@ -47,6 +47,10 @@ pub struct Verification {
     /// Acknowledged and not received, because consumers could not read so far: nobody knows whether they are there.
     #[serde(default)]
     pub unread: u64,
+    /// Acknowledged and not received, because they were deleted before consumers came to them: by retention, or because
+    /// somebody asked for it.
+    #[serde(default)]
+    pub deleted: u64,
     /// Received once more than they should have been.
     pub duplicated: u64,
     /// Received again after a group's partitions had moved, which at least once allows.
@@ -68,7 +72,8 @@ pub struct Verification {
 pub enum Judgement {
     /// Every acknowledged record came back whole, and once and in order as far as was promised.
     Whole,
-    /// None is known to be missing or changed, and not all could be read.
+    /// Not all could be read: the broker did not answer up to the end, or had deleted some as it was to. None is known to
+    /// be lost or changed.
     Unread,
     /// The broker broke its word.
     Broken,
@@ -81,7 +86,10 @@ impl Verification {
             true => 0,
             false => self.duplicated + self.reordered,
         };
-        match (self.lost + self.corrupted + repeated, self.unread) {
+        match (
+            self.lost + self.corrupted + repeated,
+            self.unread + self.deleted,
+        ) {
             (0, 0) => Judgement::Whole,
             (0, _) => Judgement::Unread,
             _ => Judgement::Broken,

@@ -25,6 +25,7 @@ pub(super) struct Chunk {
     pub produce_latency: Option<Histogram>,
     pub end_to_end_latency: Option<Histogram>,
     pub lateness: Option<Histogram>,
+    pub skipped: u64,
     pub rebalances: u64,
     pub first_assignment: Option<Histogram>,
     pub commit_latency: Option<Histogram>,
@@ -146,6 +147,12 @@ impl Recorder {
         if self.counts(at_ns.saturating_sub(latency_ns)) {
             record(&mut self.chunk.end_to_end_latency, latency_ns, records);
         }
+    }
+
+    /// So many records were deleted before a consumer had read them, and it went on behind them.
+    pub fn skipped(&mut self, at_ns: u64, records: u64) {
+        self.tick(at_ns);
+        self.chunk.skipped += records;
     }
 
     /// A member of a group was first given partitions, so long after it began.

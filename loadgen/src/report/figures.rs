@@ -58,6 +58,10 @@ pub struct Figures {
     /// Records that left and had no answer.
     #[serde(default)]
     pub unanswered_records: u64,
+    /// Records that were deleted, by retention or on request, before consumers had read them; they went on behind them.
+    /// The warm-up is included.
+    #[serde(default)]
+    pub skipped_records: u64,
     /// Failures.
     pub errors: Errors,
     /// How far consumers were behind, if there were any.
@@ -256,6 +260,7 @@ impl Figures {
             lateness_ns: Latency::of(&measurements.lateness),
             unsent_records: measurements.unsent,
             unanswered_records: measurements.unanswered,
+            skipped_records: measurements.skipped,
             errors: Errors {
                 total: measurements.error_count(),
                 by_name: measurements.errors.clone(),

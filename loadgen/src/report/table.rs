@@ -121,6 +121,13 @@ pub(super) fn facts(figures: &Figures) -> Vec<(&'static str, String)> {
             facts.push((name, text));
         }
     }
+    if figures.skipped_records > 0 {
+        let text = format!(
+            "{} records were deleted, by retention or on request, before they were read",
+            count(figures.skipped_records)
+        );
+        facts.push(("skipped", text));
+    }
     if let Some(lag) = figures.lag {
         let (last, max) = (count(lag.last_records), count(lag.max_records));
         facts.push((
@@ -187,6 +194,7 @@ fn errors(figures: &Figures) -> String {
 pub(super) fn verification_line(verification: &Verification) -> String {
     let word = match verification.judgement() {
         Judgement::Whole => "passed",
+        Judgement::Unread if verification.unread == 0 => "INCOMPLETE, some were deleted unread",
         Judgement::Unread => "UNKNOWN, not all could be read",
         Judgement::Broken => "FAILED",
     };
@@ -195,14 +203,15 @@ pub(super) fn verification_line(verification: &Verification) -> String {
         ("received", verification.received),
         ("lost", verification.lost),
         ("unread", verification.unread),
+        ("deleted unread", verification.deleted),
         ("duplicated", verification.duplicated),
         ("redelivered", verification.redelivered),
         ("reordered", verification.reordered),
         ("corrupted", verification.corrupted),
         ("unknown", verification.unknown),
     ];
-    let is_told =
-        |&(name, number): &(&str, u64)| !["unread", "redelivered"].contains(&name) || number > 0;
+    let rare = ["unread", "deleted unread", "redelivered"];
+    let is_told = |&(name, number): &(&str, u64)| !rare.contains(&name) || number > 0;
     let counts = counts.into_iter().filter(is_told);
     let counts = counts.map(|(name, number)| format!("{} {name}", count(number)));
     format!("{word}: {}", counts.collect::<Vec<_>>().join(", "))

@@ -11,8 +11,12 @@ mod harness;
 
 #[path = "clients/apache_kafka.rs"]
 mod apache_kafka;
+#[path = "clients/member.rs"]
+mod member;
 #[path = "clients/members.rs"]
 mod members;
+#[path = "clients/migrations.rs"]
+mod migrations;
 #[path = "clients/run.rs"]
 mod run;
 #[path = "clients/subject.rs"]
@@ -25,12 +29,15 @@ mod toolchains;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use apache_kafka::ApacheKafka;
 use harness::{Broker, Launch};
 use members::Group;
+use migrations::{Client, Migration, Migrations};
 use subject::Subject;
 use tally::{Counts, Missing, suite};
 
@@ -164,23 +171,82 @@ fn group_members() {
             command.args([partitions.to_string(), records.to_string()]);
             assert!(command.status().expect("python").success(), "{topic}");
         };
-        let folder = toolchains::cache().join("group-members");
-        // What an earlier run has left there.
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).expect("a folder");
+        let folder = emptied("group-members");
         let outcomes = members::live(groups, &mut broker, &folder, fill);
-        let mut counts = Counts::default();
-        for (name, wrong) in outcomes {
-            match wrong {
-                None => counts.passed += 1,
-                Some(wrong) => {
-                    println!("{name}: {wrong}; see {}", folder.display());
-                    counts.failed += 1;
-                }
+        Ok(counted(outcomes, &folder))
+    });
+}
+
+/// Groups that go over from one protocol to the other and back while they work.
+#[test]
+fn group_migrations() {
+    use Client::{Java, Librdkafka};
+    let migration = |name, members, classic, is_static| Migration {
+        name,
+        members,
+        classic,
+        is_static,
+    };
+    let calm = [
+        migration("java-range", [Java; 3], "classic", false),
+        migration("java-static", [Java; 3], "classic", true),
+        migration("librdkafka", [Librdkafka; 3], "classic", false),
+        migration("mixed", [Java, Librdkafka, Java], "classic", false),
+    ];
+    let killed = [
+        migration("java-cooperative", [Java; 3], "cooperative", false),
+        migration("java-static", [Java; 3], "cooperative", true),
+        migration("librdkafka-static", [Librdkafka; 3], "classic", true),
+        migration("mixed", [Librdkafka, Java, Librdkafka], "classic", false),
+    ];
+    suite("group-migrations", || {
+        let interpreter = toolchains::python()?;
+        let librdkafka = || {
+            let mut command = python(&interpreter, "member.py");
+            command.arg("confluent");
+            command
+        };
+        let migrate = |migrations: &[Migration], kills_broker: bool| {
+            let host = java("GroupHost")?;
+            let folder = emptied(match kills_broker {
+                true => "group-migrations-killed",
+                false => "group-migrations",
+            });
+            let mut broker = Subject::start()?;
+            let groups = Migrations::new(migrations, &mut broker, &folder, host, &librdkafka);
+            Ok(counted(groups.run(kills_broker), &folder))
+        };
+        thread::scope(|scope| {
+            let killed = scope.spawn(|| migrate(&killed, true));
+            let calm = migrate(&calm, false);
+            let killed = killed.join().unwrap_or_else(|panic| resume_unwind(panic));
+            Ok(calm? + killed?)
+        })
+    });
+}
+
+/// An empty folder in the cache.
+fn emptied(name: &str) -> PathBuf {
+    let folder = toolchains::cache().join(name);
+    // What an earlier run has left there.
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+/// Of groups, each of which is a check; it names what went wrong.
+fn counted(outcomes: BTreeMap<&str, Option<String>>, logs: &Path) -> Counts {
+    let mut counts = Counts::default();
+    for (name, wrong) in outcomes {
+        match wrong {
+            None => counts.passed += 1,
+            Some(wrong) => {
+                println!("{name}: {wrong}; see {}", logs.display());
+                counts.failed += 1;
             }
         }
-        Ok(counts)
-    });
+    }
+    counts
 }
 
 #[test]

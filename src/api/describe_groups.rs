@@ -13,6 +13,7 @@ use super::{Context, Failure, Request, errors};
 use crate::coordinator::Refusal;
 use crate::coordinator::group::Input;
 use crate::protocol::reply::Reply;
+use crate::turns::Turns;
 
 /// From here on clients want to know what they may do.
 const TELLS_OPERATIONS: i16 = 3;
@@ -22,10 +23,12 @@ const MISSES_GROUPS: i16 = 6;
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: DescribeGroupsRequest = request.decode()?;
     let version = request.header.api_version;
-    let questions = asked.groups.iter();
+    let mut turns = Turns::on(context.broker.shard.io());
+    let groups = turns.distinct(asked.groups).await;
+    let questions = groups.iter();
     let questions = questions.map(|group| (group.to_string(), group.clone()));
     let answers = ask_each(&context.broker, questions.collect(), Input::Describe).await;
-    let groups = asked.groups.into_iter().zip(answers);
+    let groups = groups.into_iter().zip(answers);
     let groups = groups.map(|(id, answer)| {
         let group = describe(version, id, answer);
         let is_told = version >= TELLS_OPERATIONS && asked.include_authorized_operations;
@@ -59,7 +62,10 @@ fn describe(
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::messages::ApiKey;
+
     use super::*;
+    use crate::api::testing::{ask, image_of, on_a_broker};
 
     #[test]
     fn a_group_that_is_not_there_is_dead_and_later_on_an_error() {
@@ -70,5 +76,18 @@ mod tests {
         };
         assert_eq!(missing(5), (0, "Dead".to_owned()));
         assert_eq!(missing(6), (69, "Dead".to_owned()));
+    }
+
+    #[test]
+    fn a_group_that_is_named_again_and_again_is_described_once() {
+        let ids = ["g", "h", "g", "g"].map(|id| GroupId(StrBytes::from_static_str(id)));
+        let asked = DescribeGroupsRequest::default().with_groups(ids.to_vec());
+        let told = on_a_broker(image_of(&[], &[]), async move |context| {
+            let api = (ApiKey::DescribeGroups, 6);
+            let response: DescribeGroupsResponse = ask(&context, api, &asked, handle).await;
+            response.groups
+        });
+        let told: Vec<&str> = told.iter().map(|group| &**group.group_id).collect();
+        assert_eq!(told, ["g", "h"]);
     }
 }

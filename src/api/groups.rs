@@ -19,6 +19,7 @@ use crate::coordinator::group::{Caller, Input, OFFSETS_TOPIC, partition_of};
 use crate::coordinator::{Refusal, Replier};
 use crate::protocol::Malformed;
 use crate::protocol::header::RequestHeader;
+use crate::turns::Turns;
 
 /// The longest text of Kafka's protocol and of its records, in bytes.
 const TEXT_BYTES_MAX: usize = i16::MAX as usize;
@@ -88,12 +89,15 @@ where
     let mut answers: Vec<Result<T, Refusal>> = Vec::with_capacity(questions.len());
     let mut parts: Vec<Vec<(usize, PartitionKey, Q)>> = Vec::new();
     parts.resize_with(shard.count(), Vec::new);
+    let mut turns = Turns::on(shard.io());
     for (place, (group, question)) in questions.into_iter().enumerate() {
         answers.push(Err(Refusal::NotHere));
         if let Ok(key) = coordinator_of(&image, &group) {
             parts[shard.owner(&key)].push((place, key, question));
         }
+        turns.step().await;
     }
+    drop(image);
     let parts = parts.into_iter().enumerate();
     let asked = parts
         .filter(|(_, part)| !part.is_empty())
@@ -114,10 +118,12 @@ async fn answer_all<Q, T: 'static>(
     input: impl Fn(Q, Replier<T>) -> Input,
 ) -> Vec<(usize, Result<T, Refusal>)> {
     let broker = Broker::of(&shard);
+    let mut turns = Turns::on(shard.io());
     let mut asked = Vec::with_capacity(part.len());
     for (place, key, question) in part {
         let answer = broker.groups.ask(&key, |to| input(question, to));
         asked.push((place, answer));
+        turns.step().await;
     }
     let mut answers = Vec::with_capacity(asked.len());
     for (place, answer) in asked {

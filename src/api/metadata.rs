@@ -4,7 +4,6 @@
 //! that the reply can name it; Kafka answers UNKNOWN_TOPIC_OR_PARTITION first and has the client ask
 //! again. Topics that the broker keeps for itself are not made this way.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use kafka_protocol::error::ResponseError;
@@ -86,23 +85,10 @@ impl Wanted {
     async fn distinct(self, turns: &mut Turns<'_>) -> Self {
         match self {
             Wanted::All => Wanted::All,
-            Wanted::Names(names) => Wanted::Names(distinct(names, turns).await),
-            Wanted::Ids(ids) => Wanted::Ids(distinct(ids, turns).await),
+            Wanted::Names(names) => Wanted::Names(turns.distinct(names).await),
+            Wanted::Ids(ids) => Wanted::Ids(turns.distinct(ids).await),
         }
     }
-}
-
-/// The first of each, in their order.
-async fn distinct<T: Clone + Ord>(items: Vec<T>, turns: &mut Turns<'_>) -> Vec<T> {
-    let mut seen = BTreeSet::new();
-    let mut first = Vec::with_capacity(items.len());
-    for item in items {
-        if seen.insert(item.clone()) {
-            first.push(item);
-        }
-        turns.step().await;
-    }
-    first
 }
 
 fn refuse(asked: &MetadataRequest, error: ResponseError) -> MetadataResponse {

@@ -3,6 +3,9 @@
 //! There are no transactions yet, so every offset is stable. Also for the empty group, which old clients without a
 //! group use.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::mem;
 use std::rc::Rc;
 
 use kafka_protocol::error::ResponseError;
@@ -22,6 +25,7 @@ use crate::cluster::image::Image;
 use crate::coordinator::group::Input;
 use crate::protocol::offsets::{TOPIC_IDS, decode_fetch};
 use crate::protocol::reply::Reply;
+use crate::turns::Turns;
 
 /// From here on there is an error of the whole group; before, one of each partition.
 const HAS_OWN_ERROR: i16 = 2;
@@ -47,6 +51,8 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
                 .with_topics(asked.topics.map(in_new_form)),
         ],
     };
+    let mut turns = Turns::on(context.broker.shard.io());
+    groups = each_once(groups, &mut turns).await;
     let mut unknown = Vec::new();
     if version >= TOPIC_IDS {
         let image = context.broker.image();
@@ -77,6 +83,61 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
         }
     };
     Ok(Reply::encode(&request.header, &response)?)
+}
+
+/// Each group, each of its topics and each partition once. There may be much to tell of one, and a request has room to
+/// name it very often: Kafka answers as often, whatever that costs.
+async fn each_once(
+    groups: Vec<OffsetFetchRequestGroup>,
+    turns: &mut Turns<'_>,
+) -> Vec<OffsetFetchRequestGroup> {
+    let add_group = |known: &mut OffsetFetchRequestGroup, again: OffsetFetchRequestGroup| {
+        // Without topics, all are asked for.
+        let both = known.topics.take().zip(again.topics);
+        known.topics = both.map(|(mut known, more)| {
+            known.extend(more);
+            known
+        });
+    };
+    let add_topic = |known: &mut OffsetFetchRequestTopics, again: OffsetFetchRequestTopics| {
+        known.partition_indexes.extend(again.partition_indexes);
+    };
+    let mut groups = merged(groups, |group| group.group_id.clone(), add_group, turns).await;
+    for group in &mut groups {
+        let Some(topics) = group.topics.take() else {
+            continue;
+        };
+        let key = |topic: &OffsetFetchRequestTopics| (topic.topic_id, topic.name.clone());
+        let mut topics = merged(topics, key, add_topic, turns).await;
+        for topic in &mut topics {
+            let indexes = mem::take(&mut topic.partition_indexes);
+            topic.partition_indexes = turns.distinct(indexes).await;
+        }
+        group.topics = Some(topics);
+    }
+    groups
+}
+
+/// The first of each key, with the others of that key added to it.
+async fn merged<T, K: Ord>(
+    items: Vec<T>,
+    key: impl Fn(&T) -> K,
+    add: impl Fn(&mut T, T),
+    turns: &mut Turns<'_>,
+) -> Vec<T> {
+    let mut places = BTreeMap::new();
+    let mut first: Vec<T> = Vec::with_capacity(items.len());
+    for item in items {
+        match places.entry(key(&item)) {
+            Entry::Vacant(place) => {
+                place.insert(first.len());
+                first.push(item);
+            }
+            Entry::Occupied(place) => add(&mut first[*place.get()], item),
+        }
+        turns.step().await;
+    }
+    first
 }
 
 /// Gives topics their names. Returns what is answered for those whose ids nobody has, which the request loses.
@@ -185,10 +246,12 @@ fn refuse_each(topics: Vec<OffsetFetchRequestTopics>, code: i16) -> Vec<OffsetFe
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::messages::ApiKey;
+    use kafka_protocol::protocol::StrBytes;
     use uuid::Uuid;
 
     use super::*;
-    use crate::api::testing::image_of;
+    use crate::api::testing::{ask, image_of, on_a_broker};
 
     #[test]
     fn the_first_version_tells_errors_by_partition() {
@@ -205,6 +268,47 @@ mod tests {
         let response = alone(2, asked(), Err(ResponseError::CoordinatorLoadInProgress));
         assert_eq!((response.error_code, response.topics.len()), (14, 0));
     }
+
+    #[test]
+    fn what_is_named_again_and_again_is_told_once() {
+        let topic = |name: &'static str, indexes: &[i32]| {
+            OffsetFetchRequestTopics::default()
+                .with_name(topic_name(name))
+                .with_partition_indexes(indexes.to_vec())
+        };
+        let group = |name, topics| {
+            OffsetFetchRequestGroup::default()
+                .with_group_id(GroupId(StrBytes::from_static_str(name)))
+                .with_topics(topics)
+        };
+        let all = || group("all", None);
+        let some = |topics: &[(&'static str, &[i32])]| {
+            let topics = topics.iter().map(|(name, indexes)| topic(name, indexes));
+            Some(topics.collect())
+        };
+        let asked = OffsetFetchRequest::default().with_groups(vec![
+            group("g", some(&[("t", &[0, 0, 1]), ("u", &[0]), ("t", &[1, 2])])),
+            all(),
+            group("g", some(&[("t", &[2, 3])])),
+            group("all", some(&[("t", &[0])])),
+            all(),
+        ]);
+        let groups = on_a_broker(image_of(&[("t", 4), ("u", 1)], &[]), async move |context| {
+            let api = (ApiKey::OffsetFetch, 8);
+            // There is no coordinator, which says nothing of the topics.
+            let response: OffsetFetchResponse = ask(&context, api, &asked, handle).await;
+            let mut turns = Turns::on(context.broker.shard.io());
+            let once = each_once(asked.groups, &mut turns).await;
+            assert_eq!(response.groups.len(), once.len());
+            once
+        });
+        let told = [
+            group("g", some(&[("t", &[0, 1, 2, 3]), ("u", &[0])])),
+            all(),
+        ];
+        assert_eq!(groups, told);
+    }
+
     #[test]
     fn topics_are_found_by_their_ids_and_others_are_refused() {
         let (known, unknown) = (Uuid::from_u128(1), Uuid::from_u128(9));

@@ -8,19 +8,21 @@ use corelog_shards::io::{Slot, slot};
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 
-use super::runtime::Instance;
+use super::runtime::{Instance, OneAtATime};
 use super::{Machine, Refusal, Replier};
 use crate::cluster::image::Delta;
 
 /// Instances by partition.
 pub struct Instances<M: Machine> {
     by_partition: RefCell<BTreeMap<PartitionKey, Rc<Instance<M>>>>,
+    checkpointing: Rc<OneAtATime>,
 }
 
 impl<M: Machine> Default for Instances<M> {
     fn default() -> Self {
         Self {
             by_partition: RefCell::default(),
+            checkpointing: Rc::default(),
         }
     }
 }
@@ -32,7 +34,9 @@ impl<M: Machine> Instances<M> {
         match known {
             Some(instance) => instance.lead(leader_epoch),
             None => {
-                let opened = Instance::open(shard.clone(), key, name.to_owned(), leader_epoch);
+                let (shard, name) = (shard.clone(), name.to_owned());
+                let checkpointing = Rc::clone(&self.checkpointing);
+                let opened = Instance::open(shard, key, name, leader_epoch, checkpointing);
                 self.by_partition.borrow_mut().insert(key, opened);
             }
         }

@@ -1,7 +1,6 @@
 //! Groups of real clients while members and the broker are killed: who owns what, and what was processed.
 //!
-//! Every member is a process of its own (`member.py`, `member.js`, `GroupMember.java`) that says which partitions it gains
-//! and loses, and what it has processed before it commits. All groups live through the same story at the same time:
+//! Every member is a process of its own. All groups live through the same story at the same time:
 //!
 //! 1. two members share the partitions out;
 //! 2. one of them is killed and another one joins (or, if it is static, comes back as the one it was; in the consumer
@@ -14,16 +13,12 @@
 //! gaps, and together they process everything at least once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{self, Signal};
-use nix::unistd::Pid;
-
+use crate::member::{Member, Story, has_settled};
 use crate::subject::Subject;
 
 const PARTITIONS: i32 = 6;
@@ -56,124 +51,6 @@ impl Group {
     }
 }
 
-struct Member {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Member {
-    /// What another one of the same name has said stays in the log.
-    fn start(mut command: Command, log: PathBuf) -> Member {
-        let file = File::options().create(true).append(true).open(&log);
-        let file = file.expect("the member's log");
-        let errors = file.try_clone().expect("a second handle of the log");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(file)
-            .stderr(errors)
-            .spawn()
-            .expect("the member's program");
-        Member { child, log }
-    }
-
-    fn said(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).expect("the member's log")).into_owned()
-    }
-
-    fn owned(&self) -> BTreeSet<i32> {
-        Story::of(&self.said()).owned
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).expect("a process id");
-        // One that has ended shows by what it did not say.
-        let _ = signal::kill(Pid::from_raw(pid), signal);
-    }
-
-    /// Has it leave, and waits until it has.
-    fn leave(mut self) {
-        self.signal(Signal::SIGTERM);
-        let begin = Instant::now();
-        while begin.elapsed() < SETTLE_MAX {
-            if self
-                .child
-                .try_wait()
-                .expect("the member's status")
-                .is_some()
-            {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn kill9(mut self) {
-        self.signal(Signal::SIGKILL);
-        self.child.wait().expect("the member's status");
-        // The one that comes back owns nothing yet.
-        let log = File::options().append(true).open(&self.log);
-        let mut log = log.expect("the member's log");
-        log.write_all(b"\nowns\n").expect("written");
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        // Already gone is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// What a member has said.
-#[derive(Default)]
-struct Story {
-    owned: BTreeSet<i32>,
-    processed: BTreeSet<(i32, i64)>,
-    /// The first thing that must not be.
-    wrong: Option<String>,
-}
-
-impl Story {
-    fn of(said: &str) -> Story {
-        let mut story = Story::default();
-        let mut next: BTreeMap<i32, i64> = BTreeMap::new();
-        for line in said.lines() {
-            let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-            let numbers = || rest.split(' ').filter_map(|number| number.parse().ok());
-            match word {
-                "owns" | "gained" => {
-                    if word == "owns" {
-                        story.owned.clear();
-                    }
-                    for partition in numbers() {
-                        story.owned.insert(partition);
-                        next.remove(&partition);
-                    }
-                }
-                "lost" => {
-                    for partition in numbers() {
-                        story.owned.remove(&partition);
-                    }
-                }
-                _ => {
-                    // What a client prints of its connections is not a record; nor is what a killed one cut off.
-                    let (Ok(partition), Ok(offset)) = (word.parse(), rest.parse()) else {
-                        continue;
-                    };
-                    let expected = next.insert(partition, offset + 1);
-                    if expected.is_some_and(|expected| expected != offset) {
-                        let wrong = format!("{line} where {expected:?} was next");
-                        story.wrong.get_or_insert(wrong);
-                    }
-                    story.processed.insert((partition, offset));
-                }
-            }
-        }
-        story
-    }
-}
-
 /// A group and its members that run; the logs of all that ever did.
 struct Company {
     group: Group,
@@ -185,21 +62,16 @@ struct Company {
 impl Company {
     fn join(&mut self, broker: &str, folder: &Path, letter: char) {
         let member = self.group.member(broker, folder, letter);
-        self.logs.insert(member.log.clone());
+        self.logs.insert(member.log().to_owned());
         self.members.push(member);
     }
 
     fn has_settled(&self) -> bool {
-        let shares: Vec<_> = self.members.iter().map(Member::owned).collect();
-        let owners: usize = shares.iter().map(BTreeSet::len).sum();
-        shares.iter().all(|share| !share.is_empty())
-            && owners == PARTITIONS as usize
-            && shares.iter().flatten().collect::<BTreeSet<_>>().len() == owners
+        has_settled(self.members.iter().map(Member::log), PARTITIONS)
     }
 
     fn stories(&self) -> Vec<Story> {
-        let said = |log| String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
-        self.logs.iter().map(|log| Story::of(&said(log))).collect()
+        self.logs.iter().map(|log| Story::told_in(log)).collect()
     }
 
     fn processed(&self) -> usize {
@@ -218,7 +90,11 @@ fn until(companies: &mut [Company], what: &str, most: Duration, done: impl Fn(&C
         thread::sleep(Duration::from_millis(50));
     }
     for company in companies.iter_mut().filter(late) {
-        let shares: Vec<_> = company.members.iter().map(Member::owned).collect();
+        let shares: Vec<_> = company
+            .members
+            .iter()
+            .map(|member| Story::told_in(member.log()).owned)
+            .collect();
         let processed = company.processed();
         company.wrong = Some(format!(
             "{what}: not within {most:?}, partitions {shares:?}, {processed} records processed"

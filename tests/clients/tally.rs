@@ -39,12 +39,13 @@ pub struct Missing {
 }
 
 /// Every suite of `tests/clients.rs`; when the last has ended, the closing line is printed.
-const SUITES: [&str; 16] = [
+const SUITES: [&str; 17] = [
     "kcat",
     "confluent-kafka",
     "kafka-python",
     "groups",
     "group-members",
+    "group-migrations",
     "aiokafka",
     "kafkajs",
     "java-clients",

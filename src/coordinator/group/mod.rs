@@ -7,7 +7,7 @@
 //! member (a *simple* group, which is a classic one). It is gone when it is deleted, or found empty and without offsets
 //! by a sweep ([`sweep`]). Whatever goes through all groups does so in steps ([`walks`]): there may be many.
 //!
-//! What a group waits for is in one heap of deadlines, lazily: a group's entry may come too early, never too late.
+//! What a group waits for has one place in the deadlines of all, lazily: it may come too early, never too late.
 
 pub mod assignor;
 pub mod census;
@@ -23,8 +23,7 @@ mod replay;
 mod sweep;
 mod walks;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::mem;
 use std::rc::Rc;
@@ -125,7 +124,7 @@ pub enum Input {
 struct Group {
     kind: Kind,
     offsets: Offsets,
-    /// Its earliest entry in the heap of deadlines.
+    /// Its place in the deadlines.
     due: Option<Instant>,
 }
 
@@ -134,7 +133,7 @@ struct Group {
 pub struct Groups {
     /// In order: clients choose the names, and could choose some that collide in a hash map.
     groups: BTreeMap<Rc<str>, Group>,
-    deadlines: BinaryHeap<Reverse<(Instant, Rc<str>)>>,
+    deadlines: BTreeSet<(Instant, Rc<str>)>,
     finishing: Finishing,
     spreading: Spreading,
     sweep: Sweep,
@@ -230,7 +229,7 @@ impl Machine for Groups {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let first = self.deadlines.peek().map(|Reverse((due, _))| *due);
+        let first = self.deadlines.first().map(|(due, _)| *due);
         let walks = [self.spreading.due(), self.sweep.due()];
         first.into_iter().chain(walks.into_iter().flatten()).min()
     }
@@ -359,14 +358,11 @@ impl Groups {
     fn take_due(&mut self, now: Instant) -> Vec<Rc<str>> {
         let mut ids = Vec::new();
         while ids.len() < DUE_PER_STEP
-            && let Some(Reverse((due, _))) = self.deadlines.peek()
+            && let Some((due, _)) = self.deadlines.first()
             && *due <= now
-            && let Some(Reverse((due, id))) = self.deadlines.pop()
+            && let Some((_, id)) = self.deadlines.pop_first()
         {
-            // Others were passed by an earlier deadline of their group.
-            if let Some(group) = self.groups.get_mut(&id)
-                && group.due == Some(due)
-            {
+            if let Some(group) = self.groups.get_mut(&id) {
                 group.due = None;
                 ids.push(id);
             }
@@ -374,7 +370,7 @@ impl Groups {
         ids
     }
 
-    /// Has the heap know of a group's deadline, if it has come nearer.
+    /// Gives a group's deadline its place, if it has come nearer.
     fn note_deadline(&mut self, id: &str) {
         let Some((id, group)) = self.groups.get_key_value(id) else {
             return;
@@ -382,13 +378,16 @@ impl Groups {
         let Some(due) = group.kind.next_deadline() else {
             return;
         };
-        if group.due.is_none_or(|known| due < known) {
-            let id = id.clone();
-            self.deadlines.push(Reverse((due, id.clone())));
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.due = Some(due);
-            }
+        if group.due.is_some_and(|known| known <= due) {
+            return;
         }
+        let id = id.clone();
+        if let Some(group) = self.groups.get_mut(&id)
+            && let Some(later) = group.due.replace(due)
+        {
+            self.deadlines.remove(&(later, id.clone()));
+        }
+        self.deadlines.insert((due, id));
     }
 }
 

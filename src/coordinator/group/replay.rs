@@ -92,6 +92,9 @@ impl Groups {
         let Some((id, group)) = self.groups.remove_entry(id) else {
             return;
         };
+        if let Some(due) = group.due {
+            self.deadlines.remove(&(due, id.clone()));
+        }
         if !group.offsets.is_empty() {
             let simple = Group {
                 offsets: group.offsets,

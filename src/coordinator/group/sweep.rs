@@ -1,8 +1,9 @@
 //! Sweeps: what has lasted long enough is forgotten.
 //!
 //! A sweep looks at every group, in the order of their names and at some of their offsets at a time, and forgets offsets
-//! whose topic is gone, offsets that have been kept for as long as they were to be, and groups that are left with
-//! neither members nor offsets.
+//! whose topic is gone and groups that are left with neither members nor offsets. At regular times it forgets offsets
+//! that have been kept for as long as they were to be, too: not after a load, since consumers are to find them after the
+//! broker has been away for long, and come back to their groups.
 //!
 //! One begins at regular times, after a load, and when topics are deleted. Topics that are deleted while one is under
 //! way have another one follow it: a sweep never begins again before its end, so that none of its causes can keep the
@@ -43,8 +44,8 @@ pub(super) struct Sweep {
 /// A sweep between its first step and its last.
 struct UnderWay {
     since: Instant,
-    /// Whether groups go that have had no offsets before: between two requests of its first member a group looks like
-    /// one that is left over.
+    /// Whether offsets expire, and groups go that have had no offsets before: between two requests of its first member a
+    /// group looks like one that is left over.
     is_regular: bool,
     place: Place,
 }
@@ -163,7 +164,8 @@ impl Group {
         *looks_left = looks_left.saturating_sub(1);
         let mut forgotten = 0;
         for (topic, partition, value) in self.offsets.iter_after(seen) {
-            if is_orphan(value, topic, context.image) || self.is_expired(topic, value, context) {
+            let has_expired = || sweep.is_regular && self.is_expired(topic, value, context);
+            if is_orphan(value, topic, context.image) || has_expired() {
                 out.records.push(tombstone(id, topic, partition));
                 forgotten += 1;
             }

@@ -358,6 +358,25 @@ fn offsets_of_a_group_that_was_left_expire_by_when_it_was() {
 }
 
 #[test]
+fn offsets_are_there_for_who_comes_back_soon_after_a_long_absence_of_the_broker() {
+    let mut world = World::new();
+    world.commit("simple", &[("t", 0, 5)]);
+    left_group(&mut world, "left", 0);
+    world.commit("left", &[("t", 0, 6)]);
+    world.wall_ms += 24 * 60 * MINUTE_MS;
+    world.reload();
+    // Also a sweep for other causes leaves them alone.
+    world.delete_topic("u");
+    world.pass(9 * MINUTE_MS);
+    assert_eq!(world.fetch("simple"), [offset("t", 0, 5)]);
+    assert_eq!(world.fetch("left"), [offset("t", 0, 6)]);
+    world.commit("simple", &[("t", 0, 7)]);
+    world.pass(2 * MINUTE_MS);
+    assert_eq!(world.fetch("simple"), [offset("t", 0, 7)]);
+    assert_eq!(world.fetch("left"), []);
+}
+
+#[test]
 fn an_old_client_says_itself_how_long_an_offset_lasts() {
     let mut world = World::new();
     world.reload();
@@ -478,4 +497,34 @@ fn a_group_whose_first_member_never_comes_back_goes_with_its_session() {
     assert_eq!(world.groups(), []);
     world.reload();
     assert_eq!(world.groups(), []);
+}
+
+#[test]
+fn a_group_has_one_deadline_however_often_it_comes_nearer() {
+    let mut world = World::new();
+    let protocol = JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str("any"));
+    for earlier_ms in 0..1_000 {
+        let join = JoinGroupRequest::default()
+            .with_group_id(group_id("g"))
+            .with_protocol_type(StrBytes::from_static_str("consumer"))
+            .with_session_timeout_ms(1_000_000 - earlier_ms)
+            .with_protocols(vec![protocol.clone()]);
+        let caller = Caller {
+            client_id: "careless".to_owned(),
+            client_host: "/127.0.0.1".to_owned(),
+            version: 9,
+        };
+        world.ask(|to| Input::Join(join, caller, to));
+    }
+    assert_eq!(world.groups.deadlines.len(), 1);
+    world.pass(999_001);
+    let left = vec![("g".to_owned(), "Empty".to_owned())];
+    assert_eq!((world.groups(), world.groups.deadlines.len()), (left, 1));
+    world.run(|groups, context| {
+        let mut out = Output::default();
+        let deleted = groups.delete("g", context, &mut out);
+        assert_eq!(deleted, Ok(()));
+        out
+    });
+    assert_eq!((world.groups(), world.groups.deadlines.len()), (vec![], 0));
 }

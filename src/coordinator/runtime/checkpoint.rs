@@ -9,7 +9,8 @@
 //! It is of this log if this begins where it did then and still has the last batch that the checkpoint has seen.
 //!
 //! A new one is due when the log has grown by as many records as the last one has, and by so many that it is worth it.
-//! While it is made, the keys and values of the partition are in memory a second time.
+//! While it is made, the keys and values of the partition are in memory a second time. So a shard makes one after the
+//! other, although the partitions of a broker that starts may all be due.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use corelog_shards::io::Notify;
 use corelog_shards::log::batch::{BatchBuilder, BatchIter};
 use corelog_shards::shard::OffsetQuery;
 use uuid::Uuid;
@@ -46,6 +48,32 @@ impl Checkpoints {
     /// There is one up to this offset, with so many records.
     pub(super) fn made(&self, offset: i64, records: i64) {
         self.due_at.set(offset + records.max(RECORDS_MIN));
+    }
+}
+
+/// Who makes a checkpoint on a shard, and who waits for that to be over.
+#[derive(Default)]
+pub struct OneAtATime {
+    is_taken: Cell<bool>,
+    is_free: Notify,
+}
+
+impl OneAtATime {
+    async fn turn(&self) -> Turn<'_> {
+        while self.is_taken.get() {
+            self.is_free.notified().await;
+        }
+        self.is_taken.set(true);
+        Turn(self)
+    }
+}
+
+struct Turn<'a>(&'a OneAtATime);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.is_taken.set(false);
+        self.0.is_free.notify_one();
     }
 }
 
@@ -108,7 +136,7 @@ impl Manifest {
     }
 
     fn part(&self, dir: &Path, index: usize) -> PathBuf {
-        dir.join(part_name(self.offset, index))
+        dir.join(format!("{}{index:05}", part_prefix(self.offset)))
     }
 }
 
@@ -118,8 +146,9 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
-fn part_name(offset: i64, index: usize) -> String {
-    format!("{MANIFEST}-{offset:020}-{index:05}")
+/// What the names of all parts of a checkpoint begin with.
+fn part_prefix(offset: i64) -> String {
+    format!("{MANIFEST}-{offset:020}-")
 }
 
 /// Why there is no new checkpoint.
@@ -252,9 +281,11 @@ impl<M: Machine> Instance<M> {
         let instance = Rc::clone(self);
         let term = self.term.get();
         self.shard.io().spawn("coordinator checkpoint", async move {
+            let turn = instance.checkpointing.turn().await;
             let io = instance.shard.io();
             let begun = io.now();
             let made = instance.make_checkpoint(term).await;
+            drop(turn);
             let checkpoints = &instance.checkpoints;
             checkpoints.is_under_way.set(false);
             let partition = &instance.name;
@@ -291,7 +322,6 @@ impl<M: Machine> Instance<M> {
         if loader.open_transactions() > 0 {
             return Err(Unmade::OpenTransactions);
         }
-        let overtaken = Unmade::Load(LoadError::Overtaken);
         let last = loader.last.ok_or(Unmade::NoFolder)?;
         let dir = shard.partition_dir(&key).ok_or(Unmade::NoFolder)?;
         let mut manifest = Manifest {
@@ -302,15 +332,39 @@ impl<M: Machine> Instance<M> {
             records: loader.sink.0.len() as i64,
             parts: Vec::new(),
         };
-        self.write_parts(&dir, &mut manifest, loader.sink).await?;
-        if !self.is_in(term) {
-            return Err(overtaken);
+        let written = self
+            .write_checkpoint(&dir, &mut manifest, loader.sink, term)
+            .await;
+        let own = part_prefix(offset);
+        match &written {
+            Ok(()) => {
+                let is_old = |name: &str| !name.starts_with(&own);
+                self.remove_parts(&dir, is_old).await?;
+            }
+            // The folder may be another's by now.
+            Err(_) if !self.is_in(term) => {}
+            // The disk may be full, and this is of no use. What cannot be removed goes with the next checkpoint.
+            Err(_) => _ = self.remove_parts(&dir, |name| name.starts_with(&own)).await,
         }
-        let io = shard.io();
+        written.map(|()| manifest)
+    }
+
+    /// Writes a checkpoint, the manifest at the end.
+    async fn write_checkpoint(
+        &self,
+        dir: &Path,
+        manifest: &mut Manifest,
+        newest: Newest,
+        term: u64,
+    ) -> Result<(), Unmade> {
+        self.write_parts(dir, manifest, newest).await?;
+        if !self.is_in(term) {
+            return Err(Unmade::Load(LoadError::Overtaken));
+        }
+        let io = self.shard.io();
         io.write_small(&dir.join(MANIFEST), &manifest.encode())
             .await?;
-        self.remove_other_parts(&dir, &manifest).await?;
-        Ok(manifest)
+        Ok(())
     }
 
     async fn write_parts(
@@ -349,14 +403,11 @@ impl<M: Machine> Instance<M> {
         Ok(())
     }
 
-    async fn remove_other_parts(&self, dir: &Path, manifest: &Manifest) -> Result<(), Unmade> {
+    async fn remove_parts(&self, dir: &Path, goes: impl Fn(&str) -> bool) -> Result<(), Unmade> {
         let io = self.shard.io();
-        let own: Vec<String> = (0..manifest.parts.len())
-            .map(|index| part_name(manifest.offset, index))
-            .collect();
         for entry in io.list_dir(dir).await? {
             let is_part = entry.name.starts_with(MANIFEST) && entry.name != MANIFEST;
-            if is_part && !own.contains(&entry.name) {
+            if is_part && goes(&entry.name) {
                 io.remove_file(&dir.join(&entry.name)).await?;
             }
         }

@@ -50,6 +50,7 @@ impl<M: Machine> Instance<M> {
                 let partition = &instance.name;
                 if !may_pass(&why) {
                     tracing::error!(partition, %why, "the coordinator of this partition stays away");
+                    instance.image_of_log.take();
                     instance.state.replace(State::Failed);
                     return;
                 }

@@ -36,6 +36,7 @@ use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 
 use self::checkpoint::Checkpoints;
+pub use self::checkpoint::OneAtATime;
 use self::write::Pending;
 use super::metrics::CoordinatorMetrics;
 use super::{Context, Machine, Output, Refusal};
@@ -80,6 +81,8 @@ pub struct Instance<M: Machine> {
     /// The metadata as it was when the log began to be read. While it is.
     image_of_log: RefCell<Option<Rc<Image>>>,
     checkpoints: Checkpoints,
+    /// Of the shard.
+    checkpointing: Rc<OneAtATime>,
     /// When the timer wakes up by itself.
     timer_due: Cell<Option<Instant>>,
     timer: Notify,
@@ -88,7 +91,13 @@ pub struct Instance<M: Machine> {
 
 impl<M: Machine> Instance<M> {
     /// Begins to load the machine of a partition that is open on this shard.
-    pub fn open(shard: Shard, key: PartitionKey, name: String, leader_epoch: i32) -> Rc<Self> {
+    pub fn open(
+        shard: Shard,
+        key: PartitionKey,
+        name: String,
+        leader_epoch: i32,
+        checkpointing: Rc<OneAtATime>,
+    ) -> Rc<Self> {
         let metrics = Arc::clone(&Broker::of(&shard).coordinators);
         let instance = Rc::new(Self {
             shard,
@@ -103,6 +112,7 @@ impl<M: Machine> Instance<M> {
             failed_writes: Cell::new(0),
             image_of_log: RefCell::new(None),
             checkpoints: Checkpoints::default(),
+            checkpointing,
             timer_due: Cell::new(None),
             timer: Notify::new(),
             metrics,
@@ -179,6 +189,7 @@ impl<M: Machine> Instance<M> {
         context: &mut Context<'_>,
     ) -> Result<(), Box<dyn std::error::Error>> {
         let mut pending = self.pending.borrow_mut();
+        pending.begin_input(context.record_bytes_max);
         for record in std::mem::take(&mut output.records) {
             pending.push(&record, context.wall_ms, context.record_bytes_max)?;
             machine.replay(record, context);

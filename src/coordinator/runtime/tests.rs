@@ -190,6 +190,45 @@ fn what_comes_during_a_write_is_the_next_one() {
 }
 
 #[test]
+fn what_one_request_changes_is_in_one_batch() {
+    /// Together a little more than a batch holds.
+    const REQUESTS: i64 = 3;
+    let (mut world, node) = world();
+    world.block_on(node, |io| async move {
+        let broker = started(&io).await;
+        let text = StrBytes::from_string("x".repeat(4_000));
+        let partitions = (0..100).map(|_| {
+            OffsetCommitRequestPartition::default().with_committed_metadata(Some(text.clone()))
+        });
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name(StrBytes::from_static_str("t").into())
+            .with_partitions(partitions.collect());
+        let request = OffsetCommitRequest::default()
+            .with_group_id(GroupId(StrBytes::from_static_str("g")))
+            .with_topics(vec![topic]);
+        let begun = [(); REQUESTS as usize].map(|()| {
+            let request = request.clone();
+            let input = |to| Input::Commit(request, 8, to);
+            Committing(broker.groups.ask(&key(), input))
+        });
+        for committing in begun {
+            assert_eq!(committing.code().await, Ok(0));
+        }
+        let mut next = 0;
+        while next < 100 * REQUESTS {
+            let batches = batches_at(&broker.shard, key(), next).await;
+            let bytes = batches.expect("a log");
+            for batch in BatchIter::verifying(&bytes) {
+                let batch = batch.expect("a batch");
+                assert_eq!(batch.record_count() % 100, 0);
+                next = batch.next_offset();
+            }
+        }
+        assert_eq!(end_offset(&broker).await, Ok(next));
+    });
+}
+
+#[test]
 fn a_question_waits_for_what_it_could_have_seen() {
     let (mut world, node) = world();
     world.block_on(node, |io| async move {

@@ -44,6 +44,16 @@ impl<R> Default for Pending<R> {
 }
 
 impl<R: LogRecord> Pending<R> {
+    /// The records of another input follow. They come into one batch, which a crash leaves whole or not at all, unless
+    /// they take more than half of one: the group that a request has half changed may be stuck there.
+    pub(super) fn begin_input(&mut self, record_bytes_max: usize) {
+        let half = batch_bytes(record_bytes_max) / 2;
+        let is_half_full = |open: &BatchBuilder| open.uncompressed_bytes() > half;
+        if let Some(open) = self.open.take_if(|open| is_half_full(open)) {
+            self.full.push(finish(open));
+        }
+    }
+
     /// Puts a record behind the others. An error for one that the format or the log cannot hold.
     pub(super) fn push(
         &mut self,
@@ -56,7 +66,7 @@ impl<R: LogRecord> Pending<R> {
         if bytes > record_bytes_max {
             return Err(format!("it has {bytes} bytes of at most {record_bytes_max}").into());
         }
-        let batch_bytes = BATCH_BYTES.min(record_bytes_max);
+        let batch_bytes = batch_bytes(record_bytes_max);
         let is_full = |open: &BatchBuilder| open.uncompressed_bytes() + bytes > batch_bytes;
         if let Some(full) = self.open.take_if(|open| is_full(open)) {
             self.full.push(finish(full));
@@ -84,6 +94,11 @@ impl<R: LogRecord> Pending<R> {
         batches.extend(self.open.take().map(finish));
         batches
     }
+}
+
+/// What a batch of several records takes at most.
+fn batch_bytes(record_bytes_max: usize) -> usize {
+    BATCH_BYTES.min(record_bytes_max)
 }
 
 fn finish(batch: BatchBuilder) -> Bytes {

@@ -1,3 +1,4 @@
+import java.io.PrintStream;
 import java.time.Duration;
 import java.util.Collection;
 import java.util.HashMap;
@@ -16,10 +17,26 @@ final class GroupMember implements ConsumerRebalanceListener {
     private static final long MS_A_RECORD = 8;
     private static final int RECORDS_A_COMMIT = 20;
 
-    private GroupMember() {}
+    private final KafkaConsumer<byte[], byte[]> consumer;
+    private final String topic;
+    private final PrintStream out;
 
     /** BOOTSTRAP GROUP TOPIC PROTOCOL [INSTANCE] */
     public static void main(String[] args) throws InterruptedException {
+        GroupMember member = new GroupMember(System.out, args);
+        Thread main = Thread.currentThread();
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            member.stop();
+            try {
+                main.join();
+            } catch (InterruptedException e) {
+                member.say("# interrupted");
+            }
+        }));
+        member.live();
+    }
+
+    GroupMember(PrintStream out, String... args) {
         Map<String, Object> config = new HashMap<>();
         config.put("bootstrap.servers", args[0]);
         config.put("group.id", args[1]);
@@ -42,25 +59,22 @@ final class GroupMember implements ConsumerRebalanceListener {
         if (args.length > 4) {
             config.put("group.instance.id", args[4]);
         }
-        KafkaConsumer<byte[], byte[]> member = new KafkaConsumer<>(config);
-        Thread main = Thread.currentThread();
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
-            member.wakeup();
-            try {
-                main.join();
-            } catch (InterruptedException e) {
-                say("# interrupted");
-            }
-        }));
-        member.subscribe(List.of(args[2]), new GroupMember());
+        this.consumer = new KafkaConsumer<>(config);
+        this.topic = args[2];
+        this.out = out;
+    }
+
+    /** Consumes until {@link #stop()}. */
+    void live() throws InterruptedException {
+        consumer.subscribe(List.of(topic), this);
         try {
             while (true) {
-                for (var record : member.poll(Duration.ofMillis(200))) {
+                for (var record : consumer.poll(Duration.ofMillis(200))) {
                     Thread.sleep(MS_A_RECORD);
                     say(record.partition() + " " + record.offset());
                 }
                 try {
-                    member.commitSync();
+                    consumer.commitSync();
                 } catch (WakeupException e) {
                     throw e;
                 } catch (KafkaException e) {
@@ -68,9 +82,14 @@ final class GroupMember implements ConsumerRebalanceListener {
                 }
             }
         } catch (WakeupException e) {
-            member.close();
+            consumer.close();
             say("# left");
         }
+    }
+
+    /** Has it leave; from any thread. */
+    void stop() {
+        consumer.wakeup();
     }
 
     @Override
@@ -83,12 +102,18 @@ final class GroupMember implements ConsumerRebalanceListener {
         told("lost", partitions);
     }
 
-    private static void told(String word, Collection<TopicPartition> partitions) {
-        say(partitions.stream().map(p -> " " + p.partition()).collect(Collectors.joining("", word, "")));
+    @Override
+    public void onPartitionsLost(Collection<TopicPartition> partitions) {
+        told("forfeited", partitions);
     }
 
-    private static void say(String line) {
-        System.out.println(line);
-        System.out.flush();
+    private void told(String word, Collection<TopicPartition> partitions) {
+        String numbers = partitions.stream().map(p -> " " + p.partition()).collect(Collectors.joining());
+        say(word + numbers + " @" + System.nanoTime());
+    }
+
+    private void say(String line) {
+        out.println(line);
+        out.flush();
     }
 }

@@ -1,5 +1,6 @@
-"""A member of a group, with one of the Python clients. It says which partitions it gains and loses (or which ones it owns
-from now on), and partition and offset of each record that it has processed; then it commits. SIGTERM has it leave.
+"""A member of a group, with one of the Python clients. It says which partitions it gains and loses or, once thrown out,
+forfeits (or which ones it owns from now on), with the machine's monotonic clock in ns, and partition and offset of each
+record that it has processed; then it commits. SIGTERM has it leave.
 
 member.py CLIENT BOOTSTRAP GROUP TOPIC PROTOCOL [INSTANCE]
 member.py fill BOOTSTRAP TOPIC PARTITIONS RECORDS
@@ -24,6 +25,10 @@ def stop(_signal, _frame):
 
 def say(*words):
     print(*words, flush=True)
+
+
+def tell(word, partitions):
+    say(word, *(p.partition for p in partitions), f"@{time.monotonic_ns()}")
 
 
 def process(partition, offset):
@@ -66,9 +71,9 @@ def confluent(bootstrap, group, topic, protocol, instance):
     member = Consumer(config)
 
     def told(word):
-        return lambda _, partitions: say(word, *(p.partition for p in partitions))
+        return lambda _, partitions: tell(word, partitions)
 
-    member.subscribe([topic], on_assign=told("gained"), on_revoke=told("lost"), on_lost=told("lost"))
+    member.subscribe([topic], on_assign=told("gained"), on_revoke=told("lost"), on_lost=told("forfeited"))
     processed = 0
     while is_running:
         message = member.poll(0.2)
@@ -90,10 +95,10 @@ async def aiokafka(bootstrap, group, topic, _protocol, instance):
 
     class Listener(ConsumerRebalanceListener):
         def on_partitions_assigned(self, assigned):
-            say("gained", *(p.partition for p in assigned))
+            tell("gained", assigned)
 
         def on_partitions_revoked(self, revoked):
-            say("lost", *(p.partition for p in revoked))
+            tell("lost", revoked)
 
     # It gives up at once where nobody listens.
     while True:

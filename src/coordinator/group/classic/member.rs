@@ -17,6 +17,9 @@ pub(super) struct Protocol {
     pub metadata: Bytes,
 }
 
+/// What a protocol takes beside its texts.
+const PROTOCOL_OVERHEAD_BYTES: usize = 100;
+
 /// What a member joins with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Terms {
@@ -50,7 +53,9 @@ impl Terms {
 
     /// What the protocols take.
     pub fn bytes(&self) -> usize {
-        let bytes = |protocol: &Protocol| protocol.name.len() + protocol.metadata.len();
+        let bytes = |protocol: &Protocol| {
+            PROTOCOL_OVERHEAD_BYTES + protocol.name.len() + protocol.metadata.len()
+        };
         self.protocols.iter().map(bytes).sum()
     }
 }

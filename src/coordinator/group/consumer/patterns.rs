@@ -7,8 +7,11 @@ use std::borrow::Cow;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-/// Of an expression. What it takes to compile one grows with its length: these may take tens of milliseconds.
+/// Of an expression. What it takes to compile one grows with its length: these may take ten milliseconds.
 const TEXT_BYTES_MAX: usize = 8 << 10;
+
+/// Of an expression with Unicode's classes, each of which may take milliseconds to work out.
+const UNICODE_TEXT_BYTES_MAX: usize = 128;
 
 /// Of a compiled expression.
 const COMPILED_BYTES_MAX: usize = 512 << 10;
@@ -26,6 +29,9 @@ impl Pattern {
             return Err(TOO_LARGE.to_owned());
         }
         let text = escape_quoted(text);
+        if let Some(flag) = unknown_flag(&text) {
+            return Err(format!("the flag {flag} is not known"));
+        }
         if text.contains(')') {
             // By itself, too: `a)(b` must not become right by what is put around it.
             compile(&text)?;
@@ -39,8 +45,9 @@ impl Pattern {
     }
 }
 
-/// Classes like `\w` are ASCII only, as in RE2, unless the expression needs Unicode.
+/// Classes like `\w` are ASCII only, as in RE2, unless the expression needs Unicode and is short.
 fn compile(text: &str) -> Result<Regex, String> {
+    let is_short = text.len() <= UNICODE_TEXT_BYTES_MAX;
     let compile = |unicode| {
         RegexBuilder::new(text)
             .unicode(unicode)
@@ -48,7 +55,10 @@ fn compile(text: &str) -> Result<Regex, String> {
             .build()
     };
     compile(false)
-        .or_else(|_| compile(true))
+        .or_else(|error| match is_short {
+            true => compile(true),
+            false => Err(error),
+        })
         .map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => TOO_LARGE.to_owned(),
             error => {
@@ -58,6 +68,25 @@ fn compile(text: &str) -> Result<Regex, String> {
                 last.trim_start_matches("error: ").to_owned()
             }
         })
+}
+
+/// A flag, as in `(?i)`, that RE2 does not know.
+fn unknown_flag(text: &str) -> Option<char> {
+    let mut rest = text;
+    while let Some(at) = rest.find(['\\', '(']) {
+        let from = &rest[at..];
+        let flags = from.strip_prefix("(?").unwrap_or_default();
+        let is_flag = |flag: &char| flag.is_ascii_alphabetic() || *flag == '-';
+        let mut flags = flags.chars().take_while(is_flag);
+        if let Some(unknown) = flags.find(|flag| matches!(flag, 'u' | 'x' | 'R')) {
+            return Some(unknown);
+        }
+        // A backslash goes with what it escapes.
+        let len = if from.starts_with('\\') { 2 } else { 1 };
+        let len: usize = from.chars().take(len).map(char::len_utf8).sum();
+        rest = &from[len..];
+    }
+    None
 }
 
 /// With what stands between `\Q` and `\E` escaped.

@@ -137,6 +137,26 @@ fn a_checkpoint_of_a_log_with_another_beginning_is_not_used() {
 }
 
 #[test]
+fn a_checkpoint_that_cannot_be_written_leaves_nothing_behind() {
+    let (mut world, node) = world();
+    let broker = with_checkpoint(&mut world, node);
+    // Of the manifest, when all of the parts are there.
+    world.fail_next(node, Operation::Write, "coordinator.checkpoint.tmp");
+    world.block_on(node, |io| async move {
+        let before = checkpoint_files(&io).await;
+        let first = LAST + 1;
+        write_history(&broker, first, ROUNDS).await;
+        open_anew(&broker);
+        io.sleep(A_WHILE).await;
+        assert_eq!(checkpoint_files(&io).await, before);
+        open_anew(&broker);
+        io.sleep(A_WHILE).await;
+        assert_eq!(fetch(&broker).await, Ok(expected(first + LAST)));
+        assert_ne!(checkpoint_files(&io).await, before);
+    });
+}
+
+#[test]
 fn what_was_deleted_stays_deleted() {
     let (mut world, node) = world();
     let broker = with_checkpoint(&mut world, node);
@@ -180,4 +200,49 @@ fn a_crash_leaves_the_old_checkpoint_or_the_new_one() {
             assert_eq!(fetch(&broker).await, Ok(expected(first + LAST)));
         });
     }
+}
+
+#[test]
+fn a_shard_makes_one_checkpoint_at_a_time() {
+    const COORDINATORS: i32 = 3;
+    let (mut world, node) = world();
+    let slow = Duration::from_millis(5);
+    let broker = world.block_on(node, |io| async move {
+        let broker = broker(&io, Path::new(FOLDER)).await;
+        broker
+            .install(image_of(&[(OFFSETS_TOPIC, COORDINATORS), ("t", 10)], &[]))
+            .await;
+        io.sleep(LONG_ENOUGH).await;
+        broker
+    });
+    world.set_faults(Faults {
+        disk_latency: (slow, slow),
+        ..Faults::none()
+    });
+    world.block_on(node, |io| async move {
+        for partition in 0..COORDINATORS {
+            let key = PartitionKey { partition, ..key() };
+            for round in 0..ROUNDS {
+                let records = (0..RECORDS).map(|at| record(at as i32, round));
+                let appends = vec![Append::own(key, plain(&records.collect::<Vec<_>>()))];
+                broker.shard.append(appends, io.now()).await.wait().await;
+            }
+            broker.groups.close(&key);
+            broker.groups.open(&broker.shard, key, "it", 0);
+        }
+        let mut made = 0;
+        while made < COORDINATORS {
+            io.sleep(Duration::from_millis(1)).await;
+            let mut begun = 0;
+            made = 0;
+            for partition in 0..COORDINATORS {
+                let folder = Path::new(FOLDER).join(format!("{OFFSETS_TOPIC}-{partition}"));
+                let files = io.list_dir(&folder).await.expect("a folder");
+                let mut names = files.iter().map(|file| &*file.name);
+                begun += i32::from(names.clone().any(|name| name.starts_with("coordinator")));
+                made += i32::from(names.any(|name| name == "coordinator.checkpoint"));
+            }
+            assert!(begun <= made + 1, "{begun} were begun and {made} made");
+        }
+    });
 }

@@ -369,3 +369,15 @@ fn a_group_has_no_more_metadata_than_could_ever_be_stored() {
     let mut small = world.join(&Ask::new().version(3));
     assert!(small.try_take().is_none());
 }
+
+#[test]
+fn very_many_small_protocols_are_much_metadata_too() {
+    let mut world = World::new();
+    let names = (0..60_000).map(|name| -> &'static str { format!("{name:x}").leak() });
+    let protocols: Vec<(&str, &[u8])> = names.map(|name| (name, &b""[..])).collect();
+    let ask = |protocols| Ask::new().version(3).knows(protocols);
+    let refused = joined(&mut world.join(&ask(&protocols)));
+    let full = Some(ResponseError::GroupMaxSizeReached);
+    assert_eq!(error(refused.error_code), full);
+    assert!(world.join(&ask(&protocols[..100])).try_take().is_none());
+}

@@ -45,6 +45,16 @@ fn what_is_wrong_is_told() {
     }
 }
 
+#[test]
+fn flags_are_those_of_re2() {
+    assert!(matches("(?i:FOO)(?-i)bar", "foobar") && matches("(?P<u>a)(?sU).*", "ab"));
+    for unknown in ["(?u)a", "(?iu:a)", "a(?-u)", "(?x) a", "(?R)a", r"\\(?u)"] {
+        assert!(Pattern::new(unknown).is_err(), "{unknown}");
+    }
+    // A bracket that may be there, and a letter.
+    assert!(matches(r"\(?u", "(u") && matches(r"\(?u", "u"));
+}
+
 /// Neither compiling nor matching can be made to take long.
 #[test]
 fn expressions_meant_to_hurt_do_not() {
@@ -52,6 +62,7 @@ fn expressions_meant_to_hurt_do_not() {
         "(((a{1000}){1000}){1000}){1000}",
         &"(".repeat(30_000),
         r"(\pL{1000}){1000}",
+        &r"[\pL&&a-z]".repeat(20),
     ] {
         assert!(Pattern::new(pattern).is_err());
     }

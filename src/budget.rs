@@ -25,6 +25,13 @@ pub struct Budget {
     large: Lane,
 }
 
+/// What is in use of a budget, and how much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    pub used_bytes: usize,
+    pub limit_bytes: usize,
+}
+
 /// A part of the budget, with a queue of its own.
 #[derive(Clone)]
 struct Lane {
@@ -110,6 +117,14 @@ impl Budget {
     /// Bytes in use.
     pub fn used(&self) -> usize {
         self.small.used() + self.large.used()
+    }
+
+    /// Bytes in use, and the limit.
+    pub fn memory(&self) -> MemoryUse {
+        MemoryUse {
+            used_bytes: self.used(),
+            limit_bytes: self.small.state.limit + self.large.state.limit,
+        }
     }
 }
 
@@ -313,7 +328,12 @@ mod tests {
         assert!(poll(&mut reserve(1)).is_pending());
         drop(small);
         drop(taken(&mut reserve(1)));
-        assert_eq!(budget.used(), 100 << 20);
+        let (used_bytes, limit_bytes) = (100 << 20, 64 << 20);
+        let memory = MemoryUse {
+            used_bytes,
+            limit_bytes,
+        };
+        assert_eq!(budget.memory(), memory);
     }
 
     #[test]

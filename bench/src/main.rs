@@ -216,13 +216,13 @@ struct Compare {
     /// A few workloads, two short rounds: four to five minutes
     #[arg(long)]
     quick: bool,
-    /// All workloads, three rounds: under an hour. The default
+    /// All workloads, two rounds: under an hour. The default
     #[arg(long, conflicts_with = "quick")]
     full: bool,
-    /// Times that everything is measured [default: 2 if --quick, else 3]
-    #[arg(long)]
-    rounds: Option<usize>,
-    /// Seconds measured for each workload [default: 2 if --quick, else 5]
+    /// Times that everything is measured
+    #[arg(long, default_value_t = 2)]
+    rounds: usize,
+    /// Seconds measured for each workload [default: 2 if --quick, else 4]
     #[arg(long)]
     seconds: Option<u64>,
     /// Seconds of each workload before anything counts [default: 1 if --quick, else 2]
@@ -247,7 +247,7 @@ struct Compare {
 
 impl Compare {
     fn run(&self) -> Result<()> {
-        let (rounds, seconds, warm_up) = if self.quick { (2, 2, 1) } else { (3, 5, 2) };
+        let (seconds, warm_up) = if self.quick { (2, 1) } else { (4, 2) };
         let baseline = self.baseline.as_deref().map(Results::read).transpose()?;
         if let Some(file) = &self.html {
             // Rather found out now than after an hour.
@@ -256,7 +256,7 @@ impl Compare {
         let results = compare::run(&CompareSettings {
             folder: self.folder.clone(),
             participants: self.participants()?,
-            rounds: self.rounds.unwrap_or(rounds),
+            rounds: self.rounds,
             seconds: self.seconds.unwrap_or(seconds),
             warm_up_seconds: self.warm_up.unwrap_or(warm_up),
             soak_minutes: self.soak_minutes,

@@ -153,7 +153,7 @@ impl Metrics {
             })
             .filter(|stage| stage.api == "Produce" || stage.api == "Fetch")
             .collect();
-        stages.sort_by_key(|stage| (stage.api != "Produce", place(&stage.stage)));
+        stages.sort_by_key(Stage::place);
         let pauses = self.pauses.since(&earlier.pauses);
         Inside {
             stages,
@@ -163,13 +163,38 @@ impl Metrics {
     }
 }
 
-/// Where a stage stands among the others.
-fn place(stage: &str) -> usize {
-    const ORDER: [&str; 10] = [
-        "frame", "check", "route", "append", "queue", "write", "sync", "wait", "read", "reply",
-    ];
-    let known = ORDER.iter().position(|name| *name == stage);
-    known.unwrap_or(ORDER.len())
+/// The stages of several times together. As no bucket is kept of them, p99 is the highest of theirs: that of all is no
+/// higher.
+pub fn stages_of_all<'a>(insides: impl Iterator<Item = &'a Inside>) -> Vec<Stage> {
+    let mut all: Vec<Stage> = Vec::new();
+    for stage in insides.flat_map(|inside| &inside.stages) {
+        let mut known = all.iter_mut();
+        match known.find(|it| (&it.api, &it.stage) == (&stage.api, &stage.stage)) {
+            Some(same) => same.add(stage),
+            None => all.push(stage.clone()),
+        }
+    }
+    all.sort_by_key(Stage::place);
+    all
+}
+
+impl Stage {
+    fn add(&mut self, other: &Self) {
+        let sum_us = |stage: &Self| stage.mean_us * stage.count as f64;
+        let sum_us = sum_us(self) + sum_us(other);
+        self.count += other.count;
+        self.mean_us = sum_us / self.count as f64;
+        self.p99_us = self.p99_us.max(other.p99_us);
+    }
+
+    /// Where it stands among the others.
+    fn place(&self) -> (bool, usize) {
+        const ORDER: [&str; 10] = [
+            "frame", "check", "route", "append", "queue", "write", "sync", "wait", "read", "reply",
+        ];
+        let known = ORDER.iter().position(|name| *name == self.stage);
+        (self.api != "Produce", known.unwrap_or(ORDER.len()))
+    }
 }
 
 /// The value of a label in `a="b",c="d"}`.

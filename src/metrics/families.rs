@@ -184,9 +184,26 @@ impl Families {
         );
         self.gauges(
             "corelog_request_memory_bytes",
-            "Bytes that requests in flight hold (corelog.request.memory.bytes bounds it, or the \
-             core's part of queued.max.request.bytes where that is set).",
-            gauge(|shard| shard.request_bytes as f64),
+            "Bytes that requests in flight hold (Kafka: kafka.network SocketServer MemoryPoolUsed).",
+            gauge(|shard| shard.request_memory.used_bytes as f64),
+        );
+        self.gauges(
+            "corelog_request_memory_limit_bytes",
+            "Bytes that requests in flight may hold, but for one that may exceed it: \
+             corelog.request.memory.bytes, or the core's part of queued.max.request.bytes where that \
+             is set. Less corelog_request_memory_bytes it is what is left (Kafka: kafka.network \
+             SocketServer MemoryPoolAvailable).",
+            gauge(|shard| shard.request_memory.limit_bytes as f64),
+        );
+        self.gauges(
+            "corelog_reply_memory_bytes",
+            "Bytes that replies with records hold until clients have taken them.",
+            gauge(|shard| shard.reply_memory.used_bytes as f64),
+        );
+        self.gauges(
+            "corelog_reply_memory_limit_bytes",
+            "Bytes that replies with records may hold: corelog.request.memory.bytes.",
+            gauge(|shard| shard.reply_memory.limit_bytes as f64),
         );
         self.gauges(
             "corelog_unsettled_bytes",
@@ -197,6 +214,12 @@ impl Families {
             "corelog_tail_cache_bytes",
             "Bytes of memory that batches take.",
             gauge(|shard| shard.cached_bytes as f64),
+        );
+        self.gauges(
+            "corelog_tail_cache_limit_bytes",
+            "Bytes of memory that batches may take once they are in segment files: \
+             corelog.tail.cache.bytes.",
+            gauge(|shard| shard.cached_bytes_max as f64),
         );
         self.gauges(
             "corelog_journal_waiting_bytes",

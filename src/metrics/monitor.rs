@@ -14,10 +14,12 @@ use tokio::sync::oneshot;
 
 use super::RequestMetrics;
 use crate::broker::Broker;
+use crate::budget::MemoryUse;
 use crate::cluster::image::Image;
 use crate::coordinator::group::census::Census;
 use crate::coordinator::lag::{self, Cursor, Lags};
 use crate::coordinator::metrics::CoordinatorMetrics;
+use crate::net::Network;
 use crate::turns::Turns;
 
 /// How long shards may take to answer.
@@ -81,10 +83,12 @@ pub(super) struct Known {
 #[derive(Clone, Debug, Default)]
 pub(super) struct ShardState {
     pub connections: usize,
-    pub request_bytes: usize,
+    pub request_memory: MemoryUse,
+    pub reply_memory: MemoryUse,
     pub partitions: usize,
     pub unsettled_bytes: u64,
     pub cached_bytes: usize,
+    pub cached_bytes_max: usize,
     pub journal_waiting_bytes: usize,
     pub journal_files_free: usize,
     pub coordinators: Census,
@@ -189,12 +193,15 @@ fn name(image: &Image, facts: PartitionFacts) -> Option<(Arc<str>, PartitionFact
 async fn state_of(shard: &Shard, partitions: usize) -> ShardState {
     let broker = Broker::of(shard);
     let network = broker.network();
+    let memory = |of: fn(&Network) -> MemoryUse| network.map_or_else(MemoryUse::default, of);
     ShardState {
         connections: network.map_or(0, |network| network.connections()),
-        request_bytes: network.map_or(0, |network| network.request_bytes()),
+        request_memory: memory(Network::request_memory),
+        reply_memory: memory(Network::reply_memory),
         partitions,
         unsettled_bytes: shard.unsettled_bytes(),
         cached_bytes: shard.cached_bytes(),
+        cached_bytes_max: shard.cached_bytes_max(),
         journal_waiting_bytes: shard.journal_waiting_bytes(),
         journal_files_free: shard.journal_files_free(),
         coordinators: Census::of_shard(shard).await,

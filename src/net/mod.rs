@@ -29,7 +29,7 @@ use kafka_protocol::messages::ApiKey;
 
 use crate::api::{self, Api, Unserved};
 use crate::broker::Broker;
-use crate::budget::Budget;
+use crate::budget::{Budget, MemoryUse};
 use crate::config::NetworkLimits;
 use admission::Admission;
 use keeper::Keeper;
@@ -129,9 +129,14 @@ impl Network {
         self.shared.keeper.connections()
     }
 
-    /// Bytes that requests hold.
-    pub fn request_bytes(&self) -> usize {
-        self.shared.budget.used()
+    /// Memory of requests.
+    pub fn request_memory(&self) -> MemoryUse {
+        self.shared.budget.memory()
+    }
+
+    /// Memory of large replies that clients have not taken yet.
+    pub fn reply_memory(&self) -> MemoryUse {
+        self.shared.reply_budget.memory()
     }
 
     /// Stops: takes no more connections and no more requests, answers those that have begun, and

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::baseline::{Change, differences};
 use super::results::{OWN, Results, Row};
 use super::table::{Table, shown, with_ends};
-use crate::metrics::{Inside, Stage};
+use crate::metrics::{self, Stage};
 use corelog_loadgen::report::html::{Page, escape};
 
 const WIDTH: f64 = 760.0;
@@ -123,30 +123,27 @@ fn ratio_bars(products: &[&str], rows: &[Row<'_>], quantity: &str) -> Option<Str
     Some(svg)
 }
 
-/// Means of all stages of Corelog's requests, workload by workload, in all runs.
+/// Means of all stages of Corelog's requests, workload by workload, in all runs, each over all its rounds.
 fn stages(page: &mut Page, runs: &[(&str, &Results)]) {
-    let inside = |results: &'_ Results, workload: &str| -> Option<Inside> {
-        let mut runs = results.runs.iter().filter(|run| run.product == OWN);
-        runs.find_map(|run| run.inside.get(workload)).cloned()
-    };
     let rows = runs[0].1.rows();
     for workload in workloads(&rows) {
-        let of_runs: Vec<(&str, Inside)> = runs
+        let of_run = |results: &Results| {
+            let rounds = results.runs.iter().filter(|run| run.product == OWN);
+            metrics::stages_of_all(rounds.filter_map(|run| run.inside.get(workload)))
+        };
+        let of_runs: Vec<(&str, Vec<Stage>)> = runs
             .iter()
-            .filter_map(|(name, results)| Some((*name, inside(results, workload)?)))
+            .map(|(name, results)| (*name, of_run(results)))
             .collect();
         let all: Vec<(&str, &Stage)> = of_runs
             .iter()
-            .flat_map(|(name, inside)| inside.stages.iter().map(|stage| (*name, stage)))
+            .flat_map(|(name, stages)| stages.iter().map(|stage| (*name, stage)))
             .collect();
         if all.is_empty() {
             continue;
         }
         page.heading(&format!("Where requests spend their time: {workload}"));
-        page.figure(
-            &stage_bars(runs, &all),
-            "Bars are means of the first round.",
-        );
+        page.figure(&stage_bars(runs, &all), "Bars are means over all rounds.");
         let lines: Vec<Vec<String>> = all
             .iter()
             .map(|(name, stage)| {
@@ -212,24 +209,28 @@ fn label(svg: &mut String, top: f64, name: &str, value: &str) {
 mod tests {
     use super::super::results::tests::{results, run};
     use super::*;
+    use crate::metrics::Inside;
 
     #[test]
     fn the_page_draws_ratios_and_stages_and_says_what_changed() {
-        let mut own = run(OWN, 0, &[("rate", 3000.0), ("late", 2.0)]);
-        let stage = Stage {
-            api: "Produce".to_owned(),
-            stage: "write".to_owned(),
-            count: 7,
-            mean_us: 120.0,
-            p99_us: 500.0,
+        let own = |round, count, mean_us| {
+            let mut own = run(OWN, round, &[("rate", 3000.0), ("late", 2.0)]);
+            let stage = Stage {
+                api: "Produce".to_owned(),
+                stage: "write".to_owned(),
+                count,
+                mean_us,
+                p99_us: 4.0 * mean_us,
+            };
+            let inside = Inside {
+                stages: vec![stage],
+                ..Inside::default()
+            };
+            own.inside.insert("rate".to_owned(), inside);
+            own
         };
-        let inside = Inside {
-            stages: vec![stage],
-            ..Inside::default()
-        };
-        own.inside.insert("rate".to_owned(), inside);
         let kafka = run("Apache <Kafka>", 0, &[("rate", 1000.0), ("late", 10.0)]);
-        let now = results(vec![kafka, own]);
+        let now = results(vec![kafka, own(0, 700, 120.0), own(1, 100, 600.0)]);
         let text = page(&now, Some((&now, &[])));
         assert_eq!(text.matches("<svg").count(), text.matches("</svg>").count());
         assert_eq!(
@@ -243,6 +244,10 @@ mod tests {
             "0.20",
             "Produce write (this run)",
             "Produce write (earlier run)",
+            // Of both rounds: all of them, their mean, and no less than their p99.
+            "800",
+            "180",
+            "2400",
         ] {
             assert!(text.contains(part), "{part}");
         }

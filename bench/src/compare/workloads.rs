@@ -213,7 +213,7 @@ pub const ALL: &[Workload] = &[
             part: 0.5,
         },
     ),
-    quick(other(COMMITS, Work::Commits)),
+    other(COMMITS, Work::Commits),
     other(SETTLE_CLASSIC, Work::Settle(GroupProtocol::Classic)),
     other(SETTLE_CONSUMER, Work::Settle(GroupProtocol::Consumer)),
     other(BESIDE_GROUP, Work::BesideGroup),

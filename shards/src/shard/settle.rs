@@ -159,6 +159,11 @@ impl Shard {
         self.0.settling.cached_bytes.get()
     }
 
+    /// Above this, batches that are in segments are dropped from memory.
+    pub fn cached_bytes_max(&self) -> usize {
+        self.0.settling.cached_bytes_max
+    }
+
     /// Bytes that wait for a group of the journal.
     pub fn journal_waiting_bytes(&self) -> usize {
         self.0.journal.waiting_bytes()

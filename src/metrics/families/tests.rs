@@ -6,6 +6,7 @@ use kafka_protocol::messages::ApiKey;
 use prometheus::proto::MetricType;
 
 use super::*;
+use crate::budget::MemoryUse;
 use crate::coordinator::group::census::Census;
 
 #[test]
@@ -42,6 +43,10 @@ fn shard() -> Counted {
 
 fn known() -> Known {
     let state = ShardState {
+        request_memory: MemoryUse {
+            used_bytes: 10,
+            limit_bytes: 11,
+        },
         unsettled_bytes: 6,
         coordinators: Census {
             active: 9,
@@ -94,6 +99,8 @@ fn what_a_shard_counted_stands_in_its_series_in_base_units() {
         r#"corelog_journal_write_seconds_sum{shard="7"} 0.5"#,
         r#"corelog_read_bytes_total{shard="7",source="disk"} 5"#,
         r#"corelog_shard_idle_seconds_total{shard="7"} 1.5"#,
+        r#"corelog_request_memory_bytes{shard="0"} 10"#,
+        r#"corelog_request_memory_limit_bytes{shard="0"} 11"#,
         r#"corelog_unsettled_bytes{shard="0"} 6"#,
         r#"corelog_group_offset_commits_total{shard="7"} 8"#,
         r#"corelog_group_coordinator_partitions{shard="0",state="active"} 9"#,

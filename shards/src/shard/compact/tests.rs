@@ -146,7 +146,7 @@ fn readers_hear_nothing_of_aborted_transactions_of_which_nothing_is_left() {
             ..spec(1, 0)
         };
         let read = async || {
-            let data = shard.read(&[committed.clone()]).await.remove(0);
+            let data = shard.read(std::slice::from_ref(&committed)).await.remove(0);
             data.expect("data")
         };
         assert_eq!(read().await.aborted, [aborted]);

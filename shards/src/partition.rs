@@ -10,7 +10,7 @@
 //!
 //! With one replica the high watermark is what the journal has completed. It never goes back.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use crate::io::Notify;
 use crate::journal::Ticket;
 use crate::log::Log;
 use crate::log::aborted::{AbortedTransaction, AbortedTransactions};
-use crate::log::batch::BatchIter;
+use crate::log::batch::BatchHeader;
 use crate::route::PartitionKey;
 use crate::shard::message::{Probe, ReadError, ReadSpec, WatchId};
 
@@ -53,7 +53,7 @@ pub struct Partition {
     /// Whether compaction has met damage in it.
     pub is_uncleanable: Cell<bool>,
     /// Its aborted transactions, once they were read from its files.
-    pub aborted: OnceCell<AbortedTransactions>,
+    pub aborted: RefCell<Option<AbortedTransactions>>,
     /// Only one task at a time reads these.
     pub loading_aborted: Turn,
     /// What went in and out since it was opened.
@@ -92,10 +92,8 @@ impl Partition {
     ) -> Rc<Self> {
         log.on_high_watermark(log.end_offset());
         let durable_start = Cell::new(log.start_offset());
-        let aborted = OnceCell::new();
-        if log.segments().iter().all(|segment| segment.aborted == 0) {
-            aborted.get_or_init(AbortedTransactions::default);
-        }
+        let has_none = log.segments().iter().all(|segment| segment.aborted == 0);
+        let aborted = RefCell::new(has_none.then(AbortedTransactions::default));
         let state = State {
             high_watermark: log.end_offset(),
             log,
@@ -173,16 +171,32 @@ impl Partition {
         if !spec.committed {
             return Some(Vec::new());
         }
-        let aborted = self.aborted.get()?;
+        let aborted = self.aborted.borrow();
+        let aborted = aborted.as_ref()?;
         if !aborted.reach(spec.offset) {
             return Some(Vec::new());
         }
-        let last = batches
-            .last()
-            .and_then(|batches| BatchIter::new(batches).flatten().last());
-        let end = last.map_or(spec.offset, |batch| batch.next_offset());
+        let end = end_of(batches).unwrap_or(spec.offset);
         Some(aborted.overlapping(spec.offset..end))
     }
+}
+
+/// Where batches end that follow each other in slices. One may begin in a slice and go on in those behind it.
+fn end_of(slices: &[Bytes]) -> Option<i64> {
+    let mut end = None;
+    let mut left_of_batch = 0;
+    for slice in slices {
+        let mut at = slice.len().min(left_of_batch);
+        left_of_batch -= at;
+        while at < slice.len() {
+            let header = BatchHeader::parse(&slice[at..]).ok()?;
+            end = Some(header.next_offset());
+            let here = header.size_bytes().min(slice.len() - at);
+            at += here;
+            left_of_batch = header.size_bytes() - here;
+        }
+    }
+    end
 }
 
 impl State {

@@ -115,6 +115,16 @@ impl AbortedTransactions {
         &self.0
     }
 
+    /// Compaction has left these of what ended at some offsets.
+    pub fn replace(&mut self, offsets: Range<i64>, left: &[AbortedTransaction]) {
+        let place = |offset| {
+            let is_before = |known: &AbortedTransaction| known.last_offset < offset;
+            self.0.partition_point(is_before)
+        };
+        let replaced = place(offsets.start)..place(offsets.end);
+        self.0.splice(replaced, left.iter().copied());
+    }
+
     /// Whether any ended at this offset or behind it.
     pub fn reach(&self, offset: i64) -> bool {
         self.0.last().is_some_and(|last| last.last_offset >= offset)
@@ -189,6 +199,18 @@ mod tests {
         assert_eq!(decode(&newer, 10..13, 2), Err(Unusable), "another version");
         let backwards = encode(&[aborted(11, 10, 5)]);
         assert_eq!(decode(&backwards, 10..13, 1), Err(Unusable), "backwards");
+    }
+
+    #[test]
+    fn compaction_takes_some_out_of_the_middle() {
+        let [a, b, c] = [aborted(0, 10, 4), aborted(4, 12, 13), aborted(20, 21, 22)];
+        let mut all = AbortedTransactions::new(vec![a, b, c]);
+        all.replace(11..21, &[b]);
+        assert_eq!(all.all(), [a, b, c]);
+        all.replace(10..13, &[b]);
+        assert_eq!(all.all(), [b, c]);
+        all.replace(0..30, &[]);
+        assert_eq!(all.all(), []);
     }
 
     #[test]

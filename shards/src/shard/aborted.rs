@@ -65,9 +65,9 @@ impl Store {
     /// Has all aborted transactions of a partition in memory.
     pub(super) async fn all_aborted(&self, partition: &Partition) -> Result<(), ReadError> {
         let _turn = partition.loading_aborted.take().await;
-        if partition.aborted.get().is_none() {
+        if partition.aborted.borrow().is_none() {
             let aborted = self.load_aborted(partition).await?;
-            partition.aborted.get_or_init(|| aborted);
+            *partition.aborted.borrow_mut() = Some(aborted);
         }
         Ok(())
     }

@@ -167,6 +167,9 @@ impl Shard {
     /// Removes segments that lie below the log start altogether, one at a time: in between, others who
     /// write the partition's segments have their turn.
     pub(super) async fn remove_old_segments(&self, partition: &Rc<Partition>) {
+        if let Err(error) = self.finish_swaps(partition).await {
+            tracing::warn!(partition = %partition.dir, %error, "cannot remove segments for now");
+        }
         while self.remove_oldest_segment(partition).await {}
     }
 
@@ -190,8 +193,12 @@ impl Shard {
         if state.is_dropped {
             return None;
         }
-        let next = state.log.segments().get(1)?.base_offset;
-        if next > partition.durable_start.get() {
+        let [oldest, next, ..] = state.log.segments() else {
+            return None;
+        };
+        let next = next.base_offset;
+        // Whoever finishes a swap needs the segment to know which files it was made of.
+        if oldest.is_swapping || next > partition.durable_start.get() {
             return None;
         }
         let unsettled = state.log.unsettled_bytes();

@@ -126,6 +126,13 @@ impl Store {
         self.ahead.forget(partition.key);
     }
 
+    /// Closes the files of the segments with these base offsets, unless somebody is reading them.
+    pub(super) fn forget_segments(&self, partition: &Partition, bases: Range<i64>) {
+        let is_other = |(key, base, _): &SegmentKey| *key != partition.key || !bases.contains(base);
+        self.files.borrow_mut().retain(is_other);
+        self.indexes.borrow_mut().retain(is_other);
+    }
+
     /// The folder of a partition.
     pub(super) fn dir(&self, partition: &Partition) -> PathBuf {
         self.log_dir.join(&*partition.dir)
@@ -259,9 +266,7 @@ impl Store {
         partition: &Partition,
         segment_base: i64,
     ) -> io::Result<()> {
-        let is_other = |(key, base, _): &SegmentKey| (*key, *base) != (partition.key, segment_base);
-        self.files.borrow_mut().retain(is_other);
-        self.indexes.borrow_mut().retain(is_other);
+        self.forget_segments(partition, segment_base..segment_base + 1);
         for kind in SEGMENT_FILES {
             let path = self.path(partition, segment_base, kind);
             unless_gone(self.io.remove_file(&path).await)?;

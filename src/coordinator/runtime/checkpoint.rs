@@ -6,7 +6,8 @@
 //! there is the old one or the new one; parts that no manifest names are removed with the next.
 //!
 //! A checkpoint that is damaged, or is not of this log any more, costs the time to read all of the log and nothing else.
-//! It is of this log if this begins where it did then and still has the last batch that the checkpoint has seen.
+//! It is of this log if this begins where it did then and still has the last batch that the checkpoint has seen, and if
+//! compaction has not been through anything behind that: it may have removed what deletes a key of the checkpoint.
 //!
 //! A new one is due when the log has grown by as many records as the last one has, and by so many that it is worth it.
 //! While it is made, the keys and values of the partition are in memory a second time. So a shard makes one after the
@@ -215,7 +216,8 @@ impl<M: Machine> Instance<M> {
             let end = shard.offset_for(&key, None, latest).await.ok()?.offset;
             let fits = manifest.topic == key.topic
                 && manifest.log_start == start
-                && (start..=end).contains(&manifest.offset);
+                && (start..=end).contains(&manifest.offset)
+                && shard.first_dirty_offset(&key)? <= manifest.offset;
             if !fits {
                 return None;
             }

@@ -24,6 +24,9 @@ pub struct Rules {
     pub now_ms: i64,
     /// `delete.retention.ms`.
     pub delete_retention_ms: i64,
+    /// Where the part of the log ends that is compacted: the batch before it stays, without its records if need be, so
+    /// that a reader who has come to the gap gets on.
+    pub end: i64,
 }
 
 /// The last that the log knows of a producer.
@@ -77,7 +80,8 @@ pub struct BatchFilter<'a> {
     /// Its records go, whatever their keys.
     is_discarded: bool,
     is_void_marker: bool,
-    is_last_of_producer: bool,
+    /// At least its header stays.
+    is_needed: bool,
     pool: &'a DecoderPool,
     records: Records<'a>,
     phase: Phase,
@@ -121,19 +125,20 @@ impl<'a> BatchFilter<'a> {
             let horizon = batch.delete_horizon_ms();
             horizon.is_some_and(|horizon_ms| horizon_ms <= rules.now_ms)
         };
+        let is_last_of_producer = match last {
+            Some(LastOfProducer::Records(offset)) => batch.last_offset() == offset,
+            Some(LastOfProducer::Marker(epoch)) => {
+                batch.is_control() && batch.producer_epoch() == epoch
+            }
+            None => false,
+        };
         Ok(Self {
             batch,
             map,
             rules,
             is_discarded: is_void && (!batch.is_control() || horizon_has_passed()),
             is_void_marker: is_void && batch.is_control(),
-            is_last_of_producer: match last {
-                Some(LastOfProducer::Records(offset)) => batch.last_offset() == offset,
-                Some(LastOfProducer::Marker(epoch)) => {
-                    batch.is_control() && batch.producer_epoch() == epoch
-                }
-                None => false,
-            },
+            is_needed: is_last_of_producer || batch.next_offset() == rules.end,
             pool,
             records: Records::pooled(batch, pool).map_err(FilterError::Records)?,
             phase: Phase::Look(Seen::default()),
@@ -189,7 +194,7 @@ impl<'a> BatchFilter<'a> {
             Phase::Write(_) => return self.finish().map(Some),
         };
         if seen.kept == 0 {
-            return Ok(Some(match self.is_last_of_producer {
+            return Ok(Some(match self.is_needed {
                 true if seen.dropped == 0 => Filtered::Same,
                 true => Filtered::Changed(self.without_records()),
                 false => Filtered::Gone,
@@ -249,7 +254,7 @@ impl<'a> BatchFilter<'a> {
         Ok(Filtered::Changed(out))
     }
 
-    /// The header alone, for the producer's sake.
+    /// The header alone.
     fn without_records(&self) -> Vec<u8> {
         let mut fields = self.batch.fields();
         let attributes = fields.attributes.with_compression(Compression::None);

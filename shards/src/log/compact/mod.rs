@@ -11,7 +11,8 @@
 //!   tombstone, then stays for `delete.retention.ms` from the pass on that has seen it first: the batch says until
 //!   when (KIP-534). Records without a key go.
 //! - Offsets stay as they are, and so do the bounds of a batch: gaps are where records went.
-//! - The last batch of a producer stays, without its records if need be: its sequence numbers do.
+//! - The last batch of a producer stays, without its records if need be: its sequence numbers do. So does the last
+//!   batch of what a pass looks at: readers in the gap learn from it where they are.
 //! - Records of aborted transactions go; a marker goes in a pass after the records of its transaction, once its
 //!   horizon has passed.
 //!

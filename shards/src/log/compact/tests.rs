@@ -15,6 +15,7 @@ const RETENTION_MS: i64 = 1_000;
 const RULES: Rules = Rules {
     now_ms: NOW_MS,
     delete_retention_ms: RETENTION_MS,
+    end: 0,
 };
 const CODECS: [Codec; 5] = [
     Codec::None,
@@ -109,7 +110,11 @@ impl History {
             lasts: self.lasts.clone(),
             ..Self::default()
         };
-        let rules = Rules { now_ms, ..RULES };
+        let rules = Rules {
+            now_ms,
+            end: self.end(),
+            ..RULES
+        };
         for bytes in &self.batches {
             let batch = Batch::first(bytes).expect("a batch");
             let is_void = transactions.is_void(batch);
@@ -375,4 +380,55 @@ fn times_that_the_broker_gave_stay() {
         .map(|seen| seen.timestamp)
         .collect();
     assert_eq!(times, [777, 777]);
+}
+
+#[test]
+fn a_transaction_that_ended_before_does_not_void_what_its_producer_wrote_since() {
+    let transactional = |offset| {
+        let batch = BatchBuilder::uncompressed().at(offset, 0);
+        batch.producer(1, 0, offset as i32).transactional()
+    };
+    let mut batch = transactional(10);
+    batch.append(1, Some(b"a"), Some(b"1")).expect("a record");
+    let data = batch.finish().expect("a batch");
+    let mut batch = transactional(11).control();
+    let end = TransactionEnd {
+        is_aborted: false,
+        coordinator_epoch: 0,
+    };
+    let key = ControlKind::Commit.key();
+    batch
+        .append(1, Some(&key), Some(&end.value()))
+        .expect("a marker");
+    let marker = batch.finish().expect("a batch");
+    // Its records and its marker went before, or lie before what is read.
+    let ended = AbortedTransaction {
+        producer_id: 1,
+        first_offset: 0,
+        last_offset: 5,
+        last_stable_offset: 6,
+    };
+    let mut before = history_of(&[data, marker]);
+    before.aborted = vec![ended];
+    let (after, _) = before.compacted(0, usize::MAX, NOW_MS);
+    assert_eq!(after.records(), before.records());
+}
+
+#[test]
+fn the_last_batch_of_what_is_compacted_stays_without_its_records() {
+    let mut batch = BatchBuilder::uncompressed().at(11, 0);
+    batch.append(1, None, Some(b"no key")).expect("a record");
+    let last = batch.finish().expect("a batch");
+    let first = one_batch(&[("a", Some("1"))]);
+    let (after, _) = history_of(&[first.clone(), last.clone()]).compacted(0, usize::MAX, NOW_MS);
+    assert_eq!(after.records().keys().collect::<Vec<_>>(), [&10]);
+    assert_eq!(after.end(), 12, "readers learn where they are");
+    let again = after.compacted(0, usize::MAX, NOW_MS).0;
+    assert_eq!(again.batches, after.batches);
+    // No more when more follows.
+    let mut batch = BatchBuilder::uncompressed().at(12, 0);
+    batch.append(1, Some(b"b"), Some(b"1")).expect("a record");
+    let mut more = history_of(&after.batches);
+    more.batches.push(batch.finish().expect("a batch"));
+    assert_eq!(more.compacted(0, usize::MAX, NOW_MS).0.batches.len(), 2);
 }

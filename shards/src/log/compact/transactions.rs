@@ -37,6 +37,12 @@ impl Transactions {
     pub fn is_void(&mut self, batch: Batch<'_>) -> bool {
         self.begin_through(batch.last_offset());
         let producer = batch.producer_id();
+        // The marker of a transaction may lie before what is read, or be gone: nothing behind its place is of it.
+        if let Some((ended, _)) = self.aborted.get(&producer)
+            && ended.last_offset < batch.base_offset()
+        {
+            self.aborted.remove(&producer);
+        }
         if batch.is_control() {
             return self.is_marker_void(batch);
         }

@@ -25,6 +25,10 @@ use super::Shard;
 use super::message::ReadError;
 use crate::log::compact::{Candidate, FilterError, Plan};
 use crate::partition::{Partition, State};
+use crate::route::PartitionKey;
+
+/// Logs are looked at no more often than this: each look costs the shard time.
+const BACKOFF_MIN: Duration = Duration::from_millis(1);
 
 /// How compaction goes about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,12 +107,19 @@ impl Shard {
         self.0.cleaner.set(config);
     }
 
+    /// First offset of a partition of this shard that compaction has not been through.
+    pub fn first_dirty_offset(&self, key: &PartitionKey) -> Option<i64> {
+        let partition = self.partition(key)?;
+        let state = partition.state.borrow();
+        Some(state.log.first_dirty_offset())
+    }
+
     /// Compacts logs until the shard stops.
     pub(super) async fn compaction_task(self) {
         while !self.0.stopping.get() && !self.has_failed() {
             let config = self.0.cleaner.get();
             if !config.is_enabled || !self.compact_next().await {
-                self.io().sleep(config.backoff).await;
+                self.io().sleep(config.backoff.max(BACKOFF_MIN)).await;
             }
         }
     }
@@ -127,7 +138,7 @@ impl Shard {
                     .record(self.io().now().since(begun));
             }
             Err(CompactError::Gone) => {}
-            Err(CompactError::Io(error)) => {
+            Err(error @ (CompactError::Io(_) | CompactError::Read(ReadError::Storage))) => {
                 tracing::warn!(partition = %partition.dir, %error, "cannot compact a log for now");
                 return false;
             }
@@ -199,3 +210,6 @@ fn candidates(state: &State) -> Vec<Candidate> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

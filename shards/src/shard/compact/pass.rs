@@ -37,7 +37,7 @@ impl Shard {
         if map.latest() < plan.from {
             return Err(CompactError::NoRoom);
         }
-        pass.rewrite(&map).await?;
+        pass.rewrite(&map, plan.to).await?;
         {
             let log = &mut partition.state.borrow_mut().log;
             log.set_first_dirty_offset(map.latest() + 1);
@@ -85,6 +85,8 @@ impl Pass<'_> {
                     self.pace.rest_if_over().await;
                 }
             }
+            // It may end in a gap.
+            map.note_all_through(segment.next_offset - 1);
         }
         Ok(map)
     }
@@ -110,13 +112,14 @@ impl Pass<'_> {
     }
 
     /// Writes everything up to where the keys are known anew, and puts it in its place, group by group.
-    async fn rewrite(&mut self, map: &OffsetMap) -> Result<(), CompactError> {
+    async fn rewrite(&mut self, map: &OffsetMap, end: i64) -> Result<(), CompactError> {
         let known = |segment: &Candidate| segment.base_offset <= map.latest();
         let segments: Vec<Candidate> = self.candidates().into_iter().filter(known).collect();
         let bytes_max = u64::from(self.partition.state.borrow().log.config.segment_bytes);
         let mut transactions = self.transactions();
         for group in plan::groups(&segments, bytes_max) {
-            self.rewrite_group(&segments[group], map, &mut transactions)
+            let rules = self.rules(end)?;
+            self.rewrite_group(&segments[group], map, rules, &mut transactions)
                 .await?;
         }
         Ok(())
@@ -126,10 +129,10 @@ impl Pass<'_> {
         &mut self,
         group: &[Candidate],
         map: &OffsetMap,
+        rules: Rules,
         transactions: &mut Transactions,
     ) -> Result<(), CompactError> {
         let (first, last) = (group[0], group[group.len() - 1]);
-        let rules = self.rules()?;
         let file = self
             .shard
             .create_cleaned(self.partition, first.base_offset)
@@ -221,19 +224,21 @@ impl Pass<'_> {
         })
     }
 
-    fn rules(&self) -> Result<Rules, CompactError> {
+    fn rules(&self, end: i64) -> Result<Rules, CompactError> {
         let state = self.partition.state.borrow();
         // The topic may have another policy by now.
         let config = state.log.config.compaction.ok_or(CompactError::Gone)?;
         Ok(Rules {
             now_ms: self.shard.io().wall_ms(),
             delete_retention_ms: config.delete_retention_ms,
+            end,
         })
     }
 
     fn transactions(&self) -> Transactions {
-        let aborted = self.partition.aborted.get();
-        Transactions::new(aborted.map(|all| all.all().to_vec()).unwrap_or_default())
+        let aborted = self.partition.aborted.borrow();
+        let all = aborted.as_ref().map(|aborted| aborted.all().to_vec());
+        Transactions::new(all.unwrap_or_default())
     }
 
     fn candidates(&self) -> Vec<Candidate> {

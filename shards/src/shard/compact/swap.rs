@@ -92,11 +92,15 @@ impl Shard {
             state.log.replace_segments(group.len(), segment);
             let cached = state.log.tail().backing_bytes();
             state.log.forget_tail_below(next_offset);
+            if let Some(all) = partition.aborted.borrow_mut().as_mut() {
+                all.replace(base..next_offset, aborted);
+            }
             let forgotten = (0, cached - state.log.tail().backing_bytes());
             drop(state);
             let settling = &self.0.settling;
             settling.forgot_segments(partition, next_offset, forgotten);
         }
+        self.0.store.forget_segments(partition, base..next_offset);
         self.0.store.know_segment(partition, base, file, index);
         if !self.anchor_in_turn(partition).await || !self.anchor_synced(partition).await {
             return Err(CompactError::Gone);
@@ -115,6 +119,9 @@ impl Shard {
             return Ok(());
         }
         let _turn = partition.settling.take().await;
+        if !partition.state.borrow().log.is_swapping() {
+            return Ok(());
+        }
         // Whatever became of the checkpoint that the swap has waited for.
         if !self.anchor_in_turn(partition).await || !self.anchor_synced(partition).await {
             return Err(CompactError::Gone);

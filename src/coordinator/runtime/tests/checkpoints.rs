@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use corelog_shards::io::sim::Operation;
+use corelog_shards::log::compact::Settings;
+use corelog_shards::log::config::{CompactionConfig, LogConfig};
 
 use super::*;
 
@@ -244,5 +246,48 @@ fn a_shard_makes_one_checkpoint_at_a_time() {
             }
             assert!(begun <= made + 1, "{begun} were begun and {made} made");
         }
+    });
+}
+
+#[test]
+fn what_compaction_has_removed_does_not_come_back_from_a_checkpoint() {
+    let (mut world, node) = world();
+    world.block_on(node, |io| async move {
+        let broker = started(&io).await;
+        write_history(&broker, 0, ROUNDS).await;
+        // Compaction leaves the last batch of the checkpoint as it is.
+        append_all(&broker, vec![plain(&[record(3, 77)])]).await;
+        open_anew(&broker);
+        io.sleep(A_WHILE).await;
+        assert_eq!(checkpoint_files(&io).await.len(), 2);
+        // Each batch gets a segment of its own, and a tombstone hardly any time.
+        let config = LogConfig {
+            segment_bytes: 1,
+            compaction: Some(CompactionConfig {
+                when: Settings {
+                    dirty_ratio_min: 0.0,
+                    lag_min_ms: 0,
+                    lag_max_ms: i64::MAX,
+                },
+                delete_retention_ms: 1,
+            }),
+            ..LogConfig::default()
+        };
+        broker.shard.set_config(&key(), config);
+        let tombstone = Record::OffsetCommit {
+            group: "g".to_owned(),
+            topic: "t".to_owned(),
+            partition: 9,
+            value: None,
+        };
+        append_all(&broker, vec![plain(&[tombstone])]).await;
+        for offset in 0..3 {
+            append_all(&broker, vec![plain(&[record(5, offset)])]).await;
+            io.sleep(A_WHILE).await;
+        }
+        open_anew(&broker);
+        io.sleep(A_WHILE).await;
+        assert_eq!(offset_of(&broker, 9).await, Ok(None));
+        assert_eq!(offset_of(&broker, 3).await, Ok(Some(77)));
     });
 }

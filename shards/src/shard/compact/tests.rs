@@ -1,0 +1,213 @@
+//! Single passes over the log of one partition, looked at from inside.
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::io::OpenMode;
+use crate::journal::Durability;
+use crate::log::aborted::{AbortedTransaction, AbortedTransactions};
+use crate::log::batch::control::{ControlKind, TransactionEnd};
+use crate::log::batch::{BatchBuilder, BatchIter, Records};
+use crate::log::compact::Settings;
+use crate::log::config::{CompactionConfig, LogConfig};
+use crate::log::segment_name::{FileKind, SegmentFile};
+use crate::shard::ShardConfig;
+use crate::shard::message::{Append, ReadSpec};
+use crate::shard::tests::{append, append_to, config, key, spec, with_shard};
+
+const DELETE_RETENTION: Duration = Duration::from_secs(10);
+
+/// Passes are made by the tests alone, over logs that are not in memory.
+fn quiet() -> ShardConfig {
+    ShardConfig {
+        tail_cache_bytes: 0,
+        cleaner: CleanerConfig {
+            is_enabled: false,
+            ..CleanerConfig::default()
+        },
+        ..config()
+    }
+}
+
+fn compacted(segment_bytes: u32) -> LogConfig {
+    LogConfig {
+        segment_bytes,
+        compaction: Some(CompactionConfig {
+            when: Settings {
+                dirty_ratio_min: 0.0,
+                lag_min_ms: 0,
+                lag_max_ms: i64::MAX,
+            },
+            delete_retention_ms: DELETE_RETENTION.as_millis() as i64,
+        }),
+        durability: Durability::Sync,
+        ..LogConfig::default()
+    }
+}
+
+async fn opened(shard: &Shard, segment_bytes: u32) -> Rc<Partition> {
+    let opened = shard.open_partition(key(1), "topic1-0", 0, compacted(segment_bytes));
+    opened.await.expect("a partition");
+    shard.partition(&key(1)).expect("it is open")
+}
+
+fn of(batch: BatchBuilder, key_of_record: &[u8], value: &[u8]) -> Append {
+    let mut batch = batch;
+    batch
+        .append(1, Some(key_of_record), Some(value))
+        .expect("a record");
+    let bytes = batch.finish().expect("a batch");
+    Append::own(key(1), Bytes::from(bytes))
+}
+
+fn in_transaction(sequence: i32) -> BatchBuilder {
+    let batch = BatchBuilder::uncompressed().producer(7, 0, sequence);
+    batch.transactional()
+}
+
+fn marker(kind: ControlKind) -> Append {
+    let end = TransactionEnd {
+        is_aborted: kind == ControlKind::Abort,
+        coordinator_epoch: 0,
+    };
+    of(in_transaction(-1).control(), &kind.key(), &end.value())
+}
+
+/// Fills segments until there are so many finished ones.
+async fn fill(shard: &Shard, partition: &Partition, finished: usize) {
+    while candidates(&partition.state.borrow()).len() < finished {
+        append(shard, vec![append_to(1, 60_000)]).await;
+        shard.io().sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A pass over all finished segments.
+async fn pass(shard: &Shard, partition: &Rc<Partition>) {
+    let segments = candidates(&partition.state.borrow());
+    let plan = plan(0, segments.last().expect("some").next_offset);
+    shard.compact(partition, &plan).await.expect("compacted");
+}
+
+fn plan(from: i64, to: i64) -> Plan {
+    Plan {
+        from,
+        to,
+        clean_bytes: 0,
+        dirty_bytes: 1,
+        is_overdue: false,
+    }
+}
+
+#[test]
+fn a_part_that_ends_in_a_gap_is_compacted_to_its_end() {
+    with_shard(quiet(), |shard| async move {
+        let partition = opened(&shard, 200_000).await;
+        append(&shard, vec![of(BatchBuilder::uncompressed(), b"a", b"1")]).await;
+        fill(&shard, &partition, 2).await;
+        // From now on segments stay as they are.
+        shard.set_config(&key(1), compacted(100));
+        pass(&shard, &partition).await;
+        // As after a crash before the pass had ended, with a setting that leaves the second segment alone.
+        let second = partition.state.borrow().log.segments()[1].base_offset;
+        let log = || partition.state.borrow();
+        partition.state.borrow_mut().log.set_first_dirty_offset(0);
+        let again = shard.compact(&partition, &plan(0, second)).await;
+        again.expect("compacted");
+        assert_eq!(log().log.first_dirty_offset(), second);
+    });
+}
+
+#[test]
+fn readers_hear_nothing_of_aborted_transactions_of_which_nothing_is_left() {
+    with_shard(quiet(), |shard| async move {
+        let partition = opened(&shard, 200_000).await;
+        append(
+            &shard,
+            vec![
+                of(in_transaction(0), b"a", b"aborted"),
+                marker(ControlKind::Abort),
+                of(in_transaction(1), b"a", b"committed"),
+                marker(ControlKind::Commit),
+            ],
+        )
+        .await;
+        fill(&shard, &partition, 1).await;
+        let aborted = AbortedTransaction {
+            producer_id: 7,
+            first_offset: 0,
+            last_offset: 1,
+            last_stable_offset: 2,
+        };
+        *partition.aborted.borrow_mut() = Some(AbortedTransactions::new(vec![aborted]));
+        let committed = ReadSpec {
+            committed: true,
+            ..spec(1, 0)
+        };
+        let read = async || {
+            let data = shard.read(std::slice::from_ref(&committed)).await.remove(0);
+            data.expect("data")
+        };
+        assert_eq!(read().await.aborted, [aborted]);
+        // The records go, the marker gets its horizon, the marker goes.
+        for _ in 0..3 {
+            pass(&shard, &partition).await;
+            shard.io().sleep(DELETE_RETENTION).await;
+        }
+        let data = read().await;
+        assert_eq!(data.aborted, []);
+        let bytes = data.batches.concat();
+        let first = BatchIter::new(&bytes).next().expect("some").expect("sound");
+        let mut records = Records::new(first).expect("records");
+        let record = records.next().expect("sound").expect("one");
+        assert_eq!((record.offset, record.value), (2, Some(&b"committed"[..])));
+    });
+}
+
+#[test]
+fn segments_are_removed_with_all_that_an_unfinished_swap_has_left() {
+    with_shard(quiet(), |shard| async move {
+        let partition = opened(&shard, 200_000).await;
+        fill(&shard, &partition, 2).await;
+        pass(&shard, &partition).await;
+        // As if the old files could not be removed.
+        let left = SegmentFile::new(1, FileKind::Log);
+        let path = shard.0.store.dir(&partition).join(left.name());
+        let file = shard.io().open(&path, OpenMode::CREATE).await;
+        drop(file.expect("made"));
+        let base = partition.state.borrow().log.segments()[0].base_offset;
+        partition
+            .state
+            .borrow_mut()
+            .log
+            .segment_mut(base)
+            .expect("the first")
+            .is_swapping = true;
+        let deleted = shard.delete_records(&key(1), None).await;
+        deleted.expect("deleted");
+        shard.io().sleep(Duration::from_secs(1)).await;
+        let entries = shard.io().list_dir(Path::new("/data/topic1-0")).await;
+        let first = partition.state.borrow().log.segments()[0].base_offset;
+        for entry in entries.expect("listed") {
+            let file = SegmentFile::parse(&entry.name);
+            assert!(
+                file.is_none_or(|file| file.base_offset >= first),
+                "{}",
+                entry.name
+            );
+        }
+    });
+}
+
+#[test]
+fn a_log_that_is_idle_is_compacted_once() {
+    with_shard(quiet(), |shard| async move {
+        let partition = opened(&shard, 200_000).await;
+        append(&shard, vec![of(BatchBuilder::uncompressed(), b"a", b"1")]).await;
+        fill(&shard, &partition, 3).await;
+        assert!(shard.compact_next().await);
+        assert!(!shard.compact_next().await);
+        assert!(!partition.is_uncleanable.get());
+    });
+}

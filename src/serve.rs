@@ -1,43 +1,25 @@
-//! A broker's life: shards open, the controller starts, clients are served, everything drains.
-//!
-//! Shard 0 leads: it starts the controller, has every shard take over the metadata and listen, and at
-//! the end has them drain before any engine stops, since connections of one shard use the others.
+//! The broker as a process: what surrounds its life on the shards, which is a [`plan`].
+
+pub mod plan;
 
 use std::fmt;
 use std::net::ToSocketAddrs;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
-use corelog_shards::io::{Io, Stop};
-use corelog_shards::journal::Durability;
-use corelog_shards::log::config::LogConfig;
-use corelog_shards::mesh::{self, Ends};
-use corelog_shards::route::Route;
+use corelog_shards::io::Stop;
 use corelog_shards::runtime;
-use corelog_shards::shard::{self, RotPolicy, Shard, ShardConfig};
-use uuid::Uuid;
+use corelog_shards::shard::{RotPolicy, ShardConfig};
 
-use crate::broker::{Broker, Node, cleaner_config};
-use crate::cli::addresses::BoundListener;
+use self::plan::{Plan, Start};
+use crate::broker::{Node, cleaner_config};
 use crate::cli::start::Prepared;
-use crate::cluster::controller::{NodeStart, Policy};
-use crate::cluster::driver::{Driver, METADATA_LOG};
-use crate::cluster::image::Image;
-use crate::cluster::records;
-use crate::config::{BrokerConfig, OnRot, StorageConfig};
+use crate::config::{OnRot, StorageConfig};
 use crate::metrics;
-use crate::metrics::monitor::{Monitor, Phase};
+use crate::metrics::monitor::Monitor;
 use crate::net::admission::Admission;
-use crate::net::{Limits, Network};
 
 /// Kafka's mark of a clean stop.
 const CLEAN_STOP: &str = ".kafka_cleanshutdown";
-/// Folder of the metadata log, as Kafka names it.
-const METADATA_DIR: &str = "__cluster_metadata-0";
-/// How long requests that have begun may take when the broker stops.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the broker ended other than by request.
 #[derive(Debug)]
@@ -50,26 +32,6 @@ impl fmt::Display for ServeError {
 }
 
 impl std::error::Error for ServeError {}
-
-/// What every shard is started with.
-struct Plan {
-    config: BrokerConfig,
-    shard_config: ShardConfig,
-    node: Node,
-    listeners: Vec<BoundListener>,
-    banner: String,
-    admission: Arc<Admission>,
-    shards: usize,
-    /// What each shard takes when it starts.
-    ends: Mutex<Vec<Option<Ends>>>,
-    was_clean: bool,
-    monitor: Arc<Monitor>,
-    stop: Stop,
-    /// All shards have drained and may end.
-    ended: Stop,
-    /// A shard has ended without what found no room on a full disk.
-    gave_up: AtomicBool,
-}
 
 /// Runs a broker until `stop` is requested.
 pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
@@ -89,7 +51,7 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
         metrics::server::start(prepared.http, monitor.clone())
             .map_err(|error| ServeError(format!("cannot serve metrics: {error}")))?;
     }
-    let plan = Arc::new(Plan {
+    let plan = Plan::new(Start {
         shard_config: shard_config(&prepared.config.storage, shards),
         node: Node {
             cluster_id: prepared.folder.cluster_id.clone(),
@@ -97,29 +59,20 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
             file: prepared.file.clone(),
             advertised: prepared.advertised.clone(),
         },
-        banner,
         admission: Admission::new(connections_max(shards), look_up),
         listeners: prepared.listeners.clone(),
         config: prepared.config.clone(),
         shards,
-        ends: Mutex::new(mesh::lanes(shards).into_iter().map(Some).collect()),
         was_clean,
-        monitor: monitor.clone(),
+        monitor,
         stop,
-        ended: Stop::new(),
-        gave_up: AtomicBool::new(false),
+        on_ready: Box::new(move || print!("{banner}")),
+        on_failure: Box::new(fail),
     });
     let of_shards = plan.clone();
-    runtime::run_shards(&prepared.cores, move |io, id| {
-        let plan = of_shards.clone();
-        async move {
-            if let Err(error) = run_shard(&plan, io, id).await {
-                fail(&error);
-            }
-        }
-    })
-    .map_err(|error| ServeError(error.to_string()))?;
-    if plan.gave_up.load(Ordering::Relaxed) {
+    runtime::run_shards(&prepared.cores, move |io, id| of_shards.clone().run(io, id))
+        .map_err(|error| ServeError(error.to_string()))?;
+    if plan.gave_up() {
         return Ok(());
     }
     // Without the mark the next start takes this stop for a crash, which costs nothing but new leader
@@ -131,175 +84,11 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
 }
 
 /// Ends the process. Others may be waiting for what this shard will never do; recovery is cheap.
-fn fail(why: &str) -> ! {
+fn fail(why: &str) {
     tracing::error!("ending the process: {why}");
     // The log may be written by another thread that never gets to it.
     eprintln!("corelog: {why}");
     std::process::exit(1)
-}
-
-async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
-    let ends = plan
-        .ends
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())[id]
-        .take();
-    let ends = ends.expect("each shard starts once");
-    let opened = shard::open(
-        io,
-        id,
-        Route::new(plan.shards),
-        plan.shard_config.clone(),
-        ends,
-    )
-    .await
-    .map_err(|error| error.to_string())?;
-    let shard = opened.shard;
-    if opened.partitions > 0 {
-        tracing::info!(
-            shard = id,
-            partitions = opened.partitions,
-            groups = opened.groups,
-            "recovered"
-        );
-    }
-    shard.on_failure(|| fail("the journal cannot be written"));
-    let broker = Broker::new(shard.clone(), plan.node.clone(), plan.config.clone());
-    shard.set_resident(broker.clone());
-    plan.monitor.watch(&broker);
-    // Jobs for a shard's broker may be sent from here on.
-    shard.meet().await;
-    if id == 0 {
-        lead(plan, &shard, &broker).await?;
-    }
-    plan.ended.requested().await;
-    shard.stop().await;
-    plan.monitor.forget(id);
-    if shard.has_failed() {
-        plan.gave_up.store(true, Ordering::Relaxed);
-    }
-    Ok(())
-}
-
-/// Shard 0's part: from the controller's start to the end of all.
-async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<(), String> {
-    // Whatever topics are given by default: what they are given is told here.
-    let metadata_config = LogConfig {
-        cleanup_delete: false,
-        durability: Durability::Sync,
-        ..LogConfig::default()
-    };
-    let opened = shard
-        .open_partition(METADATA_LOG, METADATA_DIR, 0, metadata_config)
-        .await;
-    opened.map_err(|error| format!("the metadata log cannot be opened: {error:?}"))?;
-    let driver = Driver::start(
-        shard.clone(),
-        &plan.shard_config.log_dir.join(METADATA_DIR),
-        &plan.node.cluster_id,
-        Policy::from(&plan.config),
-        plan.node.file.clone(),
-        node_start(plan, shard),
-    )
-    .await
-    .map_err(|error| error.to_string())?;
-    let driver = Rc::new(driver);
-    broker.set_controller(driver.clone());
-    let serving = plan.clone();
-    let listening = |shard: Shard| async move {
-        let broker = Broker::of(&shard);
-        broker.set_network(listen(&serving, &shard, &broker)?);
-        Ok(())
-    };
-    put_into_service(shard, driver.image(), listening).await?;
-    let answering = plan.monitor.clone().answer(broker.clone());
-    shard.io().spawn("monitor", answering);
-    plan.monitor.enter(Phase::Ready);
-    print!("{}", plan.banner);
-    tracing::info!("ready");
-    plan.stop.requested().await;
-    plan.monitor.enter(Phase::Stopping);
-    shard
-        .run_on_all(|shard| async move { Broker::of(&shard).drain(DRAIN_PATIENCE).await })
-        .await;
-    plan.ended.request();
-    Ok(())
-}
-
-/// Has every shard take over the metadata and then serve clients. No shard listens before all know
-/// the metadata: what a client changes is published to every shard, as a change of what it knows.
-async fn put_into_service<F>(
-    shard: &Shard,
-    image: Image,
-    listen: impl FnOnce(Shard) -> F + Clone + Send + 'static,
-) -> Result<(), String>
-where
-    F: Future<Output = Result<(), String>> + 'static,
-{
-    let known = image.clone();
-    shard
-        .run_on_all(move |shard| async move { Broker::of(&shard).drop_unknown(&known).await })
-        .await;
-    shard
-        .run_on_all(move |shard| async move { Broker::of(&shard).install(image).await })
-        .await;
-    shard.run_on_all(listen).await.into_iter().collect()
-}
-
-fn listen(plan: &Plan, shard: &Shard, broker: &Rc<Broker>) -> Result<Network, String> {
-    let network = &plan.config.network;
-    let per_shard = network.request_memory_bytes_per_shard;
-    let limits = Limits {
-        request_bytes_max: network.request_bytes_max as usize,
-        request_memory_bytes: network
-            .queued_request_bytes_max
-            .map_or(per_shard, |bytes| bytes / plan.shards as u64)
-            as usize,
-        reply_memory_bytes: per_shard as usize,
-        idle_max: network.idle_max,
-    };
-    let network = Network::new(
-        shard.io().clone(),
-        limits,
-        broker.clone(),
-        plan.admission.clone(),
-    );
-    network.set_connection_limits(&broker.config().network);
-    for listener in &plan.listeners {
-        // As in Kafka, clients must not keep other brokers out.
-        let is_protected =
-            plan.listeners.len() > 1 && listener.name == plan.config.listeners.inter_broker;
-        for address in &listener.addresses {
-            let bound = network.listen(&listener.name, *address, is_protected);
-            bound.map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        }
-    }
-    Ok(network)
-}
-
-fn node_start(plan: &Plan, shard: &Shard) -> NodeStart {
-    let endpoint = |endpoint: &crate::config::Endpoint| records::Endpoint {
-        name: endpoint.listener.clone(),
-        host: endpoint.host.clone(),
-        port: endpoint.port,
-        security_protocol: 0,
-    };
-    let io = shard.io();
-    NodeStart {
-        node_id: plan.config.node.node_id,
-        incarnation_id: Uuid::from_u64_pair(io.random_u64(), io.random_u64()),
-        endpoints: plan.node.advertised.iter().map(endpoint).collect(),
-        controller_endpoints: plan
-            .config
-            .listeners
-            .controllers
-            .iter()
-            .map(endpoint)
-            .collect(),
-        rack: plan.config.node.rack.clone(),
-        log_dirs: vec![plan.node.directory_id],
-        bump_leader_epochs: !plan.was_clean,
-    }
 }
 
 fn shard_config(storage: &StorageConfig, shards: usize) -> ShardConfig {
@@ -354,6 +143,3 @@ fn look_up(admission: Arc<Admission>, hosts: Vec<String>) {
         }
     });
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,6 +7,7 @@ use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 use super::groups::{ask_long, check_texts};
 use super::{Context, Failure, Request, errors};
+use crate::coordinator::Refusal;
 use crate::coordinator::group::Input;
 use crate::protocol::reply::Reply;
 
@@ -22,13 +23,22 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
         Ok(()) => {
             let group = asked.group_id.clone();
             let answer = ask_long(&context, &group, move |to| Input::Sync(asked, to));
-            answer.await.map_err(errors::of_refusal)
+            answer.await.map_err(code_of)
         }
         Err(error) => Err(error),
     };
     let response =
         outcome.unwrap_or_else(|error| SyncGroupResponse::default().with_error_code(error.code()));
     Ok(Reply::encode(&request.header, &response)?)
+}
+
+/// Members expect no word of a load here: Java's would give up. The rebalance that they are in is gone with what was in
+/// memory, so that they have to join again.
+fn code_of(refusal: Refusal) -> ResponseError {
+    match refusal {
+        Refusal::Loading => ResponseError::RebalanceInProgress,
+        refusal => errors::of_refusal(refusal),
+    }
 }
 
 fn check(version: i16, asked: &SyncGroupRequest) -> Result<(), ResponseError> {
@@ -48,6 +58,15 @@ mod tests {
     use kafka_protocol::protocol::StrBytes;
 
     use super::*;
+
+    #[test]
+    fn a_load_is_told_as_a_rebalance() {
+        assert_eq!(
+            code_of(Refusal::Loading),
+            ResponseError::RebalanceInProgress
+        );
+        assert_eq!(code_of(Refusal::NotHere), ResponseError::NotCoordinator);
+    }
 
     #[test]
     fn newer_members_name_their_protocol() {

@@ -13,14 +13,24 @@ const TEXT_BYTES_MAX: usize = 8 << 10;
 /// Of an expression with Unicode's classes, each of which may take milliseconds to work out.
 const UNICODE_TEXT_BYTES_MAX: usize = 128;
 
-/// Of a compiled expression.
+/// Of a compiled expression. The larger it is, the longer it may take to match it: for a long name most of a
+/// millisecond, and a tenth of that if it is small.
 const COMPILED_BYTES_MAX: usize = 512 << 10;
+const SMALL_BYTES_MAX: usize = 64 << 10;
+
+/// How many names are matched at one stretch, of an expression that is small when it is compiled and of a larger one.
+const MATCHES_OF_SMALL: usize = 64;
+const MATCHES_OF_LARGE: usize = 8;
 
 const TOO_LARGE: &str = "it is too large";
 
 /// A regular expression for names of topics.
 #[derive(Debug)]
-pub(super) struct Pattern(Regex);
+pub(super) struct Pattern {
+    regex: Regex,
+    /// How many names may be matched at one stretch.
+    pub matches_per_step: usize,
+}
 
 impl Pattern {
     /// An error says what is wrong, in words for the user.
@@ -34,24 +44,31 @@ impl Pattern {
         }
         if text.contains(')') {
             // By itself, too: `a)(b` must not become right by what is put around it.
-            compile(&text)?;
+            compile(&text, COMPILED_BYTES_MAX)?;
         }
-        compile(&format!(r"\A(?:{text})\z")).map(Self)
+        let text = format!(r"\A(?:{text})\z");
+        let small = compile(&text, SMALL_BYTES_MAX).map(|regex| (regex, MATCHES_OF_SMALL));
+        let large = |_| compile(&text, COMPILED_BYTES_MAX).map(|regex| (regex, MATCHES_OF_LARGE));
+        let (regex, matches_per_step) = small.or_else(large)?;
+        Ok(Self {
+            regex,
+            matches_per_step,
+        })
     }
 
     /// Whether it matches the whole name.
     pub fn matches(&self, name: &str) -> bool {
-        self.0.is_match(name.as_bytes())
+        self.regex.is_match(name.as_bytes())
     }
 }
 
 /// Classes like `\w` are ASCII only, as in RE2, unless the expression needs Unicode and is short.
-fn compile(text: &str) -> Result<Regex, String> {
+fn compile(text: &str, bytes_max: usize) -> Result<Regex, String> {
     let is_short = text.len() <= UNICODE_TEXT_BYTES_MAX;
     let compile = |unicode| {
         RegexBuilder::new(text)
             .unicode(unicode)
-            .size_limit(COMPILED_BYTES_MAX)
+            .size_limit(bytes_max)
             .build()
     };
     compile(false)

@@ -22,9 +22,6 @@ use crate::coordinator::group::records::Record;
 /// The least time between two refreshes of a group.
 const REFRESH_INTERVAL_MIN_MS: i64 = 10_000;
 
-/// How many names are matched at one stretch.
-const MATCHES_PER_STEP: usize = 256;
-
 /// What a heartbeat does to a member's regular expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RegexChange {
@@ -194,7 +191,7 @@ impl Scan {
     fn step(&mut self, image: &Image) -> bool {
         let next = self.next.take();
         let mut topics = image.topics.iter_from(next.as_deref().unwrap_or(""));
-        for topic in topics.by_ref().take(MATCHES_PER_STEP) {
+        for topic in topics.by_ref().take(self.pattern.matches_per_step) {
             if self.pattern.matches(&topic.name) {
                 self.matched.insert(topic.name.to_string());
             }

@@ -72,3 +72,11 @@ fn expressions_meant_to_hurt_do_not() {
     assert!(!matches("(a*)*b", &"a".repeat(249)));
     assert!(Pattern::new(&"a|".repeat(2_000)).is_ok_and(|pattern| pattern.matches("a")));
 }
+
+/// A thousand states for each letter of a name take their time.
+#[test]
+fn large_expressions_are_matched_with_few_names_at_one_stretch() {
+    let per_step = |text: &str| Pattern::new(text).expect("it is sound").matches_per_step;
+    assert_eq!(per_step("orders-.*"), per_step("orders-.*|(?i)[^a-z]{20}"));
+    assert!(per_step("(?:.?[a-z]?){800}[0-9]") < per_step("orders-.*") / 4);
+}

@@ -1,0 +1,263 @@
+//! A broker's life on its shards: they open, the controller starts, clients are served, everything drains.
+//!
+//! Shard 0 leads: it starts the controller, has every shard take over the metadata and listen, and at
+//! the end has them drain before any engine stops, since connections of one shard use the others.
+//!
+//! Knows of no process: what is to happen with it is told to whoever made the plan, so that a broker
+//! can live in a simulated world as well.
+
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use corelog_shards::io::{Io, Stop};
+use corelog_shards::journal::Durability;
+use corelog_shards::log::config::LogConfig;
+use corelog_shards::mesh::{self, Ends};
+use corelog_shards::route::Route;
+use corelog_shards::shard::{self, Shard, ShardConfig};
+use uuid::Uuid;
+
+use crate::broker::{Broker, Node};
+use crate::cli::addresses::BoundListener;
+use crate::cluster::controller::{NodeStart, Policy};
+use crate::cluster::driver::{Driver, METADATA_LOG};
+use crate::cluster::image::Image;
+use crate::cluster::records;
+use crate::config::BrokerConfig;
+use crate::metrics::monitor::{Monitor, Phase};
+use crate::net::admission::Admission;
+use crate::net::{Limits, Network};
+
+/// Folder of the metadata log, as Kafka names it.
+const METADATA_DIR: &str = "__cluster_metadata-0";
+/// How long requests that have begun may take when the broker stops.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a broker is started with.
+pub struct Start {
+    pub config: BrokerConfig,
+    pub shard_config: ShardConfig,
+    pub node: Node,
+    pub listeners: Vec<BoundListener>,
+    pub admission: Arc<Admission>,
+    pub shards: usize,
+    /// Whether the last run on this data came to its end.
+    pub was_clean: bool,
+    pub monitor: Arc<Monitor>,
+    /// Ends the broker once it is requested.
+    pub stop: Stop,
+    /// Clients are served from now on.
+    pub on_ready: Box<dyn Fn() + Send + Sync>,
+    /// The process has to end at once, and why: others may be waiting for what a shard will never do.
+    pub on_failure: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// What every shard of a broker is run with.
+pub struct Plan {
+    start: Start,
+    /// What each shard takes when it starts.
+    ends: Mutex<Vec<Option<Ends>>>,
+    /// All shards have drained and may end.
+    ended: Stop,
+    /// A shard has ended without what found no room on a full disk.
+    gave_up: AtomicBool,
+}
+
+impl Plan {
+    pub fn new(start: Start) -> Arc<Plan> {
+        let ends = mesh::lanes(start.shards).into_iter().map(Some).collect();
+        Arc::new(Plan {
+            ends: Mutex::new(ends),
+            ended: Stop::new(),
+            gave_up: AtomicBool::new(false),
+            start,
+        })
+    }
+
+    /// Whether something was not written at the end, since the disk was full.
+    pub fn gave_up(&self) -> bool {
+        self.gave_up.load(Ordering::Relaxed)
+    }
+
+    /// The main future of a shard: returns when the broker has come to its end.
+    pub async fn run(self: Arc<Self>, io: Io, id: usize) {
+        if let Err(error) = run_shard(&self, io, id).await {
+            (self.start.on_failure)(&error);
+        }
+    }
+}
+
+async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
+    let ends = plan
+        .ends
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())[id]
+        .take();
+    let ends = ends.expect("each shard starts once");
+    let opened = shard::open(
+        io,
+        id,
+        Route::new(plan.start.shards),
+        plan.start.shard_config.clone(),
+        ends,
+    )
+    .await
+    .map_err(|error| error.to_string())?;
+    let shard = opened.shard;
+    if opened.partitions > 0 {
+        tracing::info!(
+            shard = id,
+            partitions = opened.partitions,
+            groups = opened.groups,
+            "recovered"
+        );
+    }
+    let failing = plan.clone();
+    shard.on_failure(move || (failing.start.on_failure)("the journal cannot be written"));
+    let broker = Broker::new(
+        shard.clone(),
+        plan.start.node.clone(),
+        plan.start.config.clone(),
+    );
+    shard.set_resident(broker.clone());
+    plan.start.monitor.watch(&broker);
+    // Jobs for a shard's broker may be sent from here on.
+    shard.meet().await;
+    if id == 0 {
+        lead(plan, &shard, &broker).await?;
+    }
+    plan.ended.requested().await;
+    shard.stop().await;
+    plan.start.monitor.forget(id);
+    if shard.has_failed() {
+        plan.gave_up.store(true, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Shard 0's part: from the controller's start to the end of all.
+async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<(), String> {
+    // Whatever topics are given by default: what they are given is told here.
+    let metadata_config = LogConfig {
+        cleanup_delete: false,
+        durability: Durability::Sync,
+        ..LogConfig::default()
+    };
+    let opened = shard
+        .open_partition(METADATA_LOG, METADATA_DIR, 0, metadata_config)
+        .await;
+    opened.map_err(|error| format!("the metadata log cannot be opened: {error:?}"))?;
+    let driver = Driver::start(
+        shard.clone(),
+        &plan.start.shard_config.log_dir.join(METADATA_DIR),
+        &plan.start.node.cluster_id,
+        Policy::from(&plan.start.config),
+        plan.start.node.file.clone(),
+        node_start(plan, shard),
+    )
+    .await
+    .map_err(|error| error.to_string())?;
+    let driver = Rc::new(driver);
+    broker.set_controller(driver.clone());
+    let serving = plan.clone();
+    let listening = |shard: Shard| async move {
+        let broker = Broker::of(&shard);
+        broker.set_network(listen(&serving, &shard, &broker)?);
+        Ok(())
+    };
+    put_into_service(shard, driver.image(), listening).await?;
+    let answering = plan.start.monitor.clone().answer(broker.clone());
+    shard.io().spawn("monitor", answering);
+    plan.start.monitor.enter(Phase::Ready);
+    (plan.start.on_ready)();
+    tracing::info!("ready");
+    plan.start.stop.requested().await;
+    plan.start.monitor.enter(Phase::Stopping);
+    shard
+        .run_on_all(|shard| async move { Broker::of(&shard).drain(DRAIN_PATIENCE).await })
+        .await;
+    plan.ended.request();
+    Ok(())
+}
+
+/// Has every shard take over the metadata and then serve clients. No shard listens before all know
+/// the metadata: what a client changes is published to every shard, as a change of what it knows.
+async fn put_into_service<F>(
+    shard: &Shard,
+    image: Image,
+    listen: impl FnOnce(Shard) -> F + Clone + Send + 'static,
+) -> Result<(), String>
+where
+    F: Future<Output = Result<(), String>> + 'static,
+{
+    let known = image.clone();
+    shard
+        .run_on_all(move |shard| async move { Broker::of(&shard).drop_unknown(&known).await })
+        .await;
+    shard
+        .run_on_all(move |shard| async move { Broker::of(&shard).install(image).await })
+        .await;
+    shard.run_on_all(listen).await.into_iter().collect()
+}
+
+fn listen(plan: &Plan, shard: &Shard, broker: &Rc<Broker>) -> Result<Network, String> {
+    let network = &plan.start.config.network;
+    let per_shard = network.request_memory_bytes_per_shard;
+    let limits = Limits {
+        request_bytes_max: network.request_bytes_max as usize,
+        request_memory_bytes: network
+            .queued_request_bytes_max
+            .map_or(per_shard, |bytes| bytes / plan.start.shards as u64)
+            as usize,
+        reply_memory_bytes: per_shard as usize,
+        idle_max: network.idle_max,
+    };
+    let network = Network::new(
+        shard.io().clone(),
+        limits,
+        broker.clone(),
+        plan.start.admission.clone(),
+    );
+    network.set_connection_limits(&broker.config().network);
+    for listener in &plan.start.listeners {
+        // As in Kafka, clients must not keep other brokers out.
+        let is_protected = plan.start.listeners.len() > 1
+            && listener.name == plan.start.config.listeners.inter_broker;
+        for address in &listener.addresses {
+            let bound = network.listen(&listener.name, *address, is_protected);
+            bound.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        }
+    }
+    Ok(network)
+}
+
+fn node_start(plan: &Plan, shard: &Shard) -> NodeStart {
+    let endpoint = |endpoint: &crate::config::Endpoint| records::Endpoint {
+        name: endpoint.listener.clone(),
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        security_protocol: 0,
+    };
+    let io = shard.io();
+    NodeStart {
+        node_id: plan.start.config.node.node_id,
+        incarnation_id: Uuid::from_u64_pair(io.random_u64(), io.random_u64()),
+        endpoints: plan.start.node.advertised.iter().map(endpoint).collect(),
+        controller_endpoints: plan
+            .start
+            .config
+            .listeners
+            .controllers
+            .iter()
+            .map(endpoint)
+            .collect(),
+        rack: plan.start.config.node.rack.clone(),
+        log_dirs: vec![plan.start.node.directory_id],
+        bump_leader_epochs: !plan.start.was_clean,
+    }
+}
+
+#[cfg(test)]
+mod tests;

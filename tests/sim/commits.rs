@@ -1,0 +1,210 @@
+//! What is known of each committed offset from outside, and what may be read of it.
+//!
+//! Each place, a partition in a group, is a register. A write of it takes effect at one moment between its
+//! beginning and its end: the acknowledgement, or where there is none a crash or never. A read tells a write that
+//! took effect before the read's end, and behind which no other one certainly came before the read began. A write
+//! that was read is as good as acknowledged. Deletions are writes of nothing.
+
+use std::collections::BTreeMap;
+
+use corelog_shards::io::Instant;
+
+/// A group, a topic's name and a partition.
+pub type Place = (String, String, i32);
+
+#[derive(Debug)]
+struct Write {
+    /// Zero for nothing.
+    number: u64,
+    offset: i64,
+    begin: Instant,
+    /// It has no effect later than that.
+    end: Option<Instant>,
+    /// It has taken effect.
+    is_certain: bool,
+    is_refused: bool,
+    /// Whoever sent it is no member any more: it must not be acknowledged.
+    is_stale: bool,
+    /// The broker's clock at its beginning.
+    wall_ms: i64,
+}
+
+#[derive(Default)]
+pub struct Commits {
+    places: BTreeMap<Place, Vec<Write>>,
+    numbers: u64,
+    /// `offsets.retention.minutes`; offsets may be forgotten when they are as old.
+    retention_ms: i64,
+    /// Commits that were acknowledged.
+    pub acknowledged: u64,
+    /// Offsets that were read and compared.
+    pub read: u64,
+}
+
+/// When something happens, by the clock of the world and by that of the broker.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub now: Instant,
+    pub wall_ms: i64,
+}
+
+impl Commits {
+    pub fn new(retention_ms: i64) -> Commits {
+        Commits {
+            retention_ms,
+            ..Commits::default()
+        }
+    }
+
+    /// A commit goes out. Returns what is to be sent as its text, by which it is known again.
+    pub fn begin(&mut self, place: &Place, offset: i64, is_stale: bool, at: Moment) -> u64 {
+        self.numbers += 1;
+        let write = Write {
+            number: self.numbers,
+            offset,
+            begin: at.now,
+            end: None,
+            is_certain: false,
+            is_refused: false,
+            is_stale,
+            wall_ms: at.wall_ms,
+        };
+        self.places.entry(place.clone()).or_default().push(write);
+        self.numbers
+    }
+
+    fn write(&mut self, place: &Place, number: u64) -> &mut Write {
+        let writes = self.places.get_mut(place).expect("it was begun");
+        let mut of_number = writes.iter_mut().filter(|write| write.number == number);
+        of_number.next().expect("it was begun")
+    }
+
+    pub fn acknowledge(&mut self, place: &Place, number: u64, at: Moment) {
+        self.acknowledged += 1;
+        let write = self.write(place, number);
+        assert!(
+            !write.is_stale,
+            "{place:?}: a commit of somebody who is not the owner any more was taken: {write:?}"
+        );
+        write.is_certain = true;
+        write.end = Some(write.end.map_or(at.now, |end| end.min(at.now)));
+    }
+
+    /// The broker said that it does not take a commit.
+    pub fn refuse(&mut self, place: &Place, number: u64) {
+        let write = self.write(place, number);
+        assert!(!write.is_certain, "{place:?}: refused and read: {write:?}");
+        write.is_refused = true;
+    }
+
+    /// What is at a place, or at all of a topic, or of a group, is being deleted.
+    pub fn begin_deletion(&mut self, is_meant: impl Fn(&Place) -> bool, at: Moment) {
+        for (_, writes) in self.places.iter_mut().filter(|(place, _)| is_meant(place)) {
+            writes.push(Write {
+                number: 0,
+                offset: -1,
+                begin: at.now,
+                end: None,
+                is_certain: false,
+                is_refused: false,
+                is_stale: false,
+                wall_ms: at.wall_ms,
+            });
+        }
+    }
+
+    /// The deletions of such places that have begun are done.
+    pub fn end_deletions(&mut self, is_meant: impl Fn(&Place) -> bool, at: Moment) {
+        let meant = self.places.iter_mut().filter(|(place, _)| is_meant(place));
+        let writes = meant.flat_map(|(_, writes)| writes);
+        for write in writes.filter(|write| write.number == 0) {
+            write.is_certain = true;
+            write.end.get_or_insert(at.now);
+        }
+    }
+
+    /// The broker's process has ended: what had no effect until now has none. What a deletion of a topic leaves to be
+    /// done is done later.
+    pub fn crash(&mut self, at: Moment) {
+        for write in self.places.values_mut().flatten() {
+            if write.number != 0 {
+                write.end.get_or_insert(at.now);
+            }
+        }
+    }
+
+    /// The places of a group that were ever written to.
+    pub fn places_of(&self, group: &str) -> Vec<Place> {
+        let places = self.places.keys();
+        places.filter(|(of, _, _)| of == group).cloned().collect()
+    }
+
+    /// Holds the broker to what a read that began at `begin` and has ended just now found at a place: offset and text.
+    pub fn check_read(
+        &mut self,
+        place: &Place,
+        found: Option<(i64, &str)>,
+        begin: Instant,
+        at: Moment,
+    ) {
+        self.read += 1;
+        let retention_ms = self.retention_ms;
+        let writes = self.places.entry(place.clone()).or_default();
+        // Behind which begin no earlier write can be read: of writes that are certain and were over.
+        let over = writes
+            .iter()
+            .filter(|write| write.is_certain && write.end.is_some_and(|end| end < begin));
+        let horizon = over.map(|write| write.begin).max();
+        let is_covered = |write: &Write| {
+            horizon.is_some_and(|horizon| write.end.is_some_and(|end| end < horizon))
+        };
+        match found {
+            Some((offset, text)) => {
+                let number: u64 = text.parse().expect("the text of a commit");
+                let write = writes.iter_mut().find(|write| write.number == number);
+                let write =
+                    write.unwrap_or_else(|| panic!("{place:?}: {number} is not its commit"));
+                assert_eq!(write.offset, offset, "{place:?}: commit {number}");
+                assert!(!write.is_refused, "{place:?}: was refused: {write:?}");
+                assert!(!write.is_stale, "{place:?}: must be refused: {write:?}");
+                if is_covered(write) {
+                    let write = format!("{write:?}");
+                    panic!("{place:?}: went back to {write}, of {:#?}", last_of(writes));
+                }
+                write.is_certain = true;
+                write.end = Some(write.end.map_or(at.now, |end| end.min(at.now)));
+            }
+            None => {
+                let nothings = writes.iter().filter(|write| write.number == 0);
+                let was_never = horizon.is_none();
+                if was_never || nothings.into_iter().any(|write| !is_covered(write)) {
+                    return;
+                }
+                let certain = writes.iter().filter(|write| write.is_certain);
+                let newest = certain.max_by_key(|write| write.wall_ms);
+                let newest = newest.expect("there is a horizon");
+                let age_ms = at.wall_ms - newest.wall_ms;
+                assert!(
+                    age_ms >= retention_ms,
+                    "{place:?}: lost, {age_ms} ms after {newest:?}, of {:#?}",
+                    last_of(writes)
+                );
+                let expired = Write {
+                    number: 0,
+                    offset: -1,
+                    begin: newest.begin,
+                    end: Some(at.now),
+                    is_certain: true,
+                    is_refused: false,
+                    is_stale: false,
+                    wall_ms: newest.wall_ms,
+                };
+                writes.push(expired);
+            }
+        }
+    }
+}
+
+fn last_of(writes: &[Write]) -> &[Write] {
+    &writes[writes.len().saturating_sub(6)..]
+}

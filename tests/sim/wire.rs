@@ -1,0 +1,186 @@
+//! What any client has: a connection over the simulated network, one request at a time, and patience.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, BytesMut};
+use corelog_shards::io::{Io, ReadHalf, WriteHalf};
+use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+
+use crate::story::Story;
+
+/// How long a request may take that the broker answers at once, as Java's `default.api.timeout.ms`, which is longer.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Between two attempts: `retry.backoff.ms`, and up to as much again.
+const BACKOFF_MS: u64 = 200;
+const READ_BYTES: usize = 64 << 10;
+
+pub struct Client {
+    io: Io,
+    broker: SocketAddr,
+    name: StrBytes,
+    connection: Option<Connection>,
+    story: Story,
+}
+
+struct Connection {
+    read: ReadHalf,
+    write: WriteHalf,
+    received: BytesMut,
+    correlation_id: i32,
+}
+
+/// No reply came: nobody knows what became of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost;
+
+impl Client {
+    pub fn new(io: Io, broker: SocketAddr, name: &str, story: Story) -> Client {
+        Client {
+            io,
+            broker,
+            name: text(name),
+            connection: None,
+            story,
+        }
+    }
+
+    pub fn io(&self) -> &Io {
+        &self.io
+    }
+
+    /// A number below `bound`, of the world's randomness.
+    pub fn below(&self, bound: u64) -> u64 {
+        self.io.random_u64() % bound
+    }
+
+    pub async fn back_off(&self) {
+        let pause = BACKOFF_MS + self.below(BACKOFF_MS);
+        self.io.sleep(Duration::from_millis(pause)).await;
+    }
+
+    /// Asks in one of these versions, and waits for the reply.
+    pub async fn ask<R: Request<Response: Debug> + Debug>(
+        &mut self,
+        versions: RangeInclusive<i16>,
+        request: impl FnOnce(i16) -> R,
+    ) -> Result<R::Response, Lost> {
+        self.ask_patiently(versions, PATIENCE, request).await
+    }
+
+    /// The same, of what may take its time.
+    pub async fn ask_patiently<R: Request<Response: Debug> + Debug>(
+        &mut self,
+        versions: RangeInclusive<i16>,
+        patience: Duration,
+        request: impl FnOnce(i16) -> R,
+    ) -> Result<R::Response, Lost> {
+        let (low, high) = versions.into_inner();
+        let version = low + self.below((high - low + 1) as u64) as i16;
+        let request = request(version);
+        let io = self.io.clone();
+        let begun = io.now();
+        let asking = self.exchange(&request, version);
+        let answer = within(&io, patience, asking).await.unwrap_or(Err(Lost));
+        if answer.is_err() {
+            self.connection = None;
+        }
+        self.story.tell(io.now(), || {
+            let (name, begun) = (&self.name, begun.as_nanos() as f64 / 1e9);
+            format!("{name}: {request:?}, since {begun}: {answer:?}")
+        });
+        answer
+    }
+
+    async fn exchange<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> Result<R::Response, Lost> {
+        if self.connection.is_none() {
+            let (read, write) = self.io.connect(self.broker).await.map_err(|_| Lost)?;
+            self.connection = Some(Connection {
+                read,
+                write,
+                received: BytesMut::new(),
+                correlation_id: 0,
+            });
+        }
+        let connection = self.connection.as_mut().expect("just made");
+        connection.send(request, version, &self.name).await?;
+        connection.receive::<R>(version).await
+    }
+}
+
+impl Connection {
+    async fn send<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+        name: &StrBytes,
+    ) -> Result<(), Lost> {
+        self.correlation_id += 1;
+        let key = ApiKey::try_from(R::KEY).expect("a known API");
+        let mut frame = BytesMut::new();
+        frame.put_i32(0);
+        RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_correlation_id(self.correlation_id)
+            .with_client_id(Some(name.clone()))
+            .encode(&mut frame, key.request_header_version(version))
+            .expect("a header");
+        let encoded = request.encode(&mut frame, version);
+        encoded.unwrap_or_else(|error| panic!("{key:?} in version {version}: {error}"));
+        let len = frame.len() as i32 - 4;
+        frame[..4].copy_from_slice(&len.to_be_bytes());
+        let mut slices = VecDeque::from([frame.freeze()]);
+        self.write.write(&mut slices).await.map_err(|_| Lost)
+    }
+
+    async fn receive<R: Request>(&mut self, version: i16) -> Result<R::Response, Lost> {
+        loop {
+            if let Some(len) = self.received.first_chunk::<4>() {
+                let len = i32::from_be_bytes(*len) as usize;
+                if self.received.len() >= 4 + len {
+                    self.received.advance(4);
+                    let mut body = self.received.split_to(len).freeze();
+                    let header_version = <R::Response as HeaderVersion>::header_version(version);
+                    let header = ResponseHeader::decode(&mut body, header_version);
+                    let id = header.expect("a reply's header").correlation_id;
+                    assert_eq!(id, self.correlation_id, "replies come in order");
+                    let reply = <R::Response as Decodable>::decode(&mut body, version);
+                    return Ok(reply.expect("a valid reply"));
+                }
+            }
+            match self.read.read(&mut self.received, READ_BYTES).await {
+                Ok(0) | Err(_) => return Err(Lost),
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// What comes of a future in time.
+async fn within<T>(io: &Io, patience: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut over = pin!(io.sleep(patience));
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        over.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
+pub fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}

@@ -156,6 +156,11 @@ impl Shard {
         self.0.has_failed.get()
     }
 
+    /// Whether the shard is asked to stop: it takes no more appends.
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.get()
+    }
+
     /// Whether the journal has failed or come to its end.
     fn acknowledges_no_more(&self) -> bool {
         self.has_failed() || self.0.journal.has_closed()

@@ -186,8 +186,10 @@ impl<M: Machine> Instance<M> {
     }
 
     fn fail(self: &Rc<Self>, error: &AppendError) {
-        // A partition that has gone takes its coordinator along.
-        if !matches!(*self.state.borrow(), State::Closed) {
+        // A partition that has gone takes its coordinator along, and a shard that stops all of them.
+        if self.shard.is_stopping() {
+            self.close();
+        } else if !matches!(*self.state.borrow(), State::Closed) {
             self.begin_anew(error);
         }
     }

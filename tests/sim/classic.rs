@@ -259,6 +259,10 @@ impl Classic {
         }
         self.id = reply.member_id.clone();
         self.generation = reply.generation_id;
+        if self.member.handle.character.group.starts_with("mixed") {
+            let process = self.member.handle.process;
+            self.member.sim.holders.borrow_mut().forget(process);
+        }
         self.sync(reply, asked).await
     }
 

@@ -23,6 +23,9 @@ struct Hold {
     superseded: Option<Instant>,
     /// Of a topic that is gone: keeps nobody from those of its successor, for which it may be taken.
     is_void: bool,
+    /// Its owner has joined a generation of a group that may go over to the new protocol, and knows nothing of its share
+    /// yet. A group that does so then has forgotten who holds what, as Apache Kafka's has: the first to ask is given it.
+    is_forgotten: bool,
 }
 
 #[derive(Debug)]
@@ -118,6 +121,7 @@ impl Holders {
     pub fn confirmed(&mut self, process: Process, place: &Place, asked: Instant) {
         if let Some(hold) = self.hold(process, place) {
             hold.confirmed = asked;
+            hold.is_forgotten = false;
         }
     }
 
@@ -143,7 +147,8 @@ impl Holders {
             .expect("who is given something was answered");
         let is_late = asked + own.session.min(own.rebalance) <= now;
         let others = self.holds.get(place).into_iter().flatten();
-        let others = others.filter(|hold| hold.superseded.is_none() && !hold.is_void);
+        let others =
+            others.filter(|hold| hold.superseded.is_none() && !hold.is_void && !hold.is_forgotten);
         let others: Vec<Process> = others.map(|hold| hold.process).collect();
         for other in others.iter().filter(|_| !is_late) {
             assert_ne!(*other, process, "{place:?} was given twice to {process}");
@@ -164,7 +169,16 @@ impl Holders {
             confirmed: asked,
             superseded: (is_late && !others.is_empty()).then_some(now),
             is_void: false,
+            is_forgotten: false,
         });
+    }
+
+    /// A group that may go over to the new protocol has begun a generation with this process.
+    pub fn forget(&mut self, process: Process) {
+        let holds = self.holds.values_mut().flatten();
+        for hold in holds.filter(|hold| hold.process == process) {
+            hold.is_forgotten = true;
+        }
     }
 
     /// A process has let go of a partition.

@@ -11,6 +11,7 @@ pub mod target;
 pub mod usage;
 
 pub mod fetch;
+pub mod history;
 pub mod offsets;
 pub mod produce;
 pub mod replay;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 const STAGES: &str = "corelog_request_stage_seconds";
 const PAUSES: &str = "corelog_shard_pause_seconds";
 const JOURNAL_BYTES: &str = "corelog_journal_bytes_total";
+const COMPACTED_BYTES: &str = "corelog_compaction_read_bytes_total";
 
 /// What was counted up to some moment, over all shards.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +20,8 @@ pub struct Metrics {
     stages: BTreeMap<(String, String), Distribution>,
     pauses: Distribution,
     journal_bytes: f64,
+    /// Of segments that compaction has been through.
+    pub compacted_bytes: f64,
 }
 
 /// Where requests spent their time, and how shards were, between two moments.
@@ -130,6 +133,8 @@ impl Metrics {
                 metrics.pauses.add(suffix, labels, value);
             } else if name == JOURNAL_BYTES {
                 metrics.journal_bytes += value;
+            } else if name == COMPACTED_BYTES {
+                metrics.compacted_bytes += value;
             }
         }
         metrics

@@ -95,7 +95,7 @@ impl fmt::Display for OffsetsReport {
 
 /// Commits, kills, starts and asks. The folder must be empty or missing.
 pub fn run(settings: &OffsetsSettings) -> Result<OffsetsReport> {
-    let site = Site::prepare(settings.product.clone(), &settings.folder)?;
+    let site = Site::prepare(settings.product.clone(), &settings.folder, &[])?;
     let groups = settings.offsets.div_ceil(PARTITIONS as usize);
     let mut broker = site.start()?;
     broker.eventually(PATIENCE, |client| {

@@ -75,7 +75,7 @@ impl Template {
 }
 
 /// Bytes that no compression makes smaller, always the same for the same seed.
-fn incompressible(seed: u64, len: usize) -> Vec<u8> {
+pub fn incompressible(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {

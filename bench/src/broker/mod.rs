@@ -24,6 +24,9 @@ use corelog_loadgen::client::{Backoff, Client};
 /// What [`Product::ApacheKafka`] is called.
 pub const KAFKA: &str = "Apache Kafka";
 
+/// Where a site's broker has its logs.
+pub const DATA: &str = "data";
+
 /// What can be started.
 #[derive(Clone, Debug)]
 pub enum Product {
@@ -53,9 +56,9 @@ pub struct Site {
 }
 
 impl Site {
-    /// Makes the folder, which must be empty or missing, with a `server.properties` in it; Kafka's log directory is
-    /// formatted, too.
-    pub fn prepare(product: Product, folder: &Path) -> Result<Self> {
+    /// Makes the folder, which must be empty or missing, with a `server.properties` in it that has these properties
+    /// beside what every broker here has; Kafka's log directory is formatted, too.
+    pub fn prepare(product: Product, folder: &Path, properties: &[(&str, &str)]) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         ensure!(
             fs::read_dir(folder)?.next().is_none(),
@@ -71,10 +74,11 @@ impl Site {
             http: (Ipv4Addr::LOCALHOST, http_port).into(),
             open_files_max: None,
         };
-        fs::write(
-            site.properties(),
-            server_properties(port, controller_port, &site.folder.join("data")),
-        )?;
+        let mut text = server_properties(port, controller_port, &site.folder.join(DATA));
+        for (name, value) in properties {
+            text.push_str(&format!("{name}={value}\n"));
+        }
+        fs::write(site.properties(), text)?;
         if let Product::ApacheKafka(jars) = &site.product {
             jars.format(&site.properties())?;
         }

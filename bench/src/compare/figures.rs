@@ -48,6 +48,20 @@ pub const END_TO_END_P99: Quantity = less("end-to-end p99 ms");
 pub const END_TO_END_P999: Quantity = less("end-to-end p99.9 ms");
 pub const P99_BESIDE_READER: Quantity = less("p99 ms beside the reader");
 pub const P99_TIMES: Quantity = less("p99 beside the reader, times without");
+pub const P99_BESIDE_HOUSEKEEPING: Quantity = less("p99 ms beside housekeeping");
+pub const P999_BESIDE_HOUSEKEEPING: Quantity = less("p99.9 ms beside housekeeping");
+pub const P99_HOUSEKEEPING_TIMES: Quantity = less("p99 beside housekeeping, times without");
+pub const P999_HOUSEKEEPING_TIMES: Quantity = less("p99.9 beside housekeeping, times without");
+/// What shows that the housekeeping went on while producers were measured.
+pub const TOPIC_COMPACTED: Quantity = neither("GB in the compacted topic");
+pub const DISK_READ_MEANWHILE: Quantity =
+    neither("MB that compaction read from the disk meanwhile");
+pub const SEGMENTS_DELETED: Quantity = neither("segments that retention deleted meanwhile");
+pub const PARTITIONS_DELETED: Quantity = neither("partitions whose files went meanwhile");
+pub const DELETION: Quantity = less("s until the deleted topic's files are gone");
+pub const COMPACTED: Quantity = more("MB/s compacted");
+pub const CPU_COMPACTED: Quantity = less("CPU s/GB compacted");
+pub const COMPACTED_LEFT: Quantity = less("% of the bytes left");
 pub const COMMITS: Quantity = more("commits/s");
 pub const SETTLED_FIRST: Quantity = less("s until 99 members have settled");
 pub const SETTLED_JOIN: Quantity = less("s until settled after a join");

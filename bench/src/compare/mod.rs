@@ -7,11 +7,13 @@
 //! so that no figure pays for the one before it. A workload that fails is kept as failed, and the others go on.
 
 mod baseline;
+mod compaction;
 mod consume;
 mod figures;
 mod groups;
 mod page;
 mod produce;
+mod quiet;
 mod results;
 mod roofline;
 mod session;
@@ -237,35 +239,30 @@ fn limited(participants: &[Participant]) -> String {
 fn measure(session: &mut Session<'_>, product: &Product) {
     let settings = session.settings;
     let wanted = workloads::ALL.iter().filter(|it| settings.wants(it));
-    let (many, others): (Vec<&Workload>, Vec<&Workload>) =
-        wanted.partition(|it| it.has_many_partitions());
-    let (starts, loads): (Vec<&Workload>, Vec<&Workload>) =
-        others.into_iter().partition(|it| it.work.has_own_start());
-    for workload in starts {
-        let outcome = in_fresh_site(session, product, |session, site| match workload.work {
+    let wanted: Vec<&Workload> = wanted.collect();
+    for group in wanted.chunk_by(|one, next| one.shares_broker_with(next)) {
+        let first = group[0];
+        let outcome = in_fresh_site(session, product, first, |session, site| match first.work {
             Work::StartEmpty => start_up::empty(session, site),
+            Work::RestartData => start_up::with_data(session, site),
             Work::LoadOffsets => groups::load_offsets(session, site),
-            _ => start_up::with_data(session, site),
+            _ if first.has_many_partitions() => {
+                start_up::with_many_partitions(session, site, group)
+            }
+            _ => on_one_broker(session, site, group),
         });
-        session.keep_failure([workload.name], outcome);
+        session.keep_failure(group.iter().map(|it| it.name), outcome);
     }
-    if !loads.is_empty() {
-        let outcome = in_fresh_site(session, product, |session, site| {
-            let mut broker = site.start()?;
-            start_up::wait_ready(&mut broker)?;
-            session.attach(broker.target(), Some(site.folder()));
-            produce::warm_up(session).context("warming up")?;
-            session.run_all(&loads, &mut broker)?;
-            broker.kill9()
-        });
-        session.keep_failure(loads.iter().map(|it| it.name), outcome);
-    }
-    if !many.is_empty() {
-        let outcome = in_fresh_site(session, product, |session, site| {
-            start_up::with_many_partitions(session, site, &many)
-        });
-        session.keep_failure(many.iter().map(|it| it.name), outcome);
-    }
+}
+
+/// Measures them one after the other on a broker that has warmed up.
+fn on_one_broker(session: &mut Session<'_>, site: &Site, group: &[&Workload]) -> Result<()> {
+    let mut broker = site.start()?;
+    start_up::wait_ready(&mut broker)?;
+    session.attach(broker.target(), Some(site.folder()));
+    produce::warm_up(session).context("warming up")?;
+    session.run_all(group, &mut broker)?;
+    broker.kill9()
 }
 
 fn measure_running(session: &mut Session<'_>, target: Target) {
@@ -283,10 +280,11 @@ fn measure_running(session: &mut Session<'_>, target: Target) {
     session.keep_failure(["deleting the topics"], outcome);
 }
 
-/// Gives `work` a folder of its own and removes it afterwards; where the work fails it stays, to be looked at.
+/// Gives `work` a folder of its own, for a broker as a workload needs it, and removes it afterwards; where the work fails it stays, to be looked at.
 fn in_fresh_site(
     session: &mut Session<'_>,
     product: &Product,
+    workload: &Workload,
     work: impl FnOnce(&mut Session<'_>, &Site) -> Result<()>,
 ) -> Result<()> {
     let name = format!(
@@ -295,7 +293,7 @@ fn in_fresh_site(
         wall_ms()
     );
     let folder = session.settings.folder.join(name);
-    let site = Site::prepare(product.clone(), &folder)?;
+    let site = Site::prepare(product.clone(), &folder, workload.broker_properties())?;
     work(session, &site).with_context(|| {
         format!(
             "measuring {}, whose folder {} stays",

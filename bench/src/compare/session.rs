@@ -9,14 +9,16 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::CompareSettings;
+use super::compaction;
 use super::consume;
 use super::figures::{Quantity, Reading};
 use super::groups;
 use super::produce;
+use super::quiet;
 use super::results::{Results, Run};
 use super::soak;
 use super::workloads::{self, Load, Work, Workload};
-use crate::broker::Broker;
+use crate::broker::{Broker, DATA};
 use crate::metrics::Inside;
 use crate::produce::Pace;
 use crate::target::Target;
@@ -163,6 +165,8 @@ impl<'a> Session<'a> {
             Work::Settle(protocol) => groups::settle(self, name, protocol),
             Work::Heartbeats(protocol) => groups::heartbeats(self, name, protocol),
             Work::BesideGroup => groups::producers_beside(self, name),
+            Work::Quiet { of, part } => quiet::run(self, name, of, part),
+            Work::Compaction => compaction::run(self, name),
             Work::StartEmpty | Work::RestartMany | Work::RestartData | Work::LoadOffsets => Ok(()),
         }
         .context(name)
@@ -219,6 +223,11 @@ impl<'a> Session<'a> {
     /// What the broker's process keeps everything in, where it was started here.
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
+    }
+
+    /// Where its logs are.
+    pub fn data(&self) -> Option<PathBuf> {
+        Some(self.folder()?.join(DATA))
     }
 
     /// Drops what the page cache has of the broker's files. False if its folder is not known.

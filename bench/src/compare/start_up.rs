@@ -60,6 +60,8 @@ pub fn not_measured(session: &mut Session<'_>, workload: &Workload) {
         Work::RestartMany => &[CREATION, RESIDENT, FIRST_RECORD, ALL_RECORDS],
         Work::RestartData => &[FIRST_RECORD],
         Work::LoadOffsets => &[OFFSETS_LOADED, RESIDENT],
+        Work::Compaction => &[COMPACTED, CPU_COMPACTED, COMPACTED_LEFT],
+        Work::Quiet { .. } => &[P99_HOUSEKEEPING_TIMES, P999_HOUSEKEEPING_TIMES],
         _ => &[],
     };
     for quantity in quantities {

@@ -39,6 +39,8 @@ pub const HEARTBEATS_CLASSIC: &str = "1,000 classic groups of 10 members at rest
 pub const HEARTBEATS_CONSUMER: &str = "1,000 groups of 10 members at rest, new protocol";
 pub const BESIDE_GROUP: &str = "20 MB/s in beside a group that reads";
 pub const LOAD_OFFSETS: &str = "restart with 1,000,000 committed offsets after kill -9";
+pub const QUIET: &str = "1 KiB at 50 % of the limit beside housekeeping";
+pub const COMPACTION: &str = "compaction of keyed records";
 pub const START_EMPTY: &str = "start on an empty folder";
 pub const RESTART_10000: &str = "restart with 10,000 partitions after kill -9";
 /// Of the machine's parts, which no broker is in.
@@ -86,6 +88,13 @@ pub enum Work {
     BesideGroup,
     /// Committed offsets are there again behind a crash.
     LoadOffsets,
+    /// Producers at this part of a limit, alone, and beside retention, compaction and the deletion of a topic.
+    Quiet {
+        of: &'static str,
+        part: f64,
+    },
+    /// How fast a log is compacted.
+    Compaction,
     StartEmpty,
     /// All that needs 10,000 partitions, in a broker of its own.
     RestartMany,
@@ -228,16 +237,34 @@ pub const ALL: &[Workload] = &[
     other(RESTART_10000, Work::RestartMany),
     other(RESTART_DATA, Work::RestartData),
     other(LOAD_OFFSETS, Work::LoadOffsets),
+    other(COMPACTION, Work::Compaction),
+    other(
+        QUIET,
+        Work::Quiet {
+            of: SMALL_100_256,
+            part: 0.5,
+        },
+    ),
 ];
 
-impl Work {
-    /// Whether it starts a broker of its own.
-    pub fn has_own_start(self) -> bool {
-        matches!(
-            self,
-            Self::StartEmpty | Self::RestartData | Self::LoadOffsets
-        )
-    }
+/// Properties of brokers that are watched while they delete and compact: they look for what is due at once, and let files
+/// go at once.
+const HOUSEKEEPING: &[(&str, &str)] = &[
+    ("log.initial.task.delay.ms", "1000"),
+    ("log.retention.check.interval.ms", "1000"),
+    ("log.segment.delete.delay.ms", "1000"),
+    ("log.cleaner.backoff.ms", "100"),
+];
+
+/// The broker that a workload is measured on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// One that it shares with most others.
+    Shared,
+    /// One with very many partitions, for those that need them.
+    ManyPartitions,
+    /// One of its own.
+    Own,
 }
 
 impl Workload {
@@ -246,12 +273,34 @@ impl Workload {
         matches!(self.work, Work::Soak)
     }
 
+    fn place(&self) -> Place {
+        match self.work {
+            Work::Produce(produce) if produce.partitions == MANY => Place::ManyPartitions,
+            Work::RestartMany => Place::ManyPartitions,
+            Work::StartEmpty
+            | Work::RestartData
+            | Work::LoadOffsets
+            | Work::Compaction
+            | Work::Quiet { .. } => Place::Own,
+            _ => Place::Shared,
+        }
+    }
+
     /// Whether it needs a broker with very many partitions, which it shares with others like it.
     pub fn has_many_partitions(&self) -> bool {
+        self.place() == Place::ManyPartitions
+    }
+
+    /// Whether one broker does for both.
+    pub fn shares_broker_with(&self, other: &Self) -> bool {
+        self.place() == other.place() && self.place() != Place::Own
+    }
+
+    /// Of its broker, beside what all have.
+    pub fn broker_properties(&self) -> &'static [(&'static str, &'static str)] {
         match self.work {
-            Work::Produce(produce) => produce.partitions == MANY,
-            Work::RestartMany => true,
-            _ => false,
+            Work::Compaction | Work::Quiet { .. } => HOUSEKEEPING,
+            _ => &[],
         }
     }
 }
@@ -280,7 +329,8 @@ mod tests {
                     ..
                 })
                 | Work::CatchUp { of }
-                | Work::EndToEnd { of, .. } => &[of],
+                | Work::EndToEnd { of, .. }
+                | Work::Quiet { of, .. } => &[of],
                 Work::ColdReader { of, reads, .. } => &[of, reads],
                 _ => &[],
             };

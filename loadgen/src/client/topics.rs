@@ -1,4 +1,4 @@
-//! Topics: made, found, compared with what is wanted of them, and deleted.
+//! Topics: made, found, compared with what is wanted of them, changed, and deleted.
 
 use std::time::Duration;
 
@@ -8,8 +8,13 @@ use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
 use kafka_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
+    DescribeLogDirsRequest, IncrementalAlterConfigsRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -23,6 +28,8 @@ const CREATE_PARTITIONS_VERSION: i16 = 3;
 /// The newest that asks for nothing but what is used here.
 const CREATE_TOPICS_VERSION: i16 = 7;
 const DESCRIBE_CONFIGS_VERSION: i16 = 4;
+const DESCRIBE_LOG_DIRS_VERSION: i16 = 4;
+const ALTER_CONFIGS_VERSION: i16 = 1;
 /// Kafka's number for a topic among the resources that have configs.
 const TOPIC_RESOURCE: i8 = 2;
 /// How long partitions that were created may be without a leader.
@@ -205,5 +212,52 @@ impl Client {
             );
         }
         Ok(())
+    }
+
+    /// Gives configs of a topic new values.
+    pub fn alter_topic(&mut self, topic: &str, configs: &[(&str, &str)]) -> Result<()> {
+        let altered = configs.iter().map(|(name, value)| {
+            AlterableConfig::default()
+                .with_name(StrBytes::from_string((*name).to_owned()))
+                .with_value(Some(StrBytes::from_string((*value).to_owned())))
+        });
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(TOPIC_RESOURCE)
+            .with_resource_name(StrBytes::from_string(topic.to_owned()))
+            .with_configs(altered.collect());
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let reply = self.ask(&request, ALTER_CONFIGS_VERSION)?;
+        for result in &reply.responses {
+            ensure!(
+                result.error_code == 0,
+                "configs of topic {topic}: {} {}",
+                error_name(result.error_code),
+                result.error_message.as_deref().unwrap_or_default()
+            );
+        }
+        Ok(())
+    }
+
+    /// Bytes of the segments of a topic's partitions from 0 up, on the broker that is asked.
+    pub fn topic_bytes(&mut self, topic: &str, partitions: i32) -> Result<u64> {
+        let asked = DescribableLogDirTopic::default()
+            .with_topic(topic_name(topic))
+            .with_partitions((0..partitions).collect());
+        let request = DescribeLogDirsRequest::default().with_topics(Some(vec![asked]));
+        let reply = self.ask(&request, DESCRIBE_LOG_DIRS_VERSION)?;
+        let mut bytes = 0;
+        for folder in &reply.results {
+            ensure!(
+                folder.error_code == 0,
+                "sizes in {}: {}",
+                folder.log_dir.as_str(),
+                error_name(folder.error_code)
+            );
+            let partitions = folder.topics.iter().flat_map(|topic| &topic.partitions);
+            bytes += partitions
+                .map(|partition| partition.partition_size as u64)
+                .sum::<u64>();
+        }
+        Ok(bytes)
     }
 }

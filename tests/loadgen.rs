@@ -232,13 +232,8 @@ fn several_connections_of_each_client_carry_everything_once_and_in_order() {
     assert_whole(&run(&workload, &broker), 2_000);
 }
 
-#[test]
-fn a_broker_that_is_killed_and_starts_again_loses_nothing_and_the_report_says_so() {
-    let mut broker = Broker::start(&[]);
-    let mut workload = light("killed");
-    workload.producers.idempotence = true;
-    workload.producers.acks = Acks::All;
-    workload.duration = Duration::from_secs(4);
+/// Kills the broker once there is progress, and starts it again while the load goes on.
+fn run_across_a_kill(broker: &mut Broker, workload: Workload) -> Outcome {
     let settings = Settings {
         bootstrap: vec![broker.address()],
         threads: 2,
@@ -254,7 +249,17 @@ fn a_broker_that_is_killed_and_starts_again_loses_nothing_and_the_report_says_so
     acknowledged.recv().expect("there is progress");
     broker.kill9();
     broker.restart();
-    let outcome = running.join().expect("no panic").expect("it goes on");
+    running.join().expect("no panic").expect("it goes on")
+}
+
+#[test]
+fn a_broker_that_is_killed_and_starts_again_loses_nothing_and_the_report_says_so() {
+    let mut broker = Broker::start(&[]);
+    let mut workload = light("killed");
+    workload.producers.idempotence = true;
+    workload.producers.acks = Acks::All;
+    workload.duration = Duration::from_secs(4);
+    let outcome = run_across_a_kill(&mut broker, workload);
     let found = outcome.verification.expect("it was asked for");
     assert_eq!(found.judgement(), Judgement::Whole, "{found:?}");
     assert!(found.acknowledged >= 8_000, "{found:?}");
@@ -451,22 +456,7 @@ fn groups_go_on_behind_a_kill_of_their_coordinator() {
     let mut broker = Broker::start(&[NO_DELAY]);
     let mut workload = grouped("groups-killed", Assignor::CooperativeSticky);
     workload.duration = Duration::from_secs(4);
-    let settings = Settings {
-        bootstrap: vec![broker.address()],
-        threads: 2,
-    };
-    let (sender, acknowledged) = mpsc::channel();
-    let running = thread::spawn(move || {
-        engine::run(&workload, &settings, &AtomicBool::new(false), |progress| {
-            if progress.records_per_s > 0.0 {
-                let _ = sender.send(());
-            }
-        })
-    });
-    acknowledged.recv().expect("there is progress");
-    broker.kill9();
-    broker.restart();
-    let outcome = running.join().expect("no panic").expect("it goes on");
+    let outcome = run_across_a_kill(&mut broker, workload);
     assert_delivered(&outcome, 8_000);
 }
 

@@ -25,6 +25,8 @@ const ZIPF_EXPONENT: f64 = 0.99;
 const RECORDS_A_KEY: u64 = 10;
 const SEED: u64 = 1;
 const IN_FLIGHT: usize = 16;
+/// Until each partition takes records.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What is written, to each partition of a topic in turn.
 #[derive(Clone, Debug)]
@@ -62,14 +64,18 @@ impl Written {
 }
 
 impl History {
-    /// Creates the topic with these configs besides its own, and writes everything. What each partition has then.
+    /// Creates the topic with these configs besides its own, and writes everything behind a first record in each partition.
+    /// What each has then.
     pub fn write(&self, addr: SocketAddr, configs: &[(&str, &str)]) -> Result<Vec<Written>> {
         let segment_bytes = self.segment_bytes.to_string();
         let mut all = vec![("segment.bytes", segment_bytes.as_str())];
         all.extend_from_slice(configs);
         let mut client = connect_within(addr, Duration::from_secs(10))?;
         client.create_topic(&self.topic, self.partitions, &all)?;
-        let mut written = vec![Written::default(); self.partitions as usize];
+        client.prime(&self.topic, self.partitions, PATIENCE)?;
+        let mut primed = Written::default();
+        primed.add(1, client::primer().len() as u64, self.segment_bytes);
+        let mut written = vec![primed; self.partitions as usize];
         let mut in_flight = VecDeque::with_capacity(IN_FLIGHT);
         for ((records, batch), partition) in self.batches().zip((0..self.partitions).cycle()) {
             let of_partition = &mut written[partition as usize];

@@ -25,7 +25,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
 use crate::versions::{self, Answer, Versions};
-pub use leaders::{EARLIEST, LIST_OFFSETS_VERSION};
+pub use leaders::{EARLIEST, LIST_OFFSETS_VERSION, primer};
 
 /// The last version of Produce that names the topic instead of giving its id.
 pub const PRODUCE_VERSION: i16 = 12;

@@ -77,16 +77,21 @@ impl<'a> Leaders<'a> {
     }
 }
 
+/// The batch of one record that [`Client::prime`] appends to each partition.
+pub fn primer() -> Bytes {
+    let now_ms = wall_ms();
+    let mut batch = batch::Builder::new(now_ms);
+    // With a key: topics that are compacted take no record without one.
+    batch.push(now_ms, Some(b"primed"), b"primed");
+    Bytes::from(batch.finish(batch::Producer::NONE, Codec::None))
+}
+
 impl Client {
     /// Appends one small record to each partition, trying again where the broker asks for it, so that a measurement
     /// starts with every partition ready. Kafka needs seconds for that after it created thousands.
     pub fn prime(&mut self, topic: &str, partitions: i32, patience: Duration) -> Result<()> {
         let mut backoff = Backoff::within(patience);
-        let now_ms = wall_ms();
-        let mut batch = batch::Builder::new(now_ms);
-        // With a key: topics that are compacted take no record without one.
-        batch.push(now_ms, Some(b"primed"), b"primed");
-        let batch = Bytes::from(batch.finish(batch::Producer::NONE, Codec::None));
+        let batch = primer();
         let mut leaders = Leaders::new(self);
         let mut waiting: Vec<i32> = (0..partitions).collect();
         while !waiting.is_empty() {

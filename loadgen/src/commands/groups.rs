@@ -1,7 +1,6 @@
 //! `groups`: loads on the coordinators of groups alone.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use corelog_loadgen::coordination::{Commits, Heartbeats, Settle, Until};
 use corelog_loadgen::workload::{Assignor, GroupProtocol};
 use serde::Serialize;
 
-use super::{Output, Outputs, addresses};
+use super::{Brokers, Output, Outputs};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -26,14 +25,8 @@ pub enum Command {
 
 #[derive(clap::Args)]
 struct At {
-    /// Brokers to ask for the others
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        value_delimiter = ',',
-        default_value = "localhost:9092"
-    )]
-    bootstrap: Vec<String>,
+    #[command(flatten)]
+    brokers: Brokers,
     /// The topic that groups read or commit for, and what their names begin with; it is made if it is not there
     #[arg(long, value_name = "NAME", default_value = "loadgen-groups")]
     topic: String,
@@ -43,10 +36,6 @@ struct At {
 }
 
 impl At {
-    fn bootstrap(&self) -> Result<Vec<SocketAddr>> {
-        Ok(addresses("--bootstrap", &self.bootstrap)?.concat())
-    }
-
     fn print(&self, report: &(impl Display + Serialize)) -> Result<ExitCode> {
         println!("{report}");
         let json = Output::open(&self.json)?;
@@ -188,7 +177,7 @@ impl CommitsArgs {
                 },
             },
         };
-        self.at.print(&commits.run(&self.at.bootstrap()?)?)
+        self.at.print(&commits.run(&self.at.brokers.addresses()?)?)
     }
 }
 
@@ -203,7 +192,7 @@ impl SettleArgs {
             // The shortest that brokers allow by default.
             session_timeout: self.kind.session_timeout(6),
         };
-        self.at.print(&settle.run(&self.at.bootstrap()?)?)
+        self.at.print(&settle.run(&self.at.brokers.addresses()?)?)
     }
 }
 
@@ -217,7 +206,7 @@ impl HeartbeatsArgs {
             assignor: self.kind.assignor(),
             session_timeout: self.kind.session_timeout(45),
         };
-        let mut joined = heartbeats.join(&self.at.bootstrap()?)?;
+        let mut joined = heartbeats.join(&self.at.brokers.addresses()?)?;
         eprintln!("all have joined after {:.1} s", joined.took.as_secs_f64());
         let report = joined.measure(Duration::from_secs(self.seconds))?;
         joined.leave()?;

@@ -23,14 +23,8 @@ use nix::sys::signal::{SigSet, Signal};
 /// Where the load goes, and what makes it.
 #[derive(clap::Args)]
 pub struct Target {
-    /// Brokers to ask for the others
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        value_delimiter = ',',
-        default_value = "localhost:9092"
-    )]
-    bootstrap: Vec<String>,
+    #[command(flatten)]
+    brokers: Brokers,
     /// Agents that make the load together, instead of this machine (see `agent`)
     #[arg(
         long,
@@ -41,6 +35,25 @@ pub struct Target {
     agents: Vec<String>,
     #[command(flatten)]
     threads: Threads,
+}
+
+#[derive(clap::Args)]
+struct Brokers {
+    /// Brokers to ask for the others
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "localhost:9092"
+    )]
+    bootstrap: Vec<String>,
+}
+
+impl Brokers {
+    /// Names become addresses.
+    fn addresses(&self) -> Result<Vec<SocketAddr>> {
+        Ok(addresses("--bootstrap", &self.bootstrap)?.concat())
+    }
 }
 
 #[derive(clap::Args)]
@@ -78,7 +91,7 @@ impl Target {
         };
         Ok(Ground {
             settings: Settings {
-                bootstrap: addresses("--bootstrap", &self.bootstrap)?.concat(),
+                bootstrap: self.brokers.addresses()?,
                 threads: self.threads.count(),
             },
             agents,

@@ -446,9 +446,10 @@ impl Shard {
             let is_leftover = |name: &&String| {
                 PartitionDir::parse(name).is_some_and(|dir| dir.purpose == DirPurpose::Delete)
             };
-            let found = folder.found_dirs.borrow();
-            let leftovers: Vec<String> = found.iter().filter(is_leftover).cloned().collect();
-            drop(found);
+            let leftovers: Vec<String> = {
+                let found = folder.found_dirs.borrow();
+                found.iter().filter(is_leftover).cloned().collect()
+            };
             for name in leftovers {
                 folder.found_dirs.borrow_mut().remove(&name);
                 let path = folder.path.join(&name);

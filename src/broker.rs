@@ -197,15 +197,13 @@ impl Broker {
     /// Drops the partitions that recovery found and nobody knows, at the start. On all shards before
     /// [`Broker::install`] on any: the name of their folder may be another topic's by now.
     pub async fn drop_unknown(&self, image: &Image) {
-        for key in self.shard.partitions() {
-            let is_known = image
-                .topics
-                .get(key.topic)
-                .is_some_and(|topic| topic.partition(key.partition).is_some());
-            if !is_known && key.topic != METADATA_TOPIC {
-                self.shard.drop_partition(&key).await;
-            }
-        }
+        let is_known = |key: &PartitionKey| {
+            let topic = image.topics.get(key.topic);
+            topic.is_some_and(|topic| topic.partition(key.partition).is_some())
+        };
+        let mut unknown = self.shard.partitions();
+        unknown.retain(|key| key.topic != METADATA_TOPIC && !is_known(key));
+        self.shard.drop_partitions(&unknown).await;
     }
 
     /// Takes over the whole metadata, at the start, and opens this shard's partitions.
@@ -245,16 +243,14 @@ impl Broker {
         Rc::make_mut(&mut self.image.borrow_mut()).apply(delta);
         for topic in delta.deleted_topics() {
             self.settings.borrow_mut().remove(&topic.id);
-            for partition in topic.partitions.keys() {
-                let key = PartitionKey {
-                    topic: topic.id,
-                    partition: *partition,
-                };
-                if self.shard.owner(&key) == self.shard.id() {
-                    self.groups.close(&key);
-                    self.shard.drop_partition(&key).await;
-                }
-            }
+            let keys = topic.partitions.keys().map(|partition| PartitionKey {
+                topic: topic.id,
+                partition: *partition,
+            });
+            let own = |key: &PartitionKey| self.shard.owner(key) == self.shard.id();
+            let keys: Vec<PartitionKey> = keys.filter(own).collect();
+            keys.iter().for_each(|key| self.groups.close(key));
+            self.shard.drop_partitions(&keys).await;
         }
         for change in delta.topics.values() {
             if let Some(topic) = &change.after {

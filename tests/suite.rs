@@ -23,6 +23,12 @@ fn settings(folder: &Path, binary: &str, workload: &str) -> CompareSettings {
     }
 }
 
+/// Of the first reading of a quantity.
+fn value(results: &Results, quantity: &str) -> Option<f64> {
+    let mut readings = results.runs.iter().flat_map(|run| &run.readings);
+    readings.find(|reading| reading.quantity == quantity)?.value
+}
+
 #[test]
 fn a_broker_that_ends_fails_its_workloads_and_not_the_run() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
@@ -57,17 +63,13 @@ fn a_run_of_the_suite_is_kept_and_an_equal_one_has_no_regressions() {
     assert!(compare::changes(&again, &results).is_empty());
 
     let table = Table(&again).to_string();
+    let value = |quantity: &str| value(&again, quantity);
     for workload in [
         "1 KiB, 100 partitions, 256 in flight",
         "1 KiB, 10 partitions, at 50 %",
     ] {
         assert!(table.contains(workload), "{table}");
     }
-    let value = |quantity: &str| {
-        let readings = again.runs.iter().flat_map(|run| &run.readings);
-        let mut of_quantity = readings.filter(|reading| reading.quantity == quantity);
-        of_quantity.next().and_then(|reading| reading.value)
-    };
     let limit = value("requests/s").expect("it is measured");
     assert_eq!(value("requests/s due"), Some(limit / 2.0));
     assert!(value("bytes to the journal a byte") > Some(1.0), "{table}");
@@ -77,4 +79,21 @@ fn a_run_of_the_suite_is_kept_and_an_equal_one_has_no_regressions() {
         stages.stages.iter().any(|stage| stage.stage == "write"),
         "{stages:?}"
     );
+}
+
+#[test]
+fn compaction_is_measured_up_to_where_the_broker_says_that_it_is_over() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
+    let binary = env!("CARGO_BIN_EXE_corelog");
+    let results = compare::run(&CompareSettings {
+        is_quick: true,
+        ..settings(folder.path(), binary, "compaction of keyed records")
+    })
+    .expect("the suite comes to its end");
+
+    assert_eq!(results.failures(), Vec::<String>::new());
+    assert!(value(&results, "MB/s compacted") > Some(0.0));
+    // There are a tenth as many keys as records, and some are in the last segment only.
+    let left = value(&results, "% of the bytes left").expect("it is measured");
+    assert!((8.0..10.0).contains(&left), "{left} % left");
 }

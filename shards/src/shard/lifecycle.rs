@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Shard;
 use super::message::ReadError;
 use super::settle::Reach;
+use crate::io::futures::join_all;
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline};
 use crate::log::Log;
@@ -18,6 +19,8 @@ use crate::route::PartitionKey;
 
 /// Partitions whose ends are written at the same time when a shard stops.
 const FINISHED_AT_ONCE: usize = 16;
+/// Partitions that end at the same time when a topic is deleted: their entries share a write to the journal.
+const DROPPED_AT_ONCE: usize = 64;
 
 impl Shard {
     /// Makes a partition known to this shard, which owns it: the one that recovery found, one whose
@@ -118,6 +121,13 @@ impl Shard {
         }
         let cache = &self.0.cache;
         cache.forgot_partition(partition, log.tail().backing_bytes());
+    }
+
+    /// Ends partitions of this shard, some at a time, as [`Self::drop_partition`] does.
+    pub async fn drop_partitions(&self, keys: &[PartitionKey]) {
+        for some in keys.chunks(DROPPED_AT_ONCE) {
+            join_all(some.iter().map(|key| self.drop_partition(key))).await;
+        }
     }
 
     /// Ends a partition of this shard: from now on it is unknown. Once this returns, its folder's name

@@ -80,6 +80,17 @@ impl Plan {
         self.dirty_bytes as f64 / all.max(1) as f64
     }
 
+    /// How far compaction is from being overtaken by those who write to the log: 1 where it begins as soon as it is due,
+    /// and down to 0 the more of the log is dirty by then. A log that was never compacted is all dirty, which says
+    /// nothing.
+    pub fn slack(&self, settings: &Settings) -> f64 {
+        if self.clean_bytes == 0 {
+            return 1.0;
+        }
+        let clean_at_most = (1.0 - settings.dirty_ratio_min).max(f64::EPSILON);
+        ((1.0 - self.dirty_ratio()) / clean_at_most).min(1.0)
+    }
+
     /// Whether it is time.
     pub fn is_due(&self, settings: &Settings) -> bool {
         let is_worth_it = self.dirty_ratio() > settings.dirty_ratio_min;
@@ -151,6 +162,18 @@ mod tests {
         assert_eq!(plan(20, 25, &SETTINGS), None);
         assert_eq!(plan(60, 60, &SETTINGS), None);
         assert_eq!(Plan::of(&[], 0, 60, &SETTINGS, NOW_MS), None);
+    }
+
+    #[test]
+    fn a_log_of_which_more_is_dirty_than_when_it_was_due_has_less_slack() {
+        let slack = |first_dirty| {
+            let found = plan(first_dirty, 60, &SETTINGS);
+            found.expect("some are dirty").slack(&SETTINGS)
+        };
+        assert_eq!([40, 30].map(slack), [1.0, 1.0]);
+        let behind = [20, 10].map(slack);
+        assert!(behind[0] < 0.7 && behind[1] < 0.4, "{behind:?}");
+        assert_eq!(slack(0), 1.0, "it was never compacted");
     }
 
     #[test]

@@ -26,10 +26,12 @@ impl Shard {
         plan: &Plan,
     ) -> Result<(), CompactError> {
         self.clear_up(partition).await?;
+        let when = partition.state.borrow().log.config.compaction;
+        let slack = when.map_or(1.0, |config| plan.slack(&config.when));
         let mut pass = Pass {
             shard: self,
             partition,
-            pace: Pace::new(self, partition.disk_share()),
+            pace: Pace::new(self, partition.disk_share(), slack),
             pool: DecoderPool::default(),
         };
         // From here on they are in memory, whatever becomes of the files that name them.
@@ -48,8 +50,9 @@ impl Shard {
     }
 }
 
-/// How much longer than its work compaction rests beside producers.
-const REST_BESIDE_PRODUCERS: u32 = 3;
+/// How much longer than its work, on the core and on the disk, compaction rests beside producers. Where it is about to be
+/// overtaken by them it rests less.
+const REST_BESIDE_PRODUCERS: f64 = 9.0;
 
 struct Pass<'a> {
     shard: &'a Shard,
@@ -259,6 +262,8 @@ impl Pass<'_> {
 struct Pace<'a> {
     shard: &'a Shard,
     share: Rc<DiskShare>,
+    /// How much longer than its work it rests beside producers.
+    rest: f64,
     slice: Slice,
     working_since: Instant,
     /// When what was read and written so far may have been, at the allowed rate.
@@ -266,29 +271,31 @@ struct Pace<'a> {
 }
 
 impl<'a> Pace<'a> {
-    fn new(shard: &'a Shard, share: Rc<DiskShare>) -> Self {
+    /// Rests the less, the less slack there is, from 1 down to 0.
+    fn new(shard: &'a Shard, share: Rc<DiskShare>, slack: f64) -> Self {
         let now = shard.io().now();
         Self {
             shard,
             share,
+            rest: REST_BESIDE_PRODUCERS * slack,
             slice: shard.io().slice(),
             working_since: now,
             io_due: now,
         }
     }
 
-    /// So many bytes were read or written.
+    /// So many bytes were read or written, which was work as well.
     async fn used(&mut self, bytes: usize) {
-        let io = self.shard.io();
-        let now = io.now();
+        self.rest().await;
         if let Some(a_second) = self.shard.0.cleaner.get().io_bytes_a_second {
+            let io = self.shard.io();
+            let now = io.now();
             let takes = Duration::from_secs(bytes as u64)
                 / u32::try_from(a_second).unwrap_or(u32::MAX).max(1);
             self.io_due = self.io_due.max(now) + takes;
             io.sleep(self.io_due.since(now)).await;
+            self.begin_slice();
         }
-        // Whoever reads and writes has waited for the disk meanwhile, and worked for nothing else.
-        self.begin_slice();
     }
 
     async fn rest_if_over(&mut self) {
@@ -301,7 +308,7 @@ impl<'a> Pace<'a> {
         let io = self.shard.io();
         let worked = io.now().since(self.working_since);
         match self.share.is_shared(io) {
-            true => io.sleep(worked * REST_BESIDE_PRODUCERS).await,
+            true => io.sleep(worked.mul_f64(self.rest)).await,
             false => io.yield_now().await,
         }
         self.begin_slice();
@@ -310,5 +317,36 @@ impl<'a> Pace<'a> {
     fn begin_slice(&mut self) {
         self.slice = self.shard.io().slice();
         self.working_since = self.shard.io().now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::tests::{config, with_shard};
+
+    #[test]
+    fn beside_producers_compaction_rests_longer_than_it_works_and_waits_for_the_disk() {
+        const READING: Duration = Duration::from_millis(1);
+        with_shard(config(), |shard| async move {
+            let share = Rc::new(DiskShare::default());
+            let io = shard.io();
+            let rested = async |slack: f64| {
+                let mut pace = Pace::new(&shard, share.clone(), slack);
+                io.sleep(READING).await;
+                let begun = io.now();
+                pace.used(1).await;
+                io.now().since(begun)
+            };
+            assert!(rested(1.0).await < READING);
+            share.note_append(io.now());
+            assert!(rested(1.0).await >= 9 * READING);
+            let in_a_hurry = rested(0.5).await;
+            assert!(
+                (4 * READING..9 * READING).contains(&in_a_hurry),
+                "{in_a_hurry:?}"
+            );
+            assert!(rested(0.0).await < READING);
+        });
     }
 }

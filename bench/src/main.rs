@@ -216,7 +216,7 @@ struct Compare {
     /// A few workloads, two short rounds: four to five minutes
     #[arg(long)]
     quick: bool,
-    /// All workloads, two rounds: under an hour. The default
+    /// All workloads, two rounds: an hour and a quarter. The default
     #[arg(long, conflicts_with = "quick")]
     full: bool,
     /// Times that everything is measured

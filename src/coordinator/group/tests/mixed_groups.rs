@@ -492,3 +492,34 @@ fn a_member_of_the_classic_protocol_is_refused_for_what_it_says() {
     assert_eq!(leave(&mut world, member), 25);
     assert_eq!(world.described().members.len(), 1);
 }
+
+/// Compared one by one they would keep the coordinator for minutes.
+#[test]
+fn members_may_know_very_many_protocols() {
+    const PROTOCOLS: usize = 80_000;
+    let mut world = World::new();
+    world.joined("n", &["t"]);
+    let client = Classic {
+        id: String::new(),
+        instance: None,
+        generation: -1,
+        owned: Partitions::new(),
+    };
+    let mut join = |prefix: &str, last: &str| {
+        let mut request = client.join_request(&["t"]);
+        let metadata = request.protocols[0].metadata.clone();
+        let names = (0..PROTOCOLS).map(|n| format!("{prefix}{n}"));
+        let others = names.chain([last.to_owned()]).map(|name| {
+            JoinGroupRequestProtocol::default()
+                .with_name(text(&name))
+                .with_metadata(Bytes::new())
+        });
+        request.protocols = others.collect();
+        request.protocols[0].metadata = metadata;
+        let joined = world.ask(|to| Input::Join(request, caller(OLD_JOIN), to));
+        joined.error_code
+    };
+    assert_eq!(join("a", "known to all"), 0);
+    assert_eq!(join("b", "known to one"), 23);
+    assert_eq!(join("b", "known to all"), 0);
+}

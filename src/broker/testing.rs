@@ -8,13 +8,15 @@ use corelog_shards::io::Io;
 use corelog_shards::log::config::LogConfig;
 use corelog_shards::mesh::{Ends, lanes};
 use corelog_shards::route::Route;
-use corelog_shards::shard::{CleanerConfig, RotPolicy, ShardConfig, open};
+use corelog_shards::shard::{CleanerConfig, FolderConfig, RotPolicy, ShardConfig, open};
 use uuid::Uuid;
 
 use super::{Broker, Node};
 use crate::cluster::controller::{NodeStart, Policy};
 use crate::cluster::driver::{Driver, METADATA_LOG};
 use crate::config::{BrokerConfig, Layers, Overrides};
+
+const DIRECTORY_ID: Uuid = Uuid::from_u128(2);
 
 /// Of one shard, without a controller, with empty metadata, over an empty folder.
 pub(crate) async fn broker(io: &Io, folder: &Path) -> Rc<Broker> {
@@ -32,7 +34,7 @@ pub(crate) async fn broker_of_shard(
     let file = Overrides::new();
     let config = BrokerConfig::resolve(Layers::of_file(&file)).expect("the defaults are sound");
     let shard_config = ShardConfig {
-        log_dir: folder.to_owned(),
+        folders: vec![FolderConfig::only(DIRECTORY_ID, folder)],
         journal_bytes: 8 << 20,
         tail_cache_bytes: 1 << 20,
         open_files_max: 16,
@@ -46,7 +48,7 @@ pub(crate) async fn broker_of_shard(
     let shard = opened.unwrap_or_else(|error| panic!("{error}")).shard;
     let node = Node {
         cluster_id: "test".to_owned(),
-        directory_id: Uuid::from_u128(2),
+        directory_id: DIRECTORY_ID,
         file,
         advertised: Vec::new(),
     };
@@ -59,7 +61,7 @@ pub(crate) async fn broker_of_shard(
 pub(crate) async fn lead(broker: &Broker, folder: &Path) -> Rc<Driver> {
     const DIR: &str = "__cluster_metadata-0";
     let shard = &broker.shard;
-    let opened = shard.open_partition(METADATA_LOG, DIR, 0, LogConfig::default());
+    let opened = shard.open_partition(METADATA_LOG, DIR, DIRECTORY_ID, 0, LogConfig::default());
     opened.await.expect("a metadata log");
     let config = broker.config();
     let start = NodeStart {

@@ -146,12 +146,18 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
         ..LogConfig::default()
     };
     let opened = shard
-        .open_partition(METADATA_LOG, METADATA_DIR, 0, metadata_config)
+        .open_partition(
+            METADATA_LOG,
+            METADATA_DIR,
+            plan.start.node.directory_id,
+            0,
+            metadata_config,
+        )
         .await;
     opened.map_err(|error| format!("the metadata log cannot be opened: {error:?}"))?;
     let driver = Driver::start(
         shard.clone(),
-        &plan.start.shard_config.log_dir.join(METADATA_DIR),
+        &plan.start.shard_config.folders[0].path.join(METADATA_DIR),
         &plan.start.node.cluster_id,
         Policy::from(&plan.start.config),
         plan.start.node.file.clone(),

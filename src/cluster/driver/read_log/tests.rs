@@ -69,6 +69,7 @@ fn read(base: i64, log: Vec<u8>, snapshots: Vec<(String, Vec<u8>)>) -> Result<Im
             .open_partition(
                 METADATA_LOG,
                 "__cluster_metadata-0",
+                broker.node.directory_id,
                 0,
                 LogConfig::default(),
             )

@@ -290,6 +290,19 @@ fn java_group_command() {
     });
 }
 
+/// Several data folders, and moves from one to another.
+#[test]
+fn folders() {
+    suite("folders", || {
+        let mut command = java("FoldersSuite")?;
+        let names = ["data", "data-1", "data-2"];
+        let broker = Subject::start_in(&names)?;
+        let folders = names.map(|name| broker.folder_called(name));
+        command.arg(broker.bootstrap()).args(folders);
+        Ok(run::checks("folders", command))
+    });
+}
+
 #[test]
 fn franz_go() {
     suite("franz-go", || {

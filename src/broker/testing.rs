@@ -24,17 +24,39 @@ pub(crate) async fn broker(io: &Io, folder: &Path) -> Rc<Broker> {
     broker_of_shard(io, folder, (0, 1), ends).await
 }
 
+/// The same over several folders, each on a device of its own, the first with the metadata log.
+pub(crate) async fn broker_in(io: &Io, folders: &[(Uuid, &Path)]) -> Rc<Broker> {
+    let ends = lanes(1).pop().expect("one shard");
+    let folders = (0..).zip(folders).map(|(at, (id, path))| FolderConfig {
+        device: at,
+        is_required: at == 0,
+        ..FolderConfig::only(*id, *path)
+    });
+    broker_over(io, folders.collect(), (0, 1), ends).await
+}
+
 /// One of several shards, with its place among them.
 pub(crate) async fn broker_of_shard(
     io: &Io,
     folder: &Path,
+    place: (usize, usize),
+    ends: Ends,
+) -> Rc<Broker> {
+    let folders = vec![FolderConfig::only(DIRECTORY_ID, folder)];
+    broker_over(io, folders, place, ends).await
+}
+
+async fn broker_over(
+    io: &Io,
+    folders: Vec<FolderConfig>,
     (id, shards): (usize, usize),
     ends: Ends,
 ) -> Rc<Broker> {
+    let log_dirs: Vec<Uuid> = folders.iter().map(|folder| folder.id).collect();
     let file = Overrides::new();
     let config = BrokerConfig::resolve(Layers::of_file(&file)).expect("the defaults are sound");
     let shard_config = ShardConfig {
-        folders: vec![FolderConfig::only(DIRECTORY_ID, folder)],
+        folders,
         journal_bytes: 8 << 20,
         tail_cache_bytes: 1 << 20,
         open_files_max: 16,
@@ -48,7 +70,8 @@ pub(crate) async fn broker_of_shard(
     let shard = opened.unwrap_or_else(|error| panic!("{error}")).shard;
     let node = Node {
         cluster_id: "test".to_owned(),
-        directory_id: DIRECTORY_ID,
+        directory_id: log_dirs[0],
+        log_dirs,
         file,
         advertised: Vec::new(),
     };
@@ -61,7 +84,8 @@ pub(crate) async fn broker_of_shard(
 pub(crate) async fn lead(broker: &Broker, folder: &Path) -> Rc<Driver> {
     const DIR: &str = "__cluster_metadata-0";
     let shard = &broker.shard;
-    let opened = shard.open_partition(METADATA_LOG, DIR, DIRECTORY_ID, 0, LogConfig::default());
+    let id = broker.node.directory_id;
+    let opened = shard.open_partition(METADATA_LOG, DIR, id, 0, LogConfig::default());
     opened.await.expect("a metadata log");
     let config = broker.config();
     let start = NodeStart {
@@ -70,7 +94,8 @@ pub(crate) async fn lead(broker: &Broker, folder: &Path) -> Rc<Driver> {
         endpoints: Vec::new(),
         controller_endpoints: Vec::new(),
         rack: None,
-        log_dirs: vec![broker.node.directory_id],
+        log_dirs: broker.node.log_dirs.clone(),
+        cordoned_log_dirs: Vec::new(),
         bump_leader_epochs: false,
     };
     let (policy, file) = (Policy::from(&*config), broker.node.file.clone());

@@ -2,7 +2,7 @@
 //! handed some. Everything here can be resolved again when a layer changes; what may change while
 //! running is marked so in the table.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::ConfigError;
@@ -65,7 +65,16 @@ pub struct NetworkLimits {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageConfig {
-    pub log_dir: PathBuf,
+    /// Where partitions lie, at least one.
+    pub log_dirs: Vec<PathBuf>,
+    /// Where the metadata log lies: one of `log_dirs`, or none of them.
+    pub metadata_log_dir: PathBuf,
+    /// Those of `log_dirs` that take no new partitions, by their place among them. What names none of
+    /// them is passed over here: a folder that was cordoned may be taken out.
+    pub cordoned_log_dirs: Vec<usize>,
+    /// How long a failed folder may stay unrecorded in the metadata log.
+    pub log_dir_failure_timeout: Duration,
+    /// Of a shard, on each device.
     pub journal_bytes_per_shard: u64,
     pub tail_cache_bytes_per_shard: u64,
     /// Of topics with durability `memory`.
@@ -263,17 +272,13 @@ fn per_ip_overrides(text: &str) -> Result<Vec<(String, u32)>, ConfigError> {
 }
 
 fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
-    let dirs = read.items_if_set("log.dirs");
-    let dirs = dirs.unwrap_or_else(|| read.items("log.dir"));
-    let [log_dir] = dirs.as_slice() else {
-        return refused(format!(
-            "log.dirs names {} folders ({}): only one is available yet",
-            dirs.len(),
-            dirs.join(", ")
-        ));
-    };
+    let log_dirs = log_dirs(read);
+    let metadata_log_dir = read.text_if_set("metadata.log.dir");
     Ok(StorageConfig {
-        log_dir: PathBuf::from(log_dir),
+        metadata_log_dir: metadata_log_dir.map_or_else(|| log_dirs[0].clone(), PathBuf::from),
+        cordoned_log_dirs: cordoned_log_dirs(read, &log_dirs),
+        log_dirs,
+        log_dir_failure_timeout: read.ms("log.dir.failure.timeout.ms"),
         journal_bytes_per_shard: read.count("corelog.journal.bytes"),
         tail_cache_bytes_per_shard: read.count("corelog.tail.cache.bytes"),
         memory_flush: read.ms("corelog.memory.flush.ms"),
@@ -294,6 +299,49 @@ fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
             },
         },
     })
+}
+
+fn log_dirs(read: &Reader<'_>) -> Vec<PathBuf> {
+    let dirs = read.items_if_set("log.dirs");
+    let dirs = dirs.unwrap_or_else(|| read.items("log.dir"));
+    dirs.into_iter().map(PathBuf::from).collect()
+}
+
+/// In `cordoned.log.dirs`: all of them.
+const ALL_FOLDERS: &str = "*";
+
+fn cordoned_log_dirs(read: &Reader<'_>, log_dirs: &[PathBuf]) -> Vec<usize> {
+    let cordoned = read.items("cordoned.log.dirs");
+    if cordoned.iter().any(|dir| dir == ALL_FOLDERS) {
+        return (0..log_dirs.len()).collect();
+    }
+    let place = |dir: String| log_dirs.iter().position(|other| *other == Path::new(&dir));
+    cordoned.into_iter().filter_map(place).collect()
+}
+
+/// Whether `cordoned.log.dirs` names folders that there are. To be asked when it is set.
+pub fn check_cordoned_log_dirs(layers: Layers<'_>) -> Result<(), ConfigError> {
+    let read = Reader {
+        layers,
+        topic: None,
+    };
+    let mut cordoned = read.items("cordoned.log.dirs");
+    if cordoned.iter().any(|dir| dir == ALL_FOLDERS) {
+        return match cordoned.len() {
+            1 => Ok(()),
+            _ => refused("When cordoned.log.dirs is set to *, it must not contain other values"),
+        };
+    }
+    let log_dirs = log_dirs(&read);
+    cordoned.retain(|dir| !log_dirs.iter().any(|known| known == Path::new(dir)));
+    match cordoned.is_empty() {
+        true => Ok(()),
+        false => refused(format!(
+            "All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing \
+             entries : {}",
+            cordoned.join(", ")
+        )),
+    }
 }
 
 /// Kafka's checks of broker properties that have no range of their own in the table.

@@ -28,7 +28,7 @@ mod tests;
 
 pub use broker::{
     BrokerConfig, CleanerSettings, FetchLimits, HTTP_LISTENER, HttpConfig, NetworkLimits,
-    NodeConfig, OnRot, StorageConfig, TopicPolicy,
+    NodeConfig, OnRot, StorageConfig, TopicPolicy, check_cordoned_log_dirs,
 };
 pub use describe::{
     Described, SynonymValue, describe_broker, describe_cluster_default, describe_group,

@@ -2,7 +2,7 @@
 //! is written down. The texts are what Kafka answers, as INVALID_CONFIG for topics and groups, and
 //! INVALID_REQUEST for brokers.
 
-use super::broker::BrokerConfig;
+use super::broker::{BrokerConfig, check_cordoned_log_dirs};
 use super::error::ConfigError;
 use super::layers::{Layers, Overrides};
 use super::load::base_name;
@@ -92,6 +92,7 @@ fn name_of_bound(bound: &str, name: &str) -> Option<String> {
 /// Whether this broker may be set to `layers.broker` while it runs, all of it taken together.
 pub fn check_broker(layers: Layers<'_>) -> Result<(), ConfigError> {
     check_dynamic(layers.broker)?;
+    check_cordoned_log_dirs(layers)?;
     BrokerConfig::resolve(layers).map(drop)
 }
 

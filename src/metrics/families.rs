@@ -3,6 +3,7 @@
 
 mod coordinators;
 mod engine;
+mod folders;
 mod series;
 
 use corelog_shards::metrics::Histogram as Durations;
@@ -28,6 +29,7 @@ pub(super) fn of_broker(monitor: &Monitor, known: Option<&Known>) -> Vec<MetricF
     if let Some(known) = known {
         families.known(known);
         families.topics(known);
+        families.folders(known);
     }
     families.process();
     families.0

@@ -1,10 +1,10 @@
 //! The broker that the suites are pointed at: this build, or, with `CORELOG_CLIENTS_AGAINST=apache-kafka`, Apache Kafka
 //! itself, which shows that a suite asserts what Kafka does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::apache_kafka::ApacheKafka;
-use crate::harness::Broker;
+use crate::harness::{Broker, Launch};
 use crate::tally::Missing;
 
 /// Far above what a broker with a few clients needs, far below what one hostile length asks for.
@@ -34,6 +34,23 @@ impl Subject {
         } else {
             Ok(Subject::Corelog(Broker::start(&PROPERTIES)))
         }
+    }
+
+    /// With folders of these names, in one that is made for it.
+    pub fn start_in(folders: &[&str]) -> Result<Subject, Missing> {
+        if against_apache_kafka() {
+            return Ok(Subject::ApacheKafka(ApacheKafka::start_in(folders)?));
+        }
+        Ok(Subject::Corelog(Broker::launch(Launch {
+            overrides: &PROPERTIES,
+            folders,
+            ..Launch::default()
+        })))
+    }
+
+    /// The folder of this name.
+    pub fn folder_called(&self, name: &str) -> PathBuf {
+        self.folder().with_file_name(name)
     }
 
     pub fn bootstrap(&self) -> String {

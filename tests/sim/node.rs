@@ -82,6 +82,7 @@ impl Node {
             node: Identity {
                 cluster_id: "simulated".to_owned(),
                 directory_id: DIRECTORY_ID,
+                log_dirs: vec![DIRECTORY_ID],
                 file: self.file.clone(),
                 advertised: vec![advertised],
             },

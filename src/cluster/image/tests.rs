@@ -367,6 +367,8 @@ fn copies_that_apply_deltas_equal_the_source() {
             }
             copy.apply(&replayer.take_delta());
             assert_eq!(&copy, replayer.image(), "seed {seed}");
+            let counted = DirectoryCounts::of(&copy);
+            assert_eq!(&counted, replayer.directories(), "seed {seed}");
         }
 
         let snapshot = copy.to_records();

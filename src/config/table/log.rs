@@ -14,17 +14,20 @@ pub(super) const ROWS: &[Property] = &[
         ),
     broker_unset("log.dirs", List)
         .valid(Valid::AT_LEAST_ONE_ITEM)
-        .honoured("Data folders; one for now."),
+        .honoured("Data folders. A new partition is put into the one with the fewest."),
     broker("cordoned.log.dirs", List, "")
         .valid(Valid::ITEMS)
         .dynamic(PerBroker)
-        .not_yet("Data folders that take no new partitions."),
+        .honoured(
+            "Data folders that take no new partitions, neither created nor moved there; `*` is all \
+             of them.",
+        ),
     broker("log.dir.failure.timeout.ms", Long, "30000")
         .at_least(1)
         .ms()
-        .not_yet(
-            "Time a broker with a failed folder keeps running when it cannot tell the \
-             controller.",
+        .honoured(
+            "Time a broker with a failed folder keeps running when that cannot be recorded in the \
+             metadata log.",
         ),
     broker("num.partitions", Int, "1").at_least(1).honoured(
         "Partitions of a topic that is created automatically, or with partition count -1.",

@@ -124,9 +124,9 @@ pub(super) const ROWS: &[Property] = &[
     broker_unset("early.start.listeners", List)
         .valid(Valid::ITEMS)
         .moot("Listeners that open before the authorizer is ready."),
-    broker_unset("metadata.log.dir", String).not_yet(
-        "Folder of the cluster metadata log, when it is not to be in the first data \
-             folder.",
+    broker_unset("metadata.log.dir", String).honoured(
+        "Folder of the cluster metadata log, when it is not to be in the first data folder. It is \
+         changed only while the log is nowhere yet.",
     ),
     broker(
         "metadata.log.max.record.bytes.between.snapshots",

@@ -23,7 +23,7 @@ fn the_file_of_a_stock_kafka_4_starts_unchanged() {
     let config = BrokerConfig::resolve(Layers::of_file(&loaded.settings)).unwrap();
     assert_eq!(config.node.node_id, 1);
     assert_eq!(
-        config.storage.log_dir.to_str(),
+        config.storage.log_dirs[0].to_str(),
         Some("/tmp/kraft-combined-logs")
     );
     let bound: Vec<String> = config
@@ -47,10 +47,19 @@ fn nothing_at_all_is_enough() {
     let loaded = load(b"", &[]).unwrap();
     assert!(loaded.warnings().is_empty());
     let config = BrokerConfig::resolve(Layers::of_file(&loaded.settings)).unwrap();
-    assert_eq!(config.storage.log_dir.to_str(), Some("corelog-data"));
+    assert_eq!(config.storage.log_dirs[0].to_str(), Some("corelog-data"));
     assert_eq!(
         config.listeners.bound[0].to_string(),
         "PLAINTEXT://localhost:9092"
+    );
+}
+
+#[test]
+fn no_folder_is_named_twice() {
+    let refused = load(b"log.dirs=/a, /b,/a\n", &[]).unwrap_err().to_string();
+    assert!(
+        refused.contains("Configuration 'log.dirs' values must not be duplicated"),
+        "{refused}"
     );
 }
 

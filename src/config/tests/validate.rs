@@ -282,3 +282,34 @@ fn the_default_of_all_brokers_takes_nothing_that_is_one_brokers() {
         "Cannot update these configs dynamically: [listeners]"
     );
 }
+
+#[test]
+fn only_folders_that_there_are_can_be_cordoned() {
+    let file = set(&[("log.dirs", "/a,/b")]);
+    let nothing = Overrides::new();
+    let cordon = |value| {
+        let broker = set(&[("cordoned.log.dirs", value)]);
+        let layers = Layers {
+            broker: &broker,
+            cluster: &nothing,
+            file: &file,
+        };
+        check_broker(layers).map_err(|error| error.to_string())
+    };
+    for known in ["/a", "/b,/a", "*", ""] {
+        assert_eq!(cordon(known), Ok(()));
+    }
+    for (value, why) in [
+        (
+            "*,/a",
+            "When cordoned.log.dirs is set to *, it must not contain other values",
+        ),
+        (
+            "/a,/x,/y",
+            "All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing \
+             entries : /x, /y",
+        ),
+    ] {
+        assert_eq!(cordon(value), Err(why.to_owned()));
+    }
+}

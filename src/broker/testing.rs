@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_shards::io::Io;
-use corelog_shards::log::config::LogConfig;
 use corelog_shards::mesh::{Ends, lanes};
 use corelog_shards::route::Route;
 use corelog_shards::shard::{CleanerConfig, RotPolicy, ShardConfig, open};
@@ -13,13 +12,20 @@ use uuid::Uuid;
 
 use super::{Broker, Node};
 use crate::cluster::controller::{NodeStart, Policy};
-use crate::cluster::driver::{Driver, METADATA_LOG};
+use crate::cluster::driver::{Driver, METADATA_LOG, log_config};
 use crate::config::{BrokerConfig, Layers, Overrides};
 
 /// Of one shard, without a controller, with empty metadata, over an empty folder.
 pub(crate) async fn broker(io: &Io, folder: &Path) -> Rc<Broker> {
+    broker_with(io, folder, &[]).await
+}
+
+/// As [`broker`], with these properties.
+pub(crate) async fn broker_with(io: &Io, folder: &Path, properties: &[(&str, &str)]) -> Rc<Broker> {
     let ends = lanes(1).pop().expect("one shard");
-    broker_of_shard(io, folder, (0, 1), ends).await
+    let property = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let file = properties.iter().map(property).collect();
+    start(io, folder, (0, 1), ends, file).await
 }
 
 /// One of several shards, with its place among them.
@@ -29,8 +35,17 @@ pub(crate) async fn broker_of_shard(
     (id, shards): (usize, usize),
     ends: Ends,
 ) -> Rc<Broker> {
-    let file = Overrides::new();
-    let config = BrokerConfig::resolve(Layers::of_file(&file)).expect("the defaults are sound");
+    start(io, folder, (id, shards), ends, Overrides::new()).await
+}
+
+async fn start(
+    io: &Io,
+    folder: &Path,
+    (id, shards): (usize, usize),
+    ends: Ends,
+    file: Overrides,
+) -> Rc<Broker> {
+    let config = BrokerConfig::resolve(Layers::of_file(&file)).expect("sound properties");
     let shard_config = ShardConfig {
         log_dir: folder.to_owned(),
         journal_bytes: 8 << 20,
@@ -59,9 +74,10 @@ pub(crate) async fn broker_of_shard(
 pub(crate) async fn lead(broker: &Broker, folder: &Path) -> Rc<Driver> {
     const DIR: &str = "__cluster_metadata-0";
     let shard = &broker.shard;
-    let opened = shard.open_partition(METADATA_LOG, DIR, 0, LogConfig::default());
-    opened.await.expect("a metadata log");
     let config = broker.config();
+    let settings = log_config(&config.metadata_log);
+    let opened = shard.open_partition(METADATA_LOG, DIR, 0, settings);
+    opened.await.expect("a metadata log");
     let start = NodeStart {
         node_id: config.node.node_id,
         incarnation_id: Uuid::from_u128(3),
@@ -74,8 +90,9 @@ pub(crate) async fn lead(broker: &Broker, folder: &Path) -> Rc<Driver> {
     let (policy, file) = (Policy::from(&*config), broker.node.file.clone());
     let dir = folder.join(DIR);
     let cluster = &broker.node.cluster_id;
-    let started = Driver::start(shard.clone(), &dir, cluster, policy, file, start).await;
-    let driver = Rc::new(started.unwrap_or_else(|error| panic!("{error}")));
+    let snapshots = config.metadata_log.snapshots.clone();
+    let started = Driver::start(shard.clone(), &dir, cluster, policy, file, snapshots, start);
+    let driver = Rc::new(started.await.unwrap_or_else(|error| panic!("{error}")));
     broker.set_controller(driver.clone());
     driver
 }

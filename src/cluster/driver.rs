@@ -7,6 +7,7 @@
 //! between append and replay.
 
 mod read_log;
+mod snapshots;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corelog_shards::io::slot;
+use corelog_shards::journal::Durability;
+use corelog_shards::log::config::LogConfig;
 use corelog_shards::partition::Turn;
 use corelog_shards::route::{METADATA_TOPIC, PartitionKey};
 use corelog_shards::shard::Shard;
@@ -26,10 +29,12 @@ use super::features::first_unsupported;
 use super::image::{Image, Replayer};
 use super::log_codec::{self, BatchPlace, encode_batch, encode_leader_change};
 use crate::broker::Broker;
-use crate::config::Overrides;
+use crate::config::{MetadataLogConfig, Overrides, SnapshotSettings};
 
 pub use read_log::ReadLogError;
 use read_log::read_log;
+pub use snapshots::SnapshotFacts;
+use snapshots::Snapshots;
 
 /// The metadata log.
 pub const METADATA_LOG: PartitionKey = PartitionKey {
@@ -46,6 +51,17 @@ const START_BATCH_RECORDS: usize = 50_000;
 
 /// Pause before another attempt on a full disk.
 const FULL_DISK_RETRY: Duration = Duration::from_millis(500);
+
+/// How the metadata log is kept: whatever topics are given by default. Its beginning goes by snapshots.
+pub fn log_config(settings: &MetadataLogConfig) -> LogConfig {
+    LogConfig {
+        segment_bytes: settings.segment_bytes,
+        segment_ms: settings.segment_ms,
+        cleanup_delete: false,
+        durability: Durability::Sync,
+        ..LogConfig::default()
+    }
+}
 
 /// Why the controller did not carry out a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,24 +107,30 @@ pub struct Driver {
     replayer: RefCell<Replayer>,
     epoch: i32,
     turn: Turn,
+    /// Of the last batch.
+    last_timestamp_ms: Cell<i64>,
+    snapshots: Snapshots,
     /// The node is not in service yet: it waits for what a client would be told to try again.
     is_starting: Cell<bool>,
 }
 
 impl Driver {
     /// Reads the metadata log, which lies in `dir`, begins a new epoch of it, and puts this node into
-    /// service.
+    /// service. The log grows until somebody runs [`Driver::keep_small`].
     pub async fn start(
         shard: Shard,
         dir: &Path,
         cluster_id: &str,
         policy: Policy,
         file: Overrides,
+        snapshots: SnapshotSettings,
         start: NodeStart,
     ) -> Result<Self, DriverError> {
-        let replayer = read_log(&shard, dir, Image::empty(cluster_id))
+        let read = read_log(&shard, dir, Image::empty(cluster_id))
             .await
             .map_err(DriverError::Read)?;
+        let snapshots = Snapshots::new(dir, snapshots, &read, shard.io().now());
+        let replayer = read.replayer;
         if let Some((feature, level)) = first_unsupported(replayer.image()) {
             let feature = feature.to_owned();
             return Err(DriverError::Unsupported { feature, level });
@@ -121,6 +143,8 @@ impl Driver {
             replayer: RefCell::new(replayer),
             epoch,
             turn: Turn::default(),
+            last_timestamp_ms: Cell::new(read.last_timestamp_ms.unwrap_or(-1)),
+            snapshots,
             is_starting: Cell::new(true),
         };
         let node_id = driver.policy.node_id;
@@ -223,6 +247,8 @@ impl Driver {
         );
         log_codec::replay(&batch, &mut self.replayer.borrow_mut())
             .expect("the controller can replay what it wrote");
+        self.last_timestamp_ms.set(place.timestamp_ms);
+        self.snapshots.appended(batch.len());
         Ok(())
     }
 

@@ -23,6 +23,7 @@ pub struct BrokerConfig {
     pub http: Option<HttpConfig>,
     pub network: NetworkLimits,
     pub storage: StorageConfig,
+    pub metadata_log: MetadataLogConfig,
     pub topics: TopicPolicy,
     pub fetch: FetchLimits,
     pub groups: GroupsConfig,
@@ -76,6 +77,29 @@ pub struct StorageConfig {
     pub cleaner: CleanerSettings,
 }
 
+/// How the log of the cluster's metadata is kept small.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetadataLogConfig {
+    pub segment_bytes: u32,
+    pub segment_ms: i64,
+    pub snapshots: SnapshotSettings,
+}
+
+/// When snapshots of the metadata are made, and when they go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotSettings {
+    /// Bytes of log after which another one is made.
+    pub bytes_between: u64,
+    /// Time after which another one is made; `None` makes none by time.
+    pub interval: Option<Duration>,
+    /// Of log and snapshots together; `None` has no limit.
+    pub retention_bytes: Option<u64>,
+    /// Age of what a snapshot ends with; `None` has no limit.
+    pub retention_ms: Option<u64>,
+    /// From when a snapshot is deleted until its file goes.
+    pub delete_delay: Duration,
+}
+
 /// How compacted topics are compacted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CleanerSettings {
@@ -126,6 +150,7 @@ impl BrokerConfig {
             http: http(&read)?,
             network: network(&read)?,
             storage: storage(&read)?,
+            metadata_log: metadata_log(&read),
             topics: TopicPolicy {
                 auto_create: read.flag("auto.create.topics.enable"),
                 delete_enabled: read.flag("delete.topic.enable"),
@@ -294,6 +319,27 @@ fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
             },
         },
     })
+}
+
+fn metadata_log(read: &Reader<'_>) -> MetadataLogConfig {
+    let segment_bytes = read.number_if_set("internal.metadata.log.segment.bytes");
+    let segment_bytes = segment_bytes.and_then(|bytes| u32::try_from(bytes).ok());
+    MetadataLogConfig {
+        segment_bytes: segment_bytes.unwrap_or_else(|| read.count("metadata.log.segment.bytes")),
+        segment_ms: read.number("metadata.log.segment.ms"),
+        snapshots: SnapshotSettings {
+            bytes_between: read.count("metadata.log.max.record.bytes.between.snapshots"),
+            interval: read
+                .count_if_positive("metadata.log.max.snapshot.interval.ms")
+                .filter(|ms| *ms > 0)
+                .map(Duration::from_millis),
+            retention_bytes: read.count_if_positive("metadata.max.retention.bytes"),
+            retention_ms: read.count_if_positive("metadata.max.retention.ms"),
+            delete_delay: read
+                .count_if_positive("internal.metadata.delete.delay.millis")
+                .map_or(Duration::ZERO, Duration::from_millis),
+        },
+    }
 }
 
 /// Kafka's checks of broker properties that have no range of their own in the table.

@@ -27,8 +27,8 @@ mod value;
 mod tests;
 
 pub use broker::{
-    BrokerConfig, CleanerSettings, FetchLimits, HTTP_LISTENER, HttpConfig, NetworkLimits,
-    NodeConfig, OnRot, StorageConfig, TopicPolicy,
+    BrokerConfig, CleanerSettings, FetchLimits, HTTP_LISTENER, HttpConfig, MetadataLogConfig,
+    NetworkLimits, NodeConfig, OnRot, SnapshotSettings, StorageConfig, TopicPolicy,
 };
 pub use describe::{
     Described, SynonymValue, describe_broker, describe_cluster_default, describe_group,

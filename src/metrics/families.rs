@@ -3,6 +3,7 @@
 
 mod coordinators;
 mod engine;
+mod metadata;
 mod series;
 
 use corelog_shards::metrics::Histogram as Durations;
@@ -27,6 +28,7 @@ pub(super) fn of_broker(monitor: &Monitor, known: Option<&Known>) -> Vec<MetricF
     families.coordinators(&shards);
     if let Some(known) = known {
         families.known(known);
+        families.metadata(&known.metadata);
         families.topics(known);
     }
     families.process();

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::RequestMetrics;
 use crate::broker::Broker;
 use crate::budget::MemoryUse;
+use crate::cluster::driver::{METADATA_LOG, SnapshotFacts};
 use crate::cluster::image::Image;
 use crate::coordinator::group::census::Census;
 use crate::coordinator::lag::{self, Cursor, Lags};
@@ -78,6 +79,17 @@ pub(super) struct Known {
     /// With the names of their topics.
     pub partitions: Vec<(Arc<str>, PartitionFacts)>,
     pub topics: usize,
+    pub metadata: MetadataFacts,
+}
+
+/// Of the metadata log and its snapshots.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MetadataFacts {
+    pub log_bytes: u64,
+    pub start_offset: i64,
+    pub end_offset: i64,
+    pub epoch: i32,
+    pub snapshots: SnapshotFacts,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -145,7 +157,7 @@ impl Monitor {
         self.shards().remove(&shard);
     }
 
-    /// Answers the server's questions. A task of one shard.
+    /// Answers the server's questions. A task of the controller's shard.
     pub async fn answer(self: Arc<Self>, broker: Rc<Broker>) {
         loop {
             // The server may have lost its patience, now or when there is an answer.
@@ -170,6 +182,7 @@ async fn find_out(broker: &Broker) -> Known {
     let image = broker.image();
     let mut known = Known {
         topics: image.topics.len(),
+        metadata: metadata_facts(broker),
         ..Known::default()
     };
     let mut turns = Turns::on(broker.shard.io());
@@ -182,6 +195,19 @@ async fn find_out(broker: &Broker) -> Known {
         }
     }
     known
+}
+
+/// On the controller's shard.
+fn metadata_facts(broker: &Broker) -> MetadataFacts {
+    let log = broker.shard.facts_of(&METADATA_LOG);
+    let log = log.expect("the controller has its log");
+    MetadataFacts {
+        log_bytes: log.bytes,
+        start_offset: log.start_offset,
+        end_offset: log.end_offset,
+        epoch: broker.image().last_epoch,
+        snapshots: broker.controller().snapshot_facts(),
+    }
 }
 
 /// `None` for a topic that was deleted just now, and for the metadata log, which is none.

@@ -12,8 +12,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corelog_shards::io::{Io, Stop};
-use corelog_shards::journal::Durability;
-use corelog_shards::log::config::LogConfig;
 use corelog_shards::mesh::{self, Ends};
 use corelog_shards::route::Route;
 use corelog_shards::shard::{self, Shard, ShardConfig};
@@ -22,7 +20,7 @@ use uuid::Uuid;
 use crate::broker::{Broker, Node};
 use crate::cli::addresses::BoundListener;
 use crate::cluster::controller::{NodeStart, Policy};
-use crate::cluster::driver::{Driver, METADATA_LOG};
+use crate::cluster::driver::{Driver, METADATA_LOG, log_config};
 use crate::cluster::image::Image;
 use crate::cluster::records;
 use crate::config::BrokerConfig;
@@ -139,14 +137,9 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
 
 /// Shard 0's part: from the controller's start to the end of all.
 async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<(), String> {
-    // Whatever topics are given by default: what they are given is told here.
-    let metadata_config = LogConfig {
-        cleanup_delete: false,
-        durability: Durability::Sync,
-        ..LogConfig::default()
-    };
+    let settings = &plan.start.config.metadata_log;
     let opened = shard
-        .open_partition(METADATA_LOG, METADATA_DIR, 0, metadata_config)
+        .open_partition(METADATA_LOG, METADATA_DIR, 0, log_config(settings))
         .await;
     opened.map_err(|error| format!("the metadata log cannot be opened: {error:?}"))?;
     let driver = Driver::start(
@@ -155,12 +148,16 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
         &plan.start.node.cluster_id,
         Policy::from(&plan.start.config),
         plan.start.node.file.clone(),
+        settings.snapshots.clone(),
         node_start(plan, shard),
     )
     .await
     .map_err(|error| error.to_string())?;
     let driver = Rc::new(driver);
     broker.set_controller(driver.clone());
+    shard
+        .io()
+        .spawn("metadata snapshots", driver.clone().keep_small());
     let serving = plan.clone();
     let listening = |shard: Shard| async move {
         let broker = Broker::of(&shard);

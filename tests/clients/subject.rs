@@ -10,11 +10,15 @@ use crate::tally::Missing;
 /// Far above what a broker with a few clients needs, far below what one hostile length asks for.
 const MEMORY_MAX_BYTES: u64 = 768 << 20;
 
-/// Old segments are looked for often, so that a suite can wait for them to go; the first member of a group does not wait
-/// long for others, and a member that is killed is soon missed.
-pub const PROPERTIES: [&str; 7] = [
+/// Old segments and what is to be compacted are looked for often, so that a suite can wait for that; the metadata log
+/// goes by snapshots all the time; the first member of a group does not wait long for others, and a member that is killed
+/// is soon missed.
+pub const PROPERTIES: [&str; 10] = [
     "log.retention.check.interval.ms=500",
     "log.initial.task.delay.ms=500",
+    "log.cleaner.backoff.ms=200",
+    "metadata.log.max.record.bytes.between.snapshots=5000",
+    "metadata.max.retention.bytes=50000",
     "group.initial.rebalance.delay.ms=100",
     "group.consumer.min.session.timeout.ms=6000",
     "group.consumer.session.timeout.ms=6000",

@@ -165,6 +165,16 @@ impl Shard {
         }
     }
 
+    /// Begins a segment of a partition with its next record, unless the active one is empty: what is in that one can go
+    /// as a whole.
+    pub fn roll(&self, key: &PartitionKey) {
+        if let Some(partition) = self.partition(key) {
+            let mut state = partition.state.borrow_mut();
+            let end = state.log.end_offset();
+            state.log.roll_at(end, self.io().wall_ms());
+        }
+    }
+
     /// The partitions of this shard, in order.
     pub fn partitions(&self) -> Vec<PartitionKey> {
         let mut keys: Vec<PartitionKey> = self.0.partitions.borrow().keys().copied().collect();

@@ -7,7 +7,9 @@ use prometheus::proto::MetricType;
 
 use super::*;
 use crate::budget::MemoryUse;
+use crate::cluster::driver::SnapshotFacts;
 use crate::coordinator::group::census::Census;
+use crate::metrics::monitor::MetadataFacts;
 
 #[test]
 fn errors_are_named_as_kafka_does() {
@@ -57,6 +59,15 @@ fn known() -> Known {
     Known {
         shards: vec![state],
         topics: 1,
+        metadata: MetadataFacts {
+            log_bytes: 12,
+            snapshots: SnapshotFacts {
+                age: Duration::from_millis(1_500),
+                count: 2,
+                ..SnapshotFacts::default()
+            },
+            ..MetadataFacts::default()
+        },
         ..Known::default()
     }
 }
@@ -70,6 +81,7 @@ fn text() -> String {
     families.coordinators(&shards);
     families.known(&known());
     families.topics(&known());
+    families.metadata(&known().metadata);
     for family in &families.0 {
         let (name, kind) = (family.name(), family.get_field_type());
         assert!(!family.help().is_empty(), "{name}");
@@ -106,6 +118,9 @@ fn what_a_shard_counted_stands_in_its_series_in_base_units() {
         r#"corelog_group_coordinator_partitions{shard="0",state="active"} 9"#,
         r#"corelog_groups{shard="0",protocol="classic",state="Empty"} 0"#,
         "corelog_topics 1",
+        "corelog_metadata_log_bytes 12",
+        "corelog_metadata_snapshots 2",
+        "corelog_metadata_last_snapshot_age_seconds 1.5",
     ] {
         assert!(
             text.lines().any(|found| found == line),

@@ -15,7 +15,7 @@ use corelog_shards::log::batch::compress::DecoderPool;
 use corelog_shards::log::compact;
 use corelog_shards::log::config::{CompactionConfig, LogConfig};
 use corelog_shards::route::{METADATA_TOPIC, PartitionKey};
-use corelog_shards::shard::{CleanerConfig, Shard};
+use corelog_shards::shard::{CleanerConfig, Shard, Stray};
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
@@ -226,7 +226,7 @@ impl Broker {
             let strays = self.shard.strays(is_known).await;
             match strays.first() {
                 // Rather the metadata was lost than every one of them deleted.
-                Some((dir, _)) if image.topics.is_empty() => tracing::error!(
+                Some(Stray { dir, .. }) if image.topics.is_empty() => tracing::error!(
                     folders = strays.len(),
                     dir,
                     "there are folders of topics, but the metadata knows no topic at all: they stay \
@@ -354,12 +354,14 @@ impl Broker {
                 .clone();
             let dir = corelog_shards::log::segment_name::partition_dir(&topic.name, id);
             let epoch = partition.leader_epoch;
-            let opened = self.shard.open_partition(key, &dir, epoch, config).await;
+            let folder = self.node.directory_id;
+            let opening = self.shard.open_partition(key, &dir, folder, epoch, config);
+            let opened = opening.await;
             match opened {
-                Ok(()) if &*topic.name == OFFSETS_TOPIC => {
+                Ok(_) if &*topic.name == OFFSETS_TOPIC => {
                     self.groups.open(&self.shard, key, &dir, epoch)
                 }
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(error) => tracing::error!(partition = dir, ?error, "cannot open a partition"),
             }
         }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use corelog_shards::io::Stop;
 use corelog_shards::runtime;
-use corelog_shards::shard::{RotPolicy, ShardConfig};
+use corelog_shards::shard::{FolderConfig, RotPolicy, ShardConfig};
+use uuid::Uuid;
 
 use self::plan::{Plan, Start};
 use crate::broker::{Node, cleaner_config};
@@ -52,7 +53,11 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
             .map_err(|error| ServeError(format!("cannot serve metrics: {error}")))?;
     }
     let plan = Plan::new(Start {
-        shard_config: shard_config(&prepared.config.storage, shards),
+        shard_config: shard_config(
+            &prepared.config.storage,
+            prepared.folder.directory_id,
+            shards,
+        ),
         node: Node {
             cluster_id: prepared.folder.cluster_id.clone(),
             directory_id: prepared.folder.directory_id,
@@ -91,9 +96,9 @@ fn fail(why: &str) {
     std::process::exit(1)
 }
 
-fn shard_config(storage: &StorageConfig, shards: usize) -> ShardConfig {
+fn shard_config(storage: &StorageConfig, directory_id: Uuid, shards: usize) -> ShardConfig {
     ShardConfig {
-        log_dir: storage.log_dir.clone(),
+        folders: vec![FolderConfig::only(directory_id, &storage.log_dir)],
         journal_bytes: storage.journal_bytes_per_shard,
         tail_cache_bytes: storage.tail_cache_bytes_per_shard as usize,
         open_files_max: open_files_max(shards),

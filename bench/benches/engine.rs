@@ -20,7 +20,7 @@ use corelog_shards::mesh;
 use corelog_shards::route::{PartitionKey, Route};
 use corelog_shards::runtime::{cores, run_shards};
 use corelog_shards::shard::message::Append;
-use corelog_shards::shard::{CleanerConfig, RotPolicy, Shard, ShardConfig, open};
+use corelog_shards::shard::{CleanerConfig, FolderConfig, RotPolicy, Shard, ShardConfig, open};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use uuid::Uuid;
 
@@ -32,7 +32,7 @@ const CREATED_MS: i64 = 1_700_000_000_000;
 
 fn config(dir: &Path) -> ShardConfig {
     ShardConfig {
-        log_dir: dir.to_owned(),
+        folders: vec![FolderConfig::only(Uuid::nil(), dir)],
         journal_bytes: 256 << 20,
         tail_cache_bytes: 16 << 20,
         open_files_max: 64,
@@ -98,7 +98,7 @@ fn timed(shards: usize, durability: Durability, work: Work) -> Duration {
                     ..LogConfig::default()
                 };
                 shard
-                    .open_partition(partition, &dir, 0, config)
+                    .open_partition(partition, &dir, Uuid::nil(), 0, config)
                     .await
                     .expect("the partition is opened");
             }

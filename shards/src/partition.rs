@@ -23,6 +23,8 @@ use crate::log::aborted::{AbortedTransaction, AbortedTransactions};
 use crate::log::batch::BatchHeader;
 use crate::route::PartitionKey;
 use crate::shard::message::{Probe, ReadError, ReadSpec, WatchId};
+use crate::shard::store::DiskShare;
+use crate::shard::volume::Folder;
 
 /// One partition. Lives on one shard.
 pub struct Partition {
@@ -31,7 +33,9 @@ pub struct Partition {
     /// Name of its folder, as Kafka spells it.
     pub dir: Rc<str>,
     /// How often it moved between journals.
-    pub revision: u64,
+    pub revision: Cell<u64>,
+    /// The log folder that its own is in.
+    folder: RefCell<Rc<Folder>>,
     /// Epoch of its leader, which batches are stamped with.
     pub leader_epoch: Cell<i32>,
     /// Everything that changes with records.
@@ -83,9 +87,9 @@ pub struct State {
 
 impl Partition {
     /// A partition with this log, all of which is acknowledged.
-    pub fn new(
+    pub(crate) fn new(
         key: PartitionKey,
-        dir: &str,
+        (folder, dir): (Rc<Folder>, &str),
         revision: u64,
         leader_epoch: i32,
         mut log: Log,
@@ -104,7 +108,8 @@ impl Partition {
         Rc::new(Self {
             key,
             dir: Rc::from(dir),
-            revision,
+            revision: Cell::new(revision),
+            folder: RefCell::new(folder),
             leader_epoch: Cell::new(leader_epoch),
             state: RefCell::new(state),
             settling: Turn::default(),
@@ -119,6 +124,26 @@ impl Partition {
             loading_aborted: Turn::default(),
             traffic: Cell::default(),
         })
+    }
+
+    /// The log folder that its own is in.
+    pub(crate) fn folder(&self) -> Rc<Folder> {
+        self.folder.borrow().clone()
+    }
+
+    /// Place of the volume whose journal takes its appends.
+    pub(crate) fn volume(&self) -> usize {
+        self.folder.borrow().volume
+    }
+
+    /// What it shares with those whose folders are on the same device.
+    pub(crate) fn disk_share(&self) -> Rc<DiskShare> {
+        self.folder.borrow().disk_share.clone()
+    }
+
+    /// Whether its folder is out of reach.
+    pub fn is_offline(&self) -> bool {
+        self.folder.borrow().is_offline.get()
     }
 
     /// Counts a batch that was placed.
@@ -153,6 +178,9 @@ impl Partition {
 
     /// What a reader may have, and the fetch that wants to hear of more.
     pub fn probe(&self, spec: &ReadSpec, watch: Option<WatchId>) -> Result<Probe, ReadError> {
+        if self.is_offline() {
+            return Err(ReadError::FolderOffline);
+        }
         let mut state = self.state.borrow_mut();
         let probe = state.probe(spec, self.leader_epoch.get())?;
         if let Some(watch) = watch {

@@ -17,14 +17,14 @@ use corelog_shards::mesh;
 use corelog_shards::route::{PartitionKey, Route};
 use corelog_shards::runtime::{cores, run_shards};
 use corelog_shards::shard::message::{Append, ReadSpec};
-use corelog_shards::shard::{CleanerConfig, RotPolicy, Shard, ShardConfig, open};
+use corelog_shards::shard::{CleanerConfig, FolderConfig, RotPolicy, Shard, ShardConfig, open};
 use uuid::Uuid;
 
 const PARTITIONS: i32 = 6;
 
 fn config(dir: &Path) -> ShardConfig {
     ShardConfig {
-        log_dir: dir.to_owned(),
+        folders: vec![FolderConfig::only(Uuid::nil(), dir)],
         journal_bytes: 16 << 20,
         tail_cache_bytes: 1 << 20,
         open_files_max: 16,
@@ -74,7 +74,7 @@ fn run(dir: &Path, shards: usize, cleanly: bool, work: Work) {
                     ..LogConfig::default()
                 };
                 shard
-                    .open_partition(partition, &dir, 0, small_segments)
+                    .open_partition(partition, &dir, Uuid::nil(), 0, small_segments)
                     .await
                     .expect("opened");
             }

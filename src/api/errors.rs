@@ -84,7 +84,9 @@ pub fn of_append(error: &AppendError) -> ResponseError {
         }
         AppendError::Producer(ProducerError::NotInTransaction) => ResponseError::InvalidTxnState,
         AppendError::TooLarge { .. } => ResponseError::MessageTooLarge,
-        AppendError::StorageFull | AppendError::StorageFailed => ResponseError::KafkaStorageError,
+        AppendError::StorageFull | AppendError::StorageFailed | AppendError::FolderOffline => {
+            ResponseError::KafkaStorageError
+        }
     }
 }
 
@@ -96,7 +98,7 @@ pub fn of_read(error: ReadError) -> ResponseError {
         ReadError::FencedLeaderEpoch => ResponseError::FencedLeaderEpoch,
         ReadError::UnknownLeaderEpoch => ResponseError::UnknownLeaderEpoch,
         ReadError::Corrupt => ResponseError::CorruptMessage,
-        ReadError::Storage => ResponseError::KafkaStorageError,
+        ReadError::Storage | ReadError::FolderOffline => ResponseError::KafkaStorageError,
     }
 }
 
@@ -196,6 +198,7 @@ mod tests {
             (ReadError::UnknownLeaderEpoch, 75),
             (ReadError::Corrupt, 2),
             (ReadError::Storage, 56),
+            (ReadError::FolderOffline, 56),
         ];
         for (error, code) in table {
             assert_eq!(of_read(error).code(), code, "{error:?}");

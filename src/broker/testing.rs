@@ -7,13 +7,16 @@ use std::time::Duration;
 use corelog_shards::io::Io;
 use corelog_shards::mesh::{Ends, lanes};
 use corelog_shards::route::Route;
-use corelog_shards::shard::{CleanerConfig, RotPolicy, ShardConfig, open};
+use corelog_shards::shard::{CleanerConfig, FolderConfig, RotPolicy, ShardConfig, open};
 use uuid::Uuid;
 
 use super::{Broker, Node};
 use crate::cluster::controller::{NodeStart, Policy};
 use crate::cluster::driver::{Driver, METADATA_LOG, log_config};
 use crate::config::{BrokerConfig, Layers, Overrides};
+
+/// None of the ids with a meaning of their own.
+const DIRECTORY_ID: Uuid = Uuid::from_u128(0x1000);
 
 /// Of one shard, without a controller, with empty metadata, over an empty folder.
 pub(crate) async fn broker(io: &Io, folder: &Path) -> Rc<Broker> {
@@ -47,7 +50,7 @@ async fn start(
 ) -> Rc<Broker> {
     let config = BrokerConfig::resolve(Layers::of_file(&file)).expect("sound properties");
     let shard_config = ShardConfig {
-        log_dir: folder.to_owned(),
+        folders: vec![FolderConfig::only(DIRECTORY_ID, folder)],
         journal_bytes: 8 << 20,
         tail_cache_bytes: 1 << 20,
         open_files_max: 16,
@@ -61,7 +64,7 @@ async fn start(
     let shard = opened.unwrap_or_else(|error| panic!("{error}")).shard;
     let node = Node {
         cluster_id: "test".to_owned(),
-        directory_id: Uuid::from_u128(2),
+        directory_id: DIRECTORY_ID,
         file,
         advertised: Vec::new(),
     };
@@ -76,7 +79,7 @@ pub(crate) async fn lead(broker: &Broker, folder: &Path) -> Rc<Driver> {
     let shard = &broker.shard;
     let config = broker.config();
     let settings = log_config(&config.metadata_log);
-    let opened = shard.open_partition(METADATA_LOG, DIR, 0, settings);
+    let opened = shard.open_partition(METADATA_LOG, DIR, DIRECTORY_ID, 0, settings);
     opened.await.expect("a metadata log");
     let start = NodeStart {
         node_id: config.node.node_id,

@@ -145,6 +145,9 @@ mod tests {
                 bytes_in: 7,
                 bytes_out: 8,
             },
+            folder: Uuid::nil(),
+            is_offline: false,
+            future: None,
         }
     }
 

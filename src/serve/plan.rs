@@ -139,12 +139,18 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
 async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<(), String> {
     let settings = &plan.start.config.metadata_log;
     let opened = shard
-        .open_partition(METADATA_LOG, METADATA_DIR, 0, log_config(settings))
+        .open_partition(
+            METADATA_LOG,
+            METADATA_DIR,
+            plan.start.node.directory_id,
+            0,
+            log_config(settings),
+        )
         .await;
     opened.map_err(|error| format!("the metadata log cannot be opened: {error:?}"))?;
     let driver = Driver::start(
         shard.clone(),
-        &plan.start.shard_config.log_dir.join(METADATA_DIR),
+        &plan.start.shard_config.folders[0].path.join(METADATA_DIR),
         &plan.start.node.cluster_id,
         Policy::from(&plan.start.config),
         plan.start.node.file.clone(),

@@ -37,6 +37,17 @@ struct Lease {
     released: Option<Instant>,
 }
 
+impl Lease {
+    fn since(answered: Instant, session: Duration, rebalance: Duration) -> Self {
+        Self {
+            answered,
+            session,
+            rebalance,
+            released: None,
+        }
+    }
+}
+
 #[derive(Default)]
 pub struct Holders {
     holds: BTreeMap<Place, Vec<Hold>>,
@@ -63,12 +74,7 @@ impl Holders {
         session: Duration,
         rebalance: Duration,
     ) {
-        let lease = Lease {
-            answered: asked,
-            session,
-            rebalance,
-            released: None,
-        };
+        let lease = Lease::since(asked, session, rebalance);
         self.leases.entry(process).or_insert(lease);
     }
 
@@ -80,12 +86,7 @@ impl Holders {
         session: Duration,
         rebalance: Duration,
     ) {
-        let lease = Lease {
-            answered: asked,
-            session,
-            rebalance,
-            released: None,
-        };
+        let lease = Lease::since(asked, session, rebalance);
         self.leases.insert(process, lease);
     }
 

@@ -1,7 +1,6 @@
 //! The broker's node: the whole of it, from listeners to disk, in a simulated world.
 
 use std::cell::Cell;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,12 +13,13 @@ use corelog::net::admission::Admission;
 use corelog::serve::plan::{Plan, Start};
 use corelog_shards::io::Stop;
 use corelog_shards::io::sim::{Crash, NodeId, World};
-use corelog_shards::shard::{CleanerConfig, RotPolicy, ShardConfig};
+use corelog_shards::shard::{CleanerConfig, FolderConfig, RotPolicy, ShardConfig};
 use uuid::Uuid;
 
 pub const PORT: u16 = 9092;
 const LISTENER: &str = "PLAINTEXT";
 const DATA: &str = "/data";
+const DIRECTORY_ID: Uuid = Uuid::from_u128(1);
 /// Small, so that it goes round.
 const JOURNAL_BYTES: u64 = 1 << 20;
 const CONNECTIONS_MAX: usize = 1_000;
@@ -81,7 +81,7 @@ impl Node {
             config,
             node: Identity {
                 cluster_id: "simulated".to_owned(),
-                directory_id: Uuid::from_u128(1),
+                directory_id: DIRECTORY_ID,
                 file: self.file.clone(),
                 advertised: vec![advertised],
             },
@@ -147,7 +147,7 @@ impl Node {
 
 fn shard_config(config: &BrokerConfig) -> ShardConfig {
     ShardConfig {
-        log_dir: PathBuf::from(DATA),
+        folders: vec![FolderConfig::only(DIRECTORY_ID, DATA)],
         journal_bytes: JOURNAL_BYTES,
         tail_cache_bytes: 256 << 10,
         open_files_max: 16,

@@ -267,8 +267,14 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// A journal over the files that recovery found. Nothing is written before [`Journal::run`].
-    pub fn new(io: Io, config: JournalConfig, mut files: Files, carried: Ticket) -> Rc<Self> {
+    /// A journal over the files that recovery found, which counts in `metrics`. Nothing is written before
+    /// [`Journal::run`].
+    pub fn new(
+        io: Io,
+        config: JournalConfig,
+        (mut files, carried): (Files, Ticket),
+        metrics: Arc<JournalMetrics>,
+    ) -> Rc<Self> {
         assert!(
             config.file_bytes.is_multiple_of(BLOCK as u64),
             "files are written in whole blocks"
@@ -294,7 +300,7 @@ impl Journal {
             carried_synced: Cell::new(carried),
             memory_flush: Cell::new(memory_flush),
             spares: RefCell::default(),
-            metrics: Arc::default(),
+            metrics,
         })
     }
 
@@ -357,11 +363,6 @@ impl Journal {
     /// From now on appends of class [`Durability::Memory`] wait at most so long for their write.
     pub fn set_memory_flush(&self, memory_flush: Duration) {
         self.memory_flush.set(memory_flush);
-    }
-
-    /// What it counts.
-    pub fn metrics(&self) -> Arc<JournalMetrics> {
-        Arc::clone(&self.metrics)
     }
 
     /// Bytes of appends that wait for a group: back-pressure looks at it.

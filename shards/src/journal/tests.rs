@@ -87,7 +87,7 @@ fn start_in(io: &Io, files: Files, events: &Rc<Events>) -> Rc<Journal> {
         files_max: 8,
         memory_flush: Duration::from_millis(5),
     };
-    let journal = Journal::new(io.clone(), config, files, 0);
+    let journal = Journal::new(io.clone(), config, (files, 0), Arc::default());
     let preparing = journal.clone().prepare_files(events.clone());
     io.spawn("journal files", preparing);
     io.spawn("journal", journal.clone().run(events.clone()));

@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use bytes::{Buf, BufMut, Bytes};
+use uuid::Uuid;
 
 use super::batch::header::{HEADER_BYTES, NO_TIMESTAMP};
 use super::batch::{BatchHeader, BatchIter};
@@ -17,8 +18,8 @@ use super::log::{Log, Restored};
 use super::producer::ProducerTable;
 use super::segment::Segment;
 
-/// Version 1 did not count aborted transactions, version 2 knew nothing of compaction.
-const VERSION: u8 = 3;
+/// Version 1 did not count aborted transactions, version 2 knew nothing of compaction, version 3 of one log folder only.
+const VERSION: u8 = 4;
 /// Distance of the index entries that a snapshot keeps.
 const INDEX_STEP_BYTES: u32 = 1 << 20;
 
@@ -27,6 +28,8 @@ const INDEX_STEP_BYTES: u32 = 1 << 20;
 pub struct Facts<'a> {
     /// Name of the partition's folder.
     pub dir: &'a str,
+    /// The log folder that it is in.
+    pub folder: Uuid,
     /// Epoch of its leader.
     pub leader_epoch: i32,
 }
@@ -39,6 +42,8 @@ pub struct Malformed;
 pub struct Snapshot {
     /// Name of the partition's folder.
     pub dir: String,
+    /// The log folder that it is in; older versions do not say.
+    pub folder: Option<Uuid>,
     /// Epoch of its leader.
     pub leader_epoch: i32,
     /// The log.
@@ -51,6 +56,7 @@ pub fn encode(facts: &Facts<'_>, log: &Log) -> Vec<Bytes> {
     out.put_u8(VERSION);
     out.put_u16(u16::try_from(facts.dir.len()).expect("a folder's name is short"));
     out.put_slice(facts.dir.as_bytes());
+    out.put_u128(facts.folder.as_u128());
     out.put_i32(facts.leader_epoch);
     out.put_i64(log.start_offset());
     out.put_i64(log.end_offset());
@@ -114,6 +120,10 @@ fn decode_parts(bytes: &mut &[u8], config: Rc<LogConfig>) -> Option<Snapshot> {
     }
     let len = usize::from(bytes.try_get_u16().ok()?);
     let dir = String::from_utf8(take(bytes, len)?.to_vec()).ok()?;
+    let folder = match version {
+        ..=3 => None,
+        _ => Some(Uuid::from_u128(bytes.try_get_u128().ok()?)),
+    };
     let leader_epoch = bytes.try_get_i32().ok()?;
     let start = bytes.try_get_i64().ok()?;
     let end = bytes.try_get_i64().ok()?;
@@ -161,6 +171,7 @@ fn decode_parts(bytes: &mut &[u8], config: Rc<LogConfig>) -> Option<Snapshot> {
     }
     Some(Snapshot {
         dir,
+        folder,
         leader_epoch,
         log,
     })
@@ -239,20 +250,25 @@ mod tests {
         log.append(&batch, 1, 0, 0).expect("it is placed");
         let facts = Facts {
             dir: "t-0",
+            folder: Uuid::from_u128(5),
             leader_epoch: 3,
         };
         let mut slices = encode(&facts, &log);
-        // A number and a mark for each segment were added, which are here followed by one piece, and the first
-        // dirty offset behind the log's bounds.
+        // A number and a mark for each segment were added, which are here followed by one piece, the first dirty
+        // offset behind the log's bounds, and the log folder behind the folder's name.
         let mut first = slices[0].to_vec();
         let added = first.len() - (4 + 24) - 5;
         first.drain(added..added + 5);
-        let bounds = 1 + 2 + facts.dir.len() + 4 + 16;
+        let folder = 1 + 2 + facts.dir.len();
+        let bounds = folder + 16 + 4 + 16;
         first.drain(bounds..bounds + 8);
+        first.drain(folder..folder + 16);
         first[0] = 1;
         slices[0] = Bytes::from(first);
         let restored = decode(&slices.concat(), Rc::default());
-        let log = restored.unwrap_or_else(|_| panic!("it is sound")).log;
+        let restored = restored.unwrap_or_else(|_| panic!("it is sound"));
+        assert_eq!(restored.folder, None);
+        let log = restored.log;
         assert_eq!(log.end_offset(), 1);
         assert_eq!(log.segments()[0].aborted, 0);
     }

@@ -1,14 +1,17 @@
-//! What completes when the journal has done its part: watermarks move, replies go out.
+//! What completes when a journal has done its part: watermarks move, replies go out.
 //!
-//! Two queues, in the order of tickets: one for what waits for a write, one for what waits for a
-//! sync. Their fronts are all that is ever looked at.
+//! Two queues for each journal, in the order of tickets: one for what waits for a write, one for what
+//! waits for a sync. Their fronts are all that is ever looked at. A request with batches for several
+//! journals waits in the queues of all of them, and is answered when the last has completed.
 
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
 use super::Shard;
 use super::message::{Acknowledged, AppendError, Appended, Reply};
+use super::volume::Volume;
 use crate::io::{Completer, Instant, slot};
 use crate::journal::{Durability, GroupEvents, Ticket};
 use crate::mesh::Mesh;
@@ -43,38 +46,90 @@ pub(super) struct Unacknowledged {
 }
 
 impl Unacknowledged {
-    fn release(self, at: Instant, mesh: &Mesh) {
+    pub(super) fn release(self, at: Instant, mesh: &Mesh) {
         let results = self.results;
         let reply = Reply::Append(Acknowledged { results, at });
         self.to.send(reply, mesh);
     }
+}
 
-    fn fail(mut self, at: Instant, mesh: &Mesh) {
-        for result in &mut self.results {
-            *result = Err(AppendError::StorageFailed);
+/// Results of which each journal has a part.
+pub(super) struct Joint {
+    reply: RefCell<Option<Unacknowledged>>,
+    parts_left: Cell<usize>,
+}
+
+impl Joint {
+    pub(super) fn new(reply: Unacknowledged, parts: usize) -> Rc<Self> {
+        Rc::new(Self {
+            reply: RefCell::new(Some(reply)),
+            parts_left: Cell::new(parts),
+        })
+    }
+
+    fn part_done(&self, at: Instant, mesh: &Mesh) {
+        let left = self.parts_left.get() - 1;
+        self.parts_left.set(left);
+        if left == 0
+            && let Some(reply) = self.reply.take()
+        {
+            reply.release(at, mesh);
         }
-        self.release(at, mesh);
+    }
+}
+
+/// What waits for a journal.
+pub(super) enum Waiting {
+    /// All of a request.
+    Alone(Unacknowledged),
+    /// Some of its results.
+    Part(Rc<Joint>, Vec<usize>),
+}
+
+impl Waiting {
+    fn release(self, at: Instant, mesh: &Mesh) {
+        match self {
+            Self::Alone(reply) => reply.release(at, mesh),
+            Self::Part(joint, _) => joint.part_done(at, mesh),
+        }
+    }
+
+    fn fail(self, error: &AppendError, at: Instant, mesh: &Mesh) {
+        match self {
+            Self::Alone(mut reply) => {
+                reply.results.fill(Err(error.clone()));
+                reply.release(at, mesh);
+            }
+            Self::Part(joint, places) => {
+                if let Some(reply) = &mut *joint.reply.borrow_mut() {
+                    for place in places {
+                        reply.results[place] = Err(error.clone());
+                    }
+                }
+                joint.part_done(at, mesh);
+            }
+        }
     }
 }
 
 #[derive(Default)]
 struct Queue {
     marks: VecDeque<(Ticket, Rc<Partition>, i64)>,
-    replies: VecDeque<(Ticket, Unacknowledged)>,
+    replies: VecDeque<(Ticket, Waiting)>,
     through: Ticket,
     /// When it came to that.
     completed_at: Instant,
 }
 
 impl Queue {
-    fn pop_completed(&mut self) -> Option<(Unacknowledged, Instant)> {
+    fn pop_completed(&mut self) -> Option<(Waiting, Instant)> {
         let through = self.through;
         let reply = self.replies.pop_front_if(|(ticket, _)| *ticket <= through);
         reply.map(|(_, reply)| (reply, self.completed_at))
     }
 }
 
-/// Appends that the journal has not completed.
+/// Appends that a journal has not completed.
 #[derive(Default)]
 pub(super) struct Acks {
     written: Queue,
@@ -108,7 +163,7 @@ impl Acks {
         &mut self,
         ticket: Ticket,
         durability: Durability,
-        reply: Unacknowledged,
+        reply: Waiting,
         now: Instant,
         mesh: &Mesh,
     ) {
@@ -129,11 +184,11 @@ impl Acks {
 }
 
 impl Shard {
-    fn complete(&self, through: Ticket, durability: Durability) {
+    fn complete(&self, volume: &Volume, through: Ticket, durability: Durability) {
         let now = self.io().now();
         loop {
             let mark = {
-                let mut acks = self.0.acks.borrow_mut();
+                let mut acks = volume.acks.borrow_mut();
                 let queue = acks.queue(durability).expect("memory completes by itself");
                 queue.through = queue.through.max(through);
                 queue.completed_at = now;
@@ -148,7 +203,7 @@ impl Shard {
     }
 
     /// The task that sends replies, a few at a time: while the clients that have theirs prepare their
-    /// next requests, and the journal writes those, the others get theirs. Sent all at once, they would
+    /// next requests, and the journals write those, the others get theirs. Sent all at once, they would
     /// come back all at once as well, and disk and core would wait for each other.
     pub(super) async fn release_replies(self) {
         loop {
@@ -165,43 +220,45 @@ impl Shard {
         }
     }
 
-    fn next_completed(&self) -> Option<(Unacknowledged, Instant)> {
-        let mut acks = self.0.acks.borrow_mut();
-        let reply = acks.synced.pop_completed();
-        reply.or_else(|| acks.written.pop_completed())
+    fn next_completed(&self) -> Option<(Waiting, Instant)> {
+        self.0.volumes.iter().find_map(Volume::next_completed)
     }
 
-    /// Waits until the newest entry, which has this ticket, is on stable storage; `false` if it never
-    /// will be.
-    pub(super) async fn synced(&self, ticket: Ticket) -> bool {
+    /// Waits until the newest entry of a volume's journal, which has this ticket, is on stable storage;
+    /// `false` if it never will be.
+    pub(super) async fn synced(&self, volume: &Volume, ticket: Ticket) -> bool {
         let (completer, slot) = slot();
         let reply = Unacknowledged {
             to: ReplyTo::Local(completer),
             results: Vec::new(),
         };
-        self.0.acks.borrow_mut().wait(
-            ticket,
-            Durability::Sync,
-            reply,
-            self.io().now(),
-            &self.0.mesh,
-        );
+        let reply = Waiting::Alone(reply);
+        let (now, mesh) = (self.io().now(), &self.0.mesh);
+        let durability = Durability::Sync;
+        volume
+            .acks
+            .borrow_mut()
+            .wait(ticket, durability, reply, now, mesh);
         slot.await;
-        !self.has_failed()
+        !volume.has_failed.get()
     }
 
-    /// Nothing that waits for the journal will complete.
-    fn fail_what_waits(&self) {
-        self.0.has_failed.set(true);
-        self.wake_all_for_anchors();
-        while let Some((reply, at)) = self.next_completed() {
+    /// Nothing that waits for this journal will complete.
+    pub(super) fn fail_what_waits(&self, volume: &Volume) {
+        volume.has_failed.set(true);
+        volume.reclaim.wake_all_for_anchors();
+        while let Some((reply, at)) = volume.next_completed() {
             reply.release(at, &self.0.mesh);
         }
+        let error = match self.has_failed() {
+            true => AppendError::StorageFailed,
+            false => AppendError::FolderOffline,
+        };
         let now = self.io().now();
-        let waiting = std::mem::take(&mut *self.0.acks.borrow_mut());
+        let waiting = std::mem::take(&mut *volume.acks.borrow_mut());
         for queue in [waiting.written, waiting.synced] {
             for (_, reply) in queue.replies {
-                reply.fail(now, &self.0.mesh);
+                reply.fail(&error, now, &self.0.mesh);
             }
         }
     }
@@ -214,35 +271,56 @@ impl Shard {
     }
 }
 
-impl GroupEvents for Shard {
+impl Volume {
+    fn next_completed(&self) -> Option<(Waiting, Instant)> {
+        let mut acks = self.acks.borrow_mut();
+        let reply = acks.synced.pop_completed();
+        reply.or_else(|| acks.written.pop_completed())
+    }
+}
+
+/// What the journal of a volume tells its shard.
+pub(super) struct VolumeEvents {
+    pub(super) shard: Shard,
+    /// Place of the volume.
+    pub(super) volume: usize,
+}
+
+impl VolumeEvents {
+    fn volume(&self) -> &Volume {
+        &self.shard.0.volumes[self.volume]
+    }
+}
+
+impl GroupEvents for VolumeEvents {
     fn written(&self, through: Ticket) {
-        self.complete(through, Durability::Written);
+        self.shard
+            .complete(self.volume(), through, Durability::Written);
     }
 
     fn synced(&self, through: Ticket) {
-        self.complete(through, Durability::Sync);
+        self.shard
+            .complete(self.volume(), through, Durability::Sync);
     }
 
     fn carried(&self, through: Ticket) {
-        self.carried_through(through);
+        self.volume().carried_through(through);
     }
 
     fn reclaim(&self, through: Ticket) {
-        self.reclaim_through(through);
+        self.volume().reclaim.through(through);
     }
 
     fn disk_full(&self, full: bool) {
-        self.set_disk_full(full);
+        self.shard.set_disk_full(self.volume(), full);
     }
 
     fn failed(&self, _error: &io::Error) {
-        self.fail_what_waits();
-        if let Some(then) = self.0.on_failure.get() {
-            then();
-        }
+        self.shard.journal_failed(self.volume);
     }
 
     fn gave_up(&self) {
-        self.fail_what_waits();
+        self.shard.0.has_failed.set(true);
+        self.shard.fail_what_waits(self.volume());
     }
 }

@@ -4,8 +4,9 @@
 //! [`Shard::append`] was called, and what comes back later is only the acknowledgement.
 
 use super::Shard;
-use super::ack::{ReplyTo, Unacknowledged};
+use super::ack::{Joint, ReplyTo, Unacknowledged, Waiting};
 use super::message::{Acknowledged, Append, AppendError, Appended, Reply, Request};
+use super::volume::Volume;
 use crate::io::{Instant, Slot, slot};
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline, Ticket};
@@ -96,32 +97,53 @@ impl Shard {
         let arrived = self.io().now();
         self.0.metrics.append_route.record(arrived - begun);
         let now_ms = self.io().wall_ms();
-        self.0.store.disk_share.note_append(arrived);
         let mut waits = Waits::default();
-        let results = appends
-            .into_iter()
-            .map(|append| self.append_one(append, (arrived, now_ms), &mut waits))
-            .collect();
-        if waits.durability == Durability::Sync {
-            self.0.journal.sync_through(waits.ticket);
+        let mut results = Vec::with_capacity(appends.len());
+        for append in appends {
+            let place = results.len();
+            results.push(self.append_one(append, place, (arrived, now_ms), &mut waits));
         }
-        let reply = Unacknowledged { to, results };
-        self.0
-            .acks
-            .borrow_mut()
-            .wait(waits.ticket, waits.durability, reply, arrived, &self.0.mesh);
+        self.wait_for(waits, Unacknowledged { to, results }, arrived);
+    }
+
+    /// Has a reply sent when all journals have done what it waits for.
+    fn wait_for(&self, waits: Waits, reply: Unacknowledged, now: Instant) {
+        let mesh = &self.0.mesh;
+        let Some(first) = waits.first else {
+            return reply.release(now, mesh);
+        };
+        let wait = |wait: Wait, reply: Waiting| {
+            let volume = &self.0.volumes[wait.volume];
+            if wait.durability == Durability::Sync {
+                volume.journal.sync_through(wait.ticket);
+            }
+            let mut acks = volume.acks.borrow_mut();
+            acks.wait(wait.ticket, wait.durability, reply, now, mesh);
+        };
+        if waits.others.is_empty() {
+            return wait(first, Waiting::Alone(reply));
+        }
+        let joint = Joint::new(reply, 1 + waits.others.len());
+        for mut one in std::iter::once(first).chain(waits.others) {
+            let places = std::mem::take(&mut one.places);
+            wait(one, Waiting::Part(joint.clone(), places));
+        }
     }
 
     fn append_one(
         &self,
         append: Append,
+        place: usize,
         (arrived, now_ms): (Instant, i64),
         waits: &mut Waits,
     ) -> Result<Appended, AppendError> {
         let partition = self
             .partition(&append.key)
             .ok_or(AppendError::UnknownPartition)?;
-        self.check_room(append.batch.len())?;
+        let at = partition.volume();
+        let volume = &self.0.volumes[at];
+        self.check_room(&partition, volume, append.batch.len())?;
+        volume.disk_share.note_append(arrived);
         if partition.state.borrow().anchor == 0 {
             self.checkpoint(&partition);
         }
@@ -138,27 +160,27 @@ impl Shard {
             )
             .map_err(AppendError::Producer)?;
         let log_start_offset = state.log.start_offset();
+        let place = (self.0.volumes.len() > 1).then_some(place);
         let durability = state.log.config.durability;
         match outcome {
             Outcome::Placed(placed) => {
                 let grown = state.log.tail().backing_bytes() - before;
                 self.bound_producers(&partition, &mut state.log, producers_before, now_ms);
                 drop(state);
-                self.0.settling.grew(append.batch.len(), grown);
+                volume.settling.grew(append.batch.len() as u64);
+                self.0.cache.grew(grown);
                 let records = (placed.last_offset - placed.base_offset + 1) as u64;
                 partition.note_in(records, append.batch.len());
-                let durability = self.class_now(durability);
+                let durability = class_now(volume, durability);
                 let placed_at = self.io().now();
                 self.0.metrics.append_place.record(placed_at - arrived);
                 let entry = entry(&partition, &placed, &append, durability, placed_at);
-                let ticket = self.0.journal.append(entry);
-                waits.add(ticket, durability);
-                self.0.acks.borrow_mut().mark(
-                    ticket,
-                    durability,
-                    &partition,
-                    placed.last_offset + 1,
-                );
+                let ticket = volume.journal.append(entry);
+                waits.add(at, ticket, durability, place);
+                let end = placed.last_offset + 1;
+                let mut acks = volume.acks.borrow_mut();
+                acks.mark(ticket, durability, &partition, end);
+                drop(acks);
                 if durability == Durability::Memory {
                     self.acknowledge(&partition, placed.last_offset + 1);
                 }
@@ -176,7 +198,7 @@ impl Shard {
             } => {
                 if last_offset >= state.high_watermark {
                     // The first copy is still on its way: this one is as durable when that one is.
-                    waits.add(self.0.journal.newest_append(), durability);
+                    waits.add(at, volume.journal.newest_append(), durability, place);
                 }
                 Ok(Appended {
                     base_offset,
@@ -187,32 +209,43 @@ impl Shard {
         }
     }
 
-    /// The class of an append: what is acknowledged from memory has to be bounded, so that a slow disk
-    /// makes its producers wait as well.
-    fn class_now(&self, durability: Durability) -> Durability {
-        let is_behind = self.0.journal.waiting_bytes() > MEMORY_CLASS_BYTES_MAX;
-        match durability {
-            Durability::Memory if is_behind => Durability::Written,
-            other => other,
-        }
-    }
-
     /// The largest batch that can be appended, in bytes.
     pub fn append_bytes_max(&self) -> usize {
-        self.0.journal.append_bytes_max()
+        let volumes = self.0.volumes.iter();
+        let most = volumes.map(|volume| volume.journal.append_bytes_max());
+        most.min().expect("a shard has a volume")
     }
 
-    fn check_room(&self, bytes: usize) -> Result<(), AppendError> {
-        let bytes_max = self.append_bytes_max();
-        if self.acknowledges_no_more() {
+    fn check_room(
+        &self,
+        partition: &Partition,
+        volume: &Volume,
+        bytes: usize,
+    ) -> Result<(), AppendError> {
+        let bytes_max = volume.journal.append_bytes_max();
+        if self.has_failed() {
+            Err(AppendError::StorageFailed)
+        } else if partition.is_offline() {
+            Err(AppendError::FolderOffline)
+        } else if volume.acknowledges_no_more() {
             Err(AppendError::StorageFailed)
         } else if bytes > bytes_max {
             Err(AppendError::TooLarge { bytes, bytes_max })
-        } else if self.is_out_of_room() {
+        } else if volume.is_out_of_room() {
             Err(AppendError::StorageFull)
         } else {
             Ok(())
         }
+    }
+}
+
+/// The class of an append: what is acknowledged from memory has to be bounded, so that a slow disk
+/// makes its producers wait as well.
+fn class_now(volume: &Volume, durability: Durability) -> Durability {
+    let is_behind = volume.journal.waiting_bytes() > MEMORY_CLASS_BYTES_MAX;
+    match durability {
+        Durability::Memory if is_behind => Durability::Written,
+        other => other,
     }
 }
 
@@ -227,7 +260,7 @@ fn entry(
         head: EntryHead {
             kind: EntryKind::Append,
             key: partition.key,
-            revision: partition.revision,
+            revision: partition.revision.get(),
         },
         inline: Inline::place(placed.segment_base, placed.position, &placed.header),
         body: Body::One(append.batch.slice(HEADER_BYTES..)),
@@ -236,22 +269,41 @@ fn entry(
     }
 }
 
-/// What a request has to wait for: the newest of its entries, under the strictest of its classes.
+/// What a request has to wait for. Mostly that is one journal.
 #[derive(Default)]
 struct Waits {
+    first: Option<Wait>,
+    others: Vec<Wait>,
+}
+
+/// The newest of a request's entries in one journal, under the strictest of its classes.
+struct Wait {
+    volume: usize,
     ticket: Ticket,
     durability: Durability,
-    any: bool,
+    /// Which results they are, where there are several journals.
+    places: Vec<usize>,
 }
 
 impl Waits {
-    fn add(&mut self, ticket: Ticket, durability: Durability) {
-        self.durability = if self.any {
-            self.durability.max(durability)
-        } else {
-            durability
+    fn add(&mut self, volume: usize, ticket: Ticket, durability: Durability, place: Option<usize>) {
+        let all = self.first.iter_mut().chain(&mut self.others);
+        let known = all.into_iter().find(|wait| wait.volume == volume);
+        if let Some(wait) = known {
+            wait.ticket = wait.ticket.max(ticket);
+            wait.durability = wait.durability.max(durability);
+            wait.places.extend(place);
+            return;
+        }
+        let wait = Wait {
+            volume,
+            ticket,
+            durability,
+            places: place.into_iter().collect(),
         };
-        self.ticket = self.ticket.max(ticket);
-        self.any = true;
+        match self.first {
+            None => self.first = Some(wait),
+            Some(_) => self.others.push(wait),
+        }
     }
 }

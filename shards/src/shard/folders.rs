@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Shard;
 use super::message::ReadError;
 use super::store::{Store, storage};
+use super::volume::Folder;
 use crate::io::{BLOCK, File, OpenMode, align_down};
 use crate::log::Log;
 use crate::log::aborted::AbortedTransaction;
@@ -33,44 +34,27 @@ const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
 impl Store {
     /// Notes which folders exist, so that new partitions need not look.
-    pub(super) async fn list_dirs(&self) -> io::Result<()> {
-        let entries = self.io().list_dir(self.log_dir()).await?;
+    pub(super) async fn list_dirs(&self, folder: &Folder) -> io::Result<()> {
+        let entries = self.io().list_dir(&folder.path).await?;
         let dirs = entries
             .into_iter()
             .filter(|entry| entry.is_dir)
             .map(|entry| entry.name);
-        *self.found_dirs().borrow_mut() = dirs.collect();
+        *folder.found_dirs.borrow_mut() = dirs.collect();
         Ok(())
     }
 
-    /// Takes over a partition that is not in a journal and whose segments lie in its folder: written
-    /// by Apache Kafka, or copied there. `None` if there is nothing. After an error the folder counts
-    /// as unclaimed still, so that no later try begins an empty log over its files.
-    pub(super) async fn import(
+    async fn import(
         &self,
         key: &PartitionKey,
-        dir: &str,
+        (folder, dir): (&Path, &str),
         config: &Rc<LogConfig>,
     ) -> Result<Option<Log>, ReadError> {
-        if !self.found_dirs().borrow().contains(dir) {
-            return Ok(None);
-        }
-        let log = self.import_found(key, dir, config).await?;
-        self.found_dirs().borrow_mut().remove(dir);
-        Ok(log)
-    }
-
-    async fn import_found(
-        &self,
-        key: &PartitionKey,
-        dir: &str,
-        config: &Rc<LogConfig>,
-    ) -> Result<Option<Log>, ReadError> {
-        let path = self.log_dir().join(dir);
-        let topic = self.topic_of_dir(dir).await.map_err(storage)?;
+        let path = folder.join(dir);
+        let topic = self.topic_of_dir(&path).await.map_err(storage)?;
         if topic.is_some_and(|topic| topic != key.topic) {
             tracing::info!(dir, "the folder belongs to a topic that was deleted");
-            self.set_aside_dir(dir, DirPurpose::Delete, key.topic)
+            self.set_aside_dir(folder, dir, DirPurpose::Delete, key.topic)
                 .await
                 .map_err(storage)?;
             return Ok(None);
@@ -96,7 +80,7 @@ impl Store {
             self.import_segment(&mut log, &path, (*base, *len), later)
                 .await?;
         }
-        let start = self.kafkas_log_start(dir).await.unwrap_or(first);
+        let start = self.kafkas_log_start(folder, dir).await.unwrap_or(first);
         log.set_start(start.max(first).min(log.end_offset()));
         tracing::info!(
             dir,
@@ -106,10 +90,9 @@ impl Store {
         Ok(Some(log))
     }
 
-    /// The topic that a folder says it belongs to, if it says so.
-    async fn topic_of_dir(&self, dir: &str) -> io::Result<Option<Uuid>> {
-        let path = self.log_dir().join(dir).join(PARTITION_METADATA);
-        match self.io().read_small(&path).await {
+    /// The topic that a partition's folder says it belongs to, if it says so.
+    async fn topic_of_dir(&self, dir: &Path) -> io::Result<Option<Uuid>> {
+        match self.io().read_small(&dir.join(PARTITION_METADATA)).await {
             Ok(bytes) => Ok(parse_partition_metadata(&String::from_utf8_lossy(&bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -117,8 +100,8 @@ impl Store {
     }
 
     /// Where Apache Kafka says that a partition's log starts, if records were deleted from its front.
-    async fn kafkas_log_start(&self, dir: &str) -> Option<i64> {
-        let path = self.log_dir().join("log-start-offset-checkpoint");
+    async fn kafkas_log_start(&self, folder: &Path, dir: &str) -> Option<i64> {
+        let path = folder.join("log-start-offset-checkpoint");
         let bytes = self.io().read_small(&path).await.ok()?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         // A version and a count, then topic, partition and offset a line.
@@ -244,28 +227,34 @@ impl Store {
         if self.is_of_another_topic(partition).await? {
             return Ok(None);
         }
+        let folder = partition.folder();
         let aside = self
-            .set_aside_dir(&partition.dir, DirPurpose::Delete, unique)
+            .set_aside_dir(&folder.path, &partition.dir, DirPurpose::Delete, unique)
             .await?;
-        self.found_dirs().borrow_mut().remove(&*partition.dir);
+        folder.found_dirs.borrow_mut().remove(&*partition.dir);
         Ok(aside)
     }
 
     /// Sets the folder of a partition aside whose deletion a crash has interrupted, if it is there.
-    pub(super) async fn finish_drop(&self, key: &PartitionKey, dir: &str) -> io::Result<()> {
-        let is_there = self.found_dirs().borrow().contains(dir);
+    pub(super) async fn finish_drop(
+        &self,
+        folder: &Folder,
+        key: &PartitionKey,
+        dir: &str,
+    ) -> io::Result<()> {
+        let is_there = folder.found_dirs.borrow().contains(dir);
         if !is_there {
             return Ok(());
         }
-        let topic = self.topic_of_dir(dir).await?;
+        let topic = self.topic_of_dir(&folder.path.join(dir)).await?;
         if topic.is_some_and(|topic| topic != key.topic) {
             return Ok(());
         }
         let aside = self
-            .set_aside_dir(dir, DirPurpose::Delete, key.topic)
+            .set_aside_dir(&folder.path, dir, DirPurpose::Delete, key.topic)
             .await?;
         let name = aside.as_deref().and_then(Path::file_name);
-        let mut found = self.found_dirs().borrow_mut();
+        let mut found = folder.found_dirs.borrow_mut();
         found.remove(dir);
         found.extend(name.map(|name| name.to_string_lossy().into_owned()));
         Ok(())
@@ -273,12 +262,13 @@ impl Store {
 
     /// Whether a partition's folder says that it belongs to a topic of the same name.
     pub(super) async fn is_of_another_topic(&self, partition: &Partition) -> io::Result<bool> {
-        let topic = self.topic_of_dir(&partition.dir).await?;
+        let topic = self.topic_of_dir(&self.dir(partition)).await?;
         Ok(topic.is_some_and(|topic| topic != partition.key.topic))
     }
 
     pub(super) async fn set_aside_dir(
         &self,
+        folder: &Path,
         dir: &str,
         purpose: DirPurpose,
         unique: Uuid,
@@ -287,10 +277,10 @@ impl Store {
             return Ok(None);
         };
         let aside = dir_set_aside(&parsed, purpose, unique);
-        let aside = self.log_dir().join(aside);
-        match self.io().rename(&self.log_dir().join(dir), &aside).await {
+        let aside = folder.join(aside);
+        match self.io().rename(&folder.join(dir), &aside).await {
             Ok(()) => {
-                self.io().sync_dir(self.log_dir()).await?;
+                self.io().sync_dir(folder).await?;
                 Ok(Some(aside))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -318,6 +308,17 @@ pub(super) fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
+}
+
+/// A partition's folder that nobody has claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// The log folder that it is in.
+    pub folder: Uuid,
+    /// Its name.
+    pub dir: String,
+    /// The topic that it says it belongs to.
+    pub topic: Uuid,
 }
 
 /// What was found in a segment's file.
@@ -379,19 +380,48 @@ impl Shard {
         Some(self.0.store.dir(&partition))
     }
 
-    /// Folders of partitions whose topics nobody knows by name, with the topic that each belongs to.
-    pub async fn strays(&self, is_known: impl Fn(&str) -> bool) -> Vec<(String, Uuid)> {
-        let store = &self.0.store;
+    /// Takes over a partition that is not in a journal and whose segments lie in a folder of it: written
+    /// by Apache Kafka, or copied there. `None` if there is nothing. After an error the folder counts as
+    /// unclaimed still, so that no later try begins an empty log over its files.
+    pub(super) async fn import(
+        &self,
+        key: &PartitionKey,
+        dir: &str,
+        wanted: &Rc<Folder>,
+        config: &Rc<LogConfig>,
+    ) -> Result<Option<(Rc<Folder>, Log)>, ReadError> {
+        // What is elsewhere is not all that there is, if it is of an offline folder.
+        let others = self.0.folders.online();
+        let others = others.filter(|folder| folder.id != wanted.id && !wanted.is_offline.get());
+        let mut found = None;
+        for folder in std::iter::once(wanted).chain(others) {
+            if found.is_some() || !folder.found_dirs.borrow().contains(dir) {
+                continue;
+            }
+            let place = (&*folder.path, dir);
+            let log = self.0.store.import(key, place, config).await?;
+            folder.found_dirs.borrow_mut().remove(dir);
+            found = log.map(|log| (folder.clone(), log));
+        }
+        Ok(found)
+    }
+
+    /// Folders of partitions whose topics nobody knows by name.
+    pub async fn strays(&self, is_known: impl Fn(&str) -> bool) -> Vec<Stray> {
         let is_stray = |dir: &String| {
             PartitionDir::parse(dir)
                 .is_some_and(|dir| dir.purpose == DirPurpose::Live && !is_known(&dir.topic))
         };
-        let found = store.found_dirs().borrow().clone();
         let mut strays = Vec::new();
-        for dir in found.into_iter().filter(is_stray) {
-            // Anything else that looks like one is none of ours.
-            if let Ok(Some(topic)) = store.topic_of_dir(&dir).await {
-                strays.push((dir, topic));
+        for folder in self.0.folders.online() {
+            let found = folder.found_dirs.borrow().clone();
+            for dir in found.into_iter().filter(is_stray) {
+                let path = folder.path.join(&dir);
+                // Anything else that looks like one is none of ours.
+                if let Ok(Some(topic)) = self.0.store.topic_of_dir(&path).await {
+                    let folder = folder.id;
+                    strays.push(Stray { folder, dir, topic });
+                }
             }
         }
         strays
@@ -399,12 +429,12 @@ impl Shard {
 
     /// Renames strays, as Kafka does: a deletion was cut short, or the metadata is not that of this
     /// folder. They are kept for whoever knows better. Before new topics can be made.
-    pub async fn set_strays_aside(&self, strays: Vec<(String, Uuid)>) {
-        for (dir, topic) in strays {
+    pub async fn set_strays_aside(&self, strays: Vec<Stray>) {
+        for Stray { folder, dir, topic } in strays {
             tracing::warn!(dir, %topic, "a folder of a topic that is not in the metadata is set aside");
-            let store = &self.0.store;
-            let renamed = store.set_aside_dir(&dir, DirPurpose::Stray, topic).await;
-            if let Err(error) = renamed {
+            let (store, folder) = (&self.0.store, self.0.folders.by_id(folder));
+            let renaming = store.set_aside_dir(&folder.path, &dir, DirPurpose::Stray, topic);
+            if let Err(error) = renaming.await {
                 tracing::warn!(dir, %error, "cannot set a folder aside");
             }
         }
@@ -412,21 +442,19 @@ impl Shard {
 
     /// Removes folders that were set aside before the last stop.
     pub(super) async fn remove_leftovers(self) {
-        let store = &self.0.store;
-        let leftovers: Vec<String> = store
-            .found_dirs()
-            .borrow()
-            .iter()
-            .filter(|name| {
+        for folder in self.0.folders.online() {
+            let is_leftover = |name: &&String| {
                 PartitionDir::parse(name).is_some_and(|dir| dir.purpose == DirPurpose::Delete)
-            })
-            .cloned()
-            .collect();
-        for name in leftovers {
-            store.found_dirs().borrow_mut().remove(&name);
-            store
-                .remove_dir_with_files(&store.log_dir().join(&name))
-                .await;
+            };
+            let leftovers: Vec<String> = {
+                let found = folder.found_dirs.borrow();
+                found.iter().filter(is_leftover).cloned().collect()
+            };
+            for name in leftovers {
+                folder.found_dirs.borrow_mut().remove(&name);
+                let path = folder.path.join(&name);
+                self.0.store.remove_dir_with_files(&path).await;
+            }
         }
     }
 }

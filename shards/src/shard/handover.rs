@@ -5,6 +5,9 @@
 //! over. Before anything is handed over, all shards tell the owners which copies they have found: an
 //! old one that was handed over as well could get the revision of the newest, and take its place.
 //!
+//! The same is done with a partition that is in another journal of its shard than the one of its folder,
+//! because folders were moved to other devices or their order has changed.
+//!
 //! A journal that no shard has any more is removed when all its partitions were adopted. A mark that
 //! stays until its files are gone has the next start finish what a crash has interrupted.
 
@@ -57,7 +60,8 @@ impl Shard {
         let mut recovered: Vec<_> = recovered.into_iter().collect();
         recovered.sort_unstable_by_key(|(key, partition)| (partition.anchor, *key));
         let stays = |(key, found): &(PartitionKey, Recovering)| {
-            self.owner(key) == self.id() && found.anchor > 0
+            let volume = self.0.folders.by_id(found.folder).volume;
+            self.owner(key) == self.id() && found.journal == Some(volume)
         };
         let (staying, moving): (Vec<_>, Vec<_>) = recovered.into_iter().partition(stays);
         for (key, found) in staying {
@@ -68,6 +72,7 @@ impl Shard {
         for (key, found) in moving {
             let facts = snapshot::Facts {
                 dir: &found.dir,
+                folder: found.folder,
                 leader_epoch: found.leader_epoch,
             };
             let bytes = snapshot::encode(&facts, &found.log).concat();
@@ -82,33 +87,32 @@ impl Shard {
         Ok(())
     }
 
-    /// Ends the copies of partitions that other shards have by now. Were one found after its partition
-    /// was deleted, it would be taken for it.
-    pub(super) async fn forget_copies(
-        &self,
-        copies: Vec<(PartitionKey, u64)>,
-    ) -> Result<(), StartError> {
-        let mut newest = None;
-        for (key, revision) in copies {
-            let ticket = self.0.journal.carry(Entry {
+    /// Ends copies of partitions that are in other journals by now. Were one found after its partition was
+    /// deleted, it would be taken for it.
+    pub(super) async fn forget_copies(&self, copies: Vec<OldCopy>) -> Result<(), StartError> {
+        let mut newest = vec![None; self.0.volumes.len()];
+        for copy in copies {
+            let ticket = self.0.volumes[copy.volume].journal.carry(Entry {
                 head: EntryHead {
                     kind: EntryKind::Moved,
-                    key,
-                    revision,
+                    key: copy.key,
+                    revision: copy.revision,
                 },
                 inline: Inline::default(),
                 body: Body::Empty,
                 durability: Durability::Sync,
                 queued: self.io().now(),
             });
-            newest = Some((key, ticket));
+            newest[copy.volume] = Some((copy.key, ticket));
         }
-        match newest {
-            Some((key, ticket)) if !self.carried_synced(ticket).await => {
-                Err(StartError::NotAdopted(key))
+        for (volume, newest) in self.0.volumes.iter().zip(newest) {
+            if let Some((key, ticket)) = newest
+                && !volume.carried_synced(ticket).await
+            {
+                return Err(StartError::NotAdopted(key));
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Waits until every shard has come this far.
@@ -136,19 +140,27 @@ impl Shard {
         if newest.is_some_and(|newest| newest >= revision) {
             return true;
         }
+        let mut superseded = Vec::new();
         while let Some(known) = self.partition(&key) {
-            if known.revision >= revision {
+            if known.revision.get() >= revision {
                 return true;
             }
             // Two copies must not write the same files.
             let turn = known.settling.take().await;
             self.supersede(&known);
+            superseded.push(OldCopy {
+                volume: known.volume(),
+                key,
+                revision: known.revision.get(),
+            });
             drop(turn);
         }
         let found = Recovering {
             revision,
             anchor: 0,
+            journal: None,
             dir: found.dir,
+            folder: found.folder.expect("this version names it"),
             leader_epoch: found.leader_epoch,
             log: found.log,
         };
@@ -157,7 +169,11 @@ impl Shard {
         // Its tail may be larger than a journal file.
         self.anchor_anew(&partition).await;
         // One that was superseded is as durable as the copy that took its place.
-        partition.state.borrow().is_dropped || self.anchor_synced(&partition).await
+        if partition.state.borrow().is_dropped {
+            return true;
+        }
+        superseded.retain(|old| old.volume != partition.volume());
+        self.anchor_synced(&partition).await && self.forget_copies(superseded).await.is_ok()
     }
 
     /// Forgets a copy of a partition of which a newer one has come. The caller holds its turn.
@@ -174,15 +190,30 @@ impl Shard {
     }
 
     /// Removes the journals that no shard has any more; their partitions were adopted.
-    pub(super) async fn remove_journals(&self, orphans: &[u32]) -> io::Result<()> {
-        let dir = self.0.config.log_dir.join("journal");
-        for id in orphans {
-            // Half a journal is worse than none: first it is said that all of it is to go.
-            self.io().write_small(&adopted_mark(&dir, *id), b"").await?;
-            remove_journal(self.io(), &dir, *id).await?;
+    pub(super) async fn remove_journals(
+        &self,
+        orphans: &[(PathBuf, u32)],
+    ) -> Result<(), StartError> {
+        let io = self.io();
+        for (dir, id) in orphans {
+            let removed = async {
+                // Half a journal is worse than none: first it is said that all of it is to go.
+                io.write_small(&adopted_mark(dir, *id), b"").await?;
+                remove_journal(io, dir, *id).await
+            };
+            let at = |error| StartError::Io(dir.clone(), error);
+            removed.await.map_err(at)?;
         }
         Ok(())
     }
+}
+
+/// A copy of a partition in a journal of this shard that is not the partition any more.
+pub(super) struct OldCopy {
+    /// Place of the journal's volume.
+    pub(super) volume: usize,
+    pub(super) key: PartitionKey,
+    pub(super) revision: u64,
 }
 
 /// The file that says that a journal's partitions are in other journals, durably.

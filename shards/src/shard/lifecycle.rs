@@ -21,14 +21,16 @@ const FINISHED_AT_ONCE: usize = 16;
 
 impl Shard {
     /// Makes a partition known to this shard, which owns it: the one that recovery found, one whose
-    /// segments lie in its folder already, or an empty one.
+    /// segments lie in a folder already, or an empty one in `folder`. Returns the folder where it is. In
+    /// one that is offline, or unknown, it is out of reach like all that are there.
     pub async fn open_partition(
         &self,
         key: PartitionKey,
         dir: &str,
+        folder: Uuid,
         leader_epoch: i32,
         config: LogConfig,
-    ) -> Result<(), ReadError> {
+    ) -> Result<Uuid, ReadError> {
         assert_eq!(
             self.owner(&key),
             self.id(),
@@ -39,13 +41,15 @@ impl Shard {
             partition.is_opened.set(true);
             partition.state.borrow_mut().log.config = config;
             self.lead(&partition, leader_epoch);
-            return Ok(());
+            return Ok(partition.folder().id);
         }
-        let log = match self.0.store.import(&key, dir, &config).await? {
-            Some(log) => log,
-            None => Log::new(config),
+        let wanted = self.0.folders.by_id(folder);
+        let (folder, log) = match self.import(&key, dir, &wanted, &config).await? {
+            Some(imported) => imported,
+            None => (wanted, Log::new(config)),
         };
-        let partition = Partition::new(key, dir, 1, leader_epoch, log);
+        let id = folder.id;
+        let partition = Partition::new(key, (folder, dir), 1, leader_epoch, log);
         partition.is_opened.set(true);
         let is_imported = {
             let log = &mut partition.state.borrow_mut().log;
@@ -64,7 +68,7 @@ impl Shard {
             }
         }
         partition.state.borrow_mut().log.begin_epoch(leader_epoch);
-        Ok(())
+        Ok(id)
     }
 
     /// From now on batches carry this leader epoch.
@@ -75,12 +79,12 @@ impl Shard {
         partition.leader_epoch.set(leader_epoch);
         let mut state = partition.state.borrow_mut();
         state.log.begin_epoch(leader_epoch);
-        if state.anchor > 0 {
-            self.0.journal.append(Entry {
+        if state.anchor > 0 && !partition.is_offline() {
+            self.volume(partition).journal.append(Entry {
                 head: EntryHead {
                     kind: EntryKind::LeaderEpoch,
                     key: partition.key,
-                    revision: partition.revision,
+                    revision: partition.revision.get(),
                 },
                 inline: Inline::pair(leader_epoch as u64, 0),
                 body: Body::Empty,
@@ -97,13 +101,23 @@ impl Shard {
         if std::mem::replace(&mut state.is_dropped, true) {
             return;
         }
-        self.0.settling.forgot_partition(partition, &state.log);
+        self.forget_memory_of(partition, &state.log);
         self.0.producers.forgot(state.log.producers().len());
         let watches = state.take_watches();
         drop(state);
         for watch in watches {
             self.wake(watch);
         }
+    }
+
+    /// Nothing holds on to what a partition has in memory.
+    fn forget_memory_of(&self, partition: &Rc<Partition>, log: &Log) {
+        if !partition.is_offline() {
+            let settling = &self.volume(partition).settling;
+            settling.forgot_partition(partition, log.unsettled_bytes());
+        }
+        let cache = &self.0.cache;
+        cache.forgot_partition(partition, log.tail().backing_bytes());
     }
 
     /// Ends a partition of this shard: from now on it is unknown. Once this returns, its folder's name
@@ -115,12 +129,13 @@ impl Shard {
         };
         self.end_partition(&partition);
         let has_journal = partition.state.borrow().anchor > 0;
-        if has_journal && !self.acknowledges_no_more() {
-            let ticket = self.0.journal.append(Entry {
+        let volume = self.volume(&partition);
+        if has_journal && !volume.acknowledges_no_more() {
+            let ticket = volume.journal.append(Entry {
                 head: EntryHead {
                     kind: EntryKind::Drop,
                     key: partition.key,
-                    revision: partition.revision,
+                    revision: partition.revision.get(),
                 },
                 inline: Inline::default(),
                 // A crash may come before it goes, and the checkpoint that names it go before.
@@ -130,11 +145,14 @@ impl Shard {
             });
             // What a crash brings back must have its folder. Only when the journal waits for room, the
             // folder goes first, because that makes room.
-            if !self.is_out_of_room() && !self.synced(ticket).await {
+            if !volume.is_out_of_room() && !self.synced(volume, ticket).await {
                 return;
             }
         }
         let turn = partition.settling.take().await;
+        if partition.is_offline() {
+            return;
+        }
         let renamed = self
             .0
             .store
@@ -189,10 +207,14 @@ impl Shard {
         if self.0.stopping.replace(true) {
             return;
         }
-        self.0.settling.wake();
-        self.0.journal.close();
-        self.0.journal.ended().await;
-        self.wake_reclaimer();
+        for volume in &self.0.volumes {
+            volume.settling.wake();
+            volume.journal.close();
+        }
+        for volume in &self.0.volumes {
+            volume.journal.ended().await;
+            volume.reclaim.wake();
+        }
         if !self.has_failed() {
             self.0.store.stop();
             self.finish_files().await;
@@ -202,6 +224,7 @@ impl Shard {
     async fn finish_files(&self) {
         let mut partitions: Vec<Rc<Partition>> =
             self.0.partitions.borrow().values().cloned().collect();
+        partitions.retain(|partition| !partition.is_offline());
         partitions.sort_unstable_by_key(|partition| partition.key);
         let mut rest = partitions.into_iter();
         loop {

@@ -119,6 +119,8 @@ pub enum AppendError {
     StorageFull,
     /// Writing failed, or the shard has stopped; nothing more will be acknowledged.
     StorageFailed,
+    /// The partition's folder has failed, or could not be used at the start.
+    FolderOffline,
 }
 
 /// What to read.
@@ -193,4 +195,6 @@ pub enum ReadError {
     Corrupt,
     /// The disk says no.
     Storage,
+    /// The partition's folder has failed, or could not be used at the start.
+    FolderOffline,
 }

@@ -1,22 +1,27 @@
 //! One shard: the engine of one core.
 //!
-//! A [`Shard`] is the handle that everything on its core holds. It owns its partitions, its journal,
-//! its segment files; requests for partitions of other shards travel over the mesh. The modules, in
-//! the order of the data: [`append`](self), `ack` (what completes when the journal has done its
-//! part), `settle` (memory to segment files), `reclaim` (journal files become free), `fetch`,
-//! `query`, `retention`, `lifecycle` (partitions come and go), `recovery`, `handover`.
+//! A [`Shard`] is the handle that everything on its core holds. It owns its partitions, its journals
+//! (one for each device, see `volume`), its segment files; requests for partitions of other shards
+//! travel over the mesh. The modules, in the order of the data: [`append`](self), `ack` (what
+//! completes when the journal has done its part), `settle` (memory to segment files), `reclaim`
+//! (journal files become free), `fetch`, `query`, `retention`, `lifecycle` (partitions come and go),
+//! `recovery`, `handover`.
 //!
 //! Nothing here knows a wire type or an error code.
 
 mod aborted;
 mod ack;
 mod append;
+mod cache;
 mod compact;
+mod failure;
 mod fetch;
 mod folders;
 mod handover;
+mod hosts;
 mod lifecycle;
 pub mod message;
+mod moves;
 mod producers;
 mod pump;
 mod query;
@@ -25,44 +30,45 @@ mod recovery;
 mod retention;
 mod seek;
 mod settle;
-mod store;
+pub(crate) mod store;
+pub(crate) mod volume;
 
 pub use append::PendingAppend;
 pub use compact::CleanerConfig;
 pub use fetch::Waiter;
-pub use query::{ListedOffset, OffsetQuery, PartitionFacts};
+pub use folders::Stray;
+pub use moves::MoveError;
+pub use query::{FutureCopy, ListedOffset, OffsetQuery, PartitionFacts};
 pub use recovery::{Opened, RotPolicy, StartError, open};
+pub use volume::{FolderConfig, FolderFacts};
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::VecDeque;
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
 use crate::io::{Io, Notify};
-use crate::journal::{Journal, Ticket};
 use crate::mesh::Mesh;
-use crate::metrics::{EngineMetrics, Metrics};
+use crate::metrics::{EngineMetrics, JournalMetrics, Metrics};
 use crate::partition::Partition;
 use crate::route::{PartitionKey, Route, ShardId};
-use ack::Acks;
+use cache::Cache;
 use fetch::Waiters;
 use message::{Reply, Request};
-use settle::Settling;
 use store::Store;
+use volume::{Folders, Volume};
 
 /// What a shard is told when it starts.
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
-    /// The folder of partitions and journals.
-    pub log_dir: PathBuf,
-    /// Bytes of each shard's journal.
+    /// The folders of partitions and journals.
+    pub folders: Vec<FolderConfig>,
+    /// Bytes of each shard's journal on each device.
     pub journal_bytes: u64,
     /// Bytes of settled batches kept in memory for readers.
     pub tail_cache_bytes: usize,
@@ -90,21 +96,17 @@ struct Inner {
     route: Route,
     config: ShardConfig,
     mesh: Mesh,
-    journal: Rc<Journal>,
+    folders: Folders,
+    /// One for each device.
+    volumes: Vec<Volume>,
     store: Store,
     partitions: RefCell<FxHashMap<PartitionKey, Rc<Partition>>>,
-    acks: RefCell<Acks>,
-    /// The journal has completed something: there may be replies to send.
+    /// A journal has completed something: there may be replies to send.
     completed: Notify,
     waiters: Waiters,
-    settling: Settling,
-    /// Partitions in the order of their newest checkpoints.
-    anchors: RefCell<VecDeque<(Ticket, Weak<Partition>)>>,
-    reclaim: reclaim::Reclaim,
+    cache: Cache,
     producers: producers::Producers,
-    /// A write of a segment or journal file failed for want of space.
-    is_disk_full: Cell<bool>,
-    /// The journal is poisoned.
+    /// A required folder is offline, or all of them are.
     has_failed: Cell<bool>,
     stopping: Cell<bool>,
     producer_expiration_ms: Cell<i64>,
@@ -116,7 +118,10 @@ struct Inner {
     arrivals: Cell<usize>,
     arrival: Notify,
     on_failure: OnceCell<Box<dyn Fn()>>,
+    failures: RefCell<failure::Failures>,
     metrics: Arc<EngineMetrics>,
+    /// Of all its journals.
+    journal_metrics: Arc<JournalMetrics>,
     /// What lives on this shard above the engine, for jobs that other shards send.
     resident: OnceCell<Rc<dyn Any>>,
 }
@@ -146,12 +151,12 @@ impl Shard {
     pub fn metrics(&self) -> Metrics {
         Metrics {
             reactor: self.0.io.metrics(),
-            journal: self.0.journal.metrics(),
+            journal: self.0.journal_metrics.clone(),
             engine: self.0.metrics.clone(),
         }
     }
 
-    /// Whether the journal has failed: nothing is acknowledged any more, the process should end.
+    /// Whether a folder has failed that nothing goes without: nothing is acknowledged any more, the process should end.
     pub fn has_failed(&self) -> bool {
         self.0.has_failed.get()
     }
@@ -161,12 +166,7 @@ impl Shard {
         self.0.stopping.get()
     }
 
-    /// Whether the journal has failed or come to its end.
-    fn acknowledges_no_more(&self) -> bool {
-        self.has_failed() || self.0.journal.has_closed()
-    }
-
-    /// Calls `then` once if the journal fails, or has failed.
+    /// Calls `then` once if the shard fails, or has failed.
     pub fn on_failure(&self, then: impl Fn() + 'static) {
         if self.has_failed() {
             then();
@@ -196,7 +196,9 @@ impl Shard {
 
     /// New values for settings that may change while the shard runs.
     pub fn set_times(&self, memory_flush: Duration, producer_expiration_ms: i64) {
-        self.0.journal.set_memory_flush(memory_flush);
+        for volume in &self.0.volumes {
+            volume.journal.set_memory_flush(memory_flush);
+        }
         self.0.producer_expiration_ms.set(producer_expiration_ms);
     }
 

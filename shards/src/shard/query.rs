@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use uuid::Uuid;
+
 use super::Shard;
 use super::message::ReadError;
 use crate::log::epochs::EpochEnd;
@@ -52,6 +54,23 @@ pub struct PartitionFacts {
     pub end_offset: i64,
     /// What went in and out since it was opened.
     pub traffic: Traffic,
+    /// The log folder where it is.
+    pub folder: Uuid,
+    /// Whether that is out of reach.
+    pub is_offline: bool,
+    /// Its copy in another folder, while it is being moved there.
+    pub future: Option<FutureCopy>,
+}
+
+/// The copy of a partition that is being moved to another folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FutureCopy {
+    /// The folder where it will be.
+    pub folder: Uuid,
+    /// Bytes that were copied.
+    pub bytes: u64,
+    /// Offsets that were not.
+    pub offset_lag: i64,
 }
 
 impl Shard {
@@ -61,6 +80,9 @@ impl Shard {
         leader_epoch: Option<i32>,
     ) -> Result<Rc<Partition>, ReadError> {
         let partition = self.partition(key).ok_or(ReadError::UnknownPartition)?;
+        if partition.is_offline() {
+            return Err(ReadError::FolderOffline);
+        }
         check_epoch(leader_epoch, partition.leader_epoch.get())?;
         Ok(partition)
     }
@@ -155,6 +177,9 @@ fn facts_of(partition: &Partition) -> PartitionFacts {
         high_watermark: state.high_watermark,
         end_offset: state.log.end_offset(),
         traffic: partition.traffic.get(),
+        folder: partition.folder().id,
+        is_offline: partition.is_offline(),
+        future: None,
     }
 }
 

@@ -14,9 +14,10 @@ use std::rc::Rc;
 
 use super::Shard;
 use super::settle::{RETRY, Reach};
+use super::volume::Volume;
 use crate::io::{File, Notify};
 use crate::journal::group::{EntryHead, EntryKind};
-use crate::journal::{Body, Durability, Entry, GroupEvents, Inline, Ticket};
+use crate::journal::{Body, Durability, Entry, Inline, Ticket};
 use crate::log::snapshot;
 use crate::partition::Partition;
 
@@ -44,68 +45,38 @@ impl Reclaim {
         let release = self.release.borrow();
         release.is_some_and(|(anchors, _)| anchors >= through)
     }
-}
 
-impl Shard {
-    pub(super) fn reclaim_through(&self, through: Ticket) {
-        let reclaim = &self.0.reclaim;
-        if through >= reclaim.target.get() && !reclaim.will_release(through) {
-            reclaim.target.set(through);
-            reclaim.work.notify_one();
+    /// Has the anchors up to this ticket moved.
+    pub(super) fn through(&self, through: Ticket) {
+        if through >= self.target.get() && !self.will_release(through) {
+            self.target.set(through);
+            self.work.notify_one();
         }
     }
 
     /// Ends the task that waits for work, so that it sees the journal's end.
-    pub(super) fn wake_reclaimer(&self) {
-        self.0.reclaim.work.notify_one();
+    pub(super) fn wake(&self) {
+        self.work.notify_one();
     }
 
     /// Lets those who wait for a checkpoint see that the journal has failed.
     pub(super) fn wake_all_for_anchors(&self) {
-        self.0.reclaim.carried.notify_all();
+        self.carried.notify_all();
     }
+}
 
+impl Volume {
     pub(super) fn carried_through(&self, through: Ticket) {
-        self.0.reclaim.carried.notify_all();
-        let mut release = self.0.reclaim.release.borrow_mut();
+        self.reclaim.carried.notify_all();
+        let mut release = self.reclaim.release.borrow_mut();
         if let Some((anchors, _)) = release.take_if(|(_, needs)| *needs <= through) {
-            self.0.journal.release(anchors);
-        }
-    }
-
-    /// The task that moves anchors until the journal ends: a stop may need room as well.
-    pub(super) async fn reclaimer(self) {
-        while !self.0.journal.has_closed() {
-            self.0.reclaim.work.notified().await;
-            let target = self.0.reclaim.target.get();
-            self.0.journal.gather_carried(true);
-            loop {
-                self.0.journal.may_carry().await;
-                let Some(oldest) = self.anchored_through(target) else {
-                    break;
-                };
-                let mut moving = Vec::with_capacity(oldest.len());
-                for partition in oldest {
-                    let shard = self.clone();
-                    let task = async move { shard.anchor_anew(&partition).await };
-                    moving.push(self.io().spawn("anchor", task));
-                }
-                for task in moving {
-                    task.await;
-                }
-                if self.0.reclaim.gave_up.get() || self.has_failed() {
-                    self.0.journal.give_up();
-                    return;
-                }
-            }
-            self.0.journal.gather_carried(false);
-            self.release_when_synced(target);
+            self.journal.release(anchors);
         }
     }
 
     /// Some partitions whose anchors lie at or before `target`.
     fn anchored_through(&self, target: Ticket) -> Option<Vec<Rc<Partition>>> {
-        let mut anchors = self.0.anchors.borrow_mut();
+        let mut anchors = self.anchors.borrow_mut();
         let mut oldest = Vec::new();
         while oldest.len() < ANCHORED_AT_ONCE
             && let Some((ticket, partition)) = anchors.pop_front_if(|(at, _)| *at <= target)
@@ -123,6 +94,75 @@ impl Shard {
         (!oldest.is_empty()).then_some(oldest)
     }
 
+    /// How much a checkpoint may carry, so that as many as are made at once fit into half a file.
+    /// Nothing of it comes into the reserve: many tails together could be more than fits there.
+    fn carried_bytes_max(&self) -> u64 {
+        let part = (self.journal.append_bytes_max() / (2 * ANCHORED_AT_ONCE)) as u64;
+        part.min(self.journal.room_to_carry())
+    }
+
+    /// Waits until a carried entry is on stable storage; `false` if it never will be.
+    pub(super) async fn carried_synced(&self, ticket: Ticket) -> bool {
+        loop {
+            if self.journal.carried_synced() >= ticket {
+                return true;
+            }
+            if self.acknowledges_no_more() {
+                return false;
+            }
+            self.reclaim.carried.notified().await;
+        }
+    }
+
+    /// Releases the files up to `target` once every checkpoint queued so far is synced.
+    fn release_when_synced(&self, target: Ticket) {
+        // Checkpoints that were queued meanwhile, of other partitions, must not put it off.
+        if self.reclaim.will_release(target) {
+            return;
+        }
+        let newest = self.anchors.borrow().back().map(|(ticket, _)| *ticket);
+        let carried = self.journal.carried_synced();
+        match newest {
+            Some(needs) if needs > carried => {
+                *self.reclaim.release.borrow_mut() = Some((target, needs));
+            }
+            _ => self.journal.release(target),
+        }
+    }
+}
+
+impl Shard {
+    /// The task that moves a volume's anchors until its journal ends: a stop may need room as well.
+    pub(super) async fn reclaimer(self, volume: usize) {
+        let volume = &self.0.volumes[volume];
+        while !volume.journal.has_closed() {
+            volume.reclaim.work.notified().await;
+            let target = volume.reclaim.target.get();
+            volume.journal.gather_carried(true);
+            loop {
+                volume.journal.may_carry().await;
+                let Some(oldest) = volume.anchored_through(target) else {
+                    break;
+                };
+                let mut moving = Vec::with_capacity(oldest.len());
+                for partition in oldest {
+                    let shard = self.clone();
+                    let task = async move { shard.anchor_anew(&partition).await };
+                    moving.push(self.io().spawn("anchor", task));
+                }
+                for task in moving {
+                    task.await;
+                }
+                if volume.reclaim.gave_up.get() || volume.has_failed.get() || self.has_failed() {
+                    volume.journal.give_up();
+                    return;
+                }
+            }
+            volume.journal.gather_carried(false);
+            volume.release_when_synced(target);
+        }
+    }
+
     /// Settles what is too much to carry, then queues a checkpoint.
     pub(super) async fn anchor_anew(&self, partition: &Rc<Partition>) {
         let turn = partition.settling.take().await;
@@ -133,9 +173,9 @@ impl Shard {
     /// The same for a caller who holds the partition's turn. Whether a checkpoint was queued.
     pub(super) async fn anchor_in_turn(&self, partition: &Rc<Partition>) -> bool {
         while let Err(error) = self.settle_for_checkpoint(partition).await {
-            self.note_segment_error(partition, &error);
+            self.segment_failed(partition, &error);
             if self.0.stopping.get() || self.has_failed() {
-                self.0.reclaim.gave_up.set(true);
+                self.volume(partition).reclaim.gave_up.set(true);
                 return false;
             }
             self.io().sleep(RETRY).await;
@@ -152,10 +192,12 @@ impl Shard {
     async fn settle_for_checkpoint(&self, partition: &Rc<Partition>) -> io::Result<()> {
         let carried = || partition.state.borrow().log.carried_bytes();
         let has_full_segment = || partition.state.borrow().log.has_full_segment_to_settle();
-        let is_dropped = || partition.state.borrow().is_dropped;
-        while !is_dropped() {
-            let aim = CARRIED_BYTES_MAX.min(self.carried_bytes_max());
-            while !is_dropped() && (carried() > aim || has_full_segment()) {
+        // The files of an offline folder are out of reach: all is carried that is not in them.
+        let is_over = || partition.state.borrow().is_dropped || partition.is_offline();
+        let volume = self.volume(partition);
+        while !is_over() {
+            let aim = CARRIED_BYTES_MAX.min(volume.carried_bytes_max());
+            while !is_over() && (carried() > aim || has_full_segment()) {
                 self.settle(partition, Reach::Blocks).await?;
                 // What remains begins with the batch that is not settled to its end: maybe a large one.
                 if carried() > aim {
@@ -164,28 +206,19 @@ impl Shard {
             }
             self.sync_segments(partition).await?;
             // What came in during the sync may be too much for any journal file.
-            if carried() <= self.carried_bytes_max() {
+            if carried() <= volume.carried_bytes_max() {
                 break;
             }
         }
         Ok(())
     }
 
-    /// How much a checkpoint may carry, so that as many as are made at once fit into half a file.
-    /// Nothing of it comes into the reserve: many tails together could be more than fits there.
-    fn carried_bytes_max(&self) -> u64 {
-        let journal = &self.0.journal;
-        let part = (journal.append_bytes_max() / (2 * ANCHORED_AT_ONCE)) as u64;
-        part.min(journal.room_to_carry())
-    }
-
-    /// Makes a segment's file durable. If that fails the shard has failed: another sync would say
+    /// Makes a segment's file durable. If that fails its folder has failed: another sync would say
     /// nothing of what was written before, and the journal's next start still has all of it.
-    pub(super) async fn sync_segment(&self, file: &File) -> io::Result<()> {
+    pub(super) async fn sync_segment(&self, partition: &Partition, file: &File) -> io::Result<()> {
         let synced = file.sync().await;
         if let Err(error) = &synced {
-            tracing::error!(%error, "cannot sync a segment: nothing is acknowledged from now on");
-            self.failed(error);
+            self.folder_failed(partition, error);
         }
         synced
     }
@@ -203,7 +236,7 @@ impl Shard {
             };
             let Some(base) = unsynced else { return Ok(()) };
             let file = self.0.store.segment_for_write(partition, base).await?;
-            self.sync_segment(&file).await?;
+            self.sync_segment(partition, &file).await?;
             if let Some(segment) = partition.state.borrow_mut().log.segment_mut(base) {
                 segment.has_unsynced_writes = false;
             }
@@ -215,14 +248,16 @@ impl Shard {
         let mut state = partition.state.borrow_mut();
         let facts = snapshot::Facts {
             dir: &partition.dir,
+            folder: partition.folder().id,
             leader_epoch: partition.leader_epoch.get(),
         };
         let pieces = snapshot::encode(&facts, &state.log);
-        let ticket = self.0.journal.carry(Entry {
+        let volume = self.volume(partition);
+        let ticket = volume.journal.carry(Entry {
             head: EntryHead {
                 kind: EntryKind::Checkpoint,
                 key: partition.key,
-                revision: partition.revision,
+                revision: partition.revision.get(),
             },
             inline: Inline::default(),
             body: Body::Many(pieces),
@@ -231,45 +266,14 @@ impl Shard {
         });
         state.anchor = ticket;
         drop(state);
-        self.0
-            .anchors
-            .borrow_mut()
-            .push_back((ticket, Rc::downgrade(partition)));
+        let anchor = (ticket, Rc::downgrade(partition));
+        volume.anchors.borrow_mut().push_back(anchor);
     }
 
     /// Waits until the partition's newest checkpoint is on stable storage; `false` if it never will be.
     pub(super) async fn anchor_synced(&self, partition: &Rc<Partition>) -> bool {
         let ticket = partition.state.borrow().anchor;
-        ticket > 0 && self.carried_synced(ticket).await
-    }
-
-    /// Waits until a carried entry is on stable storage; `false` if it never will be.
-    pub(super) async fn carried_synced(&self, ticket: Ticket) -> bool {
-        loop {
-            if self.0.journal.carried_synced() >= ticket {
-                return true;
-            }
-            if self.acknowledges_no_more() {
-                return false;
-            }
-            self.0.reclaim.carried.notified().await;
-        }
-    }
-
-    /// Releases the files up to `target` once every checkpoint queued so far is synced.
-    fn release_when_synced(&self, target: Ticket) {
-        // Checkpoints that were queued meanwhile, of other partitions, must not put it off.
-        if self.0.reclaim.will_release(target) {
-            return;
-        }
-        let newest = self.0.anchors.borrow().back().map(|(ticket, _)| *ticket);
-        let carried = self.0.journal.carried_synced();
-        match newest {
-            Some(needs) if needs > carried => {
-                *self.0.reclaim.release.borrow_mut() = Some((target, needs));
-            }
-            _ => self.0.journal.release(target),
-        }
+        ticket > 0 && self.volume(partition).carried_synced(ticket).await
     }
 }
 
@@ -289,16 +293,16 @@ mod tests {
         with_shard(config(), |shard| async move {
             open_partition(&shard, 1, Durability::Sync).await;
             let partition = shard.partition(&key(1)).expect("it is open");
-            let release = || *shard.0.reclaim.release.borrow();
+            let release = || *shard.0.volumes[0].reclaim.release.borrow();
             shard.checkpoint(&partition);
-            shard.release_when_synced(0);
+            shard.0.volumes[0].release_when_synced(0);
             let first = partition.state.borrow().anchor;
             assert_eq!(release(), Some((0, first)));
             shard.checkpoint(&partition);
-            shard.release_when_synced(0);
+            shard.0.volumes[0].release_when_synced(0);
             assert_eq!(release(), Some((0, first)));
             // More is to be released: that waits for what is newest now.
-            shard.release_when_synced(first);
+            shard.0.volumes[0].release_when_synced(first);
             assert_eq!(release(), Some((first, first + 1)));
         });
     }
@@ -314,10 +318,16 @@ mod tests {
                 open_partition(&shard, topic, Durability::Sync).await;
                 append(&shard, vec![append_to(topic, 16_000)]).await;
             }
-            let front = || shard.0.anchors.borrow().front().map(|(ticket, _)| *ticket);
-            let target = shard.0.journal.carried_synced();
-            shard.reclaim_through(target);
-            shard.0.reclaim.carried.notified().await;
+            let front = || {
+                shard.0.volumes[0]
+                    .anchors
+                    .borrow()
+                    .front()
+                    .map(|(ticket, _)| *ticket)
+            };
+            let target = shard.0.volumes[0].journal.carried_synced();
+            shard.0.volumes[0].reclaim.through(target);
+            shard.0.volumes[0].reclaim.carried.notified().await;
             append(&shard, vec![append_to(1, 1_000)]).await;
             assert!(front() <= Some(target), "all were carried before it");
         });
@@ -341,9 +351,9 @@ mod tests {
         let anchoring = async move { again.anchor_anew(&partition).await };
         world.io(node).spawn("anchor", anchoring);
         world.run_for(2 * RETRY);
-        assert!(shard.0.is_disk_full.get());
+        assert!(shard.0.volumes[0].is_disk_full.get());
         world.set_disk_capacity(node, u64::MAX);
         world.run_for(2 * RETRY);
-        assert!(!shard.0.is_disk_full.get());
+        assert!(!shard.0.volumes[0].is_disk_full.get());
     }
 }

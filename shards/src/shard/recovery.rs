@@ -1,7 +1,7 @@
 //! From a folder to a running shard.
 //!
-//! Each shard reads the journal of its own number (and those of numbers that no shard has any more),
-//! puts its partitions together in memory and serves; segments are settled later. The time this
+//! Each shard reads the journals of its own number (and those of numbers that no shard has any more, and
+//! those in folders that are not the first of their device any more), puts its partitions together in memory and serves; segments are settled later. The time this
 //! takes depends on the journal's size and on nothing else.
 //!
 //! A partition whose owner has changed, because the number of cores did, is handed to the new owner
@@ -11,14 +11,19 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
+use uuid::Uuid;
 
-use super::handover::remove_adopted;
+use super::ack::VolumeEvents;
+use super::cache::Cache;
+use super::handover::{OldCopy, remove_adopted};
+use super::hosts::{Hosts, add_hosts, keep_hosts, look_for_hosts};
 use super::producers::Producers;
-use super::settle::Settling;
 use super::store::Store;
+use super::volume::{FolderConfig, Folders, Volume, journal_dir};
 use super::{Shard, ShardConfig};
 use crate::io::{Io, Notify, align_down};
 use crate::journal::files::Files;
@@ -54,8 +59,10 @@ pub enum StartError {
     Journal(RecoveryError),
     /// A journal has lost groups that were on stable storage.
     Damaged(Vec<Rot>),
-    /// A partition that moves from one shard to another could not be written there.
+    /// A partition that moves from one journal to another could not be written there.
     NotAdopted(PartitionKey),
+    /// None of the folders can be used, or one cannot without which nothing goes.
+    NoFolder,
 }
 
 impl std::fmt::Display for StartError {
@@ -82,6 +89,7 @@ impl std::fmt::Display for StartError {
                 "partition {} of topic {} could not be written by the core that is to have it",
                 key.partition, key.topic
             ),
+            Self::NoFolder => f.write_str("none of the log folders can be used that are needed"),
         }
     }
 }
@@ -102,7 +110,10 @@ pub struct Opened {
 pub(super) struct Recovering {
     pub(super) revision: u64,
     pub(super) anchor: Ticket,
+    /// Place of the volume of this shard whose journal it is anchored in, if it is.
+    pub(super) journal: Option<usize>,
     pub(super) dir: String,
+    pub(super) folder: Uuid,
     pub(super) leader_epoch: i32,
     pub(super) log: Log,
 }
@@ -115,79 +126,100 @@ struct Replayed {
 }
 
 /// What reading the journals gave.
+#[derive(Default)]
 struct Recovered {
     partitions: FxHashMap<PartitionKey, Recovering>,
     /// Partitions that were deleted, and their folders, which may still be there.
     dropped: FxHashMap<PartitionKey, String>,
-    /// Copies in this shard's own journal of partitions that it does not own.
-    foreign: Vec<(PartitionKey, u64)>,
-    files: Files,
-    carried: Ticket,
+    /// Copies in this shard's own journals of partitions that belong into others.
+    foreign: Vec<OldCopy>,
+    /// This shard's own journals.
+    own: Vec<OwnJournal>,
     groups: u64,
     /// Groups that cannot be read any more.
     rot: Vec<Rot>,
-    /// Journals that no shard has any more.
-    orphans: Vec<u32>,
+    /// Journals that no shard has any more, and their folders.
+    orphans: Vec<(PathBuf, u32)>,
 }
 
-/// Opens a shard over its part of the folder and starts its tasks.
+/// A journal that goes on.
+#[derive(Default)]
+struct OwnJournal {
+    files: Files,
+    carried: Ticket,
+    has_rot: bool,
+    copies: Vec<(PartitionKey, u64)>,
+}
+
+/// Opens a shard over its part of the folders and starts its tasks.
 pub async fn open(
     io: Io,
     id: ShardId,
     route: Route,
-    config: ShardConfig,
+    mut config: ShardConfig,
     ends: Ends,
 ) -> Result<Opened, StartError> {
-    let journal_dir = config.log_dir.join("journal");
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |error| StartError::Io(path, error)
-    };
-    make_dirs(&io, &journal_dir)
-        .await
-        .map_err(at(&journal_dir))?;
-    let recovered = read_journals(&io, id, route, &journal_dir, config.on_rot).await?;
-    let (mesh, lanes) = Mesh::connect(&io, ends).await;
-    let file_bytes = align_down(config.journal_bytes / JOURNAL_FILES as u64);
-    let journal_config = JournalConfig {
-        dir: journal_dir.clone(),
-        id: id as u32,
-        file_bytes,
-        files_max: JOURNAL_FILES,
-        memory_flush: config.memory_flush,
-    };
-    let journal = Journal::new(
-        io.clone(),
-        journal_config,
-        recovered.files,
-        recovered.carried,
-    );
-    let store = Store::new(io.clone(), config.log_dir.clone(), config.open_files_max);
-    store.list_dirs().await.map_err(at(&config.log_dir))?;
-    for (key, dir) in &recovered.dropped {
-        let finished = store.finish_drop(key, dir).await;
-        finished.map_err(at(&config.log_dir))?;
+    let hosts = look_for_hosts(&io, &mut config.folders).await?;
+    let is_missing = |folder: &FolderConfig| folder.is_required && folder.is_offline;
+    if config.folders.iter().any(is_missing) {
+        return Err(StartError::NoFolder);
     }
+    let folders = Folders::new(&config.folders).ok_or(StartError::NoFolder)?;
+    for host in folders.hosts() {
+        let dir = journal_dir(&host.path);
+        make_dirs(&io, &dir).await.map_err(at(&dir))?;
+    }
+    let mut recovered = read_journals(&io, id, route, &folders, config.on_rot).await?;
+    let (mesh, lanes) = Mesh::connect(&io, ends).await;
+    let store = Store::new(io.clone(), config.open_files_max);
+    for folder in folders.online() {
+        let path = &folder.path;
+        store.list_dirs(folder).await.map_err(at(path))?;
+        for (key, dir) in &recovered.dropped {
+            let finished = store.finish_drop(folder, key, dir).await;
+            finished.map_err(at(path))?;
+        }
+    }
+    let journal_metrics = Arc::default();
+    let own = std::mem::take(&mut recovered.own);
+    let rotten: Vec<(usize, Ticket)> = own
+        .iter()
+        .enumerate()
+        .filter(|(_, journal)| journal.has_rot)
+        .map(|(volume, journal)| (volume, journal.carried))
+        .collect();
+    let journal_file_bytes = align_down(config.journal_bytes / JOURNAL_FILES as u64);
+    let volumes = folders.hosts().iter().zip(own).map(|(host, own)| {
+        let journal_config = JournalConfig {
+            dir: journal_dir(&host.path),
+            id: id as u32,
+            file_bytes: journal_file_bytes,
+            files_max: JOURNAL_FILES,
+            memory_flush: config.memory_flush,
+        };
+        let found = (own.files, own.carried);
+        let metrics = Arc::clone(&journal_metrics);
+        let journal = Journal::new(io.clone(), journal_config, found, metrics);
+        Volume::new(journal, config.journal_bytes / 4, host.disk_share.clone())
+    });
+    let volumes = volumes.collect();
     let cleaner = Cell::new(config.cleaner);
     let producer_expiration_ms = config.producer_expiration_ms;
-    let settling = Settling::new(config.journal_bytes / 4, config.tail_cache_bytes);
+    let cache = Cache::new(config.tail_cache_bytes);
     let shard = Shard(Rc::new(super::Inner {
         id,
         io: io.clone(),
         route,
         config,
         mesh,
-        journal,
+        folders,
+        volumes,
         store,
         partitions: RefCell::default(),
-        acks: RefCell::default(),
         completed: Notify::new(),
         waiters: Default::default(),
-        settling,
-        anchors: RefCell::default(),
-        reclaim: Default::default(),
-        producers: Producers::new(file_bytes),
-        is_disk_full: Cell::new(false),
+        cache,
+        producers: Producers::new(journal_file_bytes),
         has_failed: Cell::new(false),
         stopping: Cell::new(false),
         producer_expiration_ms: Cell::new(producer_expiration_ms),
@@ -197,38 +229,47 @@ pub async fn open(
         arrivals: Cell::new(0),
         arrival: Notify::new(),
         on_failure: OnceCell::new(),
+        failures: RefCell::default(),
         metrics: Default::default(),
+        journal_metrics,
         resident: OnceCell::new(),
     }));
     for (from, lane) in lanes {
         io.spawn("pump", shard.clone().pump(from, lane));
     }
-    shard.start_journal();
-    let groups = recovered.groups;
+    if id == 0 {
+        shard.name_hosts(&hosts, add_hosts).await?;
+    }
+    shard.start_journals();
     shard.take_recovered(recovered.partitions).await?;
     shard.forget_copies(recovered.foreign).await?;
     // Until all have handed over, a partition that is not here may still come.
     shard.meet().await;
     shard.0.newest_copies.take();
-    shard
-        .finish_begun_swaps()
-        .await
-        .map_err(at(&shard.0.config.log_dir))?;
-    shard
-        .remove_journals(&recovered.orphans)
-        .await
-        .map_err(at(&journal_dir))?;
+    shard.finish_begun_swaps().await?;
+    shard.remove_journals(&recovered.orphans).await?;
+    // Until all have taken over what was in other places, folders depend on those.
+    shard.meet().await;
+    if id == 0 {
+        shard.name_hosts(&hosts, keep_hosts).await?;
+    }
     shard.start_tasks();
-    if !recovered.rot.is_empty() {
+    for (volume, carried) in rotten {
         // The next start shall not find the damage again.
-        shard.reclaim_through(recovered.carried);
+        shard.0.volumes[volume].reclaim.through(carried);
     }
     let partitions = shard.0.partitions.borrow().len();
     Ok(Opened {
         shard,
         partitions,
-        groups,
+        groups: recovered.groups,
     })
+}
+
+/// An error of the disk there.
+fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError + use<> {
+    let path = path.to_owned();
+    move |error| StartError::Io(path, error)
 }
 
 /// Makes the journal's folder and those above it, durably: files in it must not go with it.
@@ -244,63 +285,102 @@ async fn read_journals(
     io: &Io,
     id: ShardId,
     route: Route,
-    dir: &Path,
+    folders: &Folders,
     on_rot: RotPolicy,
 ) -> Result<Recovered, StartError> {
     let is_mine = |journal_id: u32| journal_id as usize % route.shards() == id;
-    let at_dir = |error| StartError::Io(dir.to_owned(), error);
-    remove_adopted(io, dir, is_mine).await.map_err(at_dir)?;
-    let ids = journals_in(io, dir)
-        .await
-        .map_err(|error| StartError::Io(dir.to_owned(), error))?;
-    let mut recovered = Recovered {
-        partitions: FxHashMap::default(),
-        dropped: FxHashMap::default(),
-        foreign: Vec::new(),
-        files: Files::default(),
-        carried: 0,
-        groups: 0,
-        rot: Vec::new(),
-        orphans: Vec::new(),
-    };
-    recovered.files.next_group = 1;
-    for journal_id in ids {
-        if !is_mine(journal_id) {
-            continue;
+    let mut recovered = Recovered::default();
+    recovered.own.resize_with(folders.hosts().len(), || {
+        let mut own = OwnJournal::default();
+        own.files.next_group = 1;
+        own
+    });
+    for folder in folders.online() {
+        let dir = journal_dir(&folder.path);
+        match remove_adopted(io, &dir, is_mine).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            removed => removed.map_err(at(&dir))?,
         }
-        let is_own = journal_id as usize == id;
-        let now_ms = io.wall_ms();
-        let mut its_own = Replayed::default();
-        let scanned = scan(io, dir, journal_id, |found| {
-            replay(&mut its_own, &found, now_ms)
-        })
-        .await
-        .map_err(StartError::Journal)?;
-        recovered.groups += scanned.groups;
-        recovered.rot.extend(scanned.rot);
-        if is_own {
-            recovered.files = scanned.files;
-            recovered.carried = scanned.carried;
-            let partitions = its_own.partitions.iter();
-            let foreign = partitions.filter(|(key, _)| route.owner(key) != id);
-            recovered
-                .foreign
-                .extend(foreign.map(|(key, found)| (*key, found.revision)));
-            recovered.foreign.sort_unstable();
-        } else {
-            recovered.orphans.push(journal_id);
-            let partitions = its_own.partitions.values_mut();
-            partitions.for_each(|partition| partition.anchor = 0);
-        }
-        recovered.dropped.extend(its_own.dropped);
-        for (key, partition) in its_own.partitions {
-            merge(&mut recovered.partitions, key, partition);
+        let ids = journals_in(io, &dir).await.map_err(at(&dir))?;
+        let is_host = folders.hosts()[folder.volume].id == folder.id;
+        for journal_id in ids.into_iter().filter(|id| is_mine(*id)) {
+            let is_own = is_host && journal_id as usize == id;
+            let place = Place {
+                folder: folder.id,
+                journal: is_own.then_some(folder.volume),
+            };
+            read_journal(io, &dir, journal_id, place, &mut recovered).await?;
         }
     }
     if !recovered.rot.is_empty() && on_rot == RotPolicy::Refuse {
         return Err(StartError::Damaged(recovered.rot));
     }
+    recovered.find_foreign(folders, |key| route.owner(key) == id);
     Ok(recovered)
+}
+
+/// Where a journal was found.
+#[derive(Clone, Copy)]
+struct Place {
+    folder: Uuid,
+    /// Place of the volume whose journal goes on in it.
+    journal: Option<usize>,
+}
+
+async fn read_journal(
+    io: &Io,
+    dir: &Path,
+    id: u32,
+    place: Place,
+    recovered: &mut Recovered,
+) -> Result<(), StartError> {
+    let now_ms = io.wall_ms();
+    let mut replayed = Replayed::default();
+    let scanned = scan(io, dir, id, |found| {
+        replay(&mut replayed, place, &found, now_ms)
+    });
+    let scanned = scanned.await.map_err(StartError::Journal)?;
+    recovered.groups += scanned.groups;
+    match place.journal {
+        Some(volume) => {
+            let partitions = replayed.partitions.iter();
+            let copies = partitions.map(|(key, found)| (*key, found.revision));
+            recovered.own[volume] = OwnJournal {
+                files: scanned.files,
+                carried: scanned.carried,
+                has_rot: !scanned.rot.is_empty(),
+                copies: copies.collect(),
+            };
+        }
+        None => recovered.orphans.push((dir.to_owned(), id)),
+    }
+    recovered.rot.extend(scanned.rot);
+    recovered.dropped.extend(replayed.dropped);
+    for (key, partition) in replayed.partitions {
+        merge(&mut recovered.partitions, key, partition);
+    }
+    Ok(())
+}
+
+impl Recovered {
+    /// Notes which copies in this shard's journals are not to stay where they are.
+    fn find_foreign(&mut self, folders: &Folders, is_owned: impl Fn(&PartitionKey) -> bool) {
+        for (volume, own) in self.own.iter_mut().enumerate() {
+            let mut copies = std::mem::take(&mut own.copies);
+            copies.sort_unstable();
+            copies.retain(|(key, _)| {
+                let newest = &self.partitions[key];
+                let is_here = newest.journal == Some(volume);
+                !is_owned(key) || !is_here || folders.by_id(newest.folder).volume != volume
+            });
+            let old = copies.into_iter().map(|(key, revision)| OldCopy {
+                volume,
+                key,
+                revision,
+            });
+            self.foreign.extend(old);
+        }
+    }
 }
 
 /// Keeps the copy with the higher revision.
@@ -314,15 +394,17 @@ fn merge(all: &mut FxHashMap<PartitionKey, Recovering>, key: PartitionKey, parti
 }
 
 /// Applies one entry: the same code that applied it when it was new.
-fn replay(all: &mut Replayed, found: &Found<'_>, now_ms: i64) -> Result<(), ()> {
+fn replay(all: &mut Replayed, place: Place, found: &Found<'_>, now_ms: i64) -> Result<(), ()> {
     let (head, body) = (found.head, found.body);
     if head.kind == EntryKind::Checkpoint {
         let config = Rc::new(LogConfig::default());
         let snapshot = snapshot::decode(body, config).map_err(|_| ())?;
         let partition = Recovering {
             revision: head.revision,
-            anchor: found.carried,
+            anchor: place.journal.map_or(0, |_| found.carried),
+            journal: place.journal,
             dir: snapshot.dir,
+            folder: snapshot.folder.unwrap_or(place.folder),
             leader_epoch: snapshot.leader_epoch,
             log: snapshot.log,
         };
@@ -385,20 +467,32 @@ fn replay(all: &mut Replayed, found: &Found<'_>, now_ms: i64) -> Result<(), ()> 
 }
 
 impl Shard {
-    fn start_journal(&self) {
-        let journal = self.0.journal.clone();
-        let events = Rc::new(self.clone());
-        self.io().spawn(
-            "journal files",
-            journal.clone().prepare_files(events.clone()),
-        );
-        self.io().spawn("journal", journal.run(events));
+    /// Has the folders name those on whose journals they depend.
+    async fn name_hosts(
+        &self,
+        hosts: &Hosts,
+        name: impl AsyncFn(&Io, &Folders, &Hosts) -> io::Result<()>,
+    ) -> Result<(), StartError> {
+        let named = name(self.io(), &self.0.folders, hosts).await;
+        named.map_err(at(&self.0.folders.hosts()[0].path))
+    }
+
+    fn start_journals(&self) {
+        for (volume, its) in self.0.volumes.iter().enumerate() {
+            let shard = self.clone();
+            let events = Rc::new(VolumeEvents { shard, volume });
+            let preparing = its.journal.clone().prepare_files(events.clone());
+            self.io().spawn("journal files", preparing);
+            self.io().spawn("journal", its.journal.clone().run(events));
+        }
         self.io().spawn("replies", self.clone().release_replies());
     }
 
     fn start_tasks(&self) {
-        self.io().spawn("settler", self.clone().settler());
-        self.io().spawn("reclaim", self.clone().reclaimer());
+        for volume in 0..self.0.volumes.len() {
+            self.io().spawn("settler", self.clone().settler(volume));
+            self.io().spawn("reclaim", self.clone().reclaimer(volume));
+        }
         self.io().spawn("retention", self.clone().retention_task());
         self.io()
             .spawn("compaction", self.clone().compaction_task());
@@ -409,17 +503,20 @@ impl Shard {
     }
 
     /// Puts the segments in their places that compaction was about to when the last run ended.
-    async fn finish_begun_swaps(&self) -> io::Result<()> {
+    async fn finish_begun_swaps(&self) -> Result<(), StartError> {
         for key in self.partitions() {
             let Some(partition) = self.partition(&key) else {
                 continue;
             };
+            if partition.is_offline() || !partition.state.borrow().log.is_swapping() {
+                continue;
+            }
+            let dir = self.0.store.dir(&partition);
             // The partition may itself have been deleted, and its folder be another topic's.
-            if partition.state.borrow().log.is_swapping()
-                && !self.0.store.is_of_another_topic(&partition).await?
-            {
+            let is_of_another = self.0.store.is_of_another_topic(&partition).await;
+            if !is_of_another.map_err(at(&dir))? {
                 let finished = self.finish_swaps(&partition).await;
-                finished.map_err(io::Error::other)?;
+                finished.map_err(|error| at(&dir)(io::Error::other(error)))?;
             }
         }
         Ok(())
@@ -432,7 +529,7 @@ impl Shard {
             let Some(partition) = self.partition(&key) else {
                 continue;
             };
-            if !partition.state.borrow().log.has_old_segment() {
+            if partition.is_offline() || !partition.state.borrow().log.has_old_segment() {
                 continue;
             }
             // The partition may itself have been deleted, and its folder be another topic's.
@@ -448,9 +545,10 @@ impl Shard {
 
     pub(super) fn place_recovered(&self, key: PartitionKey, found: Recovering) {
         let anchor = found.anchor;
+        let folder = self.0.folders.by_id(found.folder);
         let partition = Partition::new(
             key,
-            &found.dir,
+            (folder, &found.dir),
             found.revision,
             found.leader_epoch,
             found.log,
@@ -461,16 +559,16 @@ impl Shard {
             state.log.finish_old_segments();
             let now_ms = self.io().wall_ms();
             self.bound_producers(&partition, &mut state.log, 0, now_ms);
-            let unsettled = state.log.unsettled_bytes();
-            self.0
-                .settling
-                .grew(unsettled as usize, state.log.tail().backing_bytes());
+            self.0.cache.grew(state.log.tail().backing_bytes());
+            if !partition.is_offline() {
+                let settling = &self.volume(&partition).settling;
+                settling.grew(state.log.unsettled_bytes());
+            }
         }
         if anchor > 0 {
-            self.0
-                .anchors
-                .borrow_mut()
-                .push_back((anchor, Rc::downgrade(&partition)));
+            let anchor = (anchor, Rc::downgrade(&partition));
+            let anchors = &self.volume(&partition).anchors;
+            anchors.borrow_mut().push_back(anchor);
         }
         self.0
             .partitions

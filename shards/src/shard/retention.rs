@@ -37,6 +37,9 @@ impl Shard {
             let Some(partition) = self.partition(&key) else {
                 continue;
             };
+            if partition.is_offline() {
+                continue;
+            }
             let now_ms = self.io().wall_ms();
             let expiration_ms = self.0.producer_expiration_ms.get();
             let expired = partition
@@ -137,25 +140,29 @@ impl Shard {
         partition: &Rc<Partition>,
         offset: i64,
     ) -> Result<(), ReadError> {
-        if self.acknowledges_no_more() {
+        let volume = self.volume(partition);
+        if partition.is_offline() {
+            return Err(ReadError::FolderOffline);
+        }
+        if volume.acknowledges_no_more() {
             return Err(ReadError::Storage);
         }
         if partition.state.borrow().anchor == 0 {
             self.checkpoint(partition);
         }
         partition.state.borrow_mut().log.set_start(offset);
-        let ticket = self.0.journal.append(Entry {
+        let ticket = volume.journal.append(Entry {
             head: EntryHead {
                 kind: EntryKind::LogStart,
                 key: partition.key,
-                revision: partition.revision,
+                revision: partition.revision.get(),
             },
             inline: Inline::pair(offset as u64, 0),
             body: Body::Empty,
             durability: Durability::Sync,
             queued: self.io().now(),
         });
-        if self.synced(ticket).await {
+        if self.synced(volume, ticket).await {
             let durable = partition.durable_start.get().max(offset);
             partition.durable_start.set(durable);
             Ok(())
@@ -190,7 +197,7 @@ impl Shard {
     fn forget_oldest_segment(&self, partition: &Rc<Partition>) -> Option<i64> {
         let mut state = partition.state.borrow_mut();
         // The folder of a dropped one goes as a whole, and its name may be another topic's by now.
-        if state.is_dropped {
+        if state.is_dropped || partition.is_offline() {
             return None;
         }
         let [oldest, next, ..] = state.log.segments() else {
@@ -206,8 +213,8 @@ impl Shard {
         let base = state.log.remove_oldest_segment();
         let unsettled = unsettled - state.log.unsettled_bytes();
         let cached = cached - state.log.tail().backing_bytes();
-        let forgotten = (unsettled, cached);
-        self.0.settling.forgot_segments(partition, next, forgotten);
+        self.volume(partition).settling.shrank(unsettled);
+        self.0.cache.forgot_segments(partition, next, cached);
         Some(base)
     }
 }

@@ -1,8 +1,8 @@
 //! Settling: from memory into segment files, behind the journal.
 //!
 //! A partition is settled when it has a megabyte that no file holds, when a segment is full, or when
-//! the shard as a whole holds more unsettled bytes than its budget (a quarter of the journal, so that
-//! carrying forward always converges). Mostly whole 4 KiB blocks of the active segment are written; a
+//! its volume holds more unsettled bytes than its budget (a quarter of the journal, so that carrying
+//! forward always converges). Mostly whole 4 KiB blocks of the active segment are written; a
 //! full segment gets its exact length, a sync and its indexes.
 //!
 //! A full disk is no failure: what is in memory and in the journal stays there, appends are refused
@@ -15,8 +15,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Shard;
-use crate::io::{BLOCK, DmaBuffer, File, Io, Notify, align_down};
-use crate::log::Log;
+use super::volume::Volume;
+use crate::io::{BLOCK, File, Notify, align_down};
 use crate::partition::Partition;
 
 /// A partition with this much in memory alone is due.
@@ -28,97 +28,56 @@ const WRITE_BYTES_MAX: u64 = 1 << 20;
 const PARTITION_BYTES_BEHIND: u64 = 4 << 20;
 /// Partitions written at the same time when the budget is used up; one, as long as half of it is left.
 const WRITERS_MAX: u64 = 4;
-/// Buffers that are kept for later writes.
-const SPARE_BUFFERS_MAX: usize = 4;
 /// Pause before another attempt on a full or failing disk.
 pub(super) const RETRY: Duration = Duration::from_millis(500);
 
-/// What waits for its turn.
+/// What waits for its turn on one volume.
 pub(super) struct Settling {
     due: RefCell<VecDeque<Rc<Partition>>>,
     /// Partitions with unsettled bytes, oldest first: who is next when the budget is exceeded.
     dirty: RefCell<VecDeque<Rc<Partition>>>,
     work: Notify,
     writers: Cell<u64>,
-    spare_buffers: RefCell<Vec<DmaBuffer>>,
     unsettled_bytes: Cell<u64>,
     unsettled_bytes_max: u64,
-    cached_bytes: Cell<usize>,
-    cached_bytes_max: usize,
-    /// Settled and still cached, oldest first.
-    cached: RefCell<VecDeque<(Rc<Partition>, i64, u64)>>,
 }
 
 impl Settling {
-    pub(super) fn new(unsettled_bytes_max: u64, cached_bytes_max: usize) -> Self {
+    pub(super) fn new(unsettled_bytes_max: u64) -> Self {
         Self {
             due: RefCell::default(),
             dirty: RefCell::default(),
             work: Notify::new(),
             writers: Cell::new(0),
-            spare_buffers: RefCell::default(),
             unsettled_bytes: Cell::new(0),
             unsettled_bytes_max,
-            cached_bytes: Cell::new(0),
-            cached_bytes_max,
-            cached: RefCell::default(),
         }
     }
 
-    /// A batch came in: so many bytes are unsettled, so many more were allocated for them.
-    pub(super) fn grew(&self, batch_bytes: usize, backing_bytes: usize) {
+    /// So many more bytes are unsettled.
+    pub(super) fn grew(&self, bytes: u64) {
+        self.unsettled_bytes.set(self.unsettled_bytes.get() + bytes);
+    }
+
+    /// So many bytes were settled, or are gone.
+    pub(super) fn shrank(&self, bytes: u64) {
         self.unsettled_bytes
-            .set(self.unsettled_bytes.get() + batch_bytes as u64);
-        self.cached_bytes
-            .set(self.cached_bytes.get() + backing_bytes);
+            .set(self.unsettled_bytes.get().saturating_sub(bytes));
     }
 
-    /// The oldest segments of a partition are gone, with so much of what was in memory.
-    pub(super) fn forgot_segments(
-        &self,
-        partition: &Rc<Partition>,
-        first_left: i64,
-        (unsettled, cached): (u64, usize),
-    ) {
-        self.shrank(unsettled);
-        self.uncached(cached);
-        self.cached
-            .borrow_mut()
-            .retain(|(of, base, _)| *base >= first_left || !Rc::ptr_eq(of, partition));
-    }
-
-    /// A partition has ended: nothing holds on to what it has in memory.
-    pub(super) fn forgot_partition(&self, partition: &Rc<Partition>, log: &Log) {
-        self.shrank(log.unsettled_bytes());
-        self.uncached(log.tail().backing_bytes());
+    /// A partition has nothing more to settle here, of which it had so many bytes.
+    pub(super) fn forgot_partition(&self, partition: &Rc<Partition>, unsettled_bytes: u64) {
+        self.shrank(unsettled_bytes);
         let is_other = |other: &Rc<Partition>| !Rc::ptr_eq(other, partition);
         self.due.borrow_mut().retain(is_other);
         self.dirty.borrow_mut().retain(is_other);
-        self.cached.borrow_mut().retain(|(of, ..)| is_other(of));
-    }
-
-    /// Segments of which something may be forgotten.
-    #[cfg(test)]
-    pub(super) fn cached_segments(&self) -> Vec<i64> {
-        let cached = self.cached.borrow();
-        cached.iter().map(|(_, base, _)| *base).collect()
     }
 
     pub(super) fn wake(&self) {
         self.work.notify_one();
     }
 
-    fn shrank(&self, unsettled: u64) {
-        self.unsettled_bytes
-            .set(self.unsettled_bytes.get().saturating_sub(unsettled));
-    }
-
-    fn uncached(&self, bytes: usize) {
-        self.cached_bytes
-            .set(self.cached_bytes.get().saturating_sub(bytes));
-    }
-
-    fn is_over_budget(&self) -> bool {
+    pub(super) fn is_over_budget(&self) -> bool {
         self.unsettled_bytes.get() > self.unsettled_bytes_max
     }
 
@@ -129,53 +88,42 @@ impl Settling {
         (1 + WRITERS_MAX * over_half / half).min(WRITERS_MAX)
     }
 
-    fn buffer(&self, io: &Io, len: usize) -> DmaBuffer {
-        let mut spare = self.spare_buffers.borrow_mut();
-        let large_enough = spare.iter().position(|buffer| buffer.len() >= len);
-        match large_enough {
-            Some(at) => spare.swap_remove(at),
-            None => io.buffer(len.next_power_of_two()),
+    fn next(&self) -> Option<Rc<Partition>> {
+        if let Some(due) = self.due.borrow_mut().pop_front() {
+            due.is_queued.set(false);
+            return Some(due);
         }
-    }
-
-    fn keep_buffer(&self, buffer: DmaBuffer) {
-        let mut spare = self.spare_buffers.borrow_mut();
-        spare.push(buffer);
-        if spare.len() > SPARE_BUFFERS_MAX {
-            spare.sort_unstable_by_key(|buffer| std::cmp::Reverse(buffer.len()));
-            spare.pop();
+        if self.is_over_budget() {
+            let oldest = self.dirty.borrow_mut().pop_front()?;
+            oldest.is_dirty.set(false);
+            return Some(oldest);
         }
+        None
     }
 }
 
 impl Shard {
     /// Bytes that no segment file holds.
     pub fn unsettled_bytes(&self) -> u64 {
-        self.0.settling.unsettled_bytes.get()
+        let volumes = self.0.volumes.iter();
+        let unsettled = |volume: &Volume| volume.settling.unsettled_bytes.get();
+        volumes.map(unsettled).sum()
     }
 
-    /// Bytes allocated for batches in memory.
-    pub fn cached_bytes(&self) -> usize {
-        self.0.settling.cached_bytes.get()
-    }
-
-    /// Above this, batches that are in segments are dropped from memory.
-    pub fn cached_bytes_max(&self) -> usize {
-        self.0.settling.cached_bytes_max
-    }
-
-    /// Bytes that wait for a group of the journal.
+    /// Bytes that wait for a group of a journal.
     pub fn journal_waiting_bytes(&self) -> usize {
-        self.0.journal.waiting_bytes()
+        let volumes = self.0.volumes.iter();
+        volumes.map(|volume| volume.journal.waiting_bytes()).sum()
     }
 
-    /// Files of the journal that are free or may still be made.
+    /// Files of the journals that are free or may still be made.
     pub fn journal_files_free(&self) -> usize {
-        self.0.journal.files_free()
+        let volumes = self.0.volumes.iter();
+        volumes.map(|volume| volume.journal.files_free()).sum()
     }
 
-    pub(super) fn set_disk_full(&self, full: bool) {
-        if self.0.is_disk_full.replace(full) == full {
+    pub(super) fn set_disk_full(&self, volume: &Volume, full: bool) {
+        if volume.is_disk_full.replace(full) == full {
             return;
         }
         if full {
@@ -188,18 +136,12 @@ impl Shard {
         }
     }
 
-    /// Whether nothing more can be taken until the disk has room.
-    pub(super) fn is_out_of_room(&self) -> bool {
-        self.0.is_disk_full.get()
-            && (self.0.settling.is_over_budget() || self.0.journal.files_free() <= 1)
-    }
-
     /// Queues a partition that has something to settle, if it is time.
     pub(super) fn settle_if_due(&self, partition: &Rc<Partition>) {
-        let settling = &self.0.settling;
+        let settling = &self.volume(partition).settling;
         let (unsettled, has_full_segment) = {
             let state = partition.state.borrow();
-            if state.is_dropped {
+            if state.is_dropped || partition.is_offline() {
                 return;
             }
             (
@@ -224,26 +166,12 @@ impl Shard {
         }
     }
 
-    fn next_to_settle(&self) -> Option<Rc<Partition>> {
-        let settling = &self.0.settling;
-        if let Some(due) = settling.due.borrow_mut().pop_front() {
-            due.is_queued.set(false);
-            return Some(due);
-        }
-        if settling.is_over_budget() {
-            let oldest = settling.dirty.borrow_mut().pop_front()?;
-            oldest.is_dirty.set(false);
-            return Some(oldest);
-        }
-        None
-    }
-
-    /// The task that has segments written until the shard stops.
-    pub(super) async fn settler(self) {
-        let settling = &self.0.settling;
+    /// The task that has segments of a volume written until the shard stops.
+    pub(super) async fn settler(self, volume: usize) {
+        let settling = &self.0.volumes[volume].settling;
         while !self.0.stopping.get() {
             let may_write = settling.writers.get() < settling.writers_wanted();
-            let next = may_write.then(|| self.next_to_settle()).flatten();
+            let next = may_write.then(|| settling.next()).flatten();
             let Some(partition) = next else {
                 settling.work.notified().await;
                 continue;
@@ -252,7 +180,7 @@ impl Shard {
             let shard = self.clone();
             self.io().spawn("settle", async move {
                 shard.settle_one(&partition).await;
-                let settling = &shard.0.settling;
+                let settling = &shard.0.volumes[volume].settling;
                 settling.writers.set(settling.writers.get() - 1);
                 settling.work.notify_one();
             });
@@ -266,27 +194,17 @@ impl Shard {
         match settled {
             Ok(()) => self.settle_if_due(partition),
             Err(error) => {
-                self.note_segment_error(partition, &error);
+                self.segment_failed(partition, &error);
                 self.io().sleep(RETRY).await;
                 self.settle_again(partition);
             }
         }
     }
 
-    /// Says that a segment could not be written. Its records stay in the journal; the caller tries
-    /// again after [`RETRY`].
-    pub(super) fn note_segment_error(&self, partition: &Partition, error: &io::Error) {
-        if error.raw_os_error() == Some(libc::ENOSPC) {
-            self.set_disk_full(true);
-        } else {
-            tracing::error!(partition = %partition.dir, %error, "cannot write a segment; the journal still has its records");
-        }
-    }
-
     fn settle_again(&self, partition: &Rc<Partition>) {
         let is_dropped = partition.state.borrow().is_dropped;
-        if !is_dropped && !partition.is_queued.replace(true) {
-            let mut due = self.0.settling.due.borrow_mut();
+        if !is_dropped && !partition.is_offline() && !partition.is_queued.replace(true) {
+            let mut due = self.volume(partition).settling.due.borrow_mut();
             due.push_back(partition.clone());
         }
     }
@@ -306,7 +224,7 @@ impl Shard {
                 file.truncate(piece.to).await?;
             }
             if piece.is_last_of_full {
-                self.sync_segment(&file).await?;
+                self.sync_segment(partition, &file).await?;
                 self.0
                     .store
                     .write_indexes(partition, piece.segment_base)
@@ -314,7 +232,7 @@ impl Shard {
             }
             self.note_settled(partition, &piece);
             if piece.to > piece.from {
-                self.set_disk_full(false);
+                self.set_disk_full(self.volume(partition), false);
             }
         }
         Ok(())
@@ -332,7 +250,7 @@ impl Shard {
         let kept = (piece.from - aligned) as usize;
         let len = (piece.to - aligned) as usize;
         let padded = len.next_multiple_of(BLOCK);
-        let mut buffer = self.0.settling.buffer(self.io(), padded);
+        let mut buffer = self.0.cache.buffer(self.io(), padded);
         if kept > 0 {
             let block = file.read_at(aligned, BLOCK).await?;
             let kept_bytes = block.get(..kept).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -346,13 +264,13 @@ impl Shard {
         buffer[len..padded].fill(0);
         self.0.metrics.settled_bytes.add(padded as u64);
         let (written, buffer) = file.write_at(buffer, padded, aligned).await;
-        self.0.settling.keep_buffer(buffer);
+        self.0.cache.keep_buffer(buffer);
         written
     }
 
     fn next_piece(&self, partition: &Partition, reach: Reach) -> Option<Piece> {
         let state = partition.state.borrow();
-        if state.is_dropped {
+        if state.is_dropped || partition.is_offline() {
             return None;
         }
         let segments = state.log.segments();
@@ -380,7 +298,7 @@ impl Shard {
 
     fn note_settled(&self, partition: &Rc<Partition>, piece: &Piece) {
         let mut state = partition.state.borrow_mut();
-        if state.is_dropped {
+        if state.is_dropped || partition.is_offline() {
             return;
         }
         let Some(segment) = state.log.segment_mut(piece.segment_base) else {
@@ -392,29 +310,10 @@ impl Shard {
             segment.finish();
         }
         drop(state);
-        self.0.settling.shrank(piece.to - piece.from);
-        let cached = (partition.clone(), piece.segment_base, piece.to);
-        self.0.settling.cached.borrow_mut().push_back(cached);
-        self.evict();
-    }
-
-    /// Forgets the oldest settled batches while the cache is over its budget.
-    fn evict(&self) {
-        let settling = &self.0.settling;
-        while settling.cached_bytes.get() > settling.cached_bytes_max {
-            let mut cached = settling.cached.borrow_mut();
-            let Some((partition, segment_base, to)) = cached.front() else {
-                return;
-            };
-            let wanted = settling.cached_bytes.get() - settling.cached_bytes_max;
-            let mut state = partition.state.borrow_mut();
-            let freed = state.log.evict(*segment_base, *to, wanted);
-            drop(state);
-            settling.uncached(freed);
-            if freed < wanted {
-                cached.pop_front();
-            }
-        }
+        let settling = &self.volume(partition).settling;
+        settling.shrank(piece.to - piece.from);
+        let cache = &self.0.cache;
+        cache.settled(partition, piece.segment_base, piece.to);
     }
 }
 

@@ -1,5 +1,6 @@
 //! One shard in a simulated world, looked at from inside.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::pin::pin;
 
@@ -20,7 +21,7 @@ const A_WHILE: Duration = Duration::from_secs(60);
 
 pub(super) fn config() -> ShardConfig {
     ShardConfig {
-        log_dir: "/data".into(),
+        folders: vec![FolderConfig::only(Uuid::nil(), "/data")],
         journal_bytes: 8 << 20,
         tail_cache_bytes: 1 << 20,
         open_files_max: 4,
@@ -67,7 +68,7 @@ pub(super) async fn open_partition(shard: &Shard, topic: u128, durability: Durab
         ..LogConfig::default()
     };
     let dir = format!("topic{topic}-0");
-    let opened = shard.open_partition(key(topic), &dir, 0, config);
+    let opened = shard.open_partition(key(topic), &dir, Uuid::nil(), 0, config);
     opened.await.expect("a partition");
 }
 
@@ -187,7 +188,7 @@ fn retention_leaves_no_trace_of_segments_in_memory() {
         let partition = shard.partition(&key(1)).expect("it is open");
         let first = partition.state.borrow().log.segments()[0].base_offset;
         assert!(first > 0);
-        let remembered = shard.0.settling.cached_segments();
+        let remembered = shard.0.cache.segments();
         assert_eq!(remembered.into_iter().find(|base| *base < first), None);
     });
 }

@@ -6,7 +6,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,7 +19,9 @@ use corelog_shards::log::config::{CompactionConfig, LogConfig};
 use corelog_shards::mesh::{self, Ends};
 use corelog_shards::route::{PartitionKey, Route};
 use corelog_shards::shard::message::{Append, ReadError, ReadSpec};
-use corelog_shards::shard::{CleanerConfig, RotPolicy, Shard, ShardConfig, StartError, open};
+use corelog_shards::shard::{
+    CleanerConfig, FolderConfig, RotPolicy, Shard, ShardConfig, StartError, open,
+};
 use uuid::Uuid;
 
 /// The last of them is deleted and made anew.
@@ -83,7 +84,7 @@ fn log_config() -> LogConfig {
 
 fn shard_config(map_bytes_max: usize) -> ShardConfig {
     ShardConfig {
-        log_dir: PathBuf::from("/data"),
+        folders: vec![FolderConfig::only(Uuid::nil(), "/data")],
         journal_bytes: 8 * (96 << 10),
         tail_cache_bytes: 16 << 10,
         open_files_max: 3,
@@ -118,6 +119,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
             let is_of_the_disk = match error {
                 StartError::Io(..) | StartError::Journal(RecoveryError::Io(..)) => true,
                 StartError::NotAdopted(_) => true,
+                StartError::NoFolder => false,
                 StartError::Journal(RecoveryError::Malformed(..)) | StartError::Damaged(_) => false,
             };
             assert!(is_of_the_disk && !run.is_disk_sound, "{error}");
@@ -156,7 +158,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
 /// `false` if the disk failed.
 async fn open_one(shard: &Shard, run: &Run, partition: usize) -> bool {
     let dir = format!("topic-{partition}");
-    let opened = shard.open_partition(run.key(partition), &dir, 0, log_config());
+    let opened = shard.open_partition(run.key(partition), &dir, Uuid::nil(), 0, log_config());
     let is_open = opened.await.is_ok();
     assert!(is_open || !run.is_disk_sound);
     is_open

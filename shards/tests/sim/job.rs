@@ -10,6 +10,7 @@ use corelog_shards::journal::Durability;
 use corelog_shards::mesh;
 use corelog_shards::route::Route;
 use corelog_shards::shard::{RotPolicy, Shard, open};
+use uuid::Uuid;
 
 use crate::model::{key, log_config, shard_config};
 
@@ -34,7 +35,7 @@ where
             for partition in 0..partitions {
                 let dir = format!("topic-{partition}");
                 let config = log_config(Durability::Sync);
-                let opened = shard.open_partition(key(partition), &dir, 0, config);
+                let opened = shard.open_partition(key(partition), &dir, Uuid::nil(), 0, config);
                 opened.await.expect("opened");
             }
             work(shard, partitions).await;

@@ -1,7 +1,6 @@
 //! What is known of each partition from outside, and what the partitions are like.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use corelog_shards::log::batch::BatchBuilder;
 use corelog_shards::log::config::LogConfig;
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::message::ReadSpec;
-use corelog_shards::shard::{CleanerConfig, RotPolicy, ShardConfig};
+use corelog_shards::shard::{CleanerConfig, FolderConfig, RotPolicy, ShardConfig};
 use uuid::Uuid;
 
 pub const PARTITIONS: usize = 5;
@@ -73,7 +72,7 @@ pub fn is_idempotent(partition: usize) -> bool {
 
 pub fn shard_config(on_rot: RotPolicy) -> ShardConfig {
     ShardConfig {
-        log_dir: PathBuf::from(LOG_DIR),
+        folders: vec![FolderConfig::only(Uuid::nil(), LOG_DIR)],
         journal_bytes: 8 * (96 << 10),
         tail_cache_bytes: 32 << 10,
         open_files_max: 4,

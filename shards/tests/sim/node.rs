@@ -10,6 +10,7 @@ use corelog_shards::journal::recovery::{RecoveryError, Rot};
 use corelog_shards::mesh::{self, Ends};
 use corelog_shards::route::Route;
 use corelog_shards::shard::{RotPolicy, Shard, StartError, open};
+use uuid::Uuid;
 
 use crate::model::{Classes, Models, PARTITIONS, all_classes, key, log_config, shard_config};
 use crate::verification::verify;
@@ -140,6 +141,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
                     !run.is_disk_sound || run.may_fill
                 }
                 StartError::NotAdopted(_) => !run.is_disk_sound,
+                StartError::NoFolder => false,
                 StartError::Journal(RecoveryError::Malformed(..)) => false,
                 StartError::Damaged(_) => run.has_rotted,
             };
@@ -153,7 +155,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
         let dir = format!("topic-{partition}");
         let config = log_config((run.classes)(partition));
         if shard
-            .open_partition(key(partition), &dir, 0, config)
+            .open_partition(key(partition), &dir, Uuid::nil(), 0, config)
             .await
             .is_err()
         {

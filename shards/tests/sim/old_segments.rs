@@ -167,7 +167,7 @@ async fn make_again_meanwhile(shard: Shard, _: usize) {
         topic: Uuid::from_u128(100),
         ..key(0)
     };
-    let opened = shard.open_partition(again, "topic-0", 0, tiny_segments());
+    let opened = shard.open_partition(again, "topic-0", Uuid::nil(), 0, tiny_segments());
     opened.await.expect("opened");
     // Segments with the names of the old topic's newest ones.
     append(&shard, again, &[OLD - 10, 1, 1, 1]).await;

@@ -139,7 +139,9 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
 
 async fn open_one(owner: &Shard, name: usize, key: PartitionKey) {
     let config = log_config(Durability::Sync);
-    let opened = owner.open_partition(key, &dir_of(name), 0, config).await;
+    let opened = owner
+        .open_partition(key, &dir_of(name), Uuid::nil(), 0, config)
+        .await;
     opened.expect("opened");
 }
 

@@ -182,7 +182,8 @@ fn may_pass(error: &LoadError) -> bool {
             ReadError::UnknownPartition
             | ReadError::FencedLeaderEpoch
             | ReadError::UnknownLeaderEpoch
-            | ReadError::Corrupt => false,
+            | ReadError::Corrupt
+            | ReadError::FolderOffline => false,
         },
         LoadError::Damaged { .. } | LoadError::Overtaken => false,
     }

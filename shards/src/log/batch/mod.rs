@@ -61,4 +61,4 @@ pub use slice::{Budget, Progress};
 pub use validate::{Rules, Validated, Validator};
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

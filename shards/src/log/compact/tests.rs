@@ -6,7 +6,8 @@ use super::*;
 use crate::log::aborted::AbortedTransaction;
 use crate::log::batch::compress::DecoderPool;
 use crate::log::batch::control::{ControlKind, TransactionEnd};
-use crate::log::batch::{Batch, BatchBuilder, Budget, Codec, Progress, Records, TimestampType};
+use crate::log::batch::tests::CODECS;
+use crate::log::batch::{Batch, BatchBuilder, Budget, Progress, Records, TimestampType};
 use crate::log::test_random::Random;
 
 const HISTORIES: u64 = 300;
@@ -17,13 +18,6 @@ const RULES: Rules = Rules {
     delete_retention_ms: RETENTION_MS,
     end: 0,
 };
-const CODECS: [Codec; 5] = [
-    Codec::None,
-    Codec::GZIP,
-    Codec::Snappy,
-    Codec::LZ4,
-    Codec::ZSTD,
-];
 /// Small enough to be interrupted within a batch.
 const BUDGET: Budget = Budget::of_us(1);
 

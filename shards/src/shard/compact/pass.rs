@@ -16,6 +16,7 @@ use crate::log::compact::{
 use crate::log::segment::Segment;
 use crate::partition::Partition;
 use crate::shard::Shard;
+use crate::shard::store::DiskShare;
 
 impl Shard {
     /// Compacts a log up to the end of the plan, or as far as there is memory for its keys.
@@ -28,7 +29,7 @@ impl Shard {
         let mut pass = Pass {
             shard: self,
             partition,
-            pace: Pace::new(self),
+            pace: Pace::new(self, partition.disk_share()),
             pool: DecoderPool::default(),
         };
         // From here on they are in memory, whatever becomes of the files that name them.
@@ -70,7 +71,7 @@ impl Pass<'_> {
         let mut transactions = self.transactions();
         for segment in self.candidates().into_iter().filter(dirty) {
             let mut reader = self.open(&segment).await?;
-            while let Some(read) = reader.fill(&self.shard.0.store).await? {
+            while let Some(read) = reader.fill().await? {
                 self.pace.used(read).await;
                 while let Some(batch) = reader.next()? {
                     let is_void = transactions.is_void(batch);
@@ -144,12 +145,12 @@ impl Pass<'_> {
             .log
             .config
             .index_interval_bytes;
-        let store = &self.shard.0.store;
-        let mut writer = Writer::new(store, file, first.base_offset, interval);
+        let (io, share) = (self.shard.io().clone(), self.partition.disk_share());
+        let mut writer = Writer::new(io, share, file, first.base_offset, interval);
         let bytes_before: u64 = group.iter().map(|segment| segment.bytes).sum();
         for segment in group {
             let mut reader = self.open(segment).await?;
-            while let Some(read) = reader.fill(&self.shard.0.store).await? {
+            while let Some(read) = reader.fill().await? {
                 self.pace.used(read).await;
                 while let Some(batch) = reader.next()? {
                     let is_void = transactions.is_void(batch);
@@ -246,7 +247,8 @@ impl Pass<'_> {
     }
 
     async fn open(&self, segment: &Candidate) -> Result<Reader, CompactError> {
-        if self.shard.0.stopping.get() || self.partition.state.borrow().is_dropped {
+        let is_gone = self.partition.state.borrow().is_dropped || self.partition.is_offline();
+        if self.shard.0.stopping.get() || is_gone {
             return Err(CompactError::Gone);
         }
         Reader::open(&self.shard.0.store, self.partition, segment).await
@@ -256,6 +258,7 @@ impl Pass<'_> {
 /// Keeps compaction from being in anybody's way: slices of work with rest between them while producers are there, and a bound of bytes a second.
 struct Pace<'a> {
     shard: &'a Shard,
+    share: Rc<DiskShare>,
     slice: Slice,
     working_since: Instant,
     /// When what was read and written so far may have been, at the allowed rate.
@@ -263,10 +266,11 @@ struct Pace<'a> {
 }
 
 impl<'a> Pace<'a> {
-    fn new(shard: &'a Shard) -> Self {
+    fn new(shard: &'a Shard, share: Rc<DiskShare>) -> Self {
         let now = shard.io().now();
         Self {
             shard,
+            share,
             slice: shard.io().slice(),
             working_since: now,
             io_due: now,
@@ -296,7 +300,7 @@ impl<'a> Pace<'a> {
     async fn rest(&mut self) {
         let io = self.shard.io();
         let worked = io.now().since(self.working_since);
-        match self.shard.0.store.disk_share.is_shared(io) {
+        match self.share.is_shared(io) {
             true => io.sleep(worked * REST_BESIDE_PRODUCERS).await,
             false => io.yield_now().await,
         }

@@ -3,15 +3,17 @@
 use std::rc::Rc;
 
 use super::CompactError;
-use crate::io::{BLOCK, DmaBuffer, File, align_down};
+use crate::io::{BLOCK, DmaBuffer, File, Io, align_down};
 use crate::log::batch::Batch;
 use crate::log::batch::header::LENGTH_PREFIX_BYTES;
 use crate::log::compact::Candidate;
 use crate::partition::Partition;
-use crate::shard::store::Store;
+use crate::shard::store::{DiskShare, Store};
 
 /// Where in a segment the reading is.
 pub(super) struct Reader {
+    io: Io,
+    share: Rc<DiskShare>,
     file: Rc<File>,
     base_offset: i64,
     next_offset: i64,
@@ -35,6 +37,8 @@ impl Reader {
         segment: &Candidate,
     ) -> Result<Self, CompactError> {
         Ok(Self {
+            io: store.io().clone(),
+            share: partition.disk_share(),
             file: store.segment(partition, segment.base_offset, false).await?,
             base_offset: segment.base_offset,
             next_offset: segment.next_offset,
@@ -47,19 +51,16 @@ impl Reader {
 
     /// Has the next batch in memory, and those behind it that fit; how many bytes that took from the disk. `None` at the
     /// end of the segment.
-    pub async fn fill(&mut self, store: &Store) -> Result<Option<usize>, CompactError> {
+    pub async fn fill(&mut self) -> Result<Option<usize>, CompactError> {
         if self.position == self.bytes {
             return Ok(None);
         }
-        let mut wanted = store.disk_share.chunk_bytes_max(store.io());
+        let mut wanted = self.share.chunk_bytes_max(&self.io);
         loop {
             let at = align_down(self.position);
             let left = (self.bytes - at) as usize;
             let len = left.min(wanted).next_multiple_of(BLOCK);
-            let buffer = store
-                .disk_share
-                .read(store.io(), &self.file, at, len)
-                .await?;
+            let buffer = self.share.read(&self.io, &self.file, at, len).await?;
             if buffer.len() < left.min(len) {
                 return Err(self.damaged());
             }

@@ -95,10 +95,10 @@ impl Shard {
             if let Some(all) = partition.aborted.borrow_mut().as_mut() {
                 all.replace(base..next_offset, aborted);
             }
-            let forgotten = (0, cached - state.log.tail().backing_bytes());
+            let forgotten = cached - state.log.tail().backing_bytes();
             drop(state);
-            let settling = &self.0.settling;
-            settling.forgot_segments(partition, next_offset, forgotten);
+            let cache = &self.0.cache;
+            cache.forgot_segments(partition, next_offset, forgotten);
         }
         self.0.store.forget_segments(partition, base..next_offset);
         self.0.store.know_segment(partition, base, file, index);
@@ -226,7 +226,7 @@ fn swapping(partition: &Partition) -> Option<(i64, i64)> {
 }
 
 fn still_there(partition: &Partition) -> Result<(), CompactError> {
-    match partition.state.borrow().is_dropped {
+    match partition.state.borrow().is_dropped || partition.is_offline() {
         true => Err(CompactError::Gone),
         false => Ok(()),
     }

@@ -48,7 +48,13 @@ fn compacted(segment_bytes: u32) -> LogConfig {
 }
 
 async fn opened(shard: &Shard, segment_bytes: u32) -> Rc<Partition> {
-    let opened = shard.open_partition(key(1), "topic1-0", 0, compacted(segment_bytes));
+    let opened = shard.open_partition(
+        key(1),
+        "topic1-0",
+        uuid::Uuid::nil(),
+        0,
+        compacted(segment_bytes),
+    );
     opened.await.expect("a partition");
     shard.partition(&key(1)).expect("it is open")
 }

@@ -7,7 +7,7 @@ use crate::io::{BLOCK, DmaBuffer, File, Io, align_down};
 use crate::log::batch::Batch;
 use crate::log::index::{IndexedBatch, SegmentIndex};
 use crate::log::segment::Segment;
-use crate::shard::store::{DiskShare, Store};
+use crate::shard::store::DiskShare;
 
 /// Bytes of one write.
 const WRITE_BYTES: usize = 256 << 10;
@@ -35,12 +35,17 @@ pub(super) struct Written {
 
 impl Writer {
     /// In an empty file.
-    pub fn new(store: &Store, file: File, base_offset: i64, index_interval_bytes: u32) -> Self {
-        let io = store.io().clone();
+    pub fn new(
+        io: Io,
+        share: Rc<DiskShare>,
+        file: File,
+        base_offset: i64,
+        index_interval_bytes: u32,
+    ) -> Self {
         let buffer = io.buffer(WRITE_BYTES);
         Self {
             io,
-            share: store.disk_share.clone(),
+            share,
             file: Rc::new(file),
             buffer,
             filled: 0,

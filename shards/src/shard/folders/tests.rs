@@ -40,7 +40,9 @@ fn marker(base: i64, producer_id: i64, is_aborted: bool) -> Vec<u8> {
 async fn opened(io: &Io) -> Shard {
     let shard = started(io, config()).await;
     let config = LogConfig::default();
-    let opened = shard.open_partition(KEY, "t-0", 0, config).await;
+    let opened = shard
+        .open_partition(KEY, "t-0", Uuid::nil(), 0, config)
+        .await;
     opened.expect("a partition");
     shard
 }
@@ -252,8 +254,10 @@ fn taken_over(segments: Vec<(i64, Vec<u8>)>) -> (Result<i64, ReadError>, Vec<Vec
         }
         let shard = started(&io, config()).await;
         let config = LogConfig::default();
-        let opened = shard.open_partition(KEY, "t-0", 0, config).await;
-        let end = opened.map(|()| {
+        let opened = shard
+            .open_partition(KEY, "t-0", Uuid::nil(), 0, config)
+            .await;
+        let end = opened.map(|_| {
             let partition = shard.partition(&KEY).expect("it is open");
             partition.state.borrow().log.end_offset()
         });

@@ -18,7 +18,7 @@ const PRODUCING_FOR: Duration = Duration::from_millis(100);
 const SHARED_CHUNK_BYTES_MAX: usize = 256 << 10;
 
 #[derive(Default)]
-pub(in crate::shard) struct DiskShare {
+pub(crate) struct DiskShare {
     appended: Cell<Option<Instant>>,
     turn: Turn,
     /// Until when the disk is left alone.

@@ -78,6 +78,7 @@ fn read_all(
             .open_partition(
                 METADATA_LOG,
                 "__cluster_metadata-0",
+                broker.node.directory_id,
                 0,
                 LogConfig::default(),
             )

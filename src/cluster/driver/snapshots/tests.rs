@@ -11,6 +11,7 @@ use crate::broker::testing::{broker_with, lead};
 use crate::cluster::controller::{
     CreateTopics, NewTopic, TopicReference, create_topics, delete_topics,
 };
+use crate::cluster::image::Image;
 use crate::replay::log_start;
 
 const FOLDER: &str = "/data";
@@ -122,7 +123,8 @@ fn the_log_stays_small_and_says_all_that_it_said() {
     world.block_on(node, |io| async move {
         let (broker, driver) = started(&io, SMALL).await;
         let after = driver.image();
-        assert_eq!(after.topics, before.topics);
+        let named = |image: &Image| -> Vec<_> { image.topics.iter().cloned().collect() };
+        assert_eq!(named(&after), named(&before));
         assert_eq!(after.features, before.features);
         assert!(after.last_epoch > before.last_epoch);
         make(&broker, "one-more".into()).await;
@@ -272,25 +274,20 @@ fn what_crashes_left_behind_goes_and_what_is_damaged_is_made_anew() {
 /// What a client of the controller knows: the topics that are there for certain, or perhaps not.
 type Story = Rc<RefCell<BTreeMap<String, bool>>>;
 
-async fn live(io: Io, story: Story, seed: u64) {
+async fn live(io: Io, story: Story, seed: u64) -> Rc<Driver> {
     let (broker, driver) = started(&io, SMALL).await;
     let image = driver.image();
-    for (name, is_certain) in story.borrow().iter() {
-        assert!(
-            !is_certain || image.topics.by_name(name).is_some(),
-            "{name} is lost"
-        );
+    let mut told = story.take();
+    for (name, is_certain) in &told {
+        let is_there = image.topics.by_name(name).is_some();
+        assert!(!is_certain || is_there, "{name} is lost");
     }
     for topic in image.topics.iter() {
-        assert!(
-            story.borrow().contains_key(&*topic.name),
-            "{} is back",
-            topic.name
-        );
+        assert!(told.contains_key(&*topic.name), "{} is back", topic.name);
     }
-    let known = |topic: &str| image.topics.by_name(topic).is_some();
-    story.borrow_mut().retain(|name, _| known(name));
-    story.borrow_mut().values_mut().for_each(|it| *it = true);
+    told.retain(|name, _| image.topics.by_name(name).is_some());
+    told.values_mut().for_each(|is_certain| *is_certain = true);
+    *story.borrow_mut() = told;
     let mut random = Random::from_seed(seed);
     for _ in 0..200 {
         let there = story.borrow().len() as u64;
@@ -307,7 +304,7 @@ async fn live(io: Io, story: Story, seed: u64) {
             story.borrow_mut().insert(name, true);
         }
     }
-    pending().await
+    driver
 }
 
 /// Power may go, or the process be killed, between any two steps.
@@ -320,9 +317,13 @@ fn no_crash_loses_a_decision_or_brings_one_back() {
         for round in 0..12 {
             let told = story.clone();
             world.start(node, 1, move |io, _| {
-                live(io, told.clone(), seed * 100 + round)
+                let life = live(io, told.clone(), seed * 100 + round);
+                async move {
+                    let _driver = life.await;
+                    pending().await
+                }
             });
-            let steps = 1 + world.random_below(6_000);
+            let steps = 1 + world.random_below(20_000);
             world.run_steps(steps);
             let how = match world.random_below(2) {
                 0 => Crash::Kill,
@@ -331,18 +332,17 @@ fn no_crash_loses_a_decision_or_brings_one_back() {
             world.crash(node, how);
         }
         world.start(node, 1, |_, _| async {});
-        let told = story.clone();
         world.block_on(node, move |io| async move {
-            io.spawn("life", live(io.clone(), told, seed));
+            let driver = live(io.clone(), story, seed).await;
             // Retention looks for segments below the log start that a crash has left behind.
             io.sleep(Duration::from_secs(400)).await;
             let names = names(&io).await;
-            assert!(!snapshots(&io).await.is_empty(), "{names:?}");
-            assert!(!names.iter().any(|name| is_leftover(name)), "{names:?}");
-            assert!(
-                !names.contains(&"00000000000000000000.log".to_owned()),
-                "{names:?}"
-            );
+            let facts = driver.shard.facts_of(&METADATA_LOG);
+            let state = (driver.snapshot_facts(), facts, names.clone());
+            assert!(!snapshots(&io).await.is_empty(), "{state:?}");
+            assert!(!names.iter().any(|name| is_leftover(name)), "{state:?}");
+            let first = "00000000000000000000.log".to_owned();
+            assert!(!names.contains(&first), "{state:?}");
         });
     }
 }

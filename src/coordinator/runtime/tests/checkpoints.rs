@@ -32,6 +32,15 @@ async fn write_history(broker: &Broker, first: i64, rounds: i64) {
     append_all(broker, batches.collect()).await;
 }
 
+fn tombstone(partition: i32) -> Record {
+    Record::OffsetCommit {
+        group: "g".to_owned(),
+        topic: "t".to_owned(),
+        partition,
+        value: None,
+    }
+}
+
 fn expected(last: i64) -> Vec<(i32, i64)> {
     (0..PARTITIONS as i32).map(|at| (at, last)).collect()
 }
@@ -45,13 +54,18 @@ async fn checkpoint_files(io: &Io) -> Vec<PathBuf> {
     names.map(|name| folder().join(name)).collect()
 }
 
+/// Has the coordinator begin anew, and waits until it has loaded all and made what checkpoint is due.
+async fn reopen(broker: &Broker, io: &Io) {
+    open_anew(broker);
+    io.sleep(A_WHILE).await;
+}
+
 /// A broker whose coordinator has made a checkpoint of a long history.
 fn with_checkpoint(world: &mut World, node: NodeId) -> Rc<Broker> {
     world.block_on(node, |io| async move {
         let broker = started(&io).await;
         write_history(&broker, 0, ROUNDS).await;
-        open_anew(&broker);
-        io.sleep(A_WHILE).await;
+        reopen(&broker, &io).await;
         assert_eq!(fetch(&broker).await, Ok(expected(LAST)));
         assert_eq!(checkpoint_files(&io).await.len(), 2);
         broker
@@ -85,8 +99,7 @@ fn the_next_checkpoint_is_made_from_the_last() {
         let before = checkpoint_files(&io).await;
         let first = LAST + 1;
         write_history(&broker, first, ROUNDS).await;
-        open_anew(&broker);
-        io.sleep(A_WHILE).await;
+        reopen(&broker, &io).await;
         let after = checkpoint_files(&io).await;
         assert!(after.len() == 2 && after != before, "{after:?}");
         open_anew(&broker);
@@ -103,8 +116,7 @@ fn a_damaged_checkpoint_costs_time_alone() {
         let files = world.block_on(node, |io| async move { checkpoint_files(&io).await });
         world.rot(node, &files[file], 30, 3).expect("a file");
         world.block_on(node, |io| async move {
-            open_anew(&broker);
-            io.sleep(A_WHILE).await;
+            reopen(&broker, &io).await;
             assert_eq!(fetch(&broker).await, Ok(expected(LAST)));
         });
     }
@@ -117,8 +129,7 @@ fn a_checkpoint_without_its_parts_costs_time_alone() {
     world.block_on(node, |io| async move {
         let files = checkpoint_files(&io).await;
         io.remove_file(&files[1]).await.expect("a part");
-        open_anew(&broker);
-        io.sleep(A_WHILE).await;
+        reopen(&broker, &io).await;
         assert_eq!(fetch(&broker).await, Ok(expected(LAST)));
     });
 }
@@ -132,8 +143,7 @@ fn a_checkpoint_of_a_log_with_another_beginning_is_not_used() {
         let end = end_offset(&broker).await.expect("a log");
         let deleted = broker.shard.delete_records(&key(), Some(end - 1)).await;
         deleted.expect("its beginning goes");
-        open_anew(&broker);
-        io.sleep(A_WHILE).await;
+        reopen(&broker, &io).await;
         assert_eq!(fetch(&broker).await, Ok(vec![(3, 77)]));
     });
 }
@@ -148,11 +158,9 @@ fn a_checkpoint_that_cannot_be_written_leaves_nothing_behind() {
         let before = checkpoint_files(&io).await;
         let first = LAST + 1;
         write_history(&broker, first, ROUNDS).await;
-        open_anew(&broker);
-        io.sleep(A_WHILE).await;
+        reopen(&broker, &io).await;
         assert_eq!(checkpoint_files(&io).await, before);
-        open_anew(&broker);
-        io.sleep(A_WHILE).await;
+        reopen(&broker, &io).await;
         assert_eq!(fetch(&broker).await, Ok(expected(first + LAST)));
         assert_ne!(checkpoint_files(&io).await, before);
     });
@@ -165,16 +173,9 @@ fn what_was_deleted_stays_deleted() {
     world.block_on(node, |io| async move {
         let first = LAST + 1;
         write_history(&broker, first, ROUNDS).await;
-        let tombstone = Record::OffsetCommit {
-            group: "g".to_owned(),
-            topic: "t".to_owned(),
-            partition: 9,
-            value: None,
-        };
-        append_all(&broker, vec![plain(&[tombstone])]).await;
+        append_all(&broker, vec![plain(&[tombstone(9)])]).await;
         for _ in 0..2 {
-            open_anew(&broker);
-            io.sleep(A_WHILE).await;
+            reopen(&broker, &io).await;
             let expected = &expected(first + LAST)[..9];
             assert_eq!(fetch(&broker).await, Ok(expected.to_vec()));
         }
@@ -257,8 +258,7 @@ fn what_compaction_has_removed_does_not_come_back_from_a_checkpoint() {
         write_history(&broker, 0, ROUNDS).await;
         // Compaction leaves the last batch of the checkpoint as it is.
         append_all(&broker, vec![plain(&[record(3, 77)])]).await;
-        open_anew(&broker);
-        io.sleep(A_WHILE).await;
+        reopen(&broker, &io).await;
         assert_eq!(checkpoint_files(&io).await.len(), 2);
         // Each batch gets a segment of its own, and a tombstone hardly any time.
         let config = LogConfig {
@@ -274,19 +274,12 @@ fn what_compaction_has_removed_does_not_come_back_from_a_checkpoint() {
             ..LogConfig::default()
         };
         broker.shard.set_config(&key(), config);
-        let tombstone = Record::OffsetCommit {
-            group: "g".to_owned(),
-            topic: "t".to_owned(),
-            partition: 9,
-            value: None,
-        };
-        append_all(&broker, vec![plain(&[tombstone])]).await;
+        append_all(&broker, vec![plain(&[tombstone(9)])]).await;
         for offset in 0..3 {
             append_all(&broker, vec![plain(&[record(5, offset)])]).await;
             io.sleep(A_WHILE).await;
         }
-        open_anew(&broker);
-        io.sleep(A_WHILE).await;
+        reopen(&broker, &io).await;
         assert_eq!(offset_of(&broker, 9).await, Ok(None));
         assert_eq!(offset_of(&broker, 3).await, Ok(Some(77)));
     });

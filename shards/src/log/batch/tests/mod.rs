@@ -40,7 +40,8 @@ const GOLDEN: &[u8] = &[
     0,    // no headers
 ];
 
-const CODECS: [Codec; 5] = [
+/// Each codec, at its default level.
+pub(in crate::log) const CODECS: [Codec; 5] = [
     Codec::None,
     Codec::GZIP,
     Codec::Snappy,

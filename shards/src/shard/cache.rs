@@ -1,0 +1,114 @@
+//! Batches that memory holds for readers after they were settled, and buffers for the next writes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::Shard;
+use crate::io::{DmaBuffer, Io};
+use crate::partition::Partition;
+
+/// Buffers that are kept for later writes.
+const SPARE_BUFFERS_MAX: usize = 4;
+
+/// What a shard keeps in memory beside what has to be there.
+pub(super) struct Cache {
+    bytes: Cell<usize>,
+    bytes_max: usize,
+    /// Settled and still in memory, oldest first: partition, segment, and how far it is settled.
+    settled: RefCell<VecDeque<(Rc<Partition>, i64, u64)>>,
+    spare_buffers: RefCell<Vec<DmaBuffer>>,
+}
+
+impl Cache {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes: Cell::new(0),
+            bytes_max,
+            settled: RefCell::default(),
+            spare_buffers: RefCell::default(),
+        }
+    }
+
+    /// So many more bytes were allocated for batches.
+    pub(super) fn grew(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes);
+    }
+
+    fn shrank(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get().saturating_sub(bytes));
+    }
+
+    /// The oldest segments of a partition are gone, with so many bytes of memory.
+    pub(super) fn forgot_segments(&self, partition: &Rc<Partition>, first_left: i64, bytes: usize) {
+        self.shrank(bytes);
+        let is_left = |of: &Rc<Partition>, base| base >= first_left || !Rc::ptr_eq(of, partition);
+        self.settled
+            .borrow_mut()
+            .retain(|(of, base, _)| is_left(of, *base));
+    }
+
+    /// A partition has ended: nothing holds on to what it has in memory.
+    pub(super) fn forgot_partition(&self, partition: &Rc<Partition>, bytes: usize) {
+        self.forgot_segments(partition, i64::MAX, bytes);
+    }
+
+    /// A segment was settled up to a position. Forgets the oldest settled batches while there are too many.
+    pub(super) fn settled(&self, partition: &Rc<Partition>, segment_base: i64, to: u64) {
+        let newest = (partition.clone(), segment_base, to);
+        self.settled.borrow_mut().push_back(newest);
+        while self.bytes.get() > self.bytes_max {
+            let mut settled = self.settled.borrow_mut();
+            let Some((partition, segment_base, to)) = settled.front() else {
+                return;
+            };
+            let wanted = self.bytes.get() - self.bytes_max;
+            let mut state = partition.state.borrow_mut();
+            let freed = state.log.evict(*segment_base, *to, wanted);
+            drop(state);
+            self.shrank(freed);
+            if freed < wanted {
+                settled.pop_front();
+            }
+        }
+    }
+
+    /// Segments of which something may be forgotten.
+    #[cfg(test)]
+    pub(super) fn segments(&self) -> Vec<i64> {
+        let settled = self.settled.borrow();
+        settled.iter().map(|(_, base, _)| *base).collect()
+    }
+
+    /// A buffer of at least so many bytes, which may hold anything.
+    pub(super) fn buffer(&self, io: &Io, len: usize) -> DmaBuffer {
+        let mut spare = self.spare_buffers.borrow_mut();
+        let large_enough = spare.iter().position(|buffer| buffer.len() >= len);
+        match large_enough {
+            Some(at) => spare.swap_remove(at),
+            None => io.buffer(len.next_power_of_two()),
+        }
+    }
+
+    /// Takes a buffer back.
+    pub(super) fn keep_buffer(&self, buffer: DmaBuffer) {
+        let mut spare = self.spare_buffers.borrow_mut();
+        spare.push(buffer);
+        if spare.len() > SPARE_BUFFERS_MAX {
+            spare.sort_unstable_by_key(|buffer| std::cmp::Reverse(buffer.len()));
+            spare.pop();
+        }
+    }
+}
+
+impl Shard {
+    /// Bytes allocated for batches in memory.
+    pub fn cached_bytes(&self) -> usize {
+        self.0.cache.bytes.get()
+    }
+
+    /// Above this, batches that are in segments are dropped from memory.
+    pub fn cached_bytes_max(&self) -> usize {
+        self.0.cache.bytes_max
+    }
+}

@@ -145,7 +145,7 @@ fn topics_are_known_after_kills_while_the_metadata_log_is_cut_behind_snapshots()
             "internal.metadata.delete.delay.millis=10",
         ]);
         let mut random = Random::new(Random::seed_from("CORELOG_SEED"));
-        let mut kept = Vec::new();
+        let mut kept: Vec<String> = Vec::new();
         for round in 0..12 {
             let mut client = Client::connect(broker.address()).expect("a connection");
             for topic in kept.iter().filter(|_| random.one_in(2)) {

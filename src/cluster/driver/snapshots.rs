@@ -133,10 +133,10 @@ impl Driver {
             tracing::warn!(%error, "cannot remove what is left of old snapshots of the metadata");
         }
         while !self.shard.is_stopping() {
-            if self.snapshots.due_in(io.now()) == Some(Duration::ZERO) {
-                if let Err(error) = self.make_snapshot().await {
-                    tracing::warn!(%error, "cannot make a snapshot of the metadata for now");
-                }
+            if self.snapshots.due_in(io.now()) == Some(Duration::ZERO)
+                && let Err(error) = self.make_snapshot().await
+            {
+                tracing::warn!(%error, "cannot make a snapshot of the metadata for now");
             }
             self.clean().await;
             let due_in = self.snapshots.due_in(io.now());

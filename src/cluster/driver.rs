@@ -136,6 +136,7 @@ impl Driver {
             return Err(DriverError::Unsupported { feature, level });
         }
         let epoch = replayer.image().last_epoch + 1;
+        shard.begin_epoch(&METADATA_LOG, epoch);
         let driver = Self {
             shard,
             policy,

@@ -367,6 +367,11 @@ impl Log {
         self.tail = Tail::new(offset);
     }
 
+    /// Base offset of the oldest segment, if there is one.
+    pub fn first_segment_base(&self) -> Option<i64> {
+        self.segments.first().map(|first| first.base_offset)
+    }
+
     /// The segment with this base offset.
     pub fn segment(&self, base_offset: i64) -> Option<&Segment> {
         let at = self

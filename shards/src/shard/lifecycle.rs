@@ -71,7 +71,14 @@ impl Shard {
         Ok(id)
     }
 
-    /// From now on batches carry this leader epoch.
+    /// Begins a leader epoch of a partition of this shard, which batches carry from now on.
+    pub fn begin_epoch(&self, key: &PartitionKey, leader_epoch: i32) {
+        if let Some(partition) = self.partition(key) {
+            self.lead(&partition, leader_epoch);
+        }
+    }
+
+    /// Does nothing if this or a later one has begun.
     fn lead(&self, partition: &Rc<Partition>, leader_epoch: i32) {
         if leader_epoch <= partition.leader_epoch.get() {
             return;

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::ack::VolumeEvents;
 use super::cache::Cache;
+use super::folders::unless_gone;
 use super::handover::{OldCopy, remove_adopted};
 use super::hosts::{Hosts, add_hosts, keep_hosts, look_for_hosts};
 use super::producers::Producers;
@@ -522,25 +523,40 @@ impl Shard {
         Ok(())
     }
 
-    /// Removes segments that the last run has not come to, or of which it removed no more than the files.
-    /// However many they are, the start does not wait for it.
+    /// Removes segments that the last run has not come to, or of which it removed no more than the files, or whose files
+    /// a failing power has brought back. However many they are, the start does not wait for it.
     async fn remove_all_old_segments(self) {
         for key in self.partitions() {
             let Some(partition) = self.partition(&key) else {
                 continue;
             };
-            if partition.is_offline() || !partition.state.borrow().log.has_old_segment() {
+            if partition.is_offline() {
                 continue;
             }
-            // The partition may itself have been deleted, and its folder be another topic's.
-            match self.0.store.is_of_another_topic(&partition).await {
-                Ok(false) => self.remove_old_segments(&partition).await,
-                Ok(true) => {}
-                Err(error) => {
-                    tracing::warn!(partition = %partition.dir, %error, "cannot remove old segments");
-                }
+            if let Err(error) = self.remove_what_is_old(&partition).await {
+                tracing::warn!(partition = %partition.dir, %error, "cannot remove old segments");
             }
         }
+    }
+
+    async fn remove_what_is_old(&self, partition: &Rc<Partition>) -> io::Result<()> {
+        let forgotten = self.0.store.forgotten_files(partition).await?;
+        if forgotten.is_empty() && !partition.state.borrow().log.has_old_segment() {
+            return Ok(());
+        }
+        // The partition may itself have been deleted, and its folder be another topic's.
+        if self.0.store.is_of_another_topic(partition).await? {
+            return Ok(());
+        }
+        self.remove_old_segments(partition).await;
+        let _turn = partition.settling.take().await;
+        if partition.state.borrow().is_dropped {
+            return Ok(());
+        }
+        for path in forgotten {
+            unless_gone(self.io().remove_file(&path).await)?;
+        }
+        Ok(())
     }
 
     pub(super) fn place_recovered(&self, key: PartitionKey, found: Recovering) {

@@ -249,6 +249,26 @@ impl Store {
         Ok(())
     }
 
+    /// Files of segments before the first that the log has.
+    pub(super) async fn forgotten_files(&self, partition: &Partition) -> io::Result<Vec<PathBuf>> {
+        let Some(first) = partition.state.borrow().log.first_segment_base() else {
+            return Ok(Vec::new());
+        };
+        let dir = self.dir(partition);
+        let entries = match self.io.list_dir(&dir).await {
+            // It is made with the first file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listed => listed?,
+        };
+        let is_before = |name: &str| {
+            SegmentFile::parse(name)
+                .is_some_and(|file| SEGMENT_FILES.contains(&file.kind) && file.base_offset < first)
+        };
+        let names = entries.into_iter().map(|entry| entry.name);
+        let forgotten = names.filter(|name| is_before(name));
+        Ok(forgotten.map(|name| dir.join(name)).collect())
+    }
+
     /// The index of a segment, from memory or its files.
     pub(super) async fn index(&self, partition: &Partition, segment_base: i64) -> Rc<SegmentIndex> {
         loop {

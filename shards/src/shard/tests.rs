@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::message::{Acknowledged, Append, ReadSpec};
 use super::*;
 use crate::io::futures::first_of;
-use crate::io::sim::{Faults, Operation, World};
+use crate::io::sim::{Crash, Faults, Operation, World};
 use crate::journal::Durability;
 use crate::log::batch::{BatchBuilder, BatchHeader};
 use crate::log::config::LogConfig;
@@ -332,4 +332,37 @@ fn a_partition_keeps_its_folder_if_the_journal_does_not_take_its_end() {
         entries.into_iter().map(|entry| entry.name)
     });
     assert!(names.into_iter().any(|name| name == "topic1-0"));
+}
+
+#[test]
+fn files_of_removed_segments_that_come_back_go_with_the_next_start() {
+    const OLD: &str = "/data/topic1-0/00000000000000000000.log";
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let shard = started(&io, config()).await;
+        open_partition(&shard, 1, Durability::Sync).await;
+        for _ in 0..50 {
+            append(&shard, vec![append_to(1, 60_000)]).await;
+        }
+        let deleted = shard.delete_records(&key(1), None).await;
+        deleted.expect("deleted");
+        io.sleep(A_WHILE).await;
+        io.file_len(Path::new(OLD)).await.expect_err("removed");
+        // As after a failure of the power: the removal of a name is durable some time later.
+        let back = io.write_small(Path::new(OLD), b"old").await;
+        back.expect("a file");
+    });
+    world.crash(node, Crash::Kill);
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let shard = started(&io, config()).await;
+        open_partition(&shard, 1, Durability::Sync).await;
+        io.sleep(A_WHILE).await;
+        io.file_len(Path::new(OLD))
+            .await
+            .expect_err("removed again");
+        append(&shard, vec![append_to(1, 60_000)]).await;
+    });
 }

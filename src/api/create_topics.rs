@@ -13,10 +13,13 @@ use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use super::view::{text, topic_name};
 use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
-use crate::cluster::controller::{CreateTopics, CreatedTopic, NewTopic, create_topics};
+use crate::cluster::controller::{
+    CreateTopics, CreateTopicsReply, CreatedTopic, NewTopic, create_topics,
+};
 use crate::cluster::image::Properties;
 use crate::config::{Overrides, describe_topic};
 use crate::protocol::reply::Reply;
+use crate::turns::Turns;
 
 /// From here on the reply tells what the topic came out as.
 const TELLS_CONFIGS: i16 = 5;
@@ -38,22 +41,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
         .control(move |context| create_topics(context, &wanted))
         .await
     {
-        Ok(results) => results
-            .into_iter()
-            .map(|(name, result)| {
-                let topic = CreatableTopicResult::default()
-                    .with_name(topic_name(&name))
-                    .with_error_message(None);
-                match result {
-                    Ok(created) if version >= TELLS_CONFIGS => tell(broker, topic, &created),
-                    Ok(created) => topic.with_topic_id(created.id),
-                    Err(error) => {
-                        let (code, message) = errors::refusal(error);
-                        topic.with_error_code(code).with_error_message(message)
-                    }
-                }
-            })
-            .collect(),
+        Ok(results) => tell_all(broker, version, results).await,
         Err(failure) => {
             let code = errors::of_control_failure(failure).code();
             let failed = names.iter().map(|name| {
@@ -86,6 +74,30 @@ fn new_topic(asked: CreatableTopic) -> NewTopic {
     }
 }
 
+async fn tell_all(
+    broker: &Broker,
+    version: i16,
+    results: CreateTopicsReply,
+) -> Vec<CreatableTopicResult> {
+    let mut turns = Turns::on(broker.shard.io());
+    let mut topics = Vec::with_capacity(results.len());
+    for (name, result) in results {
+        let topic = CreatableTopicResult::default()
+            .with_name(topic_name(&name))
+            .with_error_message(None);
+        topics.push(match result {
+            Ok(created) if version >= TELLS_CONFIGS => tell(broker, topic, &created),
+            Ok(created) => topic.with_topic_id(created.id),
+            Err(error) => {
+                let (code, message) = errors::refusal(error);
+                topic.with_error_code(code).with_error_message(message)
+            }
+        });
+        turns.step().await;
+    }
+    topics
+}
+
 fn tell(
     broker: &Broker,
     topic: CreatableTopicResult,
@@ -112,4 +124,42 @@ fn configs(broker: &Broker, own: &Properties) -> Vec<CreatableTopicConfigs> {
             .with_is_sensitive(described.sensitive)
     });
     configs.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::api::testing::{image_of, on_a_broker};
+
+    #[test]
+    fn very_many_topics_are_told_of_in_turns() {
+        on_a_broker(image_of(&[], &[]), async |context| {
+            let created = |n: u128| CreatedTopic {
+                id: Uuid::from_u128(n),
+                partitions: 1,
+                replication_factor: 1,
+                configs: Properties::new(),
+            };
+            let results = (0..200).map(|n| (format!("t{n}"), Ok(created(n))));
+            let (results, io) = (results.collect(), context.broker.shard.io());
+            let turns = Rc::new(Cell::new(0));
+            let (counted, neighbour) = (Rc::clone(&turns), io.clone());
+            let task = io.spawn("neighbour", async move {
+                loop {
+                    counted.set(counted.get() + 1);
+                    neighbour.yield_now().await;
+                }
+            });
+            let told = tell_all(&context.broker, TELLS_CONFIGS, results).await;
+            task.cancel();
+            assert!(turns.get() > 2, "{} turns", turns.get());
+            assert_eq!(told.len(), 200);
+            let has_configs = |topic: &CreatableTopicResult| topic.configs.is_some();
+            assert!(told.iter().all(has_configs));
+        });
+    }
 }

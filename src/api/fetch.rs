@@ -25,9 +25,9 @@ use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 use corelog_shards::shard::message::{Probe, ReadData, ReadError, ReadSpec};
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
+use super::view::{View, text};
 use super::wait::Wait;
 use super::{Context, Failure, Request, errors};
 use crate::broker::Broker;
@@ -469,6 +469,10 @@ fn tell_leaders(
     partitions: &mut [FetchPartitionResponse],
 ) -> Vec<NodeEndpoint> {
     let image = context.broker.image();
+    let view = View {
+        image: &image,
+        listener: &context.listener,
+    };
     let mut nodes = BTreeMap::new();
     for (wanted, response) in wanted.iter().zip(partitions) {
         if !matches!(
@@ -488,22 +492,20 @@ fn tell_leaders(
             leader_id: partition.leader,
             leader_epoch: partition.leader_epoch,
         });
-        if let Some(endpoint) = endpoint(&image, partition.leader, &context.listener) {
+        if let Some(endpoint) = endpoint(view, partition.leader) {
             nodes.insert(partition.leader, endpoint);
         }
     }
     nodes.into_values().collect()
 }
 
-fn endpoint(image: &Image, node_id: i32, listener: &str) -> Option<NodeEndpoint> {
-    let broker = image.brokers.get(&node_id)?;
-    let mut endpoints = broker.endpoints.iter();
-    let endpoint = endpoints.find(|endpoint| endpoint.name == listener)?;
+fn endpoint(view: View<'_>, node_id: i32) -> Option<NodeEndpoint> {
+    let (broker, endpoint) = view.broker(node_id)?;
     Some(NodeEndpoint {
         node_id,
-        host: StrBytes::from_string(endpoint.host.clone()),
+        host: text(&endpoint.host),
         port: endpoint.port.into(),
-        rack: broker.rack.clone().map(StrBytes::from_string),
+        rack: broker.rack.as_deref().map(text),
     })
 }
 

@@ -92,8 +92,8 @@ fn find_group(view: View<'_>, group: &str) -> Option<Node> {
     let key = coordinator_of(view.image, group).ok()?;
     let partition = view.image.topics.get(key.topic)?.partition(key.partition)?;
     let leader = view.leader(partition)?;
-    let mut serving = view.brokers().filter(|(broker, _)| !broker.fenced);
-    let (_, endpoint) = serving.find(|(broker, _)| BrokerId(broker.id) == leader)?;
+    let found = view.broker(leader.0).filter(|(broker, _)| !broker.fenced);
+    let (_, endpoint) = found?;
     Some(Node {
         id: leader,
         host: text(&endpoint.host),

@@ -13,8 +13,6 @@ use crate::protocol::reply::Reply;
 
 /// From here on there may be no protocol; before, it has an empty name.
 const HAS_NO_PROTOCOL: i16 = 7;
-/// Of a generation that there is none of.
-const NO_GENERATION: i32 = -1;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let asked: JoinGroupRequest = request.decode()?;
@@ -38,8 +36,6 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
     let mut response = outcome.unwrap_or_else(|error| {
         JoinGroupResponse::default()
             .with_error_code(error.code())
-            .with_generation_id(NO_GENERATION)
-            .with_protocol_name(None)
             .with_member_id(member_id)
     });
     if request.header.api_version < HAS_NO_PROTOCOL {
@@ -59,5 +55,38 @@ fn check(context: &Context, asked: &JoinGroupRequest) -> Result<(), ResponseErro
         Err(ResponseError::InvalidSessionTimeout)
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::{ApiKey, GroupId};
+
+    use super::*;
+    use crate::api::testing::{ask, image_of, on_a_broker};
+
+    #[test]
+    fn unfit_session_times_are_refused() {
+        const NOT_COORDINATOR: i16 = 16;
+        const INVALID_SESSION_TIMEOUT: i16 = 26;
+        on_a_broker(image_of(&[], &[]), async move |context| {
+            let (fits, does_not) = (NOT_COORDINATOR, INVALID_SESSION_TIMEOUT);
+            for (session_timeout_ms, code) in [
+                (6_000, fits),
+                (5_999, does_not),
+                (1_800_000, fits),
+                (1_800_001, does_not),
+                (-1, does_not),
+            ] {
+                let body = JoinGroupRequest::default()
+                    .with_group_id(GroupId(StrBytes::from_static_str("g")))
+                    .with_member_id(StrBytes::from_static_str("anybody"))
+                    .with_session_timeout_ms(session_timeout_ms);
+                let api = (ApiKey::JoinGroup, 9);
+                let reply: JoinGroupResponse = ask(&context, api, &body, handle).await;
+                let told = (reply.error_code, reply.generation_id, &*reply.member_id);
+                assert_eq!(told, (code, -1, "anybody"), "{session_timeout_ms} ms");
+            }
+        });
     }
 }

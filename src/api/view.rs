@@ -9,13 +9,10 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::cluster::image::{Broker, Image, Partition};
 use crate::cluster::records::Endpoint;
+use crate::coordinator::group::OFFSETS_TOPIC;
 
 /// Topics that the broker keeps for itself.
-const INTERNAL_TOPICS: [&str; 3] = [
-    "__consumer_offsets",
-    "__share_group_state",
-    "__transaction_state",
-];
+const INTERNAL_TOPICS: [&str; 3] = [OFFSETS_TOPIC, "__share_group_state", "__transaction_state"];
 
 /// READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS as bits, which
 /// everybody may do to a topic while there are no access rules.
@@ -46,6 +43,12 @@ impl<'a> View<'a> {
         brokers.filter_map(move |broker| Some((broker.as_ref(), self.endpoint(broker)?)))
     }
 
+    /// A broker that has this listener, with its address there.
+    pub fn broker(self, id: i32) -> Option<(&'a Broker, &'a Endpoint)> {
+        let broker: &Broker = self.image.brokers.get(&id)?;
+        Some((broker, self.endpoint(broker)?))
+    }
+
     /// Any broker in service: all of them pass requests on to the controller, so clients are told
     /// one of them in its place.
     pub fn controller(self) -> BrokerId {
@@ -56,16 +59,15 @@ impl<'a> View<'a> {
 
     /// The leader of a partition, if clients of this listener can reach it.
     pub fn leader(self, partition: &Partition) -> Option<BrokerId> {
-        let broker = self.image.brokers.get(&partition.leader)?;
-        self.endpoint(broker)?;
-        Some(BrokerId(partition.leader))
+        let (leader, _) = self.broker(partition.leader)?;
+        Some(BrokerId(leader.id))
     }
 
     /// Those of `ids` that serve this listener.
     pub fn reachable(self, ids: &[i32]) -> Vec<BrokerId> {
         let serves = |id: &i32| {
-            let broker = self.image.brokers.get(id);
-            broker.is_some_and(|broker| !broker.fenced && self.endpoint(broker).is_some())
+            let broker = self.broker(*id);
+            broker.is_some_and(|(broker, _)| !broker.fenced)
         };
         broker_ids(ids.iter().copied().filter(serves))
     }
@@ -74,10 +76,8 @@ impl<'a> View<'a> {
     pub fn offline_replicas(self, partition: &Partition) -> Vec<BrokerId> {
         let placed = partition.replicas.iter().zip(&partition.directories);
         let is_online = |id: &i32, directory: &uuid::Uuid| {
-            let broker = self.image.brokers.get(id);
-            broker.is_some_and(|broker| {
-                !broker.fenced && self.endpoint(broker).is_some() && broker.has_dir(*directory)
-            })
+            let broker = self.broker(*id);
+            broker.is_some_and(|(broker, _)| !broker.fenced && broker.has_dir(*directory))
         };
         let offline = placed.filter(|(id, directory)| !is_online(id, directory));
         broker_ids(offline.map(|(id, _)| *id))

@@ -4,8 +4,8 @@
 //! When all slots are taken, a new session takes the place of one that was not used for two minutes,
 //! or else of the smallest one that is older than two minutes and smaller than the new one. If there
 //! is none, the client goes on without a session. The partitions of all sessions are bounded, too:
-//! over that only sessions that were not used for two minutes give way, and one that grows ends. As Kafka does, except that there are no followers
-//! whose sessions go first.
+//! over that only sessions that were not used for two minutes give way, and one that grows ends. As
+//! Kafka does, except that there are no followers whose sessions go first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Over real sockets on loopback, with a small table of test APIs beside ApiVersions.
+//! With a small table of test APIs beside ApiVersions: over real sockets on loopback, or in a simulated world where time
+//! matters, which there passes as the test wants it to.
 
 mod ends;
 mod limits;
@@ -15,6 +16,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use corelog_shards::io::sim::{Faults, World};
 use corelog_shards::io::{Io, ReadHalf, WriteHalf, slot};
 use corelog_shards::runtime::{cores, run_shards};
 use kafka_protocol::messages::{ApiKey, RequestHeader as WireHeader};
@@ -269,25 +271,49 @@ fn on_a_stage<F: Future<Output = ()> + 'static>(
         let (limits, connection_limits) = (limits.clone(), connection_limits.clone());
         let (test, done) = (test.clone(), done.clone());
         async move {
-            let engine = Engine::begin(io.clone());
-            let network = network(&io, folder.path(), limits, connection_limits).await;
-            let address = network
-                .listen("PLAINTEXT", ([127, 0, 0, 1], 0).into(), false)
-                .expect("a free port");
-            test(Stage {
-                io,
-                engine,
-                network: Rc::clone(&network),
-                address,
-            })
-            .await;
-            network.drain(Duration::from_millis(100)).await;
-            ENGINE.set(None);
+            run_on_a_stage(io, folder.path(), limits, connection_limits, test).await;
             done.send(()).expect("somebody waits");
         }
     })
     .expect("a shard");
     finished.recv().expect("the test came to its end");
+}
+
+/// The same in a simulated world.
+fn on_a_simulated_stage<F: Future<Output = ()> + 'static>(
+    limits: Limits,
+    connection_limits: ConnectionLimits,
+    test: impl FnOnce(Stage) -> F + 'static,
+) {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        run_on_a_stage(io, Path::new("/data"), limits, connection_limits, test).await;
+    });
+}
+
+async fn run_on_a_stage<F: Future<Output = ()>>(
+    io: Io,
+    folder: &Path,
+    limits: Limits,
+    connection_limits: ConnectionLimits,
+    test: impl FnOnce(Stage) -> F,
+) {
+    let engine = Engine::begin(io.clone());
+    let network = network(&io, folder, limits, connection_limits).await;
+    let address = network
+        .listen("PLAINTEXT", ([127, 0, 0, 1], 0).into(), false)
+        .expect("a free port");
+    test(Stage {
+        io,
+        engine,
+        network: Rc::clone(&network),
+        address,
+    })
+    .await;
+    network.drain(Duration::from_millis(100)).await;
+    ENGINE.set(None);
 }
 
 impl Stage {

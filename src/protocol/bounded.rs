@@ -77,6 +77,17 @@ pub fn caught<T>(decode: impl FnOnce() -> Result<T, Malformed>) -> Result<T, Mal
     })
 }
 
+/// How many more fields, or entries of lists, a request that is decoded by hand may have.
+pub(super) struct Allowance(pub usize);
+
+impl Allowance {
+    pub fn take(&mut self, count: usize) -> Result<(), Malformed> {
+        let left = self.0.checked_sub(count);
+        self.0 = left.ok_or(Malformed::TooManyEntries)?;
+        Ok(())
+    }
+}
+
 /// The bytes of a frame, checking what is claimed in them while they are read.
 struct Guarded {
     bytes: Bytes,

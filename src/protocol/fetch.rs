@@ -9,11 +9,11 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
+use super::bounded::{Allowance, caught};
 use super::header::RequestHeader;
-use super::produce::Entries;
 use super::reply::{Reply, ReplyBuilder, Unencodable, check_body};
 use super::wire::Reader;
-use super::{LeaderIdAndEpoch, Malformed, NodeEndpoint, TopicRef, bounded};
+use super::{LeaderIdAndEpoch, Malformed, NodeEndpoint, TopicRef};
 
 pub const VERSION_MIN: i16 = 4;
 pub const VERSION_MAX: i16 = 18;
@@ -22,6 +22,9 @@ const TOPIC_IDS: i16 = 13;
 const SESSIONS: i16 = 7;
 const REPLICA_STATE: i16 = 15;
 const NODE_ENDPOINTS: i16 = 16;
+
+/// Topics and partitions of one request: a consumer may well read a hundred thousand.
+const ENTRIES_MAX: usize = 1 << 18;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchRequest {
@@ -68,7 +71,7 @@ pub struct ForgottenTopic {
 
 impl FetchRequest {
     pub fn decode(body: &Bytes, version: i16) -> Result<Self, Malformed> {
-        bounded::caught(|| Self::read(body, version))
+        caught(|| Self::read(body, version))
     }
 
     fn read(body: &Bytes, version: i16) -> Result<Self, Malformed> {
@@ -76,7 +79,7 @@ impl FetchRequest {
             return Err(Malformed::Version(version));
         }
         let mut reader = Reader::new(body, version >= FLEXIBLE);
-        let mut entries = Entries::default();
+        let mut entries = Allowance(ENTRIES_MAX);
         let mut request = Self {
             cluster_id: None,
             replica_id: if version < REPLICA_STATE {
@@ -143,16 +146,16 @@ fn topic_ref(reader: &mut Reader<'_>, version: i16) -> Result<TopicRef, Malforme
 fn topics(
     reader: &mut Reader<'_>,
     version: i16,
-    entries: &mut Entries,
+    entries: &mut Allowance,
 ) -> Result<Vec<FetchTopic>, Malformed> {
     let topic_count = reader.array_len(topic_bytes_min(version))?;
-    entries.add(topic_count)?;
+    entries.take(topic_count)?;
     let mut topics = Vec::with_capacity(topic_count);
     for _ in 0..topic_count {
         let topic = topic_ref(reader, version)?;
         // Partition, offset and limit are in every version.
         let partition_count = reader.array_len(16)?;
-        entries.add(partition_count)?;
+        entries.take(partition_count)?;
         let mut partitions = Vec::with_capacity(partition_count);
         for _ in 0..partition_count {
             partitions.push(partition(reader, version)?);
@@ -193,15 +196,15 @@ fn partition(reader: &mut Reader<'_>, version: i16) -> Result<FetchPartition, Ma
 fn forgotten(
     reader: &mut Reader<'_>,
     version: i16,
-    entries: &mut Entries,
+    entries: &mut Allowance,
 ) -> Result<Vec<ForgottenTopic>, Malformed> {
     let topic_count = reader.array_len(topic_bytes_min(version))?;
-    entries.add(topic_count)?;
+    entries.take(topic_count)?;
     let mut topics = Vec::with_capacity(topic_count);
     for _ in 0..topic_count {
         let topic = topic_ref(reader, version)?;
         let partition_count = reader.array_len(size_of::<i32>())?;
-        entries.add(partition_count)?;
+        entries.take(partition_count)?;
         let mut partitions = Vec::with_capacity(partition_count);
         for _ in 0..partition_count {
             partitions.push(reader.i32()?);

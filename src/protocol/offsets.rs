@@ -13,35 +13,22 @@ use kafka_protocol::messages::offset_fetch_request::{
 use kafka_protocol::messages::{GroupId, OffsetCommitRequest, OffsetFetchRequest};
 
 use super::Malformed;
-use super::bounded::{FIELDS_MAX, GENERATED_BYTES_MAX, caught};
+use super::bounded::{Allowance, FIELDS_MAX, GENERATED_BYTES_MAX, caught};
 use super::wire::Reader;
 
 /// The version of both APIs from which on topics have ids in place of names. The last there is.
 pub const TOPIC_IDS: i16 = 10;
 
-/// Fields that are still allowed.
-struct Fields(usize);
-
-impl Fields {
-    fn take(&mut self, fields: usize) -> Result<(), Malformed> {
-        self.0 = self
-            .0
-            .checked_sub(fields)
-            .ok_or(Malformed::TooManyEntries)?;
-        Ok(())
-    }
-}
-
 fn read<T>(
     body: &Bytes,
-    message: impl FnOnce(&mut Reader<'_>, &mut Fields) -> Result<T, Malformed>,
+    message: impl FnOnce(&mut Reader<'_>, &mut Allowance) -> Result<T, Malformed>,
 ) -> Result<T, Malformed> {
     if body.len() > GENERATED_BYTES_MAX {
         return Err(Malformed::TooManyEntries);
     }
     caught(|| {
         let mut reader = Reader::new(body, true);
-        let message = message(&mut reader, &mut Fields(FIELDS_MAX))?;
+        let message = message(&mut reader, &mut Allowance(FIELDS_MAX))?;
         reader.skip_tagged_fields()?;
         Ok(message)
     })
@@ -99,7 +86,7 @@ pub fn decode_fetch(body: &Bytes) -> Result<OffsetFetchRequest, Malformed> {
 
 fn group(
     reader: &mut Reader<'_>,
-    fields: &mut Fields,
+    fields: &mut Allowance,
 ) -> Result<OffsetFetchRequestGroup, Malformed> {
     let mut group = OffsetFetchRequestGroup::default()
         .with_group_id(GroupId(reader.string()?))

@@ -10,18 +10,21 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
 
+use super::bounded::{Allowance, caught};
 use super::header::RequestHeader;
 use super::reply::{Reply, ReplyBuilder, Unencodable};
 use super::wire::{Reader, Writer};
-use super::{LeaderIdAndEpoch, Malformed, NodeEndpoint, TopicRef, bounded};
+use super::{LeaderIdAndEpoch, Malformed, NodeEndpoint, TopicRef};
 
 pub const VERSION_MAX: i16 = 13;
 const FLEXIBLE: i16 = 9;
 const TOPIC_IDS: i16 = 13;
 const LEADER_HINTS: i16 = 10;
 
-/// Topics and partitions of one request; a real one has thousands at most.
-const ENTRIES_MAX: usize = 1 << 20;
+/// Topics and partitions of one request. A batch has more than seventy bytes, and who sends megabytes of small ones to
+/// as many partitions sends several requests; but without batches an entry takes six bytes, and many times that when it
+/// is worked on, at one stretch.
+const ENTRIES_MAX: usize = 1 << 16;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProduceRequest {
@@ -45,7 +48,7 @@ pub struct PartitionProduceData {
 
 impl ProduceRequest {
     pub fn decode(body: &Bytes, version: i16) -> Result<Self, Malformed> {
-        bounded::caught(|| Self::read(body, version))
+        caught(|| Self::read(body, version))
     }
 
     fn read(body: &Bytes, version: i16) -> Result<Self, Malformed> {
@@ -67,8 +70,8 @@ impl ProduceRequest {
             _ => 6,
         };
         let topic_count = reader.array_len(topic_bytes_min)?;
-        let mut entries = Entries::default();
-        entries.add(topic_count)?;
+        let mut entries = Allowance(ENTRIES_MAX);
+        entries.take(topic_count)?;
         let mut topics = Vec::with_capacity(topic_count);
         for _ in 0..topic_count {
             let topic = if version >= TOPIC_IDS {
@@ -77,7 +80,7 @@ impl ProduceRequest {
                 TopicRef::Name(reader.string()?)
             };
             let partition_count = reader.array_len(if flexible { 6 } else { 8 })?;
-            entries.add(partition_count)?;
+            entries.take(partition_count)?;
             let mut partitions = Vec::with_capacity(partition_count);
             for _ in 0..partition_count {
                 partitions.push(PartitionProduceData {
@@ -96,20 +99,6 @@ impl ProduceRequest {
             timeout_ms,
             topics,
         })
-    }
-}
-
-/// Counts what a request lists.
-#[derive(Default)]
-pub(super) struct Entries(usize);
-
-impl Entries {
-    pub(super) fn add(&mut self, count: usize) -> Result<(), Malformed> {
-        self.0 += count;
-        if self.0 > ENTRIES_MAX {
-            return Err(Malformed::TooManyEntries);
-        }
-        Ok(())
     }
 }
 

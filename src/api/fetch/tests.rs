@@ -2,6 +2,7 @@ use corelog_shards::log::batch::BatchBuilder;
 use corelog_shards::log::batch::compress::Codec;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ApiKey, ProduceRequest, TopicName, fetch_request as wire};
+use kafka_protocol::protocol::StrBytes;
 
 use super::*;
 use crate::api::testing::{ask, image_of, on_a_broker, request};

@@ -4,8 +4,8 @@
 //! where its readers were. Offsets from logs of older versions may have none: they are of the topic that had their name
 //! when their log began to be read.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use kafka_protocol::error::ResponseError;
@@ -198,6 +198,8 @@ impl Offsets {
         image: &Image,
         records: &mut Vec<Record>,
     ) -> Vec<OffsetDeleteResponseTopic> {
+        // However often a request names one: a million times, if it likes.
+        let mut forgotten = BTreeSet::new();
         let answers = topics.into_iter().map(|topic| {
             let known = image.topics.by_name(&topic.name);
             let is_subscribed = is_subscribed(&topic.name);
@@ -209,7 +211,8 @@ impl Offsets {
                     true if is_subscribed => Some(ResponseError::GroupSubscribedToTopic),
                     true => None,
                 };
-                if outcome.is_none() && self.get(&topic.name, index).is_some() {
+                let is_kept = || self.get(&topic.name, index).is_some();
+                if outcome.is_none() && is_kept() && forgotten.insert((topic.name.clone(), index)) {
                     records.push(tombstone(group, &topic.name, index));
                 }
                 OffsetDeleteResponsePartition::default()

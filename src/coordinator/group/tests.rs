@@ -306,7 +306,7 @@ fn single_offsets_can_be_forgotten() {
     let mut world = World::new();
     world.commit("g", &[("t", 0, 5), ("t", 1, 6)]);
     let delete = |world: &mut World, group| {
-        let partitions = [1, 2].map(|partition| {
+        let partitions = [1, 2, 1].map(|partition| {
             OffsetDeleteRequestPartition::default().with_partition_index(partition)
         });
         let topic = OffsetDeleteRequestTopic::default()
@@ -314,14 +314,18 @@ fn single_offsets_can_be_forgotten() {
             .with_partitions(partitions.into());
         let request = OffsetDeleteRequest::default()
             .with_group_id(group_id(group))
-            .with_topics(vec![topic]);
+            .with_topics(vec![topic.clone(), topic]);
         let response = world.ask(|to| Input::DeleteOffsets(request, to));
         let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
         let codes: Vec<i16> = partitions.map(|partition| partition.error_code).collect();
         (response.error_code, codes)
     };
-    assert_eq!(delete(&mut world, "g"), (0, vec![0, 3]));
+    let written = world.log.len();
+    assert_eq!(delete(&mut world, "g"), (0, [0, 3, 0].repeat(2)));
     assert_eq!(world.fetch("g"), [offset("t", 0, 5)]);
+    // One is gone, however often it was named.
+    let deleted = world.metrics.offsets_deleted.get();
+    assert_eq!((world.log.len() - written, deleted), (1, 1));
     assert_eq!(delete(&mut world, "nobody"), (69, vec![]));
 }
 

@@ -107,7 +107,7 @@ fn a_client_that_vanishes_leaves_nothing_behind() {
 
 #[test]
 fn draining_answers_what_has_begun_and_takes_no_more() {
-    on_a_stage(roomy(), open_to_all(), |stage| async move {
+    on_a_simulated_stage(roomy(), open_to_all(), |stage| async move {
         let mut busy = stage.client().await;
         let mut silent = stage.client().await;
         let mut stuck = stage.client().await;
@@ -137,7 +137,7 @@ fn draining_answers_what_has_begun_and_takes_no_more() {
 
 #[test]
 fn a_stop_does_not_wait_for_those_that_wait_for_news() {
-    on_a_stage(roomy(), open_to_all(), |stage| async move {
+    on_a_simulated_stage(roomy(), open_to_all(), |stage| async move {
         let mut clients = Vec::new();
         for id in 0..50 {
             let mut client = stage.client().await;
@@ -176,7 +176,7 @@ fn nobody_waits_for_news_once_his_client_has_gone() {
 
 #[test]
 fn what_is_sent_behind_a_request_that_waits_is_not_lost() {
-    on_a_stage(roomy(), open_to_all(), |stage| async move {
+    on_a_simulated_stage(roomy(), open_to_all(), |stage| async move {
         let mut client = stage.client().await;
         client.send(request(WAITS, 0, 1, &[])).await;
         stage
@@ -201,7 +201,7 @@ fn who_waits_for_news_in_silence_for_too_long_is_answered_and_closed() {
         idle_max: Some(Duration::from_secs(1)),
         ..roomy()
     };
-    on_a_stage(limits, open_to_all(), |stage| async move {
+    on_a_simulated_stage(limits, open_to_all(), |stage| async move {
         let mut client = stage.client().await;
         client.send(request(WAITS, 0, 1, &[])).await;
         assert_eq!(client.answer().await.expect("an answer").0, 1);

@@ -30,7 +30,7 @@ fn over_the_total_a_connection_waits() {
         connections_max: 1,
         ..open_to_all()
     };
-    on_a_stage(roomy(), limits, |stage| async move {
+    on_a_simulated_stage(roomy(), limits, |stage| async move {
         let mut first = stage.client().await;
         first.send(timed_request(1, 0)).await;
         assert!(first.answer().await.is_some());
@@ -49,7 +49,7 @@ fn a_protected_listener_is_open_when_all_is_taken_and_the_silent_make_room() {
         connections_max: 2,
         ..open_to_all()
     };
-    on_a_stage(roomy(), limits, |stage| async move {
+    on_a_simulated_stage(roomy(), limits, |stage| async move {
         let mut silent = stage.client().await;
         let mut busy = stage.client().await;
         // Both have been seen, and one of them works for longer than it takes to be told to go.
@@ -76,7 +76,7 @@ fn a_protected_listener_is_open_when_all_is_taken_and_the_silent_make_room() {
 
 #[test]
 fn a_lower_limit_closes_those_that_are_silent_for_longest() {
-    on_a_stage(roomy(), open_to_all(), |stage| async move {
+    on_a_simulated_stage(roomy(), open_to_all(), |stage| async move {
         let mut clients = Vec::new();
         for id in 0..3 {
             let mut client = stage.client().await;
@@ -106,7 +106,7 @@ fn silent_connections_are_closed_and_working_ones_are_not() {
         idle_max: Some(Duration::from_secs(1)),
         ..roomy()
     };
-    on_a_stage(limits, open_to_all(), |stage| async move {
+    on_a_simulated_stage(limits, open_to_all(), |stage| async move {
         let mut silent = stage.client().await;
         let mut half = stage.client().await;
         half.send(vec![0, 0]).await;
@@ -126,7 +126,7 @@ fn memory_over_the_budget_is_not_read() {
         request_memory_bytes: 1 << 20,
         ..roomy()
     };
-    on_a_stage(limits, open_to_all(), |stage| async move {
+    on_a_simulated_stage(limits, open_to_all(), |stage| async move {
         // Holds more than half of the budget until it is answered.
         let mut body = 100_u16.to_be_bytes().to_vec();
         body.resize(700_000, 0);
@@ -190,7 +190,7 @@ fn claim(bytes: u32) -> Bytes {
 
 #[test]
 fn claims_that_nothing_follows_disturb_nobody() {
-    on_a_stage(roomy(), open_to_all(), |stage| async move {
+    on_a_simulated_stage(roomy(), open_to_all(), |stage| async move {
         let mut silent = Vec::new();
         for _ in 0..100 {
             let mut client = stage.client().await;
@@ -219,12 +219,12 @@ fn those_that_stall_are_closed_once_others_wait_for_their_memory() {
         request_memory_bytes: 1 << 20,
         ..roomy()
     };
-    on_a_stage(limits, open_to_all(), |stage| async move {
+    on_a_simulated_stage(limits, open_to_all(), |stage| async move {
         let mut stalled = Vec::new();
         for _ in 0..20 {
             let mut client = stage.client().await;
             client.send(claim(10 << 20)).await;
-            client.send(vec![0; 50_000]).await;
+            client.send(vec![0; 10_000]).await;
             stalled.push(client);
         }
         stage

@@ -324,3 +324,27 @@ fn records_that_no_reply_can_hold_are_an_error() {
     }
     assert!(response.encode(&header(12)).is_err());
 }
+
+#[test]
+fn a_request_may_not_be_all_entries() {
+    // Topics without partitions: eighteen bytes each.
+    let decode = |topics: u32| {
+        let mut bytes = [0; 12].to_vec();
+        // Isolation level, session and its epoch.
+        bytes.extend([0; 9]);
+        let mut count = BytesMut::new();
+        crate::protocol::wire::Writer::new(&mut count, true).uvarint(topics + 1);
+        bytes.extend(count);
+        bytes.extend(
+            [[0; 16].as_slice(), &[1, 0]]
+                .concat()
+                .repeat(topics as usize),
+        );
+        // Nothing forgotten, no rack.
+        bytes.extend([1, 1, 0]);
+        FetchRequest::decode(&Bytes::from(bytes), 15)
+    };
+    let topics = |decoded: FetchRequest| decoded.topics.len();
+    assert_eq!(decode(200_000).map(topics), Ok(200_000));
+    assert_eq!(decode(300_000), Err(Malformed::TooManyEntries));
+}

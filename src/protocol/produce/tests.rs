@@ -181,16 +181,18 @@ fn claims_of_billions_are_refused() {
 #[test]
 fn a_request_may_not_be_all_entries() {
     // Topics with empty names and no partitions: three bytes each, sixty decoded.
-    let mut bytes = vec![0, 0, 1, 0, 0, 0, 9];
-    let mut count = BytesMut::new();
-    Writer::new(&mut count, true).uvarint(ENTRIES_MAX as u32 + 2);
-    bytes.extend(count);
-    bytes.extend([1, 1, 0].repeat(ENTRIES_MAX + 1));
-    bytes.push(0);
-    assert_eq!(
-        ProduceRequest::decode(&Bytes::from(bytes), 9),
-        Err(Malformed::TooManyEntries)
-    );
+    let decode = |topics: usize| {
+        let mut bytes = vec![0, 0, 1, 0, 0, 0, 9];
+        let mut count = BytesMut::new();
+        Writer::new(&mut count, true).uvarint(topics as u32 + 1);
+        bytes.extend(count);
+        bytes.extend([1, 1, 0].repeat(topics));
+        bytes.push(0);
+        ProduceRequest::decode(&Bytes::from(bytes), 9)
+    };
+    let topics = |decoded: ProduceRequest| decoded.topics.len();
+    assert_eq!(decode(65_536).map(topics), Ok(65_536));
+    assert_eq!(decode(65_537), Err(Malformed::TooManyEntries));
 }
 
 fn sample_response(version: i16) -> ProduceResponse {

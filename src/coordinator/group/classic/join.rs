@@ -51,13 +51,6 @@ impl ClassicGroup {
         context: &mut Context<'_>,
         out: &mut Output<Record>,
     ) {
-        let limits = &context.config.groups.classic;
-        let allowed = limits.session_timeout_min..=limits.session_timeout_max;
-        let asked = u64::try_from(request.session_timeout_ms).map(Duration::from_millis);
-        if !asked.is_ok_and(|timeout| allowed.contains(&timeout)) {
-            let error = ResponseError::InvalidSessionTimeout;
-            return out.reply(to, join_error(&request.member_id, error));
-        }
         let terms = Terms::of(&request, caller.version);
         let refusal = self.refusal(&request, &terms, context, out);
         let is_new = request.member_id.is_empty();

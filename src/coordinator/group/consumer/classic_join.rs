@@ -130,34 +130,23 @@ impl Durable {
     /// Whether the member knows a protocol that all others of the classic protocol know, too. The metadata of the one it
     /// likes best.
     fn check_protocols<'r>(&self, request: &'r JoinGroupRequest) -> Result<&'r Bytes, Rejection> {
-        let classic = self
-            .members
-            .values()
-            .filter_map(|member| member.classic.as_ref());
-        let is_known = |name: &str| {
-            let mut classic = classic.clone();
-            classic.all(|it| {
-                it.supported_protocols
-                    .iter()
-                    .any(|known| known.name == name)
-            })
-        };
-        let first = request.protocols.first();
-        let fits = &*request.protocol_type == CONSUMER
-            && request
-                .protocols
-                .iter()
-                .any(|protocol| is_known(&protocol.name));
-        first
-            .filter(|_| fits)
-            .map(|first| &first.metadata)
-            .ok_or_else(|| {
-                let text = format!(
-                    "Member {}'s protocols are not supported.",
-                    request.member_id
-                );
-                rejection(ResponseError::InconsistentGroupProtocol, text)
-            })
+        let names = request.protocols.iter().map(|protocol| &*protocol.name);
+        let mut known: BTreeSet<&str> = names.collect();
+        let members = self.members.values();
+        // Those of each member are looked through once: clients say how many there are.
+        for classic in members.filter_map(|member| member.classic.as_ref()) {
+            let names = classic.supported_protocols.iter().map(|it| &*it.name);
+            known = names.filter(|name| known.contains(name)).collect();
+        }
+        let fits = &*request.protocol_type == CONSUMER && !known.is_empty();
+        let first = request.protocols.first().filter(|_| fits);
+        first.map(|first| &first.metadata).ok_or_else(|| {
+            let text = format!(
+                "Member {}'s protocols are not supported.",
+                request.member_id
+            );
+            rejection(ResponseError::InconsistentGroupProtocol, text)
+        })
     }
 
     /// The member as it was, new if it was none, and the static member whose place it takes, which may be itself.

@@ -362,6 +362,28 @@ fn the_migration_policy_decides() {
 }
 
 #[test]
+fn those_who_are_left_get_all_although_the_group_may_not_go_back() {
+    let mut world = World::new();
+    let [mut a, mut b] = world.classic_group();
+    let epoch = world.joined("n", &["t"]);
+    world.follow(&mut a);
+    world.follow(&mut b);
+    world.pass_in_steps(2);
+    let leaving = MemberIdentity::default().with_member_id(text(&a.id));
+    world.ask(|to| Input::Leave(group_id("g"), vec![leaving], to));
+    let answer = world.beat(beating("n", epoch)).expect("it is alive");
+    let assigned = answer.assignment.expect("what the other had");
+    assert_eq!(assigned.topic_partitions[0].partitions, a.owned[0].1);
+    world.follow(&mut b);
+    world.pass_in_steps(2);
+    world.set("group.consumer.migration.policy", "upgrade");
+    world.beat(beating("n", LEAVE)).expect("it may leave");
+    assert_eq!(world.only()[1], "consumer");
+    world.follow(&mut b);
+    assert_eq!(b.owned, some("t", &[0, 1]));
+}
+
+#[test]
 fn a_group_that_cannot_go_over_stays_as_it_was() {
     let mut world = World::new();
     world.set("group.consumer.max.size", "1");
@@ -469,4 +491,35 @@ fn a_member_of_the_classic_protocol_is_refused_for_what_it_says() {
     assert_eq!(leave(&mut world, member.clone()), 0);
     assert_eq!(leave(&mut world, member), 25);
     assert_eq!(world.described().members.len(), 1);
+}
+
+/// Compared one by one they would keep the coordinator for minutes.
+#[test]
+fn members_may_know_very_many_protocols() {
+    const PROTOCOLS: usize = 80_000;
+    let mut world = World::new();
+    world.joined("n", &["t"]);
+    let client = Classic {
+        id: String::new(),
+        instance: None,
+        generation: -1,
+        owned: Partitions::new(),
+    };
+    let mut join = |prefix: &str, last: &str| {
+        let mut request = client.join_request(&["t"]);
+        let metadata = request.protocols[0].metadata.clone();
+        let names = (0..PROTOCOLS).map(|n| format!("{prefix}{n}"));
+        let others = names.chain([last.to_owned()]).map(|name| {
+            JoinGroupRequestProtocol::default()
+                .with_name(text(&name))
+                .with_metadata(Bytes::new())
+        });
+        request.protocols = others.collect();
+        request.protocols[0].metadata = metadata;
+        let joined = world.ask(|to| Input::Join(request, caller(OLD_JOIN), to));
+        joined.error_code
+    };
+    assert_eq!(join("a", "known to all"), 0);
+    assert_eq!(join("b", "known to one"), 23);
+    assert_eq!(join("b", "known to all"), 0);
 }

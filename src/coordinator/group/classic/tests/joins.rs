@@ -128,22 +128,6 @@ fn the_first_rebalance_is_extended_up_to_the_rebalance_timeout() {
 }
 
 #[test]
-fn unfit_session_times_are_refused() {
-    let mut world = World::new();
-    for seconds in [5, 1801] {
-        let mut ask = Ask::of("anybody");
-        ask.session = SECOND * seconds;
-        let answer = joined(&mut world.join(&ask));
-        assert_eq!(
-            error(answer.error_code),
-            Some(ResponseError::InvalidSessionTimeout)
-        );
-        assert_eq!(&*answer.member_id, "anybody");
-    }
-    assert!(world.log.is_empty());
-}
-
-#[test]
 fn protocols_must_fit() {
     let mut world = World::new();
     let refused = |world: &mut World, ask: Ask| {

@@ -285,7 +285,9 @@ impl Broker {
             Ok(config) => {
                 let storage = &config.storage;
                 let expiration_ms = storage.producer_id_expiration.as_millis() as i64;
-                self.shard.set_times(storage.memory_flush, expiration_ms);
+                let delay = storage.folder_delete_delay;
+                self.shard
+                    .set_times(storage.memory_flush, expiration_ms, delay);
                 let shards = self.shard.count();
                 self.shard
                     .set_cleaner(cleaner_config(&storage.cleaner, shards));
@@ -392,10 +394,12 @@ pub fn log_config(settings: &TopicSettings) -> LogConfig {
             true => settings.segment_ms.min(settings.compaction_lag_max_ms),
             false => settings.segment_ms,
         },
+        segment_jitter_ms: settings.segment_jitter_ms,
         segment_index_bytes: settings.segment_index_bytes,
         index_interval_bytes: settings.index_interval_bytes,
         retention_ms: settings.retention_ms,
         retention_bytes: settings.retention_bytes,
+        file_delete_delay: settings.file_delete_delay,
         cleanup_delete: settings.cleanup_delete,
         compaction: settings.cleanup_compact.then_some(CompactionConfig {
             when: compact::Settings {

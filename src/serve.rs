@@ -105,6 +105,7 @@ fn shard_config(storage: &StorageConfig, directory_id: Uuid, shards: usize) -> S
         memory_flush: storage.memory_flush,
         retention_check: storage.retention_check_interval,
         producer_expiration_ms: storage.producer_id_expiration.as_millis() as i64,
+        folder_delete_delay: storage.folder_delete_delay,
         cleaner: cleaner_config(&storage.cleaner, shards),
         on_rot: match storage.on_rot {
             OnRot::Refuse => RotPolicy::Refuse,

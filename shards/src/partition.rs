@@ -95,6 +95,8 @@ impl Partition {
         mut log: Log,
     ) -> Rc<Self> {
         log.on_high_watermark(log.end_offset());
+        let (topic, rest) = key.topic.as_u64_pair();
+        log.spread_rolls(topic ^ rest.rotate_left(32) ^ u64::from(key.partition as u32) << 40);
         let durable_start = Cell::new(log.start_offset());
         let has_none = log.segments().iter().all(|segment| segment.aborted == 0);
         let aborted = RefCell::new(has_none.then(AbortedTransactions::default));

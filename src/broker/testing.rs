@@ -41,6 +41,7 @@ pub(crate) async fn broker_of_shard(
         memory_flush: Duration::from_millis(10),
         retention_check: Duration::from_secs(300),
         producer_expiration_ms: 86_400_000,
+        folder_delete_delay: Duration::from_secs(60),
         cleaner: CleanerConfig::default(),
         on_rot: RotPolicy::Refuse,
     };

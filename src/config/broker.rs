@@ -73,6 +73,8 @@ pub struct StorageConfig {
     pub on_rot: OnRot,
     pub retention_check_interval: Duration,
     pub producer_id_expiration: Duration,
+    /// Of folders of deleted partitions.
+    pub folder_delete_delay: Duration,
     pub cleaner: CleanerSettings,
 }
 
@@ -140,7 +142,7 @@ impl BrokerConfig {
             groups: GroupsConfig::resolve(&read)?,
             topic_defaults: TopicSettings::resolve(layers, &Overrides::new()),
         };
-        check_log_times(&read, &config.topic_defaults)?;
+        check_values(&read, &config.topic_defaults)?;
         Ok(config)
     }
 }
@@ -283,6 +285,7 @@ fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
         },
         retention_check_interval: read.ms("log.retention.check.interval.ms"),
         producer_id_expiration: read.ms("producer.id.expiration.ms"),
+        folder_delete_delay: read.ms("log.segment.delete.delay.ms"),
         cleaner: CleanerSettings {
             is_enabled: read.flag("log.cleaner.enable"),
             backoff: read.ms("log.cleaner.backoff.ms"),
@@ -296,8 +299,8 @@ fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
     })
 }
 
-/// Kafka's checks of broker properties that have no range of their own in the table.
-fn check_log_times(read: &Reader<'_>, topic: &TopicSettings) -> Result<(), ConfigError> {
+/// Kafka's checks of broker properties that have no range of their own in the table, or not all of it.
+fn check_values(read: &Reader<'_>, topic: &TopicSettings) -> Result<(), ConfigError> {
     if topic.retention_ms == Some(0) {
         return refused("log.retention.ms must be unlimited (-1) or, greater than or equal to 1");
     }
@@ -306,6 +309,13 @@ fn check_log_times(read: &Reader<'_>, topic: &TopicSettings) -> Result<(), Confi
     }
     if topic.segment_jitter_ms < 0 {
         return refused("log.roll.jitter.ms must be greater than or equal to 0");
+    }
+    let (buffer_bytes, threads) = (
+        read.number("log.cleaner.dedupe.buffer.size"),
+        read.number("log.cleaner.threads"),
+    );
+    if buffer_bytes / threads.max(1) <= 1 << 20 {
+        return refused("log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.");
     }
     if read.number("replica.fetch.wait.max.ms") > read.number("replica.socket.timeout.ms") {
         return refused(

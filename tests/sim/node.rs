@@ -154,6 +154,7 @@ fn shard_config(config: &BrokerConfig) -> ShardConfig {
         memory_flush: config.storage.memory_flush,
         retention_check: config.storage.retention_check_interval,
         producer_expiration_ms: config.storage.producer_id_expiration.as_millis() as i64,
+        folder_delete_delay: config.storage.folder_delete_delay,
         cleaner: CleanerConfig {
             backoff: Duration::from_secs(1),
             ..CleanerConfig::default()

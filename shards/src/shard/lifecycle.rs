@@ -121,8 +121,8 @@ impl Shard {
     }
 
     /// Ends a partition of this shard: from now on it is unknown. Once this returns, its folder's name
-    /// is free for another topic, and its files go in the background; if the shard has failed
-    /// meanwhile, they stay where they are.
+    /// is free for another topic, and its files go after the delay of the broker; if the shard has
+    /// failed meanwhile, they stay where they are.
     pub async fn drop_partition(&self, key: &PartitionKey) {
         let Some(partition) = self.0.partitions.borrow_mut().remove(key) else {
             return;
@@ -163,12 +163,7 @@ impl Shard {
             .await;
         drop(turn);
         match renamed {
-            Ok(Some(dir)) => {
-                let shard = self.clone();
-                self.io().spawn("remove files", async move {
-                    shard.0.store.remove_dir_with_files(&dir).await
-                });
-            }
+            Ok(Some(dir)) => self.give_up_folder(dir),
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(partition = %partition.dir, %error, "cannot remove a partition's folder")
@@ -197,6 +192,7 @@ impl Shard {
         if self.0.stopping.replace(true) {
             return;
         }
+        self.0.removals.wake();
         for volume in &self.0.volumes {
             volume.settling.wake();
             volume.journal.close();

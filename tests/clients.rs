@@ -104,6 +104,11 @@ fn kafka_python() {
     python_client("kafka-python", "kafka_python_suite.py");
 }
 
+#[test]
+fn settings() {
+    python_client("settings", "settings_suite.py");
+}
+
 /// Consumer groups, with members of two clients.
 #[test]
 fn groups() {

@@ -3,7 +3,7 @@
 //! | what failed | what goes offline |
 //! |---|---|
 //! | a write or sync of the journal | the folders of its device, since nothing can be acknowledged there any more |
-//! | a write or sync of a segment or its index | its folder |
+//! | a write or sync of a segment or its index | its folder; for a write where nothing goes without that, it is tried again, since the journal has its records |
 //! | a folder without which nothing goes, or the last one | the shard has failed: the process should end |
 //!
 //! A full disk is no failure, nor is a read that fails. A folder that has failed on one shard is offline on all of them, and
@@ -53,12 +53,15 @@ impl Shard {
     }
 
     /// A write of a partition's files has failed. Its folder goes offline, unless that is for want of something that
-    /// others may give back: then the caller tries again.
+    /// others may give back, or nothing goes without that folder: then the caller tries again.
     pub(super) fn segment_failed(&self, partition: &Partition, error: &io::Error) {
         if error.raw_os_error() == Some(libc::ENOSPC) {
             self.set_disk_full(self.volume(partition), true);
-        } else if error.raw_os_error().is_none() || is_exhaustion(error) {
-            tracing::error!(partition = %partition.dir, %error, "cannot write a segment yet; the journal still has its records");
+        } else if error.raw_os_error().is_none()
+            || is_exhaustion(error)
+            || !self.goes_on_without(&[partition.folder()])
+        {
+            tracing::error!(partition = %partition.dir, %error, "cannot write a segment; the journal still has its records");
         } else {
             self.folder_failed(partition, error);
         }
@@ -83,19 +86,18 @@ impl Shard {
     fn fail_folders(&self, folders: Vec<Rc<Folder>>, journal: Option<usize>) {
         let online = |folder: &Rc<Folder>| !folder.is_offline.get();
         let failed: Vec<Rc<Folder>> = folders.into_iter().filter(online).collect();
-        for folder in &failed {
-            folder.is_offline.set(true);
-        }
-        let has_ended = self.0.folders.online().next().is_none()
-            || failed.iter().any(|folder| folder.is_required);
-        let had_failed = self.has_failed();
-        if has_ended {
-            self.0.has_failed.set(true);
-            for volume in &self.0.volumes {
-                self.fail_what_waits(volume);
+        if failed.is_empty() || self.has_failed() {
+            if let Some(volume) = journal {
+                self.fail_what_waits(&self.0.volumes[volume]);
             }
-        } else if let Some(volume) = journal {
-            self.fail_what_waits(&self.0.volumes[volume]);
+            return;
+        }
+        for folder in &failed {
+            self.tell_other_shards(folder.id);
+        }
+        if !self.goes_on_without(&failed) {
+            self.fail();
+            return;
         }
         for folder in &failed {
             tracing::error!(
@@ -103,12 +105,28 @@ impl Shard {
                 folder = %folder.path.display(),
                 "the folder is offline: its partitions are out of reach until the next start"
             );
+            folder.is_offline.set(true);
             self.leave_folder(folder);
-            self.tell_other_shards(folder.id);
         }
-        if !has_ended {
-            self.tell_observer(&failed);
-        } else if !had_failed && let Some(then) = self.0.on_failure.get() {
+        if let Some(volume) = journal {
+            self.fail_what_waits(&self.0.volumes[volume]);
+        }
+        self.tell_observer(&failed);
+    }
+
+    /// Whether anything is left without these folders, and nothing that is required is among them.
+    fn goes_on_without(&self, failed: &[Rc<Folder>]) -> bool {
+        let is_left = |folder: &Rc<Folder>| failed.iter().all(|failed| failed.id != folder.id);
+        failed.iter().all(|folder| !folder.is_required) && self.0.folders.online().any(is_left)
+    }
+
+    /// Nothing is acknowledged any more, and the process should end.
+    fn fail(&self) {
+        let had_failed = self.0.has_failed.replace(true);
+        for volume in &self.0.volumes {
+            self.fail_what_waits(volume);
+        }
+        if !had_failed && let Some(then) = self.0.on_failure.get() {
             then();
         }
     }

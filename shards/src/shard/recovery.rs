@@ -165,9 +165,13 @@ pub async fn open(
         return Err(StartError::NoFolder);
     }
     let folders = Folders::new(&config.folders).ok_or(StartError::NoFolder)?;
+    for folder in folders.online() {
+        let path = &folder.path;
+        make_dir(&io, path).await.map_err(at(path))?;
+    }
     for host in folders.hosts() {
         let dir = journal_dir(&host.path);
-        make_dirs(&io, &dir).await.map_err(at(&dir))?;
+        make_dir(&io, &dir).await.map_err(at(&dir))?;
     }
     let mut recovered = read_journals(&io, id, route, &folders, config.on_rot).await?;
     let (mesh, lanes) = Mesh::connect(&io, ends).await;
@@ -275,13 +279,14 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError + use<> {
     move |error| StartError::Io(path, error)
 }
 
-/// Makes the journal's folder and those above it, durably: files in it must not go with it.
-async fn make_dirs(io: &Io, journal_dir: &Path) -> io::Result<()> {
-    io.create_dir_all(journal_dir).await?;
-    for dir in journal_dir.ancestors().skip(1).take(2) {
-        io.sync_dir(dir).await?;
+/// Makes a folder and those above it, durably as far as the name of the folder itself goes: files in it must not go with
+/// it.
+async fn make_dir(io: &Io, dir: &Path) -> io::Result<()> {
+    io.create_dir_all(dir).await?;
+    match dir.parent() {
+        Some(parent) => io.sync_dir(parent).await,
+        None => Ok(()),
     }
-    Ok(())
 }
 
 async fn read_journals(

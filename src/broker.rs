@@ -4,6 +4,7 @@
 //! what is resolved from it. Handlers take a copy of the handle ([`Broker::image`]). What is held over
 //! a change costs a copy of the whole, so nobody holds it while he waits for long.
 
+mod folders;
 mod producer_ids;
 
 use std::cell::{OnceCell, RefCell};
@@ -19,11 +20,12 @@ use corelog_shards::shard::{CleanerConfig, Shard, Stray};
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
+use self::folders::Reports;
 pub use self::producer_ids::NoProducerId;
 use self::producer_ids::ProducerIds;
 use crate::cluster::controller::{Context, Decision};
 use crate::cluster::driver::{ControlFailure, Driver, METADATA_NAME};
-use crate::cluster::image::{ConfigResource, Delta, Image, ResourceKind, Topic};
+use crate::cluster::image::{ConfigResource, Delta, Image, Partition, ResourceKind, Topic};
 use crate::config::{BrokerConfig, CleanerSettings, Endpoint, Layers, Overrides, TopicSettings};
 use crate::coordinator::answers::Answers;
 use crate::coordinator::group::{Groups, OFFSETS_TOPIC};
@@ -38,8 +40,10 @@ use crate::turns::Turns;
 #[derive(Clone, Debug)]
 pub struct Node {
     pub cluster_id: String,
-    /// Of the data folder.
+    /// Of the folder with the metadata log.
     pub directory_id: Uuid,
+    /// Ids of the folders of `log.dirs`, in their order: where partitions lie.
+    pub log_dirs: Vec<Uuid>,
     /// `server.properties` and the command line.
     pub file: Overrides,
     /// What clients are told, by listener.
@@ -63,6 +67,7 @@ pub struct Broker {
     /// What the network side of this shard counts.
     pub metrics: Arc<RequestMetrics>,
     producer_ids: ProducerIds,
+    reports: Reports,
     image: RefCell<Rc<Image>>,
     config: RefCell<Rc<BrokerConfig>>,
     /// Resolved settings of topics, filled as they are asked for, emptied when settings change.
@@ -87,6 +92,7 @@ impl Broker {
             coordinators: Arc::default(),
             metrics: Arc::default(),
             producer_ids: ProducerIds::default(),
+            reports: Reports::default(),
             image: RefCell::new(Rc::new(image)),
             config: RefCell::new(Rc::new(config)),
             settings: RefCell::default(),
@@ -207,7 +213,7 @@ impl Broker {
     }
 
     /// Takes over the whole metadata, at the start, and opens this shard's partitions.
-    pub async fn install(&self, image: Image) {
+    pub async fn install(self: &Rc<Self>, image: Image) {
         *self.image.borrow_mut() = Rc::new(image);
         self.resolve_config();
         let image = self.image();
@@ -236,7 +242,7 @@ impl Broker {
     }
 
     /// Takes over a change of the metadata, and has its partitions follow.
-    pub async fn apply(&self, delta: &Delta) {
+    pub async fn apply(self: &Rc<Self>, delta: &Delta) {
         let mut changed = delta.configs.keys().map(|resource| resource.kind);
         let is_of_brokers = changed.any(|kind| kind == ResourceKind::Broker);
         let old_defaults = is_of_brokers.then(|| self.log_defaults());
@@ -263,6 +269,9 @@ impl Broker {
             self.resolve_config();
             self.settings.borrow_mut().clear();
             is_broad = self.log_defaults() != old_defaults;
+            if self.shard.id() == 0 {
+                self.cordon_changed();
+            }
         }
         self.hand_out_settings(delta, is_broad).await;
         self.groups.metadata_changed(delta);
@@ -281,7 +290,9 @@ impl Broker {
             Ok(config) => {
                 let storage = &config.storage;
                 let expiration_ms = storage.producer_id_expiration.as_millis() as i64;
-                self.shard.set_times(storage.memory_flush, expiration_ms);
+                let delay = storage.folder_delete_delay;
+                self.shard
+                    .set_times(storage.memory_flush, expiration_ms, delay);
                 let shards = self.shard.count();
                 self.shard
                     .set_cleaner(cleaner_config(&storage.cleaner, shards));
@@ -332,7 +343,7 @@ impl Broker {
         }
     }
 
-    async fn open_partitions(&self, topic: &Topic, ids: impl Iterator<Item = i32>) {
+    async fn open_partitions(self: &Rc<Self>, topic: &Topic, ids: impl Iterator<Item = i32>) {
         let mut config = None;
         for id in ids {
             let key = PartitionKey {
@@ -350,15 +361,33 @@ impl Broker {
                 .clone();
             let dir = corelog_shards::log::segment_name::partition_dir(&topic.name, id);
             let epoch = partition.leader_epoch;
-            let folder = self.node.directory_id;
+            let folder = self.folder_of(partition);
             let opening = self.shard.open_partition(key, &dir, folder, epoch, config);
-            let opened = opening.await;
-            match opened {
-                Ok(_) if &*topic.name == OFFSETS_TOPIC => {
-                    self.groups.open(&self.shard, key, &dir, epoch)
-                }
-                Ok(_) => {}
+            match opening.await {
+                Ok(found) => self.opened(key, (topic, partition), &dir, found),
                 Err(error) => tracing::error!(partition = dir, ?error, "cannot open a partition"),
+            }
+        }
+    }
+
+    /// A partition is open, in the folder `found`. Who leads it has its coordinators.
+    fn opened(
+        self: &Rc<Self>,
+        key: PartitionKey,
+        (topic, partition): (&Topic, &Partition),
+        dir: &str,
+        found: Uuid,
+    ) {
+        if self.recorded_folder(partition) != Some(found) && self.is_online(found) {
+            self.found_elsewhere(key, found);
+        }
+        if &*topic.name == OFFSETS_TOPIC {
+            match partition.leader == self.node_id() {
+                true => {
+                    let epoch = partition.leader_epoch;
+                    self.groups.open(&self.shard, key, dir, epoch);
+                }
+                false => self.groups.close(&key),
             }
         }
     }
@@ -388,10 +417,12 @@ pub fn log_config(settings: &TopicSettings) -> LogConfig {
             true => settings.segment_ms.min(settings.compaction_lag_max_ms),
             false => settings.segment_ms,
         },
+        segment_jitter_ms: settings.segment_jitter_ms,
         segment_index_bytes: settings.segment_index_bytes,
         index_interval_bytes: settings.index_interval_bytes,
         retention_ms: settings.retention_ms,
         retention_bytes: settings.retention_bytes,
+        file_delete_delay: settings.file_delete_delay,
         cleanup_delete: settings.cleanup_delete,
         compaction: settings.cleanup_compact.then_some(CompactionConfig {
             when: compact::Settings {

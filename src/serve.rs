@@ -4,15 +4,16 @@ pub mod plan;
 
 use std::fmt;
 use std::net::ToSocketAddrs;
+use std::path::Path;
 use std::sync::Arc;
 
 use corelog_shards::io::Stop;
 use corelog_shards::runtime;
 use corelog_shards::shard::{FolderConfig, RotPolicy, ShardConfig};
-use uuid::Uuid;
 
 use self::plan::{Plan, Start};
 use crate::broker::{Node, cleaner_config};
+use crate::cli::DataFolders;
 use crate::cli::start::Prepared;
 use crate::config::{OnRot, StorageConfig};
 use crate::metrics;
@@ -36,15 +37,7 @@ impl std::error::Error for ServeError {}
 
 /// Runs a broker until `stop` is requested.
 pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
-    let mark = prepared.folder.path.join(CLEAN_STOP);
-    let was_clean = prepared.folder.is_new || mark.exists();
-    // From here on a crash must not look like a clean stop.
-    if mark.exists() {
-        let folder = std::fs::File::open(&prepared.folder.path);
-        std::fs::remove_file(&mark)
-            .and_then(|()| folder?.sync_all())
-            .map_err(|error| ServeError(format!("{}: {error}", mark.display())))?;
-    }
+    let was_clean = take_marks(&prepared.folders)?;
     let shards = prepared.cores.len();
     let monitor = Arc::new(Monitor::default());
     let banner = prepared.banner();
@@ -53,14 +46,15 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
             .map_err(|error| ServeError(format!("cannot serve metrics: {error}")))?;
     }
     let plan = Plan::new(Start {
-        shard_config: shard_config(
-            &prepared.config.storage,
-            prepared.folder.directory_id,
-            shards,
-        ),
+        shard_config: shard_config(&prepared.config.storage, &prepared.folders, shards),
         node: Node {
-            cluster_id: prepared.folder.cluster_id.clone(),
-            directory_id: prepared.folder.directory_id,
+            cluster_id: prepared.folders.cluster_id.clone(),
+            directory_id: prepared.folders.of_metadata().id,
+            log_dirs: prepared
+                .folders
+                .of_partitions()
+                .map(|folder| folder.id)
+                .collect(),
             file: prepared.file.clone(),
             advertised: prepared.advertised.clone(),
         },
@@ -80,12 +74,39 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
     if plan.gave_up() {
         return Ok(());
     }
-    // Without the mark the next start takes this stop for a crash, which costs nothing but new leader
-    // epochs: no failure, and to be expected on a full disk.
+    let offline = plan.offline_folders();
+    for folder in &prepared.folders.all {
+        if !offline.contains(&folder.id) {
+            leave_mark(&folder.path);
+        }
+    }
+    Ok(())
+}
+
+/// Whether all folders were left by a clean stop. From here on a crash must not look like one.
+fn take_marks(folders: &DataFolders) -> Result<bool, ServeError> {
+    let mut was_clean = true;
+    for folder in folders.all.iter().filter(|folder| !folder.is_offline) {
+        let mark = folder.path.join(CLEAN_STOP);
+        if mark.exists() {
+            let opened = std::fs::File::open(&folder.path);
+            std::fs::remove_file(&mark)
+                .and_then(|()| opened?.sync_all())
+                .map_err(|error| ServeError(format!("{}: {error}", mark.display())))?;
+        } else {
+            was_clean &= folder.is_new;
+        }
+    }
+    Ok(was_clean)
+}
+
+/// Without the mark the next start takes this stop for a crash, which costs nothing but new leader
+/// epochs: no failure, and to be expected on a full disk.
+fn leave_mark(folder: &Path) {
+    let mark = folder.join(CLEAN_STOP);
     if let Err(error) = std::fs::write(&mark, "{\"version\":0,\"brokerEpoch\":-1}") {
         tracing::warn!(file = %mark.display(), %error, "cannot mark the stop as clean");
     }
-    Ok(())
 }
 
 /// Ends the process. Others may be waiting for what this shard will never do; recovery is cheap.
@@ -96,15 +117,24 @@ fn fail(why: &str) {
     std::process::exit(1)
 }
 
-fn shard_config(storage: &StorageConfig, directory_id: Uuid, shards: usize) -> ShardConfig {
+fn shard_config(storage: &StorageConfig, folders: &DataFolders, shards: usize) -> ShardConfig {
+    let metadata = folders.of_metadata().id;
+    let folders = folders.all.iter().map(|folder| FolderConfig {
+        id: folder.id,
+        path: folder.path.clone(),
+        device: folder.device,
+        is_offline: folder.is_offline,
+        is_required: folder.id == metadata,
+    });
     ShardConfig {
-        folders: vec![FolderConfig::only(directory_id, &storage.log_dir)],
+        folders: folders.collect(),
         journal_bytes: storage.journal_bytes_per_shard,
         tail_cache_bytes: storage.tail_cache_bytes_per_shard as usize,
         open_files_max: open_files_max(shards),
         memory_flush: storage.memory_flush,
         retention_check: storage.retention_check_interval,
         producer_expiration_ms: storage.producer_id_expiration.as_millis() as i64,
+        folder_delete_delay: storage.folder_delete_delay,
         cleaner: cleaner_config(&storage.cleaner, shards),
         on_rot: match storage.on_rot {
             OnRot::Refuse => RotPolicy::Refuse,

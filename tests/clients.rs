@@ -104,6 +104,11 @@ fn kafka_python() {
     python_client("kafka-python", "kafka_python_suite.py");
 }
 
+#[test]
+fn settings() {
+    python_client("settings", "settings_suite.py");
+}
+
 /// Consumer groups, with members of two clients.
 #[test]
 fn groups() {
@@ -290,6 +295,19 @@ fn java_group_command() {
     });
 }
 
+/// Several data folders, and moves from one to another.
+#[test]
+fn folders() {
+    suite("folders", || {
+        let mut command = java("FoldersSuite")?;
+        let names = ["data", "data-1", "data-2"];
+        let broker = Subject::start_in(&names)?;
+        let folders = names.map(|name| broker.folder_called(name));
+        command.arg(broker.bootstrap()).args(folders);
+        Ok(run::checks("folders", command))
+    });
+}
+
 #[test]
 fn franz_go() {
     suite("franz-go", || {
@@ -316,6 +334,28 @@ fn segments() {
         broker.stop();
         stopped.arg("stopped").arg(broker.folder());
         Ok(counts + run::checks("segments-stopped", stopped))
+    });
+}
+
+/// Compacted and truncated logs in the eyes of Apache Kafka's clients and tools.
+#[test]
+fn compacted_logs() {
+    suite("compacted", || {
+        let mut command = java("CompactedSuite")?;
+        let broker = Subject::start()?;
+        command.arg(broker.folder()).arg(broker.bootstrap());
+        Ok(run::checks("compacted", command))
+    });
+}
+
+/// Snapshots of the metadata in the eyes of Apache Kafka's own tools.
+#[test]
+fn metadata_snapshots() {
+    suite("metadata-snapshots", || {
+        let mut command = java("SnapshotSuite")?;
+        let broker = Subject::start()?;
+        command.arg(broker.folder()).arg(broker.bootstrap());
+        Ok(run::checks("metadata-snapshots", command))
     });
 }
 

@@ -36,6 +36,8 @@ pub struct Partition {
     pub revision: Cell<u64>,
     /// The log folder that its own is in.
     folder: RefCell<Rc<Folder>>,
+    /// Whether a sync of its files has failed: nobody knows what they hold.
+    pub(crate) is_unsure: Cell<bool>,
     /// Epoch of its leader, which batches are stamped with.
     pub leader_epoch: Cell<i32>,
     /// Everything that changes with records.
@@ -95,6 +97,8 @@ impl Partition {
         mut log: Log,
     ) -> Rc<Self> {
         log.on_high_watermark(log.end_offset());
+        let (topic, rest) = key.topic.as_u64_pair();
+        log.spread_rolls(topic ^ rest.rotate_left(32) ^ u64::from(key.partition as u32) << 40);
         let durable_start = Cell::new(log.start_offset());
         let has_none = log.segments().iter().all(|segment| segment.aborted == 0);
         let aborted = RefCell::new(has_none.then(AbortedTransactions::default));
@@ -110,6 +114,7 @@ impl Partition {
             dir: Rc::from(dir),
             revision: Cell::new(revision),
             folder: RefCell::new(folder),
+            is_unsure: Cell::new(false),
             leader_epoch: Cell::new(leader_epoch),
             state: RefCell::new(state),
             settling: Turn::default(),

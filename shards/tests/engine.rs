@@ -31,6 +31,7 @@ fn config(dir: &Path) -> ShardConfig {
         memory_flush: Duration::from_millis(10),
         retention_check: Duration::from_secs(3600),
         producer_expiration_ms: 86_400_000,
+        folder_delete_delay: Duration::ZERO,
         cleaner: CleanerConfig::default(),
         on_rot: RotPolicy::Refuse,
     }

@@ -239,7 +239,8 @@ fn tell(
             .with_value(value_of(&synonym.value))
             .with_source(synonym.source.wire_id())
     });
-    let documentation = described.doc.filter(|_| asked.include_documentation);
+    let documentation = described.doc.as_deref();
+    let documentation = documentation.filter(|_| asked.include_documentation);
     DescribeConfigsResourceResult::default()
         .with_name(text(&described.name))
         .with_value(value_of(&described.value))
@@ -248,7 +249,7 @@ fn tell(
         .with_is_sensitive(described.sensitive)
         .with_synonyms(synonyms.collect())
         .with_config_type(described.kind.map_or(UNKNOWN_TYPE, |kind| kind.wire_id()))
-        .with_documentation(documentation.map(StrBytes::from_static_str))
+        .with_documentation(documentation.map(text))
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
-//! DescribeLogDirs: bytes of each partition, gathered over all shards, and of the file system.
+//! DescribeLogDirs: bytes of each partition in each data folder, gathered over all shards, and of the
+//! file systems.
 //!
-//! A partition's bytes are those of its log, wherever they lie now: in the journal or in segments.
+//! A partition's bytes are those of its log, wherever they lie now: in the journal or in segments. One
+//! that is being moved is in two folders, in the new one as its future.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use corelog_shards::shard::{FolderFacts, PartitionFacts};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
@@ -14,41 +17,76 @@ use uuid::Uuid;
 
 use super::view::{text, topic_name};
 use super::{Context, Failure, Request};
+use crate::broker::Broker;
 use crate::cluster::image::Image;
 use crate::protocol::reply::Reply;
+use crate::protocol::{bounded, log_dirs};
 use crate::turns::Turns;
 
-/// Sizes of partitions by topic.
-type Sizes = BTreeMap<String, BTreeMap<i32, u64>>;
+/// Partitions of each folder, by topic.
+type Contents = BTreeMap<Uuid, BTreeMap<String, Vec<DescribeLogDirsPartition>>>;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
-    let asked: DescribeLogDirsRequest = request.decode()?;
+    // The version with an answer of its own asks like the one before.
+    let version = request.header.api_version.min(log_dirs::CORDONED - 1);
+    let asked: DescribeLogDirsRequest = bounded::decode(&request.body, version)?;
     let broker = &context.broker;
-    let sizes = broker
+    let facts = broker
         .shard
         .run_on_all(|shard| async move { shard.partition_facts().await });
-    let sizes = sizes.await.into_iter().flatten();
-    let sizes = sizes.map(|size| (size.key.topic, size.key.partition, size.bytes));
+    let facts = facts.await.into_iter().flatten();
     let image = broker.image();
     let mut turns = Turns::on(broker.shard.io());
     let wanted = wanted(&image, &asked, &mut turns).await;
-    let sizes = by_topic(&image, wanted, sizes, &mut turns).await;
+    let mut contents = by_folder(&image, wanted, facts, &mut turns).await;
 
-    let config = broker.config();
-    let folder = &config.storage.log_dir;
-    let result = DescribeLogDirsResult::default().with_log_dir(text(&folder.to_string_lossy()));
-    let result = match broker.shard.io().free_space(folder).await {
-        Ok(space) => result
-            .with_topics(sizes.iter().map(tell).collect())
-            .with_total_bytes(clamp(space.total))
-            .with_usable_bytes(clamp(space.available)),
-        Err(error) => {
-            tracing::warn!(folder = %folder.display(), %error, "cannot be described");
-            result.with_error_code(ResponseError::KafkaStorageError.code())
-        }
+    let cordoned = broker.cordoned_folders();
+    let folders = broker.partition_folders();
+    let mut results = Vec::with_capacity(folders.len());
+    for folder in &folders {
+        let topics = contents.remove(&folder.id).unwrap_or_default();
+        results.push(describe(broker, folder, topics).await);
+    }
+    let folders = folders.iter();
+    let cordoned: Vec<bool> = folders
+        .map(|folder| !folder.is_offline && cordoned.contains(&folder.id))
+        .collect();
+    let response = DescribeLogDirsResponse::default().with_results(results);
+    Ok(log_dirs::encode(&request.header, &response, &cordoned)?)
+}
+
+async fn describe(
+    broker: &Broker,
+    folder: &FolderFacts,
+    topics: BTreeMap<String, Vec<DescribeLogDirsPartition>>,
+) -> DescribeLogDirsResult {
+    let path = &folder.path;
+    let result = DescribeLogDirsResult::default().with_log_dir(text(&path.to_string_lossy()));
+    let failed = || {
+        let code = ResponseError::KafkaStorageError.code();
+        result.clone().with_error_code(code)
     };
-    let response = DescribeLogDirsResponse::default().with_results(vec![result]);
-    Ok(Reply::encode(&request.header, &response)?)
+    if folder.is_offline {
+        return failed();
+    }
+    match broker.shard.io().free_space(path).await {
+        Ok(space) => {
+            let topics = topics.into_iter().map(|(name, partitions)| {
+                DescribeLogDirsTopic::default()
+                    .with_name(topic_name(&name))
+                    .with_partitions(partitions)
+            });
+            result
+                .clone()
+                .with_topics(topics.collect())
+                .with_total_bytes(clamp(space.total))
+                .with_usable_bytes(clamp(space.available))
+        }
+        Err(error) => {
+            tracing::warn!(folder = %path.display(), %error, "cannot be described");
+            failed()
+        }
+    }
 }
 
 /// The partitions asked for, of those that there are; `None` is all of them.
@@ -72,40 +110,42 @@ async fn wanted(
     Some(wanted)
 }
 
-async fn by_topic(
+async fn by_folder(
     image: &Image,
     wanted: Option<BTreeSet<(Uuid, i32)>>,
-    sizes: impl Iterator<Item = (Uuid, i32, u64)>,
+    facts: impl Iterator<Item = PartitionFacts>,
     turns: &mut Turns<'_>,
-) -> Sizes {
-    let is_wanted = |partition| {
-        let wanted = wanted.as_ref();
-        wanted.is_none_or(|wanted| wanted.contains(&partition))
-    };
-    let mut found = Sizes::new();
-    for (topic, partition, bytes) in sizes {
+) -> Contents {
+    let mut found = Contents::new();
+    for facts in facts {
+        let partition = (facts.key.topic, facts.key.partition);
         // The metadata log is none of the topics, and a topic may be on its way out.
-        let Some(topic) = image.topics.get(topic) else {
-            continue;
-        };
-        if is_wanted((topic.id, partition)) {
-            let of_topic = found.entry(topic.name.to_string()).or_default();
-            of_topic.insert(partition, bytes);
+        let topic = image.topics.get(partition.0);
+        let is_wanted = wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(&partition));
+        if let Some(topic) = topic.filter(|_| is_wanted && !facts.is_offline) {
+            let mut tell = |folder, described| {
+                let topics = found.entry(folder).or_default();
+                let of_topic = topics.entry(topic.name.to_string()).or_default();
+                of_topic.push(described);
+            };
+            let described = DescribeLogDirsPartition::default().with_partition_index(partition.1);
+            tell(
+                facts.folder,
+                described.clone().with_partition_size(clamp(facts.bytes)),
+            );
+            if let Some(future) = &facts.future {
+                let described = described
+                    .with_partition_size(clamp(future.bytes))
+                    .with_offset_lag(future.offset_lag)
+                    .with_is_future_key(true);
+                tell(future.folder, described);
+            }
         }
         turns.step().await;
     }
     found
-}
-
-fn tell((name, partitions): (&String, &BTreeMap<i32, u64>)) -> DescribeLogDirsTopic {
-    let partitions = partitions.iter().map(|(id, bytes)| {
-        DescribeLogDirsPartition::default()
-            .with_partition_index(*id)
-            .with_partition_size(clamp(*bytes))
-    });
-    DescribeLogDirsTopic::default()
-        .with_name(topic_name(name))
-        .with_partitions(partitions.collect())
 }
 
 fn clamp(bytes: u64) -> i64 {
@@ -114,10 +154,11 @@ fn clamp(bytes: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::messages::ApiKey;
     use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 
     use super::*;
-    use crate::api::testing::{image_of, on_a_broker};
+    use crate::api::testing::{ask, image_of, on_a_broker};
 
     fn described(topics: Option<&[(&str, &[i32])]>) -> Vec<(String, Vec<i32>)> {
         let topic = |(name, partitions): &(&str, &[i32])| {
@@ -127,18 +168,22 @@ mod tests {
         };
         let topics = topics.map(|topics| topics.iter().map(topic).collect());
         let asked = DescribeLogDirsRequest::default().with_topics(topics);
-        let found = on_a_broker(image_of(&[("a", 3), ("b", 1)], &[]), async move |context| {
-            let image = context.broker.image();
-            let sizes = context.broker.shard.partition_facts().await.into_iter();
-            let sizes = sizes.map(|size| (size.key.topic, size.key.partition, size.bytes));
-            let mut turns = Turns::on(context.broker.shard.io());
-            let wanted = wanted(&image, &asked, &mut turns).await;
-            by_topic(&image, wanted, sizes, &mut turns).await
+        let response = on_a_broker(image_of(&[("a", 3), ("b", 1)], &[]), async move |context| {
+            let api = (ApiKey::DescribeLogDirs, 4);
+            ask::<DescribeLogDirsResponse, _>(&context, api, &asked, handle).await
         });
-        let found = found.into_iter();
-        found
-            .map(|(name, sizes)| (name, sizes.into_keys().collect()))
-            .collect()
+        let [folder] = response.results.as_slice() else {
+            panic!("{response:?}");
+        };
+        assert_eq!((folder.error_code, &*folder.log_dir), (0, "/data"));
+        assert!(folder.usable_bytes <= folder.total_bytes);
+        let topics = folder.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter();
+            let mut ids: Vec<i32> = partitions.map(|told| told.partition_index).collect();
+            ids.sort();
+            (topic.name.to_string(), ids)
+        });
+        topics.collect()
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use corelog_shards::log::batch::RejectionKind;
 use corelog_shards::log::batch::recompress::RecompressError;
 use corelog_shards::log::producer::ProducerError;
+use corelog_shards::shard::MoveError;
 use corelog_shards::shard::message::{AppendError, ReadError};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
@@ -68,6 +69,7 @@ pub fn of_control(kind: ControlErrorKind) -> ResponseError {
         ControlErrorKind::ElectionNotNeeded => ResponseError::ElectionNotNeeded,
         ControlErrorKind::PreferredLeaderNotAvailable => ResponseError::PreferredLeaderNotAvailable,
         ControlErrorKind::EligibleLeadersNotAvailable => ResponseError::EligibleLeadersNotAvailable,
+        ControlErrorKind::NoReassignmentInProgress => ResponseError::NoReassignmentInProgress,
         ControlErrorKind::UnknownServerError => ResponseError::UnknownServerError,
     }
 }
@@ -99,6 +101,16 @@ pub fn of_read(error: ReadError) -> ResponseError {
         ReadError::UnknownLeaderEpoch => ResponseError::UnknownLeaderEpoch,
         ReadError::Corrupt => ResponseError::CorruptMessage,
         ReadError::Storage | ReadError::FolderOffline => ResponseError::KafkaStorageError,
+    }
+}
+
+/// Why a partition is not moved to another folder.
+pub fn of_move(error: MoveError) -> ResponseError {
+    match error {
+        // It is known, but not here yet.
+        MoveError::UnknownPartition => ResponseError::ReplicaNotAvailable,
+        MoveError::UnknownFolder => ResponseError::LogDirNotFound,
+        MoveError::FolderOffline | MoveError::NotYet => ResponseError::KafkaStorageError,
     }
 }
 
@@ -182,6 +194,7 @@ mod tests {
             (ElectionNotNeeded, 84),
             (PreferredLeaderNotAvailable, 80),
             (EligibleLeadersNotAvailable, 83),
+            (NoReassignmentInProgress, 85),
             (UnknownServerError, -1),
         ];
         for (kind, code) in table {
@@ -202,6 +215,19 @@ mod tests {
         ];
         for (error, code) in table {
             assert_eq!(of_read(error).code(), code, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn refused_moves_have_the_codes_of_kafka() {
+        let table = [
+            (MoveError::UnknownPartition, 9),
+            (MoveError::UnknownFolder, 57),
+            (MoveError::FolderOffline, 56),
+            (MoveError::NotYet, 56),
+        ];
+        for (error, code) in table {
+            assert_eq!(of_move(error).code(), code, "{error:?}");
         }
     }
 

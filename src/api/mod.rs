@@ -8,6 +8,8 @@
 //! Kafka error code in one place, [`errors`].
 
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
 pub mod api_versions;
 pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
@@ -35,6 +37,7 @@ pub mod leave_group;
 pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
 pub mod metadata;
 pub mod offset_commit;
 pub mod offset_delete;
@@ -253,9 +256,15 @@ pub static TABLE: &[Api] = &[
     sequential(ApiKey::AlterConfigs, 0, 2, |context, request| {
         Box::pin(alter_configs::handle(context, request))
     }),
-    sequential(ApiKey::DescribeLogDirs, 1, 4, |context, request| {
-        Box::pin(describe_log_dirs::handle(context, request))
+    sequential(ApiKey::AlterReplicaLogDirs, 1, 2, |context, request| {
+        Box::pin(alter_replica_log_dirs::handle(context, request))
     }),
+    sequential(
+        ApiKey::DescribeLogDirs,
+        1,
+        crate::protocol::log_dirs::CORDONED,
+        |context, request| Box::pin(describe_log_dirs::handle(context, request)),
+    ),
     sequential(ApiKey::CreatePartitions, 0, 3, |context, request| {
         Box::pin(create_partitions::handle(context, request))
     }),
@@ -268,6 +277,18 @@ pub static TABLE: &[Api] = &[
     sequential(ApiKey::IncrementalAlterConfigs, 0, 1, |context, request| {
         Box::pin(incremental_alter_configs::handle(context, request))
     }),
+    sequential(
+        ApiKey::AlterPartitionReassignments,
+        0,
+        1,
+        |context, request| Box::pin(alter_partition_reassignments::handle(context, request)),
+    ),
+    sequential(
+        ApiKey::ListPartitionReassignments,
+        0,
+        0,
+        |context, request| Box::pin(list_partition_reassignments::handle(context, request)),
+    ),
     sequential(ApiKey::OffsetDelete, 0, 0, |context, request| {
         Box::pin(offset_delete::handle(context, request))
     }),
@@ -349,7 +370,10 @@ mod tests {
             let codec = api.key.valid_versions();
             assert!(api.version_min <= api.version_max);
             // The newest of these are read by hand.
-            let is_newer = matches!(api.key, ApiKey::OffsetCommit | ApiKey::OffsetFetch);
+            let is_newer = matches!(
+                api.key,
+                ApiKey::OffsetCommit | ApiKey::OffsetFetch | ApiKey::DescribeLogDirs
+            );
             let newest = codec.max + i16::from(is_newer);
             assert!(api.version_max <= newest, "{:?}", api.key);
             // Produce is read by hand further back, to be refused politely.

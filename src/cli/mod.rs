@@ -4,7 +4,7 @@
 
 pub mod addresses;
 pub mod config;
-mod folder;
+mod folders;
 mod host;
 pub mod logging;
 pub mod start;
@@ -16,7 +16,7 @@ mod tests;
 use clap::{Parser, Subcommand};
 
 pub use addresses::{AddressError, BoundListener};
-pub use folder::{DataFolder, FolderError};
+pub use folders::{DataFolder, DataFolders, FolderError};
 pub use host::HostError;
 
 /// A durable streaming broker that speaks the Kafka protocol.

@@ -1,10 +1,11 @@
 //! `corelog start`: everything that comes before the shards.
 //!
-//! In this order: the configuration is read and checked, the host, the ports; then the data folder
-//! is made, locked and identified, and its file system checked. A start that fails before the folder
-//! leaves nothing behind; one that fails at it may leave the folder with its lock file, and an
-//! identity only where there was one.
+//! In this order: the configuration is read and checked, the host, the ports; then the data folders
+//! are made, locked and identified, and their file systems checked. A start that fails before the
+//! folders leaves nothing behind; one that fails at them may leave folders with their lock files, and
+//! an identity only where there was one.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::io;
 use std::net::TcpListener;
@@ -14,10 +15,11 @@ use clap::Args;
 use corelog_shards::runtime;
 
 use super::addresses::{self, AddressError, BoundListener};
-use super::folder::{DataFolder, FolderError};
+use super::folders::{DataFolders, FolderError};
 use super::host::{self, HostError};
 use crate::config::{
-    BrokerConfig, ConfigError, Endpoint, HttpConfig, Layers, LoadError, Overrides, load,
+    BrokerConfig, ConfigError, Endpoint, HttpConfig, Layers, LoadError, Overrides,
+    check_cordoned_log_dirs, load,
 };
 
 /// Run the broker
@@ -50,8 +52,8 @@ pub struct Prepared {
     pub config: BrokerConfig,
     /// The layer of `server.properties` and overrides, for whatever resolves again.
     pub file: Overrides,
-    /// Locked until it is dropped.
-    pub folder: DataFolder,
+    /// Locked until they are dropped.
+    pub folders: DataFolders,
     /// One for each shard.
     pub cores: Vec<usize>,
     pub listeners: Vec<BoundListener>,
@@ -105,7 +107,7 @@ impl std::error::Error for StartError {}
 
 /// Does all that comes before the shards, and logs what should be known about it.
 pub fn prepare(args: &StartArgs) -> Result<Prepared, StartError> {
-    let (file, mut config) = configuration(args)?;
+    let (file, config) = configuration(args)?;
     runtime::check_io_uring().map_err(StartError::Runtime)?;
     host::use_small_pages();
     if let Some(warning) = host::raise_limits() {
@@ -117,28 +119,68 @@ pub fn prepare(args: &StartArgs) -> Result<Prepared, StartError> {
     let advertised = addresses::advertise(&config.listeners.advertised, &listeners);
     let http = listen_for_http(config.http.as_ref())?;
 
-    let storage = &config.storage;
-    let cluster_id = args.cluster_id.as_deref();
-    let folder = DataFolder::open(&storage.log_dir, config.node.node_id, cluster_id)
-        .map_err(StartError::Folder)?;
-    let journal_bytes = storage.journal_bytes_per_shard;
-    let checked = host::check_direct_io(&folder.path)
-        .and_then(|()| host::check_room(&folder.path, cores.len(), journal_bytes));
-    if let Err(error) = checked {
-        folder.abandon();
-        return Err(StartError::Host(error));
-    }
-    // The folder as it was opened, whatever becomes of the working directory.
-    config.storage.log_dir = folder.path.clone();
+    let folders = open_folders(&config, args.cluster_id.as_deref(), cores.len())?;
     Ok(Prepared {
         config,
         file,
-        folder,
+        folders,
         cores,
         listeners,
         advertised,
         http,
     })
+}
+
+/// Opens the data folders and checks what their file systems give. After an error none has an
+/// identity that had none before.
+fn open_folders(
+    config: &BrokerConfig,
+    cluster_id: Option<&str>,
+    shards: usize,
+) -> Result<DataFolders, StartError> {
+    let storage = &config.storage;
+    let opened = DataFolders::open(
+        &storage.log_dirs,
+        &storage.metadata_log_dir,
+        config.node.node_id,
+        cluster_id,
+    );
+    let mut folders = opened.map_err(StartError::Folder)?;
+    match check_file_systems(&mut folders, shards, storage.journal_bytes_per_shard) {
+        Ok(()) => Ok(folders),
+        Err(error) => {
+            folders.abandon();
+            Err(error)
+        }
+    }
+}
+
+fn check_file_systems(
+    folders: &mut DataFolders,
+    shards: usize,
+    journal_bytes: u64,
+) -> Result<(), StartError> {
+    for at in 0..folders.all.len() {
+        let folder = &folders.all[at];
+        if folder.is_offline {
+            continue;
+        }
+        match host::check_direct_io(&folder.path) {
+            Ok(()) => {}
+            Err(error) if folders.all.len() == 1 => return Err(StartError::Host(error)),
+            Err(error) => {
+                let left_out = folders.leave_out(at, FolderError::Host(error));
+                left_out.map_err(StartError::Folder)?;
+            }
+        }
+    }
+    // The first of each device has the journals of all on it.
+    let mut devices = BTreeSet::new();
+    let online = folders.all.iter().filter(|folder| !folder.is_offline);
+    for folder in online.filter(|folder| devices.insert(folder.device)) {
+        host::check_room(&folder.path, shards, journal_bytes).map_err(StartError::Host)?;
+    }
+    Ok(())
 }
 
 /// A second broker on this machine finds the default taken, and does without.
@@ -175,6 +217,7 @@ fn configuration(args: &StartArgs) -> Result<(Overrides, BrokerConfig), StartErr
     }
     let layers = Layers::of_file(&loaded.settings);
     let config = BrokerConfig::resolve(layers).map_err(StartError::Config)?;
+    check_cordoned_log_dirs(layers).map_err(StartError::Config)?;
     Ok((loaded.settings, config))
 }
 
@@ -206,11 +249,17 @@ impl Prepared {
             out,
             "Corelog {}: node {node} of cluster {}, {shards} shard{}",
             env!("CARGO_PKG_VERSION"),
-            self.folder.cluster_id,
+            self.folders.cluster_id,
             if shards == 1 { "" } else { "s" }
         )?;
-        let new = if self.folder.is_new { " (new)" } else { "" };
-        writeln!(out, "  data      {}{new}", self.folder.path.display())?;
+        for folder in &self.folders.all {
+            let state = match (folder.is_offline, folder.is_new) {
+                (true, _) => " (OFFLINE)",
+                (false, true) => " (new)",
+                (false, false) => "",
+            };
+            writeln!(out, "  data      {}{state}", folder.path.display())?;
+        }
         for listener in &self.listeners {
             let addresses = listener.addresses.iter().map(ToString::to_string);
             let addresses: Vec<String> = addresses.collect();

@@ -1,17 +1,15 @@
 //! The start, up to where the shards would begin; in folders and on ports of its own.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 
 use clap::Parser;
 use corelog_shards::log::uuid_text;
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
 use tempfile::TempDir;
 
 use super::config::{self, ConfigArgs, ConfigCommandError};
-use super::folder::{DataFolder, FolderError};
+use super::folders::FolderError;
 use super::start::{Prepared, StartArgs, StartError, listen_for_http, prepare};
 use super::{AddressError, Cli, Command, HostError, addresses, host};
 use crate::config::{Endpoint, HTTP_LISTENER, HttpConfig};
@@ -48,7 +46,7 @@ fn meta(folder: &Path) -> String {
 fn a_first_start_makes_the_folder_and_says_where_it_listens() {
     let folder = temp();
     let prepared = start(folder.path(), &[]).unwrap();
-    assert!(prepared.folder.is_new);
+    assert!(prepared.folders.of_metadata().is_new);
     assert!(!prepared.cores.is_empty());
 
     let [listener] = prepared.listeners.as_slice() else {
@@ -68,8 +66,8 @@ fn a_first_start_makes_the_folder_and_says_where_it_listens() {
     );
 
     let text = meta(folder.path());
-    let directory = uuid_text::format(prepared.folder.directory_id);
-    let cluster = &prepared.folder.cluster_id;
+    let directory = uuid_text::format(prepared.folders.of_metadata().id);
+    let cluster = &prepared.folders.cluster_id;
     assert_eq!(
         text,
         format!("#\nnode.id=1\ndirectory.id={directory}\nversion=1\ncluster.id={cluster}\n")
@@ -112,14 +110,15 @@ fn how_to_open_it_names_the_listeners_that_there_are() {
 fn a_second_start_finds_the_same_identity() {
     let folder = temp();
     let first = start(folder.path(), &[]).unwrap();
-    let ids = (first.folder.cluster_id.clone(), first.folder.directory_id);
+    let ids = |started: &Prepared| {
+        let folders = &started.folders;
+        (folders.cluster_id.clone(), folders.of_metadata().id)
+    };
+    let before = ids(&first);
     drop(first);
     let second = start(folder.path(), &[]).unwrap();
-    assert!(!second.folder.is_new);
-    assert_eq!(
-        (second.folder.cluster_id.clone(), second.folder.directory_id),
-        ids
-    );
+    assert!(!second.folders.of_metadata().is_new);
+    assert_eq!(ids(&second), before);
 }
 
 #[test]
@@ -142,29 +141,10 @@ fn a_second_process_is_kept_off_the_folder() {
 }
 
 #[test]
-fn the_lock_of_an_apache_kafka_counts_as_well() {
-    // Java's FileChannel.lock takes a POSIX lock, which excludes ours even within one process.
-    let folder = temp();
-    let file = File::create(folder.path().join(".lock")).unwrap();
-    let whole_file = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(&file, FcntlArg::F_SETLK(&whole_file)).unwrap();
-    let refused = DataFolder::open(folder.path(), 1, None).unwrap_err();
-    assert!(matches!(refused, FolderError::Locked(_)), "{refused}");
-    drop(file);
-    DataFolder::open(folder.path(), 1, None).unwrap();
-}
-
-#[test]
 fn a_folder_of_another_node_or_cluster_is_refused() {
     let folder = temp();
     let first = start(folder.path(), &["node.id=7"]).unwrap();
-    let cluster = first.folder.cluster_id.clone();
+    let cluster = first.folders.cluster_id.clone();
     drop(first);
     let refused = start(folder.path(), &["node.id=8"])
         .unwrap_err()
@@ -192,71 +172,10 @@ fn an_empty_folder_may_be_given_a_cluster_id() {
     let mut args = args(folder.path(), &[]);
     args.cluster_id = Some("GAUsQvq5RoCT_tSx4LqFJg".to_owned());
     assert_eq!(
-        prepare(&args).unwrap().folder.cluster_id,
+        prepare(&args).unwrap().folders.cluster_id,
         "GAUsQvq5RoCT_tSx4LqFJg"
     );
     assert!(meta(folder.path()).contains("cluster.id=GAUsQvq5RoCT_tSx4LqFJg\n"));
-}
-
-#[test]
-fn meta_properties_of_apache_kafka_are_understood() {
-    let folder = temp();
-    let write = |text: &str| fs::write(folder.path().join("meta.properties"), text).unwrap();
-    let open = || DataFolder::open(folder.path(), 1, None);
-    write(
-        "#\n#Sat Nov 21 11:16:48 UTC 2026\nnode.id=1\ndirectory.id=kiuJ4c5ASnW-dblTQUC0zA\n\
-         version=1\ncluster.id=GAUsQvq5RoCT_tSx4LqFJg\n",
-    );
-    let opened = open().unwrap();
-    assert_eq!(opened.cluster_id, "GAUsQvq5RoCT_tSx4LqFJg");
-    assert_eq!(
-        uuid_text::format(opened.directory_id),
-        "kiuJ4c5ASnW-dblTQUC0zA"
-    );
-    assert!(!opened.is_new);
-    drop(opened);
-
-    // Before Apache Kafka 3.7 folders had no id: they get one.
-    write("version=1\nnode.id=1\ncluster.id=x\n");
-    let given = open().unwrap().directory_id;
-    assert_eq!(open().unwrap().directory_id, given);
-
-    let refused = [
-        (
-            "version=7\nnode.id=1\ncluster.id=x",
-            "Unknown meta.properties version number 7",
-        ),
-        ("node.id=1\ncluster.id=x", "Failed to find version"),
-        ("version=1\ncluster.id=x", "Failed to find node.id"),
-        ("version=1\nnode.id=1", "Failed to find cluster.id"),
-        (
-            "version=1\nnode.id=one\ncluster.id=x",
-            "node.id=one is not valid",
-        ),
-        (
-            "version=1\nnode.id=1\ncluster.id=x\ndirectory.id=y",
-            "directory.id=y is not valid",
-        ),
-    ];
-    for (text, why) in refused {
-        write(text);
-        let error = open().unwrap_err().to_string();
-        assert!(error.contains(why), "{error}");
-    }
-}
-
-#[test]
-fn a_folder_with_data_and_no_meta_properties_is_refused() {
-    let folder = temp();
-    fs::create_dir(folder.path().join("lost+found")).unwrap();
-    fs::write(folder.path().join("meta.properties.tmp"), "half").unwrap();
-    drop(DataFolder::open(folder.path(), 1, None).unwrap());
-    fs::remove_file(folder.path().join("meta.properties")).unwrap();
-    fs::create_dir(folder.path().join("topic-0")).unwrap();
-    let refused = DataFolder::open(folder.path(), 1, None).unwrap_err();
-    assert!(matches!(refused, FolderError::NoMeta(_)), "{refused}");
-    // Nor was anything written.
-    assert!(!folder.path().join("meta.properties").exists());
 }
 
 #[test]
@@ -317,17 +236,6 @@ fn a_port_for_metrics_that_is_taken_matters_only_if_it_was_chosen() {
         .map(|http| http.local_addr().unwrap().port());
     let ports: Vec<u16> = ports.collect();
     assert!(ports.iter().all(|port| *port == ports[0]), "{ports:?}");
-}
-
-#[test]
-fn an_abandoned_folder_keeps_its_lock_and_has_no_identity() {
-    let folder = temp();
-    DataFolder::open(folder.path(), 1, None).unwrap().abandon();
-    assert!(folder.path().join(".lock").exists());
-    assert!(!folder.path().join("meta.properties").exists());
-    // Another's data is welcome.
-    let opened = DataFolder::open(folder.path(), 2, None).unwrap();
-    assert!(opened.is_new);
 }
 
 #[test]

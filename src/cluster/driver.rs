@@ -7,6 +7,7 @@
 //! between append and replay.
 
 mod read_log;
+mod snapshots;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -16,20 +17,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corelog_shards::io::slot;
+use corelog_shards::journal::Durability;
+use corelog_shards::log::config::LogConfig;
 use corelog_shards::partition::Turn;
 use corelog_shards::route::{METADATA_TOPIC, PartitionKey};
 use corelog_shards::shard::Shard;
 use corelog_shards::shard::message::{Append, AppendError, Appended};
+use uuid::Uuid;
 
-use super::controller::{Context, Decision, NodeStart, Policy, start_node};
+use super::controller::{
+    Context, Decision, NodeStart, Policy, PreferredDirectories, start_node, validate_topic_name,
+};
 use super::features::first_unsupported;
-use super::image::{Image, Replayer};
+use super::image::{Delta, DirectoryCounts, Image, Replayer};
 use super::log_codec::{self, BatchPlace, encode_batch, encode_leader_change};
 use crate::broker::Broker;
-use crate::config::Overrides;
+use crate::config::{MetadataLogConfig, Overrides, SnapshotSettings};
 
 pub use read_log::ReadLogError;
 use read_log::read_log;
+pub use snapshots::SnapshotFacts;
+use snapshots::Snapshots;
 
 /// The metadata log.
 pub const METADATA_LOG: PartitionKey = PartitionKey {
@@ -40,12 +48,29 @@ pub const METADATA_LOG: PartitionKey = PartitionKey {
 /// Name of its topic.
 pub const METADATA_NAME: &str = "__cluster_metadata";
 
+/// Its folder within a data folder, as Kafka names it.
+pub const METADATA_DIR: &str = "__cluster_metadata-0";
+
 /// Records of a start that are written together: with very many partitions all of them would be more than a journal
 /// takes at once.
 const START_BATCH_RECORDS: usize = 50_000;
 
+/// Partitions that are not there yet, of which it is remembered where they are to be put.
+const PREFERRED_MAX: usize = 10_000;
+
 /// Pause before another attempt on a full disk.
 const FULL_DISK_RETRY: Duration = Duration::from_millis(500);
+
+/// How the metadata log is kept: whatever topics are given by default. Its beginning goes by snapshots.
+pub fn log_config(settings: &MetadataLogConfig) -> LogConfig {
+    LogConfig {
+        segment_bytes: settings.segment_bytes,
+        segment_ms: settings.segment_ms,
+        cleanup_delete: false,
+        durability: Durability::Sync,
+        ..LogConfig::default()
+    }
+}
 
 /// Why the controller did not carry out a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,38 +114,50 @@ pub struct Driver {
     policy: Policy,
     file: Overrides,
     replayer: RefCell<Replayer>,
+    /// For partitions that are not there yet; not kept over a restart, as in Kafka.
+    preferred: RefCell<PreferredDirectories>,
     epoch: i32,
     turn: Turn,
+    /// Of the last batch.
+    last_timestamp_ms: Cell<i64>,
+    snapshots: Snapshots,
     /// The node is not in service yet: it waits for what a client would be told to try again.
     is_starting: Cell<bool>,
 }
 
 impl Driver {
     /// Reads the metadata log, which lies in `dir`, begins a new epoch of it, and puts this node into
-    /// service.
+    /// service. The log grows until somebody runs [`Driver::keep_small`].
     pub async fn start(
         shard: Shard,
         dir: &Path,
         cluster_id: &str,
         policy: Policy,
         file: Overrides,
+        snapshots: SnapshotSettings,
         start: NodeStart,
     ) -> Result<Self, DriverError> {
-        let replayer = read_log(&shard, dir, Image::empty(cluster_id))
+        let read = read_log(&shard, dir, Image::empty(cluster_id))
             .await
             .map_err(DriverError::Read)?;
+        let snapshots = Snapshots::new(dir, snapshots, &read, shard.io().now());
+        let replayer = read.replayer;
         if let Some((feature, level)) = first_unsupported(replayer.image()) {
             let feature = feature.to_owned();
             return Err(DriverError::Unsupported { feature, level });
         }
         let epoch = replayer.image().last_epoch + 1;
+        shard.begin_epoch(&METADATA_LOG, epoch);
         let driver = Self {
             shard,
             policy,
             file,
             replayer: RefCell::new(replayer),
+            preferred: RefCell::default(),
             epoch,
             turn: Turn::default(),
+            last_timestamp_ms: Cell::new(read.last_timestamp_ms.unwrap_or(-1)),
+            snapshots,
             is_starting: Cell::new(true),
         };
         let node_id = driver.policy.node_id;
@@ -133,7 +170,7 @@ impl Driver {
             let decide = |context: &mut Context<'_>| {
                 start_node(context, &start, next_offset, open_transaction)
             };
-            driver.decide(replayer.image(), decide)
+            driver.decide(&replayer, decide)
         };
         // In parts: what a crash between two of them leaves undone the next start does.
         let version = driver.replayer.borrow().image().metadata_version();
@@ -165,22 +202,51 @@ impl Driver {
         outcome.await.expect("a decision comes to its end")
     }
 
+    /// Has a partition that is not there yet be placed in this directory once it is made.
+    pub fn prefer(&self, topic: String, partition: i32, directory: Uuid) {
+        let is_name = validate_topic_name(&topic).is_ok();
+        let mut preferred = self.preferred.borrow_mut();
+        let has_room = preferred.len() < PREFERRED_MAX;
+        if is_name && (has_room || preferred.contains_key(&(topic.clone(), partition))) {
+            preferred.insert((topic, partition), directory);
+        }
+    }
+
+    /// What was preferred for partitions that are there now has been of use.
+    fn forget_preferred(&self, delta: &Delta) {
+        let mut preferred = self.preferred.borrow_mut();
+        if preferred.is_empty() {
+            return;
+        }
+        for topic in delta
+            .topics
+            .values()
+            .filter_map(|change| change.after.as_ref())
+        {
+            preferred
+                .retain(|(name, id), _| **name != *topic.name || topic.partition(*id).is_none());
+        }
+    }
+
     async fn carry_out<R>(
         &self,
         decide: impl FnOnce(&mut Context<'_>) -> Decision<R>,
     ) -> Result<R, ControlFailure> {
         let turn = self.turn.take().await;
-        let decision = self.decide(self.replayer.borrow().image(), decide);
+        let decision = self.decide(&self.replayer.borrow(), decide);
         let reply = self.append(decision).await?;
         self.publish().await;
         drop(turn);
         Ok(reply)
     }
 
-    fn decide<R>(&self, image: &Image, decide: impl FnOnce(&mut Context<'_>) -> R) -> R {
+    fn decide<R>(&self, replayer: &Replayer, decide: impl FnOnce(&mut Context<'_>) -> R) -> R {
         let mut random_u64 = || self.shard.io().random_u64();
         decide(&mut Context {
-            image,
+            image: replayer.image(),
+            directories: replayer.directories(),
+            placed: DirectoryCounts::default(),
+            preferred: &self.preferred.borrow(),
             policy: &self.policy,
             file: &self.file,
             random_u64: &mut random_u64,
@@ -223,6 +289,8 @@ impl Driver {
         );
         log_codec::replay(&batch, &mut self.replayer.borrow_mut())
             .expect("the controller can replay what it wrote");
+        self.last_timestamp_ms.set(place.timestamp_ms);
+        self.snapshots.appended(batch.len());
         Ok(())
     }
 
@@ -239,6 +307,7 @@ impl Driver {
         if delta.is_empty() {
             return;
         }
+        self.forget_preferred(&delta);
         self.shard
             .run_on_all(move |shard| async move { Broker::of(&shard).apply(&delta).await })
             .await;

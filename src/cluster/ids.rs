@@ -10,6 +10,11 @@ pub const DIRECTORY_UNASSIGNED: Uuid = Uuid::from_u128(1);
 /// Of a replica's directory: one of those that are lost.
 pub const DIRECTORY_LOST: Uuid = Uuid::from_u128(2);
 
+/// Whether an id of a directory has, or may get, a meaning of its own.
+pub fn is_reserved(directory: Uuid) -> bool {
+    directory.as_u128() < 100
+}
+
 /// Draws an id of version 4 whose text doesn't start with a dash, which command lines would take for
 /// an option. Being of version 4, it is none of the reserved ids, which are all below 100.
 pub fn random_id(random_u64: &mut dyn FnMut() -> u64) -> Uuid {

@@ -7,6 +7,8 @@
 //! Pure functions over bytes. What comes from disk may be damaged: the answer is an error that names
 //! the offset.
 
+mod snapshot;
+
 use std::fmt;
 
 use corelog_shards::log::batch::control::ControlKind;
@@ -16,6 +18,8 @@ use corelog_shards::log::batch::{Batch, BatchBuilder, BatchError, BatchIter, Rec
 use super::features::{METADATA_VERSION, MetadataVersion};
 use super::image::{ReplayError, Replayer};
 use super::records::{DecodeError, LeaderChangeMessage, Record, Voter, encode_control};
+
+pub use snapshot::snapshot_batches;
 
 /// What is wrong with the metadata log, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,20 +143,34 @@ fn replay_all(
     must_be_contiguous: bool,
 ) -> Result<(), LogError> {
     for batch in BatchIter::verifying(bytes) {
-        let expected = replayer.image().last_offset + 1;
-        let batch = batch.map_err(|error| LogError {
-            offset: expected - 1,
-            fault: LogFault::Batch(error),
-        })?;
-        if must_be_contiguous && batch.base_offset() != expected {
-            return Err(LogError {
-                offset: batch.base_offset(),
-                fault: LogFault::Gap { expected },
-            });
+        let batch = batch.map_err(|error| damaged(error, replayer))?;
+        match must_be_contiguous {
+            true => replay_next(batch, replayer)?,
+            false => replay_batch(batch, replayer)?,
         }
-        replay_batch(batch, replayer)?;
     }
     Ok(())
+}
+
+/// That what follows the last batch replayed is none.
+pub fn damaged(error: BatchError, replayer: &Replayer) -> LogError {
+    LogError {
+        offset: replayer.image().last_offset,
+        fault: LogFault::Batch(error),
+    }
+}
+
+/// Replays one batch, whose CRC was checked before and which has to go on where the one before it has
+/// ended.
+pub fn replay_next(batch: Batch<'_>, replayer: &mut Replayer) -> Result<(), LogError> {
+    let expected = replayer.image().last_offset + 1;
+    if batch.base_offset() != expected {
+        return Err(LogError {
+            offset: batch.base_offset(),
+            fault: LogFault::Gap { expected },
+        });
+    }
+    replay_batch(batch, replayer)
 }
 
 /// Replays one batch, whose CRC was checked before.

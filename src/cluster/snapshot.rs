@@ -3,20 +3,27 @@
 //!
 //! A file's name is the offset and the epoch at which the snapshot ends; its content is batches of
 //! metadata records, with offsets of their own, between a header and a footer. A file without a footer
-//! was not finished. Pure functions over bytes.
+//! was not finished.
+//!
+//! Plain synchronous code over bytes. What it is used for, and when: [`super::driver`].
 
 use std::fmt;
 
 use corelog_shards::log::batch::control::ControlKind;
-use corelog_shards::log::batch::{Batch, BatchIter, Records};
+use corelog_shards::log::batch::{Batch, BatchError, BatchIter, Records};
 
 use super::image::{Image, Replayer};
-use super::log_codec::{LogError, replay_contiguous};
+use super::log_codec::{LogError, damaged, replay_next};
+use super::records::decode_header;
+use crate::config::SnapshotSettings;
 
 /// Digits of the offset and of the epoch in a name.
 const OFFSET_DIGITS: usize = 20;
 const EPOCH_DIGITS: usize = 10;
 const SUFFIX: &str = ".checkpoint";
+/// Behind that.
+const PARTIAL: &str = ".part";
+const DELETED: &str = ".deleted";
 
 /// How far a snapshot goes. The order is that of age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,10 +50,35 @@ impl SnapshotId {
         })
     }
 
+    /// The name of the finished snapshot.
     pub fn file_name(self) -> String {
         let Self { end_offset, epoch } = self;
         format!("{end_offset:0OFFSET_DIGITS$}-{epoch:0EPOCH_DIGITS$}{SUFFIX}")
     }
+
+    /// Its name until it is finished.
+    pub fn partial_name(self) -> String {
+        self.file_name() + PARTIAL
+    }
+
+    /// Its name until its file goes.
+    pub fn deleted_name(self) -> String {
+        self.file_name() + DELETED
+    }
+
+    /// Its name once it was found to be damaged.
+    pub fn damaged_name(self) -> String {
+        self.file_name() + ".damaged"
+    }
+}
+
+/// Whether a file was to become a snapshot, or is what is left of one. Kafka puts random digits before the suffix.
+pub fn is_leftover(file_name: &str) -> bool {
+    let is_one = |suffix| {
+        let name = file_name.strip_suffix(suffix);
+        name.is_some_and(|name| name.ends_with(SUFFIX))
+    };
+    is_one(PARTIAL) || is_one(DELETED)
 }
 
 /// Why a snapshot cannot be used.
@@ -71,34 +103,74 @@ impl fmt::Display for SnapshotError {
 
 impl std::error::Error for SnapshotError {}
 
-/// The image that a snapshot gives, as far as the log it stands for. `empty` is that of no log.
-pub fn read(bytes: &[u8], id: SnapshotId, empty: Image) -> Result<Image, SnapshotError> {
-    let mut replayer = Replayer::new(empty);
-    replay_contiguous(bytes, &mut replayer).map_err(SnapshotError::Content)?;
-    let mut batches = BatchIter::new(bytes).filter_map(Result::ok);
-    let first = batches.next();
-    let last = batches.last();
-    if first.and_then(first_control) != Some(ControlKind::SnapshotHeader) {
-        return Err(SnapshotError::NoHeader);
-    }
-    if last.and_then(last_control) != Some(ControlKind::SnapshotFooter) {
-        return Err(SnapshotError::NoFooter);
-    }
-    if replayer.open_transaction().is_some() {
-        return Err(SnapshotError::OpenTransaction);
-    }
-    let mut image = replayer.image().clone();
-    image.last_offset = id.end_offset - 1;
-    image.last_epoch = id.epoch;
-    Ok(image)
+/// Reads a snapshot batch by batch.
+pub struct Reader {
+    replayer: Replayer,
+    is_begun: bool,
+    /// Of the last batch.
+    last: Option<ControlKind>,
 }
 
-fn first_control(batch: Batch<'_>) -> Option<ControlKind> {
-    controls(batch).first().copied().flatten()
+impl Reader {
+    /// `empty` is the image of no log.
+    pub fn new(empty: Image) -> Self {
+        Self {
+            replayer: Replayer::new(empty),
+            is_begun: false,
+            last: None,
+        }
+    }
+
+    /// Takes the next batch, as one that checks CRCs gives it.
+    pub fn take(&mut self, batch: Result<Batch<'_>, BatchError>) -> Result<(), SnapshotError> {
+        let batch =
+            batch.map_err(|error| SnapshotError::Content(damaged(error, &self.replayer)))?;
+        replay_next(batch, &mut self.replayer).map_err(SnapshotError::Content)?;
+        let controls = controls(batch);
+        let first = controls.first().copied().flatten();
+        if !self.is_begun && first != Some(ControlKind::SnapshotHeader) {
+            return Err(SnapshotError::NoHeader);
+        }
+        self.is_begun = true;
+        self.last = controls.last().copied().flatten();
+        Ok(())
+    }
+
+    /// The image that the snapshot gives, as far as the log it stands for.
+    pub fn finish(self, id: SnapshotId) -> Result<Image, SnapshotError> {
+        if !self.is_begun {
+            return Err(SnapshotError::NoHeader);
+        }
+        if self.last != Some(ControlKind::SnapshotFooter) {
+            return Err(SnapshotError::NoFooter);
+        }
+        if self.replayer.open_transaction().is_some() {
+            return Err(SnapshotError::OpenTransaction);
+        }
+        let mut image = self.replayer.image().clone();
+        image.last_offset = id.end_offset - 1;
+        image.last_epoch = id.epoch;
+        Ok(image)
+    }
 }
 
-fn last_control(batch: Batch<'_>) -> Option<ControlKind> {
-    controls(batch).last().copied().flatten()
+/// The timestamp of the last record that a snapshot stands for, from the first bytes of its file.
+pub fn last_log_timestamp_ms(bytes: &[u8]) -> Option<i64> {
+    let header = BatchIter::verifying(bytes).next()?.ok()?;
+    let mut records = Records::new(header).ok()?;
+    let record = records.next().ok()??;
+    let kind = ControlKind::from_key(record.key?)?;
+    let header = decode_header(record.value?);
+    (kind == ControlKind::SnapshotHeader).then_some(header?.last_contained_log_timestamp)
+}
+
+/// A snapshot that is in the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub id: SnapshotId,
+    pub bytes: u64,
+    /// `None` if its header cannot be read.
+    pub last_log_timestamp_ms: Option<i64>,
 }
 
 /// What the records of a control batch are; nothing for another batch.
@@ -114,8 +186,39 @@ fn controls(batch: Batch<'_>) -> Vec<Option<ControlKind>> {
     kinds
 }
 
+/// Why a snapshot goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breach {
+    /// Of `metadata.max.retention.bytes`.
+    Bytes,
+    /// Of `metadata.max.retention.ms`.
+    Age,
+}
+
+/// Whether the oldest of several snapshots is to go, and the log with it up to the end of the next one.
+/// `total_bytes` is that of all snapshots and of the log.
+pub fn breach(
+    settings: &SnapshotSettings,
+    oldest: Kept,
+    total_bytes: u64,
+    now_ms: i64,
+) -> Option<Breach> {
+    let is_too_much = |max| total_bytes > max;
+    if settings.retention_bytes.is_some_and(is_too_much) {
+        return Some(Breach::Bytes);
+    }
+    let age_ms = now_ms.saturating_sub(oldest.last_log_timestamp_ms?);
+    let is_too_old = |max| u64::try_from(age_ms).is_ok_and(|age| age > max);
+    settings
+        .retention_ms
+        .is_some_and(is_too_old)
+        .then_some(Breach::Age)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::cluster::log_codec::replay;
     use crate::cluster::log_codec::testing::encode_snapshot;
@@ -147,12 +250,81 @@ mod tests {
         }
     }
 
+    fn read(bytes: &[u8], id: SnapshotId) -> Result<Image, SnapshotError> {
+        let mut reader = Reader::new(Image::empty("c"));
+        for batch in BatchIter::verifying(bytes) {
+            reader.take(batch)?;
+        }
+        reader.finish(id)
+    }
+
+    #[test]
+    fn what_a_crash_leaves_behind_is_told_from_snapshots() {
+        for leftover in [
+            "00000000000000000125-0000000002.checkpoint.part",
+            "00000000000000000125-0000000002-8745.checkpoint.part",
+            "00000000000000000125-0000000002.checkpoint.deleted",
+        ] {
+            assert!(is_leftover(leftover), "{leftover}");
+            assert_eq!(SnapshotId::parse(leftover), None);
+        }
+        for other in [
+            "00000000000000000125-0000000002.checkpoint",
+            "00000000000000000125.log.deleted",
+            "00000000000000000125-0000000002.checkpoint.damaged",
+        ] {
+            assert!(!is_leftover(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_header_says_when_the_log_ended() {
+        let bytes = encode_snapshot(&Image::empty("c"), 5, 6);
+        assert_eq!(last_log_timestamp_ms(&bytes), Some(5));
+        assert_eq!(last_log_timestamp_ms(&bytes[..20]), None);
+        assert!(last_log_timestamp_ms(KAFKA_SNAPSHOT).is_some());
+        assert_eq!(last_log_timestamp_ms(KAFKA_LOG), None);
+    }
+
+    #[test]
+    fn the_oldest_goes_by_size_and_by_age() {
+        let settings = |retention_bytes, retention_ms| SnapshotSettings {
+            bytes_between: 1,
+            interval: None,
+            retention_bytes,
+            retention_ms,
+            delete_delay: Duration::ZERO,
+        };
+        let oldest = Kept {
+            id: ID,
+            bytes: 10,
+            last_log_timestamp_ms: Some(1_000),
+        };
+        let by_size = settings(Some(100), None);
+        assert_eq!(breach(&by_size, oldest, 100, i64::MAX), None);
+        assert_eq!(breach(&by_size, oldest, 101, 0), Some(Breach::Bytes));
+        let by_age = settings(None, Some(500));
+        assert_eq!(breach(&by_age, oldest, u64::MAX, 1_500), None);
+        assert_eq!(breach(&by_age, oldest, 0, 1_501), Some(Breach::Age));
+        // A clock that went back says nothing of an age.
+        assert_eq!(breach(&by_age, oldest, 0, 0), None);
+        let unknown = Kept {
+            last_log_timestamp_ms: None,
+            ..oldest
+        };
+        assert_eq!(breach(&by_age, unknown, 0, i64::MAX), None);
+        assert_eq!(
+            breach(&settings(None, None), oldest, u64::MAX, i64::MAX),
+            None
+        );
+    }
+
     #[test]
     fn a_snapshot_gives_the_image_of_the_log_it_stands_for() {
         let mut replayer = Replayer::new(Image::empty("c"));
         replay(KAFKA_LOG, &mut replayer).expect("a good log");
         let bytes = encode_snapshot(replayer.image(), 5, 6);
-        let image = read(&bytes, ID, Image::empty("c")).expect("a good snapshot");
+        let image = read(&bytes, ID).expect("a good snapshot");
         assert_eq!(&image, replayer.image());
     }
 
@@ -162,7 +334,7 @@ mod tests {
             end_offset: 0,
             epoch: 0,
         };
-        let image = read(KAFKA_SNAPSHOT, id, Image::empty("c"));
+        let image = read(KAFKA_SNAPSHOT, id);
         assert_eq!(image, Ok(Image::empty("c")));
     }
 
@@ -173,7 +345,7 @@ mod tests {
             .map(|batch| batch.expect("a good batch").bytes().len())
             .collect();
         let footer = *batches.last().expect("a footer");
-        let read = |bytes: &[u8]| read(bytes, ID, Image::empty("c")).unwrap_err();
+        let read = |bytes: &[u8]| read(bytes, ID).unwrap_err();
         let cut = &whole[..whole.len() - footer];
         assert_eq!(read(cut), SnapshotError::NoFooter);
         assert_eq!(read(&[]), SnapshotError::NoHeader);

@@ -2,7 +2,7 @@
 //! handed some. Everything here can be resolved again when a layer changes; what may change while
 //! running is marked so in the table.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::ConfigError;
@@ -23,6 +23,7 @@ pub struct BrokerConfig {
     pub http: Option<HttpConfig>,
     pub network: NetworkLimits,
     pub storage: StorageConfig,
+    pub metadata_log: MetadataLogConfig,
     pub topics: TopicPolicy,
     pub fetch: FetchLimits,
     pub groups: GroupsConfig,
@@ -65,7 +66,16 @@ pub struct NetworkLimits {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageConfig {
-    pub log_dir: PathBuf,
+    /// Where partitions lie, at least one.
+    pub log_dirs: Vec<PathBuf>,
+    /// Where the metadata log lies: one of `log_dirs`, or none of them.
+    pub metadata_log_dir: PathBuf,
+    /// Those of `log_dirs` that take no new partitions, by their place among them. What names none of
+    /// them is passed over here: a folder that was cordoned may be taken out.
+    pub cordoned_log_dirs: Vec<usize>,
+    /// How long a failed folder may stay unrecorded in the metadata log.
+    pub log_dir_failure_timeout: Duration,
+    /// Of a shard, on each device.
     pub journal_bytes_per_shard: u64,
     pub tail_cache_bytes_per_shard: u64,
     /// Of topics with durability `memory`.
@@ -73,7 +83,32 @@ pub struct StorageConfig {
     pub on_rot: OnRot,
     pub retention_check_interval: Duration,
     pub producer_id_expiration: Duration,
+    /// Of folders of deleted partitions.
+    pub folder_delete_delay: Duration,
     pub cleaner: CleanerSettings,
+}
+
+/// How the log of the cluster's metadata is kept small.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetadataLogConfig {
+    pub segment_bytes: u32,
+    pub segment_ms: i64,
+    pub snapshots: SnapshotSettings,
+}
+
+/// When snapshots of the metadata are made, and when they go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotSettings {
+    /// Bytes of log after which another one is made.
+    pub bytes_between: u64,
+    /// Time after which another one is made; `None` makes none by time.
+    pub interval: Option<Duration>,
+    /// Of log and snapshots together; `None` has no limit.
+    pub retention_bytes: Option<u64>,
+    /// Age of what a snapshot ends with; `None` has no limit.
+    pub retention_ms: Option<u64>,
+    /// From when a snapshot is deleted until its file goes.
+    pub delete_delay: Duration,
 }
 
 /// How compacted topics are compacted.
@@ -126,6 +161,7 @@ impl BrokerConfig {
             http: http(&read)?,
             network: network(&read)?,
             storage: storage(&read)?,
+            metadata_log: metadata_log(&read),
             topics: TopicPolicy {
                 auto_create: read.flag("auto.create.topics.enable"),
                 delete_enabled: read.flag("delete.topic.enable"),
@@ -140,7 +176,7 @@ impl BrokerConfig {
             groups: GroupsConfig::resolve(&read)?,
             topic_defaults: TopicSettings::resolve(layers, &Overrides::new()),
         };
-        check_log_times(&read, &config.topic_defaults)?;
+        check_values(&read, &config.topic_defaults)?;
         Ok(config)
     }
 }
@@ -263,17 +299,13 @@ fn per_ip_overrides(text: &str) -> Result<Vec<(String, u32)>, ConfigError> {
 }
 
 fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
-    let dirs = read.items_if_set("log.dirs");
-    let dirs = dirs.unwrap_or_else(|| read.items("log.dir"));
-    let [log_dir] = dirs.as_slice() else {
-        return refused(format!(
-            "log.dirs names {} folders ({}): only one is available yet",
-            dirs.len(),
-            dirs.join(", ")
-        ));
-    };
+    let log_dirs = log_dirs(read);
+    let metadata_log_dir = read.text_if_set("metadata.log.dir");
     Ok(StorageConfig {
-        log_dir: PathBuf::from(log_dir),
+        metadata_log_dir: metadata_log_dir.map_or_else(|| log_dirs[0].clone(), PathBuf::from),
+        cordoned_log_dirs: cordoned_log_dirs(read, &log_dirs),
+        log_dirs,
+        log_dir_failure_timeout: read.ms("log.dir.failure.timeout.ms"),
         journal_bytes_per_shard: read.count("corelog.journal.bytes"),
         tail_cache_bytes_per_shard: read.count("corelog.tail.cache.bytes"),
         memory_flush: read.ms("corelog.memory.flush.ms"),
@@ -283,6 +315,7 @@ fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
         },
         retention_check_interval: read.ms("log.retention.check.interval.ms"),
         producer_id_expiration: read.ms("producer.id.expiration.ms"),
+        folder_delete_delay: read.ms("log.segment.delete.delay.ms"),
         cleaner: CleanerSettings {
             is_enabled: read.flag("log.cleaner.enable"),
             backoff: read.ms("log.cleaner.backoff.ms"),
@@ -296,8 +329,72 @@ fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
     })
 }
 
-/// Kafka's checks of broker properties that have no range of their own in the table.
-fn check_log_times(read: &Reader<'_>, topic: &TopicSettings) -> Result<(), ConfigError> {
+fn metadata_log(read: &Reader<'_>) -> MetadataLogConfig {
+    let segment_bytes = read.number_if_set("internal.metadata.log.segment.bytes");
+    let segment_bytes = segment_bytes.and_then(|bytes| u32::try_from(bytes).ok());
+    MetadataLogConfig {
+        segment_bytes: segment_bytes.unwrap_or_else(|| read.count("metadata.log.segment.bytes")),
+        segment_ms: read.number("metadata.log.segment.ms"),
+        snapshots: SnapshotSettings {
+            bytes_between: read.count("metadata.log.max.record.bytes.between.snapshots"),
+            interval: read
+                .count_if_positive("metadata.log.max.snapshot.interval.ms")
+                .filter(|ms| *ms > 0)
+                .map(Duration::from_millis),
+            retention_bytes: read.count_if_positive("metadata.max.retention.bytes"),
+            retention_ms: read.count_if_positive("metadata.max.retention.ms"),
+            delete_delay: read
+                .count_if_positive("internal.metadata.delete.delay.millis")
+                .map_or(Duration::ZERO, Duration::from_millis),
+        },
+    }
+}
+
+fn log_dirs(read: &Reader<'_>) -> Vec<PathBuf> {
+    let dirs = read.items_if_set("log.dirs");
+    let dirs = dirs.unwrap_or_else(|| read.items("log.dir"));
+    dirs.into_iter().map(PathBuf::from).collect()
+}
+
+/// In `cordoned.log.dirs`: all of them.
+const ALL_FOLDERS: &str = "*";
+
+fn cordoned_log_dirs(read: &Reader<'_>, log_dirs: &[PathBuf]) -> Vec<usize> {
+    let cordoned = read.items("cordoned.log.dirs");
+    if cordoned.iter().any(|dir| dir == ALL_FOLDERS) {
+        return (0..log_dirs.len()).collect();
+    }
+    let place = |dir: String| log_dirs.iter().position(|other| *other == Path::new(&dir));
+    cordoned.into_iter().filter_map(place).collect()
+}
+
+/// Whether `cordoned.log.dirs` names folders that there are. To be asked when it is set.
+pub fn check_cordoned_log_dirs(layers: Layers<'_>) -> Result<(), ConfigError> {
+    let read = Reader {
+        layers,
+        topic: None,
+    };
+    let mut cordoned = read.items("cordoned.log.dirs");
+    if cordoned.iter().any(|dir| dir == ALL_FOLDERS) {
+        return match cordoned.len() {
+            1 => Ok(()),
+            _ => refused("When cordoned.log.dirs is set to *, it must not contain other values"),
+        };
+    }
+    let log_dirs = log_dirs(&read);
+    cordoned.retain(|dir| !log_dirs.iter().any(|known| known == Path::new(dir)));
+    match cordoned.is_empty() {
+        true => Ok(()),
+        false => refused(format!(
+            "All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing \
+             entries : {}",
+            cordoned.join(", ")
+        )),
+    }
+}
+
+/// Kafka's checks of broker properties that have no range of their own in the table, or not all of it.
+fn check_values(read: &Reader<'_>, topic: &TopicSettings) -> Result<(), ConfigError> {
     if topic.retention_ms == Some(0) {
         return refused("log.retention.ms must be unlimited (-1) or, greater than or equal to 1");
     }
@@ -306,6 +403,13 @@ fn check_log_times(read: &Reader<'_>, topic: &TopicSettings) -> Result<(), Confi
     }
     if topic.segment_jitter_ms < 0 {
         return refused("log.roll.jitter.ms must be greater than or equal to 0");
+    }
+    let (buffer_bytes, threads) = (
+        read.number("log.cleaner.dedupe.buffer.size"),
+        read.number("log.cleaner.threads"),
+    );
+    if buffer_bytes / threads.max(1) <= 1 << 20 {
+        return refused("log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.");
     }
     if read.number("replica.fetch.wait.max.ms") > read.number("replica.socket.timeout.ms") {
         return refused(

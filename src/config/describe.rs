@@ -2,6 +2,7 @@
 //! `ConfigHelper`, its peculiarities included, since tools show them: a topic's `retention.ms`
 //! that comes from `log.retention.hours` has no synonyms and counts as a default.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::layers::{Layers, Overrides, Source};
@@ -21,7 +22,7 @@ pub struct Described {
     pub sensitive: bool,
     /// `None` when nobody knows the name.
     pub kind: Option<Kind>,
-    pub doc: Option<&'static str>,
+    pub doc: Option<Cow<'static, str>>,
     /// What decides, and what would decide without it, the strongest first.
     pub synonyms: Vec<SynonymValue>,
 }
@@ -124,7 +125,7 @@ fn own_property(
         read_only: false,
         sensitive: row.is_sensitive(),
         kind: Some(row.kind),
-        doc: Some(row.doc),
+        doc: Some(row.documentation()),
         synonyms,
     }
 }
@@ -151,7 +152,7 @@ fn broker_property(layers: Layers<'_>, name: &str) -> Described {
         read_only: !row.is_some_and(Property::is_dynamic),
         sensitive,
         kind: described_by.map(|row| row.kind),
-        doc: described_by.map(|row| row.doc),
+        doc: described_by.map(Property::documentation),
         synonyms,
     }
 }

@@ -27,8 +27,9 @@ mod value;
 mod tests;
 
 pub use broker::{
-    BrokerConfig, CleanerSettings, FetchLimits, HTTP_LISTENER, HttpConfig, NetworkLimits,
-    NodeConfig, OnRot, StorageConfig, TopicPolicy,
+    BrokerConfig, CleanerSettings, FetchLimits, HTTP_LISTENER, HttpConfig, MetadataLogConfig,
+    NetworkLimits, NodeConfig, OnRot, SnapshotSettings, StorageConfig, TopicPolicy,
+    check_cordoned_log_dirs,
 };
 pub use describe::{
     Described, SynonymValue, describe_broker, describe_cluster_default, describe_group,

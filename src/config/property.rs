@@ -1,5 +1,8 @@
 //! One row of the table of properties: what is known of a property, and how it is built.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use super::error::ConfigError;
 use super::valid::Valid;
 use super::value::{Kind, Value};
@@ -101,8 +104,22 @@ impl Property {
             .to_owned(),
             why,
         })?;
+        let value = match (self.valid, value) {
+            // As Kafka takes lists of which it checks the items.
+            (Valid::List(_), Value::List(items)) => Value::List(each_once(items)),
+            (_, value) => value,
+        };
         self.valid.check(self.name, &value)?;
         Ok(value)
+    }
+
+    /// What it does, and whether it does so here.
+    pub fn documentation(&self) -> Cow<'static, str> {
+        match self.status {
+            Status::Honoured => Cow::Borrowed(self.doc),
+            Status::NotYet => Cow::Owned(format!("{} It has no effect yet.", self.doc)),
+            Status::Moot => Cow::Owned(format!("{} It has no effect here.", self.doc)),
+        }
     }
 
     /// The default, parsed.
@@ -120,6 +137,17 @@ impl Property {
     pub const fn is_dynamic(&self) -> bool {
         !matches!(self.scope, Scope::ReadOnly)
     }
+}
+
+/// The items of a list without those that were there before.
+fn each_once(items: Vec<String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let is_new: Vec<bool> = items
+        .iter()
+        .map(|item| seen.insert(item.as_str()))
+        .collect();
+    let kept = items.iter().zip(is_new).filter(|(_, is_new)| *is_new);
+    kept.map(|(item, _)| item.clone()).collect()
 }
 
 // How rows of the table are written.

@@ -1,5 +1,7 @@
 //! The settings of one topic, resolved: what modules are handed instead of names and texts.
 
+use std::time::Duration;
+
 use super::layers::{Layers, Overrides, Reader};
 
 /// What must have happened before a record is acknowledged.
@@ -58,7 +60,7 @@ pub struct TopicSettings {
     pub segment_jitter_ms: i64,
     pub segment_index_bytes: u32,
     pub index_interval_bytes: u32,
-    pub file_delete_delay_ms: i64,
+    pub file_delete_delay: Duration,
     pub max_message_bytes: u32,
     pub timestamp_type: TimestampType,
     pub timestamp_before_max_ms: i64,
@@ -94,7 +96,7 @@ impl TopicSettings {
             segment_jitter_ms: read.number("segment.jitter.ms"),
             segment_index_bytes: read.count("segment.index.bytes"),
             index_interval_bytes: read.count("index.interval.bytes"),
-            file_delete_delay_ms: read.number("file.delete.delay.ms"),
+            file_delete_delay: read.ms("file.delete.delay.ms"),
             max_message_bytes: read.count("max.message.bytes"),
             timestamp_type: match read.text("message.timestamp.type").as_str() {
                 "LogAppendTime" => TimestampType::LogAppendTime,

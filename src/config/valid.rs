@@ -28,7 +28,7 @@ pub enum Valid {
     OffsetReset,
 }
 
-/// Lists never hold an item twice, nor an empty one.
+/// Lists never hold an empty item.
 #[derive(Debug, Clone, Copy)]
 pub struct ListRule {
     /// Every item when empty.
@@ -164,10 +164,6 @@ impl ListRule {
             return list(format!(
                 "must not be empty. Valid values include: {allowed}"
             ));
-        }
-        let repeated = |(at, item): (usize, &String)| items[..at].contains(item);
-        if items.iter().enumerate().any(repeated) {
-            return list("values must not be duplicated.".to_owned());
         }
         for item in items {
             if item.is_empty() {

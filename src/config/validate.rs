@@ -2,7 +2,7 @@
 //! is written down. The texts are what Kafka answers, as INVALID_CONFIG for topics and groups, and
 //! INVALID_REQUEST for brokers.
 
-use super::broker::BrokerConfig;
+use super::broker::{BrokerConfig, check_cordoned_log_dirs};
 use super::error::ConfigError;
 use super::layers::{Layers, Overrides};
 use super::load::base_name;
@@ -92,6 +92,8 @@ fn name_of_bound(bound: &str, name: &str) -> Option<String> {
 /// Whether this broker may be set to `layers.broker` while it runs, all of it taken together.
 pub fn check_broker(layers: Layers<'_>) -> Result<(), ConfigError> {
     check_dynamic(layers.broker)?;
+    check_change(layers)?;
+    check_cordoned_log_dirs(layers)?;
     BrokerConfig::resolve(layers).map(drop)
 }
 
@@ -106,6 +108,7 @@ pub fn check_cluster_default(layers: Layers<'_>) -> Result<(), ConfigError> {
         "Cannot update these configs at default cluster level, broker id must be specified",
         layers.cluster.keys().filter(only_per_broker),
     )?;
+    check_change(layers)?;
     BrokerConfig::resolve(layers).map(drop)
 }
 
@@ -126,6 +129,39 @@ fn check_dynamic(changed: &Overrides) -> Result<(), ConfigError> {
         if let Some(row) = rows.get(base_name(name)) {
             row.parse(value)?;
         }
+    }
+    Ok(())
+}
+
+/// What Kafka checks when a running broker is changed, and not when it starts: less is kept locally than
+/// altogether, whether or not there is tiered storage, and connections can be made.
+fn check_change(layers: Layers<'_>) -> Result<(), ConfigError> {
+    let rate = table::broker()["max.connection.creation.rate"];
+    if layers.broker_value(rate) == Some(Value::Number(0)) {
+        return Err(ConfigError::Refused(format!("Invalid {} 0", rate.name)));
+    }
+    let value = |name: &str| layers.own_value(table::topic()[name], &Overrides::new());
+    for (local, all) in [
+        ("local.retention.ms", "retention.ms"),
+        ("local.retention.bytes", "retention.bytes"),
+    ] {
+        let (Some(Value::Number(kept)), Some(Value::Number(limit))) = (value(local), value(all))
+        else {
+            continue;
+        };
+        let why = match kept {
+            _ if limit < 0 => continue,
+            -1 => format!("Value must not be -1 as log.{all} value is set as {limit}."),
+            _ if kept > limit => {
+                format!("Value must not be more than log.{all} property value: {limit}")
+            }
+            _ => continue,
+        };
+        return Err(ConfigError::Invalid {
+            name: format!("log.{local}"),
+            value: kept.to_string(),
+            why,
+        });
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Parsing and error texts follow `ConfigDef.parseType`, so that a client sees the words it
 //! knows. Rendering follows `ConfigDef.convertToString`: what DescribeConfigs answers.
 
+use std::collections::HashSet;
 use std::fmt;
 
 /// Type of a property, as DescribeConfigs names it.
@@ -70,9 +71,13 @@ impl Kind {
             Kind::Long => Ok(Value::Number(text.parse().map_err(|_| not_a_number())?)),
             Kind::Double => Ok(Value::Double(parse_double(text).ok_or_else(not_a_number)?)),
             Kind::List if text.is_empty() => Ok(Value::List(Vec::new())),
-            Kind::List => Ok(Value::List(
-                text.split(',').map(|item| item.trim().to_owned()).collect(),
-            )),
+            Kind::List => {
+                // As Kafka, which takes what is there twice for once.
+                let mut seen = HashSet::new();
+                let items = text.split(',').map(str::trim);
+                let items = items.filter(|item| seen.insert(*item));
+                Ok(Value::List(items.map(str::to_owned).collect()))
+            }
         }
     }
 }

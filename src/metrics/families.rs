@@ -3,6 +3,8 @@
 
 mod coordinators;
 mod engine;
+mod folders;
+mod metadata;
 mod series;
 
 use corelog_shards::metrics::Histogram as Durations;
@@ -27,7 +29,9 @@ pub(super) fn of_broker(monitor: &Monitor, known: Option<&Known>) -> Vec<MetricF
     families.coordinators(&shards);
     if let Some(known) = known {
         families.known(known);
+        families.metadata(&known.metadata);
         families.topics(known);
+        families.folders(known);
     }
     families.process();
     families.0

@@ -1,6 +1,7 @@
 //! Where the server finds the shards, and what it may ask them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,12 +10,14 @@ use std::time::{Duration, Instant};
 use corelog_shards::io::Inbox;
 use corelog_shards::metrics::Metrics;
 use corelog_shards::partition::Traffic;
-use corelog_shards::shard::{PartitionFacts, Shard};
+use corelog_shards::shard::{FolderFacts, PartitionFacts, Shard};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::RequestMetrics;
 use crate::broker::Broker;
 use crate::budget::MemoryUse;
+use crate::cluster::driver::{METADATA_LOG, SnapshotFacts};
 use crate::cluster::image::Image;
 use crate::coordinator::group::census::Census;
 use crate::coordinator::lag::{self, Cursor, Lags};
@@ -26,6 +29,8 @@ use crate::turns::Turns;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 /// A shard that has not looked outside for so long hangs. Without work it does so every 100 ms.
 const HANGS_AFTER: Duration = Duration::from_secs(10);
+/// Where a folder has its journals.
+const JOURNALS: &str = "journal";
 /// Partitions named before the time is looked at.
 const NAMED_AT_ONCE: usize = 64;
 
@@ -78,6 +83,21 @@ pub(super) struct Known {
     /// With the names of their topics.
     pub partitions: Vec<(Arc<str>, PartitionFacts)>,
     pub topics: usize,
+    /// Those of `log.dirs`.
+    pub folders: Vec<FolderFacts>,
+    /// Bytes of the journals in each folder that has some.
+    pub journals: Vec<(PathBuf, u64)>,
+    pub metadata: MetadataFacts,
+}
+
+/// Of the metadata log and its snapshots.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MetadataFacts {
+    pub log_bytes: u64,
+    pub start_offset: i64,
+    pub end_offset: i64,
+    pub epoch: i32,
+    pub snapshots: SnapshotFacts,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -103,7 +123,31 @@ pub(super) struct TopicFacts {
     pub traffic: Traffic,
 }
 
+/// What is in a folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct FolderUse {
+    pub partitions: usize,
+    pub bytes: u64,
+}
+
 impl Known {
+    /// In the order of the folders. Partitions that are being moved count where they come from, the
+    /// bytes of their copies where they are.
+    pub(super) fn by_folder(&self) -> Vec<FolderUse> {
+        let mut uses: BTreeMap<Uuid, FolderUse> = BTreeMap::new();
+        for (_, facts) in &self.partitions {
+            let of_folder = uses.entry(facts.folder).or_default();
+            of_folder.partitions += 1;
+            of_folder.bytes += facts.bytes;
+            if let Some(future) = &facts.future {
+                uses.entry(future.folder).or_default().bytes += future.bytes;
+            }
+        }
+        let folders = self.folders.iter();
+        let uses = folders.map(|folder| uses.remove(&folder.id).unwrap_or_default());
+        uses.collect()
+    }
+
     pub(super) fn by_topic(&self) -> BTreeMap<&str, TopicFacts> {
         let mut topics = BTreeMap::<&str, TopicFacts>::new();
         for (name, facts) in &self.partitions {
@@ -145,7 +189,7 @@ impl Monitor {
         self.shards().remove(&shard);
     }
 
-    /// Answers the server's questions. A task of one shard.
+    /// Answers the server's questions. A task of the controller's shard.
     pub async fn answer(self: Arc<Self>, broker: Rc<Broker>) {
         loop {
             // The server may have lost its patience, now or when there is an answer.
@@ -170,6 +214,9 @@ async fn find_out(broker: &Broker) -> Known {
     let image = broker.image();
     let mut known = Known {
         topics: image.topics.len(),
+        folders: broker.partition_folders(),
+        journals: journals(&broker.shard).await,
+        metadata: metadata_facts(broker),
         ..Known::default()
     };
     let mut turns = Turns::on(broker.shard.io());
@@ -182,6 +229,33 @@ async fn find_out(broker: &Broker) -> Known {
         }
     }
     known
+}
+
+async fn journals(shard: &Shard) -> Vec<(PathBuf, u64)> {
+    let mut journals = Vec::new();
+    for folder in shard.folders() {
+        // One that has no journal has no folder for it, one that has failed may not say.
+        if let Ok(files) = shard.io().list_dir(&folder.path.join(JOURNALS)).await
+            && !files.is_empty()
+        {
+            let bytes = files.iter().map(|file| file.len).sum();
+            journals.push((folder.path, bytes));
+        }
+    }
+    journals
+}
+
+/// On the controller's shard.
+fn metadata_facts(broker: &Broker) -> MetadataFacts {
+    let log = broker.shard.facts_of(&METADATA_LOG);
+    let log = log.expect("the controller has its log");
+    MetadataFacts {
+        log_bytes: log.bytes,
+        start_offset: log.start_offset,
+        end_offset: log.end_offset,
+        epoch: broker.image().last_epoch,
+        snapshots: broker.controller().snapshot_facts(),
+    }
 }
 
 /// `None` for a topic that was deleted just now, and for the metadata log, which is none.

@@ -13,6 +13,7 @@ pub mod bounded;
 pub mod fetch;
 pub mod frame;
 pub mod header;
+pub mod log_dirs;
 pub mod offsets;
 pub mod produce;
 pub mod reply;

@@ -12,8 +12,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corelog_shards::io::{Io, Stop};
-use corelog_shards::journal::Durability;
-use corelog_shards::log::config::LogConfig;
 use corelog_shards::mesh::{self, Ends};
 use corelog_shards::route::Route;
 use corelog_shards::shard::{self, Shard, ShardConfig};
@@ -22,7 +20,7 @@ use uuid::Uuid;
 use crate::broker::{Broker, Node};
 use crate::cli::addresses::BoundListener;
 use crate::cluster::controller::{NodeStart, Policy};
-use crate::cluster::driver::{Driver, METADATA_LOG};
+use crate::cluster::driver::{Driver, METADATA_DIR, METADATA_LOG, log_config};
 use crate::cluster::image::Image;
 use crate::cluster::records;
 use crate::config::BrokerConfig;
@@ -30,8 +28,6 @@ use crate::metrics::monitor::{Monitor, Phase};
 use crate::net::admission::Admission;
 use crate::net::{Limits, Network};
 
-/// Folder of the metadata log, as Kafka names it.
-const METADATA_DIR: &str = "__cluster_metadata-0";
 /// How long requests that have begun may take when the broker stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -63,6 +59,8 @@ pub struct Plan {
     ended: Stop,
     /// A shard has ended without what found no room on a full disk.
     gave_up: AtomicBool,
+    /// Folders that were offline when the first shard ended.
+    offline: Mutex<Vec<Uuid>>,
 }
 
 impl Plan {
@@ -72,6 +70,7 @@ impl Plan {
             ends: Mutex::new(ends),
             ended: Stop::new(),
             gave_up: AtomicBool::new(false),
+            offline: Mutex::default(),
             start,
         })
     }
@@ -79,6 +78,14 @@ impl Plan {
     /// Whether something was not written at the end, since the disk was full.
     pub fn gave_up(&self) -> bool {
         self.gave_up.load(Ordering::Relaxed)
+    }
+
+    /// The folders that have failed by the end: they were not left in order.
+    pub fn offline_folders(&self) -> Vec<Uuid> {
+        let offline = self.offline.lock();
+        offline
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
     }
 
     /// The main future of a shard: returns when the broker has come to its end.
@@ -122,6 +129,7 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
         plan.start.config.clone(),
     );
     shard.set_resident(broker.clone());
+    broker.watch_folders();
     plan.start.monitor.watch(&broker);
     // Jobs for a shard's broker may be sent from here on.
     shard.meet().await;
@@ -131,6 +139,17 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
     plan.ended.requested().await;
     shard.stop().await;
     plan.start.monitor.forget(id);
+    if id == 0 {
+        let offline = shard
+            .folders()
+            .into_iter()
+            .filter(|folder| folder.is_offline);
+        let mut known = plan
+            .offline
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        *known = offline.map(|folder| folder.id).collect();
+    }
     if shard.has_failed() {
         plan.gave_up.store(true, Ordering::Relaxed);
     }
@@ -139,38 +158,54 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
 
 /// Shard 0's part: from the controller's start to the end of all.
 async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<(), String> {
-    // Whatever topics are given by default: what they are given is told here.
-    let metadata_config = LogConfig {
-        cleanup_delete: false,
-        durability: Durability::Sync,
-        ..LogConfig::default()
-    };
+    let settings = &plan.start.config.metadata_log;
+    let folder = plan.start.node.directory_id;
     let opened = shard
-        .open_partition(
-            METADATA_LOG,
-            METADATA_DIR,
-            plan.start.node.directory_id,
-            0,
-            metadata_config,
-        )
+        .open_partition(METADATA_LOG, METADATA_DIR, folder, 0, log_config(settings))
         .await;
-    opened.map_err(|error| format!("the metadata log cannot be opened: {error:?}"))?;
+    let found = opened.map_err(|error| format!("the metadata log cannot be opened: {error:?}"))?;
+    let folders = shard.folders();
+    let path_of = |id| {
+        folders
+            .iter()
+            .find(|folder| folder.id == id)
+            .map(|folder| &folder.path)
+    };
+    if found != folder {
+        return Err(format!(
+            "the metadata log is in {}: set metadata.log.dir to it",
+            path_of(found).map_or_else(|| found.to_string(), |path| path.display().to_string())
+        ));
+    }
+    if broker
+        .partition_folders()
+        .iter()
+        .all(|folder| folder.is_offline)
+    {
+        return Err("no folder of log.dirs can be used".to_owned());
+    }
+    let metadata_path = path_of(folder).expect("it is one of the folders");
     let driver = Driver::start(
         shard.clone(),
-        &plan.start.shard_config.folders[0].path.join(METADATA_DIR),
+        &metadata_path.join(METADATA_DIR),
         &plan.start.node.cluster_id,
         Policy::from(&plan.start.config),
         plan.start.node.file.clone(),
-        node_start(plan, shard),
+        settings.snapshots.clone(),
+        node_start(plan, broker),
     )
     .await
     .map_err(|error| error.to_string())?;
     let driver = Rc::new(driver);
     broker.set_controller(driver.clone());
+    shard
+        .io()
+        .spawn("metadata snapshots", driver.clone().keep_small());
     let serving = plan.clone();
     let listening = |shard: Shard| async move {
         let broker = Broker::of(&shard);
         broker.set_network(listen(&serving, &shard, &broker)?);
+        broker.report_folders(Rc::new(move |why: &str| (serving.start.on_failure)(why)));
         Ok(())
     };
     put_into_service(shard, driver.image(), listening).await?;
@@ -239,14 +274,16 @@ fn listen(plan: &Plan, shard: &Shard, broker: &Rc<Broker>) -> Result<Network, St
     Ok(network)
 }
 
-fn node_start(plan: &Plan, shard: &Shard) -> NodeStart {
+fn node_start(plan: &Plan, broker: &Broker) -> NodeStart {
     let endpoint = |endpoint: &crate::config::Endpoint| records::Endpoint {
         name: endpoint.listener.clone(),
         host: endpoint.host.clone(),
         port: endpoint.port,
         security_protocol: 0,
     };
-    let io = shard.io();
+    let io = broker.shard.io();
+    let folders = broker.partition_folders().into_iter();
+    let online = folders.filter(|folder| !folder.is_offline);
     NodeStart {
         node_id: plan.start.config.node.node_id,
         incarnation_id: Uuid::from_u64_pair(io.random_u64(), io.random_u64()),
@@ -260,7 +297,8 @@ fn node_start(plan: &Plan, shard: &Shard) -> NodeStart {
             .map(endpoint)
             .collect(),
         rack: plan.start.config.node.rack.clone(),
-        log_dirs: vec![plan.start.node.directory_id],
+        log_dirs: online.map(|folder| folder.id).collect(),
+        cordoned_log_dirs: broker.cordoned_folders(),
         bump_leader_epochs: !plan.start.was_clean,
     }
 }

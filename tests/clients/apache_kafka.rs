@@ -29,12 +29,19 @@ pub struct ApacheKafka {
 impl ApacheKafka {
     /// Formats a folder and starts a broker with its own controller in it.
     pub fn start() -> Result<ApacheKafka, Missing> {
+        ApacheKafka::start_in(&["data"])
+    }
+
+    /// With these folders, in one that is made for it.
+    pub fn start_in(folders: &[&str]) -> Result<ApacheKafka, Missing> {
         toolchains::java()?;
         let home = tempfile::Builder::new()
             .prefix("apache-kafka-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .expect("a temporary folder");
-        let folder = home.path().join("data");
+        let paths = folders.iter().map(|name| home.path().join(name));
+        let log_dirs: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+        let folder = home.path().join(folders[0]);
         let (port, controller) = (free_port(), free_port());
         let properties = format!(
             "process.roles=broker,controller\n\
@@ -50,7 +57,7 @@ impl ApacheKafka {
              share.coordinator.state.topic.min.isr=1\n\
              log.dirs={}\n\
              {}\n",
-            folder.display(),
+            log_dirs.join(","),
             PROPERTIES.join("\n")
         );
         fs::write(home.path().join("server.properties"), properties).expect("the properties");

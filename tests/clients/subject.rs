@@ -1,20 +1,24 @@
 //! The broker that the suites are pointed at: this build, or, with `CORELOG_CLIENTS_AGAINST=apache-kafka`, Apache Kafka
 //! itself, which shows that a suite asserts what Kafka does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::apache_kafka::ApacheKafka;
-use crate::harness::Broker;
+use crate::harness::{Broker, Launch};
 use crate::tally::Missing;
 
 /// Far above what a broker with a few clients needs, far below what one hostile length asks for.
 const MEMORY_MAX_BYTES: u64 = 768 << 20;
 
-/// Old segments are looked for often, so that a suite can wait for them to go; the first member of a group does not wait
-/// long for others, and a member that is killed is soon missed.
-pub const PROPERTIES: [&str; 7] = [
+/// Old segments and what is to be compacted are looked for often, so that a suite can wait for that; the metadata log
+/// goes by snapshots all the time; the first member of a group does not wait long for others, and a member that is killed
+/// is soon missed.
+pub const PROPERTIES: [&str; 10] = [
     "log.retention.check.interval.ms=500",
     "log.initial.task.delay.ms=500",
+    "log.cleaner.backoff.ms=200",
+    "metadata.log.max.record.bytes.between.snapshots=5000",
+    "metadata.max.retention.bytes=50000",
     "group.initial.rebalance.delay.ms=100",
     "group.consumer.min.session.timeout.ms=6000",
     "group.consumer.session.timeout.ms=6000",
@@ -34,6 +38,23 @@ impl Subject {
         } else {
             Ok(Subject::Corelog(Broker::start(&PROPERTIES)))
         }
+    }
+
+    /// With folders of these names, in one that is made for it.
+    pub fn start_in(folders: &[&str]) -> Result<Subject, Missing> {
+        if against_apache_kafka() {
+            return Ok(Subject::ApacheKafka(ApacheKafka::start_in(folders)?));
+        }
+        Ok(Subject::Corelog(Broker::launch(Launch {
+            overrides: &PROPERTIES,
+            folders,
+            ..Launch::default()
+        })))
+    }
+
+    /// The folder of this name.
+    pub fn folder_called(&self, name: &str) -> PathBuf {
+        self.folder().with_file_name(name)
     }
 
     pub fn bootstrap(&self) -> String {

@@ -39,7 +39,7 @@ pub struct Missing {
 }
 
 /// Every suite of `tests/clients.rs`; when the last has ended, the closing line is printed.
-const SUITES: [&str; 17] = [
+const SUITES: [&str; 18] = [
     "kcat",
     "confluent-kafka",
     "kafka-python",
@@ -51,6 +51,7 @@ const SUITES: [&str; 17] = [
     "java-clients",
     "java-tools",
     "java-group-command",
+    "folders",
     "franz-go",
     "segments",
     "apache-kafkas-folder",

@@ -10,11 +10,13 @@ mod random;
 mod stamp;
 mod turn;
 
+mod folders;
 mod ledger;
 mod producer;
 mod small_disk;
 mod trace;
 
+mod failed_folders;
 mod full_disk;
 mod groups;
 mod kill;

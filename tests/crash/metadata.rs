@@ -1,13 +1,14 @@
 //! What the broker knows of its topics, whatever became of their records.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corelog_loadgen::batch::{self, Producer};
 use corelog_loadgen::client::{self, Client, PRODUCE_VERSION, produce_outcome, produce_request};
 
 use crate::harness::{Broker, Launch};
+use crate::random::Random;
 use crate::turn;
 
 /// Appends one record to partition 0 of a topic: error code and offset.
@@ -120,6 +121,65 @@ fn topics_that_are_deleted_and_made_again_after_a_start_take_records() {
         }
         let log = broker.log();
         assert!(!log.contains("cannot open a partition"), "{log}");
+        Ok(())
+    });
+}
+
+/// The files of the metadata log whose names end so.
+fn metadata_files(broker: &Broker, suffix: &str) -> Vec<String> {
+    let entries = fs::read_dir(broker.folder().join("__cluster_metadata-0")).expect("a folder");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string());
+    let mut names: Vec<String> = names.map(|name| name.expect("text")).collect();
+    names.retain(|name| name.ends_with(suffix));
+    names.sort();
+    names
+}
+
+#[test]
+fn topics_are_known_after_kills_while_the_metadata_log_is_cut_behind_snapshots() {
+    turn::run("metadata-snapshots", || {
+        let mut broker = Broker::start(&[
+            "metadata.log.max.record.bytes.between.snapshots=3000",
+            "metadata.max.retention.bytes=8000",
+            "internal.metadata.log.segment.bytes=5000",
+            "internal.metadata.delete.delay.millis=10",
+        ]);
+        let mut random = Random::new(Random::seed_from("CORELOG_SEED"));
+        let mut kept: Vec<String> = Vec::new();
+        for round in 0..12 {
+            let mut client = Client::connect(broker.address()).expect("a connection");
+            for topic in kept.iter().filter(|_| random.one_in(2)) {
+                assert_eq!(client.end_offsets(topic, 1).expect("offsets"), [0]);
+            }
+            // Not all of these come back from what follows: the broker may be anywhere in a snapshot.
+            for n in 0..30 + random.below(30) {
+                let topic = format!("passing-{round}-{n}");
+                client.create_topic(&topic, 1, &[]).expect("a topic");
+                client.delete_topic(&topic).expect("deleted");
+            }
+            let topic = format!("kept-{round}");
+            client.create_topic(&topic, 1, &[]).expect("a topic");
+            kept.push(topic);
+            match random.one_in(4) {
+                true => broker.stop(),
+                false => broker.kill9(),
+            }
+            broker.restart();
+        }
+        let mut client = Client::connect(broker.address()).expect("a connection");
+        for topic in &kept {
+            assert_eq!(append(&mut client, topic), (0, 0), "{topic}");
+        }
+        let begin = Instant::now();
+        let is_first = |name: &String| name.as_str() == "00000000000000000000.log";
+        while metadata_files(&broker, ".log").iter().any(is_first)
+            || metadata_files(&broker, ".checkpoint").len() != 1
+        {
+            let found = metadata_files(&broker, "");
+            assert!(begin.elapsed() < Duration::from_secs(60), "{found:?}");
+            client.create_topic("another", 1, &[]).expect("a topic");
+            client.delete_topic("another").expect("deleted");
+        }
         Ok(())
     });
 }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use crate::turn::NotHere;
 
 pub struct SmallDisk {
+    image: PathBuf,
     mounted: PathBuf,
     /// Holds the image and the folder on which it is mounted.
     _home: TempDir,
@@ -31,13 +32,35 @@ impl SmallDisk {
         run(Command::new("mkfs.ext4")
             .args(["-q", "-F", "-m", "0"])
             .arg(&image))?;
-        run(Command::new("mount")
-            .args(["-t", "ext4", "-o", "loop"])
-            .args([&image, &mounted]))?;
-        Ok(SmallDisk {
+        let disk = SmallDisk {
+            image,
             mounted,
             _home: home,
-        })
+        };
+        disk.mount()?;
+        Ok(disk)
+    }
+
+    fn mount(&self) -> Result<(), NotHere> {
+        run(Command::new("mount")
+            .args(["-t", "ext4", "-o", "loop"])
+            .args([&self.image, &self.mounted]))
+    }
+
+    /// From now on every access to its files fails, as on a device that has died.
+    pub fn fail(&self) -> Result<(), NotHere> {
+        // EXT4_IOC_SHUTDOWN, without writing anything any more.
+        let shut_down = "import fcntl, os, struct, sys\n\
+             fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+        run(Command::new("python3")
+            .args(["-c", shut_down])
+            .arg(&self.mounted))
+    }
+
+    /// The device lives again, with what was synced. Nobody has a file of it open.
+    pub fn heal(&self) -> Result<(), NotHere> {
+        run(Command::new("umount").arg(&self.mounted))?;
+        self.mount()
     }
 
     pub fn path(&self) -> &Path {

@@ -38,6 +38,9 @@ pub struct Launch<'a> {
     pub arguments: &'a [&'a str],
     /// The folder for `log.dirs`; it is left in place, unlike a temporary one.
     pub folder: Option<&'a Path>,
+    /// Names of several folders for `log.dirs`, within a temporary one; the first is the one that
+    /// [`Broker::folder`] tells.
+    pub folders: &'a [&'a str],
     /// A program that replaces itself with the broker (`prlimit` and its like), and its arguments.
     pub under: &'a [&'a str],
 }
@@ -67,13 +70,23 @@ impl Broker {
             .expect("a temporary folder");
         // One of its own is named as the default is: relative to where the broker is started.
         let named = launch.folder.unwrap_or(Path::new("./data"));
-        let folder = home.path().join(named);
+        let several = launch.folders.iter().map(|name| home.path().join(name));
+        let several: Vec<PathBuf> = several.collect();
+        let folder = several.first().cloned();
+        let folder = folder.unwrap_or_else(|| home.path().join(named));
+        let log_dirs = match several.is_empty() {
+            true => named.display().to_string(),
+            false => {
+                let names = several.iter().map(|path| path.display().to_string());
+                names.collect::<Vec<_>>().join(",")
+            }
+        };
         let port = free_port();
         let owned = |given: &[&str]| given.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
         let mut arguments = owned(launch.arguments);
         let own = [
             format!("listeners=PLAINTEXT://127.0.0.1:{port}"),
-            format!("log.dirs={}", named.display()),
+            format!("log.dirs={log_dirs}"),
         ];
         for property in own
             .iter()
@@ -125,6 +138,12 @@ impl Broker {
     /// The number of cores from the next start on.
     pub fn set_cores(&mut self, cores: usize) {
         self.cores = Some(cores);
+    }
+
+    /// A property, `name=value`, from the next start on.
+    pub fn set_property(&mut self, property: &str) {
+        let argument = ["--override", property].map(str::to_owned);
+        self.arguments.extend(argument);
     }
 
     /// Starts the broker (again) on the same port and folder; one that still runs is stopped first.

@@ -45,6 +45,8 @@ const CORRELATION: i32 = 77;
 const PRODUCE_BY_CODEC: i16 = 3;
 /// Newer versions of OffsetCommit and OffsetFetch than the codecs can write: topics have ids in place of names.
 const OFFSETS_BY_CODEC: i16 = 9;
+/// Newer versions of DescribeLogDirs than the codecs know say which folders are cordoned.
+const LOG_DIRS_BY_CODEC: i16 = 4;
 
 #[test]
 fn hostile_requests_are_answered_or_closed_and_disturb_nobody() {
@@ -224,11 +226,14 @@ static APIS: &[Api] = &[
     api::<OffsetForLeaderEpochRequest>(),
     api::<DescribeConfigsRequest>(),
     api::<AlterConfigsRequest>(),
+    api::<AlterReplicaLogDirsRequest>(),
     api::<DescribeLogDirsRequest>(),
     api::<CreatePartitionsRequest>(),
     api::<DeleteGroupsRequest>(),
     api::<ElectLeadersRequest>(),
     api::<IncrementalAlterConfigsRequest>(),
+    api::<AlterPartitionReassignmentsRequest>(),
+    api::<ListPartitionReassignmentsRequest>(),
     api::<OffsetDeleteRequest>(),
     api::<DescribeQuorumRequest>(),
     api::<DescribeClusterRequest>(),
@@ -242,6 +247,19 @@ static APIS: &[Api] = &[
 fn has_ids<T: Request>(version: i16) -> bool {
     let is_of_offsets = [ApiKey::OffsetCommit, ApiKey::OffsetFetch].map(|key| key as i16);
     is_of_offsets.contains(&T::KEY) && version > OFFSETS_BY_CODEC
+}
+
+/// Whether a reply says of each folder whether it is cordoned, and the codecs do not know it yet.
+fn has_cordoned_flag<T: Request>(version: i16) -> bool {
+    T::KEY == ApiKey::DescribeLogDirs as i16 && version > LOG_DIRS_BY_CODEC
+}
+
+/// Takes the flag of the one folder out: only tagged fields, none of them, are behind it.
+fn without_cordoned_flag(body: Bytes) -> Result<Bytes> {
+    let mut body = body.to_vec();
+    ensure!(body.len() > 3, "{} bytes", body.len());
+    ensure!(body.remove(body.len() - 3) == 0, "nothing is cordoned");
+    Ok(body.into())
 }
 
 /// Puts ids in the places of names.
@@ -264,6 +282,8 @@ fn encode<T: Request>(sample: &T, version: i16, topic_id: Uuid) -> Option<Bytes>
         PRODUCE_BY_CODEC
     } else if has_ids::<T>(version) {
         OFFSETS_BY_CODEC
+    } else if has_cordoned_flag::<T>(version) {
+        LOG_DIRS_BY_CODEC
     } else {
         version
     };
@@ -284,6 +304,13 @@ fn check<T: Request>(mut frame: Bytes, version: i16) -> Result<()> {
     }
     let header = T::Response::header_version(version);
     ResponseHeader::decode(&mut frame, header).context("its header")?;
+    let version = match has_cordoned_flag::<T>(version) {
+        false => version,
+        true => {
+            frame = without_cordoned_flag(frame)?;
+            LOG_DIRS_BY_CODEC
+        }
+    };
     T::Response::decode(&mut frame, version).context("its body")?;
     ensure!(frame.is_empty(), "{} bytes after it", frame.len());
     Ok(())

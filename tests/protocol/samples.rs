@@ -669,6 +669,67 @@ impl Samples for IncrementalAlterConfigsRequest {
     }
 }
 
+impl Samples for AlterReplicaLogDirsRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        use alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
+        let topic = |name| {
+            AlterReplicaLogDirTopic::default()
+                .with_name(name)
+                .with_partitions(vec![0, 1, 9, -1])
+        };
+        let folder = |path| {
+            AlterReplicaLogDir::default()
+                .with_path(text(path))
+                .with_topics(topics().map(topic).to_vec())
+        };
+        vec![
+            Self::default(),
+            Self::default().with_dirs(["", "/", "/nowhere"].map(folder).to_vec()),
+        ]
+    }
+}
+
+impl Samples for AlterPartitionReassignmentsRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        use alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+        let partition = |index: i32, replicas: Option<&[i32]>| {
+            let replicas = replicas.map(|ids| ids.iter().copied().map(BrokerId).collect());
+            ReassignablePartition::default()
+                .with_partition_index(index)
+                .with_replicas(replicas)
+        };
+        let topic = |name| {
+            ReassignableTopic::default()
+                .with_name(name)
+                .with_partitions(vec![
+                    partition(0, Some(&[1])),
+                    partition(1, None),
+                    partition(9, Some(&[])),
+                    partition(-1, Some(&[1, 1, -1])),
+                ])
+        };
+        vec![
+            Self::default(),
+            Self::default().with_topics(topics().map(topic).to_vec()),
+        ]
+    }
+}
+
+impl Samples for ListPartitionReassignmentsRequest {
+    fn samples(_: Uuid) -> Vec<Self> {
+        use list_partition_reassignments_request::ListPartitionReassignmentsTopics;
+        let topic = |name| {
+            ListPartitionReassignmentsTopics::default()
+                .with_name(name)
+                .with_partition_indexes(vec![0, 1, 9, -1])
+        };
+        vec![
+            Self::default().with_topics(None),
+            Self::default().with_topics(Some(topics().map(topic).to_vec())),
+        ]
+    }
+}
+
 impl Samples for DescribeLogDirsRequest {
     fn samples(_: Uuid) -> Vec<Self> {
         use describe_log_dirs_request::DescribableLogDirTopic;

@@ -82,6 +82,7 @@ impl Node {
             node: Identity {
                 cluster_id: "simulated".to_owned(),
                 directory_id: DIRECTORY_ID,
+                log_dirs: vec![DIRECTORY_ID],
                 file: self.file.clone(),
                 advertised: vec![advertised],
             },
@@ -154,6 +155,7 @@ fn shard_config(config: &BrokerConfig) -> ShardConfig {
         memory_flush: config.storage.memory_flush,
         retention_check: config.storage.retention_check_interval,
         producer_expiration_ms: config.storage.producer_id_expiration.as_millis() as i64,
+        folder_delete_delay: config.storage.folder_delete_delay,
         cleaner: CleanerConfig {
             backoff: Duration::from_secs(1),
             ..CleanerConfig::default()

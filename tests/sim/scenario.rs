@@ -266,5 +266,9 @@ fn properties(world: &mut World, retention_minutes: u64) -> Vec<String> {
         "group.consumer.heartbeat.interval.ms=1500".to_owned(),
         "group.consumer.min.heartbeat.interval.ms=1500".to_owned(),
         "group.consumer.regex.refresh.interval.ms=10000".to_owned(),
+        // The metadata log is cut behind snapshots again and again.
+        "metadata.log.max.record.bytes.between.snapshots=1500".to_owned(),
+        "metadata.max.retention.bytes=4000".to_owned(),
+        "internal.metadata.log.segment.bytes=1000".to_owned(),
     ]
 }

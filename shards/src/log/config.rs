@@ -1,6 +1,8 @@
 //! What a log does differently from topic to topic: plain values, resolved by the broker from its
 //! table of properties.
 
+use std::time::Duration;
+
 use super::batch::TimestampType;
 use super::compact::Settings;
 use crate::journal::Durability;
@@ -21,6 +23,8 @@ pub struct LogConfig {
     pub segment_bytes: u32,
     /// A segment is rolled when its first record is this old.
     pub segment_ms: i64,
+    /// How much earlier, at most: each segment takes its own part of it.
+    pub segment_jitter_ms: i64,
     /// Room for the offset index of a segment.
     pub segment_index_bytes: u32,
     /// Bytes of log between two index entries.
@@ -29,6 +33,8 @@ pub struct LogConfig {
     pub retention_ms: Option<i64>,
     /// Size of the log past which its oldest segments are deleted; `None` keeps them.
     pub retention_bytes: Option<u64>,
+    /// How long the files of a deleted segment are kept.
+    pub file_delete_delay: Duration,
     /// Whether old segments are deleted.
     pub cleanup_delete: bool,
     /// How it is compacted, if it is.
@@ -45,10 +51,12 @@ impl Default for LogConfig {
         Self {
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 60 * 60 * 1000,
+            segment_jitter_ms: 0,
             segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
             retention_ms: Some(7 * 24 * 60 * 60 * 1000),
             retention_bytes: None,
+            file_delete_delay: Duration::from_secs(60),
             cleanup_delete: true,
             compaction: None,
             timestamp_type: TimestampType::CreateTime,

@@ -74,6 +74,8 @@ pub struct Log {
     end: i64,
     /// Compaction has been through what lies below it.
     first_dirty: i64,
+    /// What the jitter of its segments is drawn from.
+    roll_seed: u64,
 }
 
 impl Log {
@@ -89,6 +91,7 @@ impl Log {
             start: 0,
             end: 0,
             first_dirty: 0,
+            roll_seed: 0,
         }
     }
 
@@ -100,6 +103,12 @@ impl Log {
     /// Offset that the next record gets.
     pub fn end_offset(&self) -> i64 {
         self.end
+    }
+
+    /// Has segments roll at other times than those of logs with another seed (`segment.jitter.ms`). The
+    /// same seed gives the same times, after a restart too.
+    pub fn spread_rolls(&mut self, seed: u64) {
+        self.roll_seed = seed;
     }
 
     /// First offset that compaction has not been through.
@@ -325,12 +334,14 @@ impl Log {
             let active = ActiveSegment {
                 index: &self.index,
                 size_bytes: active.bytes as u32,
+                lot: mixed(self.roll_seed ^ active.base_offset as u64),
                 first_timestamp_ms: active.first_timestamp_ms,
                 created_ms: active.created_ms,
             };
             let limits = RollLimits {
                 segment_bytes: self.config.segment_bytes,
                 segment_ms: self.config.segment_ms,
+                jitter_ms: self.config.segment_jitter_ms,
                 index_bytes: self.config.segment_index_bytes,
             };
             let incoming = Incoming {
@@ -597,6 +608,7 @@ impl Log {
             start: parts.start,
             end: parts.end,
             first_dirty: parts.first_dirty,
+            roll_seed: 0,
         }
     }
 }
@@ -643,6 +655,14 @@ pub struct DiskPlace {
     pub limit: u64,
     /// Base offset of the next segment, if the file holds all of its own.
     pub next_base: Option<i64>,
+}
+
+/// A number that seems to have nothing to do with the one that it is made of (the last step of
+/// SplitMix64).
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 fn producer_batch(header: &BatchHeader<'_>) -> ProducerBatch {

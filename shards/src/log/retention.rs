@@ -5,7 +5,7 @@
 //! Rules, oldest segment first, each stopping at the first segment it does not apply to:
 //! 1. all its records are below the log start (always, also for compacted topics);
 //! 2. the log without it is still at least `retention.bytes` long;
-//! 3. its newest record is older than `retention.ms`.
+//! 3. its newest record is older than `retention.ms`. One of the future is not, however far away that is.
 //!
 //! Nothing above the high watermark goes. When even the active segment goes, it is rolled first, so
 //! that the log keeps one (empty) segment and its end.
@@ -44,6 +44,9 @@ pub struct RetentionDecision {
     pub roll_active: bool,
     /// Where the log starts afterwards.
     pub log_start_offset: i64,
+    /// Base offset of a segment that stays because its newest record is of the future, and with it all
+    /// behind it.
+    pub of_the_future: Option<i64>,
 }
 
 /// `segments` in the order of their offsets, the last one active.
@@ -54,6 +57,7 @@ pub fn decide(
     now_ms: i64,
 ) -> RetentionDecision {
     let log = Log { segments, bounds };
+    let mut of_the_future = None;
     let mut gone = log.extend(0, |_, next_base_offset| {
         next_base_offset.is_some_and(|next| next <= bounds.log_start_offset)
     });
@@ -61,6 +65,7 @@ pub fn decide(
         gone = log.extend_by_size(gone, policy.retention_bytes);
         if policy.retention_ms >= 0 {
             gone = log.extend(gone, |segment, _| {
+                of_the_future = (segment.newest_ms > now_ms).then_some(segment.base_offset);
                 now_ms.saturating_sub(segment.newest_ms) > policy.retention_ms
             });
         }
@@ -72,6 +77,7 @@ pub fn decide(
         log_start_offset: end_of_gone.map_or(bounds.log_start_offset, |offset| {
             offset.max(bounds.log_start_offset)
         }),
+        of_the_future,
     }
 }
 

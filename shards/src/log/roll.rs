@@ -5,12 +5,12 @@
 
 use super::index::SegmentIndex;
 
-/// The settings `segment.bytes`, `segment.ms` and `segment.index.bytes`; `segment.jitter.ms` has no
-/// effect yet.
+/// The settings `segment.bytes`, `segment.ms`, `segment.jitter.ms` and `segment.index.bytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RollLimits {
     pub segment_bytes: u32,
     pub segment_ms: i64,
+    pub jitter_ms: i64,
     pub index_bytes: u32,
 }
 
@@ -19,6 +19,8 @@ pub struct RollLimits {
 pub struct ActiveSegment<'log> {
     pub index: &'log SegmentIndex,
     pub size_bytes: u32,
+    /// Any number that is another one for other segments: what part of the jitter it takes.
+    pub lot: u64,
     /// Largest timestamp of its first batch; negative if that carries none.
     pub first_timestamp_ms: i64,
     pub created_ms: i64,
@@ -30,6 +32,17 @@ pub struct Incoming {
     pub size_bytes: u32,
     pub max_timestamp_ms: i64,
     pub last_offset: i64,
+}
+
+impl RollLimits {
+    /// As Kafka has it, less than the jitter and less than the time itself.
+    fn jitter_of(self, lot: u64) -> i64 {
+        let below = self.jitter_ms.min(self.segment_ms);
+        match u64::try_from(below) {
+            Ok(below) if below > 0 => (lot % below) as i64,
+            _ => 0,
+        }
+    }
 }
 
 /// Time counts from the first batch's timestamp to the new one's, so that replayed history rolls
@@ -52,7 +65,7 @@ pub fn must_roll(
         now_ms.saturating_sub(active.created_ms)
     };
     size_bytes > u64::from(limits.segment_bytes)
-        || waited_ms > limits.segment_ms
+        || waited_ms > limits.segment_ms - limits.jitter_of(active.lot)
         || active.index.is_full(limits.index_bytes)
         || !active.index.can_hold(incoming.last_offset)
 }
@@ -65,6 +78,7 @@ mod tests {
     const LIMITS: RollLimits = RollLimits {
         segment_bytes: 1_000,
         segment_ms: 500,
+        jitter_ms: 0,
         index_bytes: 1_024,
     };
     const INCOMING: Incoming = Incoming {
@@ -77,6 +91,7 @@ mod tests {
         ActiveSegment {
             index,
             size_bytes,
+            lot: 7,
             first_timestamp_ms: 9_500,
             created_ms: 0,
         }
@@ -116,6 +131,35 @@ mod tests {
         };
         assert!(!must_roll(untimed, LIMITS, INCOMING, 1_500));
         assert!(must_roll(untimed, LIMITS, INCOMING, 1_501));
+    }
+
+    #[test]
+    fn earlier_by_a_part_of_the_jitter() {
+        let index = SegmentIndex::new(50);
+        let waited = |limits: RollLimits, lot, waited_ms| {
+            let active = ActiveSegment {
+                lot,
+                first_timestamp_ms: 10_000 - waited_ms,
+                ..active(&index, 1)
+            };
+            must_roll(active, limits, INCOMING, 0)
+        };
+        let some = RollLimits {
+            jitter_ms: 100,
+            ..LIMITS
+        };
+        for lot in [0, 1, 99, 100, 12_345, u64::MAX] {
+            let jitter_ms = (lot % 100) as i64;
+            assert!(!waited(some, lot, 500 - jitter_ms));
+            assert!(waited(some, lot, 501 - jitter_ms));
+        }
+        let most = RollLimits {
+            jitter_ms: i64::MAX,
+            ..LIMITS
+        };
+        assert!(!waited(most, 499, 1), "less than the time itself");
+        assert!(waited(most, 499, 2));
+        assert!(!waited(most, 500, 500));
     }
 
     #[test]

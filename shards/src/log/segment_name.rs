@@ -56,8 +56,7 @@ impl FileKind {
 pub struct SegmentFile {
     pub base_offset: i64,
     pub kind: FileKind,
-    /// Marked for removal, by Apache Kafka: nobody reads it any more. Here files are removed at once
-    /// and never marked; one that is found so stays until its folder goes.
+    /// Marked for removal: nobody reads it any more.
     pub deleted: bool,
 }
 
@@ -68,6 +67,14 @@ impl SegmentFile {
             base_offset,
             kind,
             deleted: false,
+        }
+    }
+
+    /// The same file, marked for removal.
+    pub fn deleted(self) -> Self {
+        SegmentFile {
+            deleted: true,
+            ..self
         }
     }
 
@@ -228,13 +235,9 @@ mod tests {
 
     #[test]
     fn segment_files_have_kafka_names() {
-        let marked = |file| SegmentFile {
-            deleted: true,
-            ..file
-        };
         let log = SegmentFile::new(42, FileKind::Log);
         assert_eq!(log.name(), "00000000000000000042.log");
-        assert_eq!(marked(log).name(), "00000000000000000042.log.deleted");
+        assert_eq!(log.deleted().name(), "00000000000000000042.log.deleted");
         assert_eq!(
             SegmentFile::new(i64::MAX, FileKind::TimeIndex).name(),
             "09223372036854775807.timeindex"
@@ -242,7 +245,7 @@ mod tests {
         for kind in FileKind::ALL {
             for base_offset in [0, 1, 1 << 40, i64::MAX] {
                 let file = SegmentFile::new(base_offset, kind);
-                for file in [file, marked(file)] {
+                for file in [file, file.deleted()] {
                     assert_eq!(SegmentFile::parse(&file.name()), Some(file));
                 }
             }

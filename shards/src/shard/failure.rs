@@ -177,3 +177,6 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -439,24 +439,6 @@ impl Shard {
             }
         }
     }
-
-    /// Removes folders that were set aside before the last stop.
-    pub(super) async fn remove_leftovers(self) {
-        for folder in self.0.folders.online() {
-            let is_leftover = |name: &&String| {
-                PartitionDir::parse(name).is_some_and(|dir| dir.purpose == DirPurpose::Delete)
-            };
-            let leftovers: Vec<String> = {
-                let found = folder.found_dirs.borrow();
-                found.iter().filter(is_leftover).cloned().collect()
-            };
-            for name in leftovers {
-                folder.found_dirs.borrow_mut().remove(&name);
-                let path = folder.path.join(&name);
-                self.0.store.remove_dir_with_files(&path).await;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -74,7 +74,14 @@ impl Shard {
         Ok(id)
     }
 
-    /// From now on batches carry this leader epoch.
+    /// Begins a leader epoch of a partition of this shard, which batches carry from now on.
+    pub fn begin_epoch(&self, key: &PartitionKey, leader_epoch: i32) {
+        if let Some(partition) = self.partition(key) {
+            self.lead(&partition, leader_epoch);
+        }
+    }
+
+    /// Does nothing if this or a later one has begun.
     fn lead(&self, partition: &Rc<Partition>, leader_epoch: i32) {
         if leader_epoch <= partition.leader_epoch.get() {
             return;
@@ -131,8 +138,8 @@ impl Shard {
     }
 
     /// Ends a partition of this shard: from now on it is unknown. Once this returns, its folder's name
-    /// is free for another topic, and its files go in the background; if the shard has failed
-    /// meanwhile, they stay where they are.
+    /// is free for another topic, and its files go after the delay of the broker; if the shard has
+    /// failed meanwhile, they stay where they are.
     pub async fn drop_partition(&self, key: &PartitionKey) {
         let Some(partition) = self.0.partitions.borrow_mut().remove(key) else {
             return;
@@ -173,12 +180,7 @@ impl Shard {
             .await;
         drop(turn);
         match renamed {
-            Ok(Some(dir)) => {
-                let shard = self.clone();
-                self.io().spawn("remove files", async move {
-                    shard.0.store.remove_dir_with_files(&dir).await
-                });
-            }
+            Ok(Some(dir)) => self.give_up_folder(dir),
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(partition = %partition.dir, %error, "cannot remove a partition's folder")
@@ -190,6 +192,16 @@ impl Shard {
     pub fn set_config(&self, key: &PartitionKey, config: LogConfig) {
         if let Some(partition) = self.partition(key) {
             partition.state.borrow_mut().log.config = Rc::new(config);
+        }
+    }
+
+    /// Begins a segment of a partition with its next record, unless the active one is empty: what is in that one can go
+    /// as a whole.
+    pub fn roll(&self, key: &PartitionKey) {
+        if let Some(partition) = self.partition(key) {
+            let mut state = partition.state.borrow_mut();
+            let end = state.log.end_offset();
+            state.log.roll_at(end, self.io().wall_ms());
         }
     }
 
@@ -207,6 +219,7 @@ impl Shard {
         if self.0.stopping.replace(true) {
             return;
         }
+        self.0.removals.wake();
         for volume in &self.0.volumes {
             volume.settling.wake();
             volume.journal.close();

@@ -4,8 +4,8 @@
 //! (one for each device, see `volume`), its segment files; requests for partitions of other shards
 //! travel over the mesh. The modules, in the order of the data: [`append`](self), `ack` (what
 //! completes when the journal has done its part), `settle` (memory to segment files), `reclaim`
-//! (journal files become free), `fetch`, `query`, `retention`, `lifecycle` (partitions come and go),
-//! `recovery`, `handover`.
+//! (journal files become free), `fetch`, `query`, `retention`, `removal` (files go),
+//! `lifecycle` (partitions come and go), `recovery`, `handover`.
 //!
 //! Nothing here knows a wire type or an error code.
 
@@ -27,6 +27,7 @@ mod pump;
 mod query;
 mod reclaim;
 mod recovery;
+mod removal;
 mod retention;
 mod seek;
 mod settle;
@@ -80,6 +81,8 @@ pub struct ShardConfig {
     pub retention_check: Duration,
     /// How long an idle producer is remembered.
     pub producer_expiration_ms: i64,
+    /// How long the folder of a deleted partition is kept.
+    pub folder_delete_delay: Duration,
     /// How logs are compacted.
     pub cleaner: CleanerConfig,
     /// What to do about a damaged journal.
@@ -110,6 +113,8 @@ struct Inner {
     has_failed: Cell<bool>,
     stopping: Cell<bool>,
     producer_expiration_ms: Cell<i64>,
+    folder_delete_delay: Cell<Duration>,
+    removals: removal::Removals,
     cleaner: Cell<CleanerConfig>,
     /// Highest revisions of the copies of partitions that were found at the start.
     newest_copies: RefCell<FxHashMap<PartitionKey, u64>>,
@@ -195,11 +200,17 @@ impl Shard {
     }
 
     /// New values for settings that may change while the shard runs.
-    pub fn set_times(&self, memory_flush: Duration, producer_expiration_ms: i64) {
+    pub fn set_times(
+        &self,
+        memory_flush: Duration,
+        producer_expiration_ms: i64,
+        folder_delete_delay: Duration,
+    ) {
         for volume in &self.0.volumes {
             volume.journal.set_memory_flush(memory_flush);
         }
         self.0.producer_expiration_ms.set(producer_expiration_ms);
+        self.0.folder_delete_delay.set(folder_delete_delay);
     }
 
     fn partition(&self, key: &PartitionKey) -> Option<Rc<Partition>> {

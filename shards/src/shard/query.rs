@@ -146,6 +146,11 @@ impl Shard {
             .end_offset_for(epoch, state.log.end_offset()))
     }
 
+    /// Facts about one partition of this shard.
+    pub fn facts_of(&self, key: &PartitionKey) -> Option<PartitionFacts> {
+        Some(facts_of(&*self.partition(key)?))
+    }
+
     /// Facts about all partitions of this shard, in no order.
     pub async fn partition_facts(&self) -> Vec<PartitionFacts> {
         let partitions: Vec<_> = self.0.partitions.borrow().values().cloned().collect();

@@ -174,8 +174,9 @@ impl Shard {
     pub(super) async fn anchor_in_turn(&self, partition: &Rc<Partition>) -> bool {
         while let Err(error) = self.settle_for_checkpoint(partition).await {
             self.segment_failed(partition, &error);
-            if self.0.stopping.get() || self.has_failed() {
-                self.volume(partition).reclaim.gave_up.set(true);
+            let volume = self.volume(partition);
+            if self.0.stopping.get() || self.has_failed() || volume.has_failed.get() {
+                volume.reclaim.gave_up.set(true);
                 return false;
             }
             self.io().sleep(RETRY).await;
@@ -192,7 +193,6 @@ impl Shard {
     async fn settle_for_checkpoint(&self, partition: &Rc<Partition>) -> io::Result<()> {
         let carried = || partition.state.borrow().log.carried_bytes();
         let has_full_segment = || partition.state.borrow().log.has_full_segment_to_settle();
-        // The files of an offline folder are out of reach: all is carried that is not in them.
         let is_over = || partition.state.borrow().is_dropped || partition.is_offline();
         let volume = self.volume(partition);
         while !is_over() {
@@ -210,7 +210,28 @@ impl Shard {
                 break;
             }
         }
-        Ok(())
+        match partition.is_offline() && !partition.state.borrow().is_dropped {
+            true => self.sync_offline(partition).await,
+            false => Ok(()),
+        }
+    }
+
+    /// For a partition whose folder is offline: all is carried that its files do not hold, which takes one last sync of
+    /// them. If that fails the journal has to keep what it has, and cannot go on.
+    async fn sync_offline(&self, partition: &Rc<Partition>) -> io::Result<()> {
+        let synced = match partition.is_unsure.get() {
+            true => Err(io::Error::other("a sync has failed before")),
+            false => self.sync_segments(partition).await,
+        };
+        if let Err(error) = &synced {
+            tracing::error!(
+                partition = %partition.dir,
+                %error,
+                "the journal has to keep what an offline folder may have lost, and cannot go on"
+            );
+            self.journal_failed(partition.volume());
+        }
+        synced
     }
 
     /// Makes a segment's file durable. If that fails its folder has failed: another sync would say
@@ -218,6 +239,7 @@ impl Shard {
     pub(super) async fn sync_segment(&self, partition: &Partition, file: &File) -> io::Result<()> {
         let synced = file.sync().await;
         if let Err(error) = &synced {
+            partition.is_unsure.set(true);
             self.folder_failed(partition, error);
         }
         synced

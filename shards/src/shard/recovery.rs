@@ -209,6 +209,7 @@ pub async fn open(
     let volumes = volumes.collect();
     let cleaner = Cell::new(config.cleaner);
     let producer_expiration_ms = config.producer_expiration_ms;
+    let folder_delete_delay = config.folder_delete_delay;
     let cache = Cache::new(config.tail_cache_bytes);
     let shard = Shard(Rc::new(super::Inner {
         id,
@@ -227,6 +228,8 @@ pub async fn open(
         has_failed: Cell::new(false),
         stopping: Cell::new(false),
         producer_expiration_ms: Cell::new(producer_expiration_ms),
+        folder_delete_delay: Cell::new(folder_delete_delay),
+        removals: Default::default(),
         cleaner,
         newest_copies: RefCell::default(),
         meetings: Cell::new(0),
@@ -501,10 +504,9 @@ impl Shard {
         self.io().spawn("retention", self.clone().retention_task());
         self.io()
             .spawn("compaction", self.clone().compaction_task());
+        self.io().spawn("remove files", self.clone().remover());
         self.io()
-            .spawn("remove files", self.clone().remove_leftovers());
-        self.io()
-            .spawn("old segments", self.clone().remove_all_old_segments());
+            .spawn("leftovers", self.clone().remove_leftovers());
     }
 
     /// Puts the segments in their places that compaction was about to when the last run ended.
@@ -525,27 +527,6 @@ impl Shard {
             }
         }
         Ok(())
-    }
-
-    /// Removes segments that the last run has not come to, or of which it removed no more than the files.
-    /// However many they are, the start does not wait for it.
-    async fn remove_all_old_segments(self) {
-        for key in self.partitions() {
-            let Some(partition) = self.partition(&key) else {
-                continue;
-            };
-            if partition.is_offline() || !partition.state.borrow().log.has_old_segment() {
-                continue;
-            }
-            // The partition may itself have been deleted, and its folder be another topic's.
-            match self.0.store.is_of_another_topic(&partition).await {
-                Ok(false) => self.remove_old_segments(&partition).await,
-                Ok(true) => {}
-                Err(error) => {
-                    tracing::warn!(partition = %partition.dir, %error, "cannot remove old segments");
-                }
-            }
-        }
     }
 
     pub(super) fn place_recovered(&self, key: PartitionKey, found: Recovering) {

@@ -85,6 +85,13 @@ impl Shard {
             log_end_offset: state.log.end_offset(),
         };
         let decision = decide(&segments, policy, bounds, now_ms);
+        if let Some(segment) = decision.of_the_future {
+            tracing::warn!(
+                partition = %partition.dir,
+                segment,
+                "a segment has records of the future: retention.ms does not delete it, nor what is behind it"
+            );
+        }
         (decision.segments > 0).then_some(decision)
     }
 
@@ -187,7 +194,7 @@ impl Shard {
             return false;
         };
         self.0.metrics.segments_removed.add(1);
-        if let Err(error) = self.0.store.remove_segment(partition, base).await {
+        if let Err(error) = self.give_up_segment(partition, base).await {
             tracing::warn!(partition = %partition.dir, segment = base, %error, "cannot remove a segment");
         }
         true

@@ -131,6 +131,7 @@ impl Shard {
                 shard = self.id(),
                 "the disk is full: appends are refused when the journal is full too"
             );
+            self.0.removals.wake();
         } else {
             tracing::info!(shard = self.id(), "the disk has room again");
         }

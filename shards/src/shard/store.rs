@@ -15,7 +15,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::folders::unless_gone;
 use super::message::ReadError;
 use crate::io::{File, Io, OpenMode};
 use crate::log::index::SegmentIndex;
@@ -233,20 +232,6 @@ impl Store {
         self.write_small(&path(FileKind::OffsetIndex), &offsets)
             .await?;
         self.write_small(&path(FileKind::TimeIndex), &times).await
-    }
-
-    /// Removes the files of a segment that nobody may read any more.
-    pub(super) async fn remove_segment(
-        &self,
-        partition: &Partition,
-        segment_base: i64,
-    ) -> io::Result<()> {
-        self.forget_segments(partition, segment_base..segment_base + 1);
-        for kind in SEGMENT_FILES {
-            let path = self.path(partition, segment_base, kind);
-            unless_gone(self.io.remove_file(&path).await)?;
-        }
-        Ok(())
     }
 
     /// The index of a segment, from memory or its files.

@@ -28,6 +28,7 @@ pub(super) fn config() -> ShardConfig {
         memory_flush: Duration::from_millis(10),
         retention_check: Duration::from_secs(3600),
         producer_expiration_ms: i64::MAX,
+        folder_delete_delay: Duration::ZERO,
         cleaner: CleanerConfig::default(),
         on_rot: RotPolicy::Refuse,
     }

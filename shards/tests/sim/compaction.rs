@@ -91,6 +91,7 @@ fn shard_config(map_bytes_max: usize) -> ShardConfig {
         memory_flush: Duration::from_millis(5),
         retention_check: Duration::from_secs(3600),
         producer_expiration_ms: i64::MAX,
+        folder_delete_delay: Duration::ZERO,
         cleaner: CleanerConfig {
             backoff: Duration::from_millis(2),
             map_bytes_max,

@@ -79,6 +79,7 @@ pub fn shard_config(on_rot: RotPolicy) -> ShardConfig {
         memory_flush: Duration::from_millis(5),
         retention_check: Duration::from_secs(3600),
         producer_expiration_ms: i64::MAX,
+        folder_delete_delay: Duration::ZERO,
         cleaner: CleanerConfig::default(),
         on_rot,
     }
@@ -89,6 +90,7 @@ pub fn log_config(durability: Durability) -> LogConfig {
         segment_bytes: 50_000,
         index_interval_bytes: 1_000,
         retention_ms: None,
+        file_delete_delay: Duration::from_millis(20),
         durability,
         ..LogConfig::default()
     }

@@ -28,6 +28,7 @@ const OLD: i64 = 300;
 fn tiny_segments() -> LogConfig {
     LogConfig {
         segment_bytes: 100,
+        file_delete_delay: Duration::ZERO,
         ..log_config(Durability::Sync)
     }
 }

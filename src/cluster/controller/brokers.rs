@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::partition_change::{Election, PartitionUpdate, has_replica};
 use super::{Context, Decision};
 use crate::cluster::bootstrap::bootstrap_records;
-use crate::cluster::features::FEATURES;
+use crate::cluster::features::{FEATURES, MetadataVersion};
 use crate::cluster::image::{Broker, Image, Partition, Topic};
 use crate::cluster::records::{
     AbortTransactionRecord, BrokerRegistrationChangeRecord, Endpoint, FeatureRange,
@@ -23,7 +23,10 @@ pub struct NodeStart {
     /// Where others reach the controller; none if nobody is to.
     pub controller_endpoints: Vec<Endpoint>,
     pub rack: Option<String>,
+    /// Those that are online.
     pub log_dirs: Vec<Uuid>,
+    /// Those of them that take no new replicas.
+    pub cordoned_log_dirs: Vec<Uuid>,
     /// Whether leaders that stay must begin a new epoch: after a stop that was not clean, what was
     /// not acknowledged may be gone, and consumers must be able to tell.
     pub bump_leader_epochs: bool,
@@ -88,6 +91,16 @@ pub fn start_node(
         fenced: -1,
         ..Default::default()
     }));
+    let is_new = image.features.is_empty();
+    let can_cordon = is_new || image.metadata_version() >= MetadataVersion::CORDONED_DIRECTORIES;
+    if can_cordon && !start.cordoned_log_dirs.is_empty() {
+        records.push(Record::from(BrokerRegistrationChangeRecord {
+            broker_id: start.node_id,
+            broker_epoch,
+            cordoned_log_dirs: Some(start.cordoned_log_dirs.clone()),
+            ..Default::default()
+        }));
+    }
     for topic in image.topics.iter() {
         for (id, partition) in &topic.partitions {
             let of = (*id, partition.as_ref());
@@ -130,7 +143,15 @@ fn leader_at_start(
         true => Election::Unclean,
         false => Election::Online,
     };
-    PartitionUpdate::new(context, topic, (id, partition), election, &serves).record()
+    let update = PartitionUpdate::new(context, topic, (id, partition), election, &serves);
+    // Its directory is gone.
+    let is_lost = partition.replicas.contains(&starting.id) && !serves(starting.id);
+    let update = if is_lost {
+        update.out_of_sync(starting.id)
+    } else {
+        update
+    };
+    update.record()
 }
 
 fn serves_elsewhere(image: &Image, partition: &Partition, replica: i32) -> bool {

@@ -1,5 +1,6 @@
 //! More partitions for topics that exist.
 
+use super::directories::place_in_directories;
 use super::error::{ControlError, ControlErrorKind};
 use super::placement::{check_manual_assignment, new_partition, place_partitions};
 use super::{Context, Decision, RECORDS_PER_REQUEST_MAX, split_duplicates};
@@ -69,14 +70,16 @@ fn add_partitions(
         return Err(ControlError::too_many_records());
     }
     let replication_factor = replication_factor_of(&topic)?;
-    let partitions = match &request.assignments {
+    let mut partitions = match &request.assignments {
         Some(assignments) => {
             assigned_partitions(context, existing, replication_factor, assignments)?
         }
         None => place_partitions(context, additional, replication_factor as i16)?,
     };
-    let numbered = (existing as i32..).zip(&partitions);
-    records.extend(numbered.map(|(at, partition)| partition.to_record(topic.id, at).into()));
+    for (at, partition) in (existing as i32..).zip(&mut partitions) {
+        place_in_directories(context, &topic.name, at, partition);
+        records.push(partition.to_record(topic.id, at).into());
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::alter_configs::validated_config_records;
+use super::directories::place_in_directories;
 use super::error::{ControlError, ControlErrorKind};
 use super::placement::{check_manual_assignment, new_partition, place_partitions};
 use super::{Context, Decision, RECORDS_PER_REQUEST_MAX, check_count, split_duplicates};
@@ -123,7 +124,7 @@ fn create_topic(
         .iter()
         .map(|(name, value)| (name.clone(), Some(value.clone())));
     let config_records = validated_config_records(context, &resource, changes, true)?;
-    let partitions = if topic.assignments.is_empty() {
+    let mut partitions = if topic.assignments.is_empty() {
         chosen_partitions(context, topic)?
     } else {
         assigned_partitions(context, topic)?
@@ -142,8 +143,10 @@ fn create_topic(
     }));
     // Configuration stands before the partitions, so that it is known when these come to be.
     records.extend(config_records);
-    let numbered = (0..).zip(&partitions);
-    records.extend(numbered.map(|(at, partition)| partition.to_record(id, at).into()));
+    for (at, partition) in (0..).zip(&mut partitions) {
+        place_in_directories(context, &topic.name, at, partition);
+        records.push(partition.to_record(id, at).into());
+    }
     Ok(created)
 }
 

@@ -20,6 +20,7 @@ pub enum ControlErrorKind {
     ElectionNotNeeded,
     PreferredLeaderNotAvailable,
     EligibleLeadersNotAvailable,
+    NoReassignmentInProgress,
     UnknownServerError,
 }
 

@@ -19,11 +19,13 @@ mod brokers;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod directories;
 mod elect_leaders;
 mod error;
 mod partition_change;
 mod placement;
 mod producer_ids;
+mod reassignments;
 mod rules;
 #[cfg(test)]
 mod testing;
@@ -39,11 +41,15 @@ pub use create_topics::{
     create_topics, validate_topic_name,
 };
 pub use delete_topics::{DeletedTopic, TopicReference, delete_topics};
+pub use directories::{
+    FoundReplica, PreferredDirectories, assign_replicas, cordon_directories, directories_offline,
+};
 pub use elect_leaders::{ElectLeaders, ElectedPartition, ElectionType, elect_leaders};
 pub use error::{ControlError, ControlErrorKind};
 pub use producer_ids::{PRODUCER_ID_BLOCK_SIZE, ProducerIdBlock, allocate_producer_ids};
+pub use reassignments::{AlterReassignments, Reassignment, alter_reassignments};
 
-use super::image::{Image, Properties};
+use super::image::{DirectoryCounts, Image, Properties};
 use super::records::Record;
 use crate::config::BrokerConfig;
 
@@ -86,6 +92,11 @@ impl From<&BrokerConfig> for Policy {
 /// What every decision is taken from.
 pub struct Context<'a> {
     pub image: &'a Image,
+    /// Of the image.
+    pub directories: &'a DirectoryCounts,
+    /// What this decision has placed so far.
+    pub placed: DirectoryCounts,
+    pub preferred: &'a PreferredDirectories,
     pub policy: &'a Policy,
     /// `server.properties` and the command line.
     pub file: &'a Properties,

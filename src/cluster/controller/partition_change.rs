@@ -31,6 +31,8 @@ pub(super) struct PartitionUpdate<'a> {
     topic_id: Uuid,
     partition_id: i32,
     partition: &'a Partition,
+    /// The in-sync set as it is to be, before anybody is elected.
+    target_isr: Vec<i32>,
     election: Election,
     /// How many in-sync replicas make eligible ones unnecessary; `None` while the feature is off.
     min_isr_of_elr: Option<usize>,
@@ -53,10 +55,18 @@ impl<'a> PartitionUpdate<'a> {
             topic_id: topic.id,
             partition_id,
             partition,
+            target_isr: partition.isr.clone(),
             election,
             min_isr_of_elr: context.image.is_elr_enabled().then_some(min_isr),
             serves,
         }
+    }
+
+    /// Takes a replica out of the in-sync set. Without eligible replicas the last one stays in it,
+    /// so that it is known who has the records.
+    pub(super) fn out_of_sync(mut self, replica: i32) -> Self {
+        self.target_isr.retain(|id| *id != replica);
+        self
     }
 
     /// The record that changes what has to change, if anything has.
@@ -68,7 +78,7 @@ impl<'a> PartitionUpdate<'a> {
         };
         let mut change = unchanged.clone();
         let partition = self.partition;
-        let mut isr = partition.isr.clone();
+        let mut isr = self.target_isr.clone();
         let mut elr = self.eligible_replicas();
 
         let (leader, is_clean) = self.elect(&elr);
@@ -89,7 +99,7 @@ impl<'a> PartitionUpdate<'a> {
         if self.min_isr_of_elr.is_none() {
             elr.clear();
         }
-        if isr != partition.isr {
+        if isr != partition.isr && (!isr.is_empty() || self.min_isr_of_elr.is_some()) {
             change.isr = Some(isr);
         }
         if elr != partition.elr {
@@ -109,9 +119,13 @@ impl<'a> PartitionUpdate<'a> {
     /// than `min.insync.replicas` remained. With the feature off there may be some left over.
     fn eligible_replicas(&self) -> Vec<i32> {
         let Partition { isr, elr, .. } = self.partition;
+        let is_out = |id: &i32| !self.target_isr.contains(id);
         match self.min_isr_of_elr {
-            Some(min_isr) if isr.len() >= min_isr => Vec::new(),
-            _ => elr.iter().copied().filter(|id| !isr.contains(id)).collect(),
+            Some(min_isr) if self.target_isr.len() >= min_isr => Vec::new(),
+            _ => {
+                let left = isr.iter().copied().filter(|id| !elr.contains(id));
+                elr.iter().copied().chain(left).filter(is_out).collect()
+            }
         }
     }
 
@@ -119,8 +133,8 @@ impl<'a> PartitionUpdate<'a> {
     fn elect(&self, elr: &[i32]) -> (i32, bool) {
         let partition = self.partition;
         let is_candidate = |replica: i32| {
-            let in_sync = partition.isr.contains(&replica)
-                || (partition.isr.is_empty() && elr.contains(&replica));
+            let in_sync = self.target_isr.contains(&replica)
+                || (self.target_isr.is_empty() && elr.contains(&replica));
             in_sync && (self.serves)(replica)
         };
         let first = partition.replicas.first().copied();
@@ -135,7 +149,7 @@ impl<'a> PartitionUpdate<'a> {
         }
         if let [last_known] = partition.last_known_elr[..]
             && self.min_isr_of_elr.is_some()
-            && partition.isr.is_empty()
+            && self.target_isr.is_empty()
             && elr.is_empty()
             && (self.serves)(last_known)
         {

@@ -8,10 +8,9 @@
 
 use std::collections::BTreeMap;
 
-use uuid::Uuid;
-
 use super::Context;
 use super::error::{ControlError, ControlErrorKind};
+use crate::cluster::ids::DIRECTORY_UNASSIGNED;
 use crate::cluster::image::Partition;
 
 /// Brokers of one rack in one state, handed out in turn. Each round starts one further.
@@ -154,7 +153,7 @@ fn shuffle<T>(items: &mut [T], context: &mut Context<'_>) {
     }
 }
 
-/// `count` new partitions on brokers that the controller chooses.
+/// `count` new partitions on brokers that the controller chooses, in no directory yet.
 pub(super) fn place_partitions(
     context: &mut Context<'_>,
     count: usize,
@@ -196,7 +195,7 @@ pub(super) fn place_partitions(
     Ok(partitions.collect())
 }
 
-/// A new partition on `replicas`; `None` when none of them can lead it.
+/// A new partition on `replicas`, in no directory yet; `None` when none of them can lead it.
 pub(super) fn new_partition(context: &Context<'_>, replicas: Vec<i32>) -> Option<Partition> {
     let image = context.image;
     let isr: Vec<i32> = replicas
@@ -204,11 +203,7 @@ pub(super) fn new_partition(context: &Context<'_>, replicas: Vec<i32>) -> Option
         .copied()
         .filter(|id| image.is_active_broker(*id))
         .collect();
-    let dir_of = |id: &i32| {
-        let broker = image.brokers.get(id);
-        broker.map_or(Uuid::nil(), |broker| broker.default_dir())
-    };
-    let directories = replicas.iter().map(dir_of).collect();
+    let directories = vec![DIRECTORY_UNASSIGNED; replicas.len()];
     (!isr.is_empty()).then(|| Partition::new(replicas, directories, isr))
 }
 

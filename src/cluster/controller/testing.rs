@@ -14,6 +14,7 @@ pub(super) struct Cluster {
     pub(super) replayer: Replayer,
     pub(super) policy: Policy,
     pub(super) file: Properties,
+    pub(super) preferred: PreferredDirectories,
     random: u64,
 }
 
@@ -28,6 +29,7 @@ impl Cluster {
                 topics_can_be_deleted: true,
             },
             file: Properties::new(),
+            preferred: PreferredDirectories::new(),
             random: 1,
         }
     }
@@ -49,6 +51,17 @@ impl Cluster {
             rack: rack.map(str::to_owned),
             fenced,
             log_dirs: vec![dir_of(id)],
+            ..Default::default()
+        };
+        self.commit(vec![record.into()]);
+    }
+
+    /// A serving broker with these directories.
+    pub(super) fn add_broker_with(&mut self, id: i32, log_dirs: Vec<Uuid>) {
+        let record = RegisterBrokerRecord {
+            broker_id: id,
+            broker_epoch: i64::from(id) * 10,
+            log_dirs,
             ..Default::default()
         };
         self.commit(vec![record.into()]);
@@ -80,6 +93,9 @@ impl Cluster {
         let random = &mut self.random;
         decide(&mut Context {
             image: self.replayer.image(),
+            directories: self.replayer.directories(),
+            placed: DirectoryCounts::default(),
+            preferred: &self.preferred,
             policy: &self.policy,
             file: &self.file,
             random_u64: &mut || {

@@ -1,23 +1,26 @@
-//! Reading the metadata log at the start, from its first record or from a snapshot.
+//! Reading the metadata log at the start: its newest sound snapshot, and what comes behind that.
 //!
-//! Apache Kafka deletes the beginning of the log once a snapshot stands for it. The whole metadata or
-//! none: what is neither in the log nor in a snapshot is an error, since a topic that nobody knows is a
-//! topic that is lost. Changes nothing in the folder.
+//! The beginning of the log goes once a snapshot stands for it. The whole metadata or none: what is
+//! neither in the log nor in a snapshot is an error, since a topic that nobody knows is a topic that is
+//! lost. As long as the log reaches back far enough, an older snapshot, or none, is as good as one that is
+//! damaged. Changes nothing in the folder.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use corelog_shards::io::{BLOCK, DmaBuffer, OpenMode};
 use corelog_shards::log::batch::BatchIter;
-use corelog_shards::shard::Shard;
 use corelog_shards::shard::message::ReadError;
+use corelog_shards::shard::{OffsetQuery, Shard};
 
 use super::METADATA_LOG;
 use crate::cluster::image::{Image, Replayer};
 use crate::cluster::log_codec::{self, LogError};
-use crate::cluster::snapshot::{self, SnapshotError, SnapshotId};
+use crate::cluster::snapshot::{self, Kept, SnapshotError, SnapshotId};
 use crate::replay::{batches_at, log_start};
+use crate::turns::Turns;
 
 /// Why the metadata cannot be read.
 #[derive(Debug)]
@@ -82,8 +85,20 @@ impl fmt::Display for ReadLogError {
 
 impl std::error::Error for ReadLogError {}
 
+/// What was read.
+pub struct ReadLog {
+    pub replayer: Replayer,
+    /// Of the last record.
+    pub last_timestamp_ms: Option<i64>,
+    /// Bytes of the batches behind the snapshot that it was begun with.
+    pub bytes_behind: u64,
+    /// Snapshots that are not known to be damaged, oldest first.
+    pub snapshots: Vec<Kept>,
+    pub damaged: Vec<SnapshotId>,
+}
+
 /// Replays everything from the empty image on. `dir` is the log's folder.
-pub async fn read_log(shard: &Shard, dir: &Path, empty: Image) -> Result<Replayer, ReadLogError> {
+pub async fn read_log(shard: &Shard, dir: &Path, empty: Image) -> Result<ReadLog, ReadLogError> {
     let start = log_start(shard, &METADATA_LOG)
         .await
         .map_err(ReadLogError::Read)?;
@@ -92,44 +107,82 @@ pub async fn read_log(shard: &Shard, dir: &Path, empty: Image) -> Result<Replaye
         .next()
         .and_then(Result::ok)
         .map_or(start, |batch| batch.base_offset());
-    let newest = newest_snapshot(shard, dir).await?;
-    let image = match (begins, newest) {
-        (0, _) => empty,
-        (begins, Some(id)) if id.end_offset >= begins => {
-            read_snapshot(shard, dir, id, empty).await?
-        }
-        (begins, _) => {
-            let dir = dir.to_owned();
-            return Err(ReadLogError::NoBeginning { dir, begins });
-        }
+    let (image, snapshots, damaged) = read_snapshots(shard, dir, begins, empty).await?;
+    let mut read = ReadLog {
+        last_timestamp_ms: match image.last_offset + 1 {
+            0 => None,
+            _ => snapshots.last().and_then(|last| last.last_log_timestamp_ms),
+        },
+        replayer: Replayer::new(image),
+        bytes_behind: 0,
+        snapshots,
+        damaged,
     };
-    let mut replayer = Replayer::new(image);
     loop {
-        let next = replayer.image().last_offset + 1;
+        let next = read.replayer.image().last_offset + 1;
         let batches = read_at(shard, next).await?;
-        if batches.is_empty() {
+        let Some(last) = BatchIter::new(&batches).filter_map(Result::ok).last() else {
             break;
-        }
-        log_codec::replay_contiguous(&batches, &mut replayer).map_err(|error| {
+        };
+        read.last_timestamp_ms = Some(last.max_timestamp());
+        read.bytes_behind += batches.len() as u64;
+        log_codec::replay_contiguous(&batches, &mut read.replayer).map_err(|error| {
             let dir = dir.to_owned();
             ReadLogError::Log { dir, error }
         })?;
         shard.io().yield_now().await;
     }
-    check_end(dir, newest, replayer.image().last_offset + 1)?;
-    replayer.take_delta();
-    Ok(replayer)
+    read.replayer.take_delta();
+    Ok(read)
 }
 
 /// Whether the log goes as far as its newest snapshot.
-fn check_end(dir: &Path, newest: Option<SnapshotId>, log_end: i64) -> Result<(), ReadLogError> {
-    match newest {
-        Some(id) if id.end_offset > log_end => Err(ReadLogError::EndsBeforeSnapshot {
-            path: dir.join(id.file_name()),
-            snapshot_end: id.end_offset,
+async fn check_end(shard: &Shard, dir: &Path, newest: SnapshotId) -> Result<(), ReadLogError> {
+    let latest = OffsetQuery::Latest { committed: false };
+    let log_end = shard.offset_for(&METADATA_LOG, None, latest).await;
+    let log_end = log_end.map_err(ReadLogError::Read)?.offset;
+    match newest.end_offset > log_end {
+        true => Err(ReadLogError::EndsBeforeSnapshot {
+            path: dir.join(newest.file_name()),
+            snapshot_end: newest.end_offset,
             log_end,
         }),
-        _ => Ok(()),
+        false => Ok(()),
+    }
+}
+
+/// The image of the newest sound snapshot, or `empty` if there is none and the log begins with its first
+/// record; the sound snapshots, and those that are not. The log `begins` there.
+async fn read_snapshots(
+    shard: &Shard,
+    dir: &Path,
+    begins: i64,
+    empty: Image,
+) -> Result<(Image, Vec<Kept>, Vec<SnapshotId>), ReadLogError> {
+    let mut snapshots = list_snapshots(shard, dir).await?;
+    if let Some(newest) = snapshots.last() {
+        check_end(shard, dir, newest.id).await?;
+    }
+    let mut damaged = Vec::new();
+    let mut failure = None;
+    while let Some(newest) = snapshots.last().filter(|kept| kept.id.end_offset >= begins) {
+        let id = newest.id;
+        let error = match read_snapshot(shard, dir, id, empty.clone()).await {
+            Ok(image) => return Ok((image, snapshots, damaged)),
+            Err(error) => error,
+        };
+        tracing::error!(%error, "a snapshot of the metadata is passed over");
+        snapshots.pop();
+        damaged.push(id);
+        failure.get_or_insert(error);
+    }
+    match (begins, failure) {
+        (0, _) => Ok((empty, snapshots, damaged)),
+        (_, Some(failure)) => Err(failure),
+        (_, None) => {
+            let dir = dir.to_owned();
+            Err(ReadLogError::NoBeginning { dir, begins })
+        }
     }
 }
 
@@ -144,7 +197,14 @@ async fn read_snapshot(
         Ok(bytes) => bytes,
         Err(error) => return Err(ReadLogError::Io(path, error)),
     };
-    let image = snapshot::read(&bytes, id, empty);
+    let mut reader = snapshot::Reader::new(empty);
+    let mut turns = Turns::on(shard.io());
+    let mut taken = Ok(());
+    for batch in BatchIter::verifying(&bytes) {
+        taken = taken.and_then(|()| reader.take(batch));
+        turns.step().await;
+    }
+    let image = taken.and_then(|()| reader.finish(id));
     let image = image.map_err(|error| ReadLogError::Snapshot {
         path: path.clone(),
         error,
@@ -157,17 +217,35 @@ async fn read_snapshot(
     Ok(image)
 }
 
-async fn newest_snapshot(shard: &Shard, dir: &Path) -> Result<Option<SnapshotId>, ReadLogError> {
+/// Oldest first.
+async fn list_snapshots(shard: &Shard, dir: &Path) -> Result<Vec<Kept>, ReadLogError> {
     let entries = match shard.io().list_dir(dir).await {
         Ok(entries) => entries,
         // A new log's folder is made with its first segment.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(ReadLogError::Io(dir.to_owned(), error)),
     };
-    let ids = entries
-        .iter()
-        .filter_map(|entry| SnapshotId::parse(&entry.name));
-    Ok(ids.max())
+    let mut snapshots = Vec::new();
+    for entry in entries {
+        let Some(id) = SnapshotId::parse(&entry.name) else {
+            continue;
+        };
+        let first = read_first_block(shard, &dir.join(entry.name)).await;
+        snapshots.push(Kept {
+            id,
+            bytes: entry.len,
+            last_log_timestamp_ms: first
+                .ok()
+                .and_then(|block| snapshot::last_log_timestamp_ms(&block)),
+        });
+    }
+    snapshots.sort_unstable_by_key(|kept| kept.id);
+    Ok(snapshots)
+}
+
+async fn read_first_block(shard: &Shard, path: &Path) -> io::Result<DmaBuffer> {
+    let file = shard.io().open(path, OpenMode::READ).await?;
+    file.read_at(0, BLOCK).await
 }
 
 /// Some of the batches from `offset` on; nothing at the end.

@@ -3,11 +3,13 @@ use std::path::Path;
 use std::pin::pin;
 use std::task::Poll;
 
-use corelog_shards::io::sim::{Faults, World};
+use corelog_shards::io::sim::{Crash, Faults, World};
+use corelog_shards::log::batch::BatchIter;
 
 use super::*;
 use crate::broker::testing::{broker, lead};
 use crate::cluster::controller::{CreateTopics, CreateTopicsReply, NewTopic, create_topics};
+use crate::replay::batches_at;
 
 /// Times that a caller looks whether his decision is there before he has gone.
 const LOOKS_MAX: usize = 24;
@@ -57,4 +59,27 @@ fn a_decision_is_carried_out_whenever_its_caller_goes() {
             }
         }
     });
+}
+
+#[test]
+fn each_start_begins_an_epoch_of_the_log() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    for epoch in 1..=3 {
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, move |io| async move {
+            let folder = Path::new("/data");
+            let broker = broker(&io, folder).await;
+            let driver = lead(&broker, folder).await;
+            assert_eq!(driver.image().last_epoch, epoch);
+            let batches = batches_at(&broker.shard, METADATA_LOG, 0).await;
+            let batches = batches.expect("the log");
+            let epochs =
+                BatchIter::new(&batches).map(|batch| batch.expect("a batch").leader_epoch());
+            let epochs: Vec<i32> = epochs.collect();
+            assert!(epochs.is_sorted(), "{epochs:?}");
+            assert_eq!(epochs.last(), Some(&epoch));
+        });
+        world.crash(node, Crash::Kill);
+    }
 }

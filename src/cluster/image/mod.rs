@@ -16,6 +16,7 @@
 
 mod brokers;
 mod delta;
+mod directories;
 mod partition;
 mod replay;
 mod security;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 pub use brokers::{Broker, ControllerNode};
 pub use delta::{Delta, TopicChange};
+pub use directories::DirectoryCounts;
 pub use partition::Partition;
 pub use replay::{ReplayError, Replayer};
 pub use security::{QuotaEntityKey, Security};

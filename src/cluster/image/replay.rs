@@ -21,7 +21,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Broker, ConfigResource, Delta, Image, Partition, ResourceKind, Topic, TopicChange};
+use super::{
+    Broker, ConfigResource, Delta, DirectoryCounts, Image, Partition, ResourceKind, Topic,
+    TopicChange,
+};
 use crate::cluster::records::{BrokerRegistrationChangeRecord, ConfigRecord, Record, TopicRecord};
 
 /// Why a record doesn't fit the image.
@@ -95,6 +98,7 @@ struct Touched {
 #[derive(Debug)]
 pub struct Replayer {
     image: Image,
+    directories: DirectoryCounts,
     held_back: Option<HeldBack>,
     touched: Touched,
 }
@@ -108,6 +112,7 @@ struct HeldBack {
 impl Replayer {
     pub fn new(image: Image) -> Self {
         Self {
+            directories: DirectoryCounts::of(&image),
             image,
             held_back: None,
             touched: Touched::default(),
@@ -116,6 +121,11 @@ impl Replayer {
 
     pub fn image(&self) -> &Image {
         &self.image
+    }
+
+    /// How many replicas of the image lie in each directory.
+    pub fn directories(&self) -> &DirectoryCounts {
+        &self.directories
     }
 
     /// Where the transaction that is still open began.
@@ -211,7 +221,12 @@ impl Replayer {
                     });
                 }
                 let topic = self.touch_topic(record.topic_id, [id])?;
-                topic.partitions.insert(id, Arc::new(partition));
+                let directories = partition.directories.clone();
+                let replaced = topic.partitions.insert(id, Arc::new(partition));
+                if let Some(replaced) = replaced {
+                    self.directories.remove(&replaced.directories);
+                }
+                self.directories.add(&directories);
                 Ok(())
             }
             Record::PartitionChange(change) => {
@@ -225,7 +240,12 @@ impl Replayer {
                             topic_id: change.topic_id,
                             partition: id,
                         })?;
-                Arc::make_mut(partition).apply(change)
+                let before = partition.directories.clone();
+                Arc::make_mut(partition).apply(change)?;
+                let after = partition.directories.clone();
+                self.directories.remove(&before);
+                self.directories.add(&after);
+                Ok(())
             }
             Record::RemoveTopic(removal) => self.remove_topic(removal.topic_id),
             Record::ClearElr(clear) => self.clear_elr(&clear.topic_name),
@@ -331,6 +351,9 @@ impl Replayer {
             .topics
             .remove(id)
             .ok_or(ReplayError::UnknownTopic { id })?;
+        for partition in topic.partitions.values() {
+            self.directories.remove(&partition.directories);
+        }
         let resource = ConfigResource::topic(&*topic.name);
         if self.image.configs.remove(&resource).is_some() {
             self.touched.configs.insert(resource);

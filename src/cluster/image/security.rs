@@ -70,7 +70,7 @@ impl Security {
     }
 
     /// The records that make it as it is.
-    pub(super) fn to_records(&self) -> impl Iterator<Item = Record> {
+    pub(super) fn records(&self) -> impl Iterator<Item = Record> {
         let acls = self.acls.values().cloned().map(Record::from);
         let credentials = self.scram_credentials.values().cloned().map(Record::from);
         let tokens = self.delegation_tokens.values().cloned().map(Record::from);

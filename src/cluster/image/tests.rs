@@ -367,9 +367,11 @@ fn copies_that_apply_deltas_equal_the_source() {
             }
             copy.apply(&replayer.take_delta());
             assert_eq!(&copy, replayer.image(), "seed {seed}");
+            let counted = DirectoryCounts::of(&copy);
+            assert_eq!(&counted, replayer.directories(), "seed {seed}");
         }
 
-        let snapshot = copy.to_records();
+        let snapshot = copy.records().collect::<Vec<_>>();
         let mut restored = Replayer::new(Image::empty("c"));
         replay_all(&mut restored, &snapshot).expect("a snapshot fits an empty image");
         restored.pass(copy.last_offset.max(restored.image().last_offset), 1);

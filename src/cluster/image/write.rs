@@ -1,6 +1,8 @@
 //! An image as records: what a snapshot holds.
 
-use super::{ConfigResource, Image};
+use std::sync::Arc;
+
+use super::{ConfigResource, Image, Properties, Topic};
 use crate::cluster::features;
 use crate::cluster::records::{
     ConfigRecord, FeatureLevelRecord, ProducerIdsRecord, Record, TopicRecord,
@@ -9,50 +11,53 @@ use crate::cluster::records::{
 impl Image {
     /// The records that, replayed into an empty image, make this one (but for the offset).
     /// `metadata.version` comes first, since it says how to read the others.
-    pub fn to_records(&self) -> Vec<Record> {
-        let mut records = Vec::new();
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        let is_version = |(name, _): &(&String, &i16)| *name == features::METADATA_VERSION;
         let feature = |(name, level): (&String, &i16)| {
             Record::from(FeatureLevelRecord {
                 name: name.clone(),
                 feature_level: *level,
             })
         };
-        let (first, others): (Vec<_>, Vec<_>) = self
-            .features
-            .iter()
-            .partition(|(name, _)| *name == features::METADATA_VERSION);
-        records.extend(first.into_iter().chain(others).map(feature));
-        records.extend(
-            self.controllers
-                .values()
-                .map(|node| node.to_record().into()),
-        );
-        records.extend(self.brokers.values().map(|node| node.to_record().into()));
-        for topic in self.topics.iter() {
-            records.push(Record::from(TopicRecord {
-                name: topic.name.to_string(),
-                topic_id: topic.id,
-            }));
-            for (id, partition) in &topic.partitions {
-                records.push(partition.to_record(topic.id, *id).into());
-            }
-        }
-        for (resource, properties) in &self.configs {
-            let property = |(name, value): (&String, &String)| {
-                config_record(resource, name, Some(value.clone())).into()
-            };
-            records.extend(properties.iter().map(property));
-        }
-        records.extend(self.security.to_records());
-        if self.next_producer_id > 0 {
-            records.push(Record::from(ProducerIdsRecord {
+        let version = self.features.iter().filter(is_version);
+        let others = self.features.iter().filter(move |it| !is_version(it));
+        let controllers = self.controllers.values();
+        let producer_ids = (self.next_producer_id > 0).then(|| {
+            Record::from(ProducerIdsRecord {
                 broker_id: -1,
                 broker_epoch: -1,
                 next_producer_id: self.next_producer_id,
-            }));
-        }
-        records
+            })
+        });
+        version
+            .chain(others)
+            .map(feature)
+            .chain(controllers.map(|node| node.to_record().into()))
+            .chain(self.brokers.values().map(|node| node.to_record().into()))
+            .chain(self.topics.iter().flat_map(|topic| records_of(topic)))
+            .chain(self.configs.iter().flat_map(properties_of))
+            .chain(self.security.records())
+            .chain(producer_ids)
     }
+}
+
+fn records_of(topic: &Topic) -> impl Iterator<Item = Record> {
+    let made = Record::from(TopicRecord {
+        name: topic.name.to_string(),
+        topic_id: topic.id,
+    });
+    let partitions = topic.partitions.iter();
+    let partitions = partitions.map(|(id, partition)| partition.to_record(topic.id, *id).into());
+    std::iter::once(made).chain(partitions)
+}
+
+fn properties_of<'a>(
+    (resource, properties): (&'a ConfigResource, &'a Arc<Properties>),
+) -> impl Iterator<Item = Record> + 'a {
+    let property = move |(name, value): (&String, &String)| {
+        config_record(resource, name, Some(value.clone())).into()
+    };
+    properties.iter().map(property)
 }
 
 /// The record that sets a property, or removes it when there is no value.

@@ -1,7 +1,7 @@
 //! The values of control records in the metadata log and in its snapshots. They are no metadata
 //! records: they have no frame, and a version field of their own.
 
-use crate::schema::{Version, Wire, structures};
+use crate::schema::{Reader, Version, Wire, structures};
 
 structures! {
     LeaderChangeMessage {
@@ -31,4 +31,10 @@ pub fn encode_control(message: &impl Wire) -> Vec<u8> {
     let mut out = Vec::new();
     message.encode(Version::flexible(0), &mut out);
     out
+}
+
+/// What a snapshot's header says, at any of its versions. None for what is no such message.
+pub fn decode_header(value: &[u8]) -> Option<SnapshotHeaderMessage> {
+    let mut reader = Reader::new(value);
+    SnapshotHeaderMessage::decode(Version::flexible(0), &mut reader).ok()
 }

@@ -14,17 +14,20 @@ pub(super) const ROWS: &[Property] = &[
         ),
     broker_unset("log.dirs", List)
         .valid(Valid::AT_LEAST_ONE_ITEM)
-        .honoured("Data folders; one for now."),
+        .honoured("Data folders. A new partition is put into the one with the fewest."),
     broker("cordoned.log.dirs", List, "")
         .valid(Valid::ITEMS)
         .dynamic(PerBroker)
-        .not_yet("Data folders that take no new partitions."),
+        .honoured(
+            "Data folders that take no new partitions, neither created nor moved there; `*` is all \
+             of them.",
+        ),
     broker("log.dir.failure.timeout.ms", Long, "30000")
         .at_least(1)
         .ms()
-        .not_yet(
-            "Time a broker with a failed folder keeps running when it cannot tell the \
-             controller.",
+        .honoured(
+            "Time a broker with a failed folder keeps running when that cannot be recorded in the \
+             metadata log.",
         ),
     broker("num.partitions", Int, "1").at_least(1).honoured(
         "Partitions of a topic that is created automatically, or with partition count -1.",
@@ -91,7 +94,7 @@ pub(super) const ROWS: &[Property] = &[
         .dynamic(ClusterWide)
         .honoured(
             "What happens to old segments: `delete` removes, `compact` keeps the last value \
-             of each key. A compacted topic is kept whole for now.",
+             of each key, both together do both, empty neither.",
         ),
     broker("log.retention.bytes", Long, "-1")
         .bytes()
@@ -132,15 +135,15 @@ pub(super) const ROWS: &[Property] = &[
     broker_unset("log.roll.jitter.ms", Long)
         .ms()
         .dynamic(ClusterWide)
-        .not_yet(
-            "Random time taken off the age of rolling, so that not all segments roll at once. \
-             Goes before the hours.",
+        .honoured(
+            "Most that is taken off the age of rolling, at random for each segment, so that not \
+             all segments roll at once. Goes before the hours.",
         ),
     broker("log.roll.jitter.hours", Int, "0")
         .at_least(0)
         .unit(Unit::Hours)
-        .not_yet(
-            "Random time taken off the age of rolling, where `log.roll.jitter.ms` is not set.",
+        .honoured(
+            "Most that is taken off the age of rolling, where `log.roll.jitter.ms` is not set.",
         ),
     broker("log.segment.bytes", Int, "1073741824")
         .at_least(1048576)
@@ -151,9 +154,10 @@ pub(super) const ROWS: &[Property] = &[
         .at_least(0)
         .ms()
         .dynamic(ClusterWide)
-        .not_yet(
-            "Time between the deletion of a segment from the log and the removal of its \
-             files.",
+        .honoured(
+            "Time between the deletion of a segment from the log and the removal of its files, \
+             and between the deletion of a topic and the removal of its folders. On a full disk \
+             they go at once.",
         ),
     broker("log.index.interval.bytes", Int, "4096")
         .at_least(0)

@@ -124,9 +124,9 @@ pub(super) const ROWS: &[Property] = &[
     broker_unset("early.start.listeners", List)
         .valid(Valid::ITEMS)
         .moot("Listeners that open before the authorizer is ready."),
-    broker_unset("metadata.log.dir", String).not_yet(
-        "Folder of the cluster metadata log, when it is not to be in the first data \
-             folder.",
+    broker_unset("metadata.log.dir", String).honoured(
+        "Folder of the cluster metadata log, when it is not to be in the first data folder. It is \
+         changed only while the log is nowhere yet.",
     ),
     broker(
         "metadata.log.max.record.bytes.between.snapshots",
@@ -135,43 +135,61 @@ pub(super) const ROWS: &[Property] = &[
     )
     .at_least(1)
     .bytes()
-    .not_yet("Bytes of metadata records after which a snapshot is made."),
+    .honoured("Bytes of metadata records after which a snapshot is made."),
     broker("metadata.log.max.snapshot.interval.ms", Long, "3600000")
         .at_least(0)
         .ms()
-        .not_yet("Longest time between two snapshots of the metadata; 0 makes none by time."),
+        .honoured(
+            "Longest time between two snapshots of the metadata, if it has changed since; 0 makes \
+             none by time.",
+        ),
     broker("metadata.log.segment.bytes", Int, "1073741824")
         .at_least(8388608)
         .bytes()
-        .not_yet("Size at which a segment of the metadata log is rolled."),
+        .honoured(
+            "Size at which a segment of the metadata log is rolled. With a snapshot it is rolled \
+             earlier when metadata.max.retention.bytes is exceeded, so that the old one can go.",
+        ),
     broker("metadata.log.segment.ms", Long, "604800000")
         .ms()
-        .not_yet("Age at which a segment of the metadata log is rolled."),
+        .honoured("Age at which a segment of the metadata log is rolled."),
     broker("metadata.max.idle.interval.ms", Int, "500")
         .at_least(0)
         .ms()
-        .not_yet(
-            "How often the active controller writes a no-op record when nothing happens; 0 \
-             never.",
+        .moot(
+            "How often the active controller writes a no-op record when nothing happens, for \
+             others to see that it lives; Corelog's writes none.",
         ),
     broker("metadata.max.retention.bytes", Long, "104857600")
         .bytes()
-        .not_yet("Size of metadata log and snapshots together above which old ones are deleted."),
+        .honoured(
+            "Size of metadata log and snapshots together above which the oldest snapshot goes, and \
+             the log up to the end of the next one; the newest snapshot stays. -1 has no limit.",
+        ),
     broker("metadata.max.retention.ms", Long, "604800000")
         .ms()
-        .not_yet("Age above which old metadata log segments and snapshots are deleted."),
+        .honoured(
+            "Age above which the oldest snapshot goes, and the metadata log up to the end of the \
+             next one; the newest snapshot stays. -1 has no limit.",
+        ),
     broker("internal.metadata.delete.delay.millis", Long, "60000")
         .ms()
         .internal()
-        .moot("Delay before files of deleted metadata segments are removed; for tests."),
+        .honoured("Delay before the files of deleted snapshots are removed; for tests."),
     broker_unset("internal.metadata.log.segment.bytes", Int)
         .bytes()
         .internal()
-        .moot("Size of a metadata segment without the lower bound; for tests."),
+        .honoured(
+            "Size of a metadata segment in place of metadata.log.segment.bytes, without its lower \
+             bound; for tests.",
+        ),
     broker("internal.metadata.max.batch.size.in.bytes", Int, "8388608")
         .bytes()
         .internal()
-        .moot("Largest batch of the metadata log; for tests."),
+        .moot(
+            "Largest batch of the metadata log; for tests. Here one decision of the controller, of \
+             at most 10,000 records, is one batch.",
+        ),
     broker("unclean.leader.election.interval.ms", Long, "300000")
         .at_least(1)
         .ms()

@@ -45,8 +45,10 @@ pub(super) const ROWS: &[Property] = &[
         .at_least(1)
         .dynamic(ClusterWide)
         .not_yet("Fetchers for each leader that this broker follows."),
-    broker_unset("num.replica.alter.log.dirs.threads", Int)
-        .moot("Threads that move replicas between data folders."),
+    broker_unset("num.replica.alter.log.dirs.threads", Int).moot(
+        "Threads that move replicas between data folders. Each core moves what it owns, one \
+             after the other.",
+    ),
     broker("fetch.purgatory.purge.interval.requests", Int, "1000")
         .moot("Housekeeping of waiting fetches; here a finished wait leaves nothing behind."),
     broker("producer.purgatory.purge.interval.requests", Int, "1000").moot(
@@ -114,7 +116,6 @@ pub(super) const ROWS: &[Property] = &[
     .unit(Unit::BytesPerSecond)
     .dynamic(RuntimeOnly)
     .not_yet(
-        "Bytes a second at most when replicas move between data folders. Set while \
-             running only.",
+        "Bytes a second at most when replicas move between data folders. Set while running only.",
     ),
 ];

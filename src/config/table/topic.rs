@@ -11,8 +11,7 @@ pub(super) const ROWS: &[Property] = &[
         .from(&[same("log.cleanup.policy")])
         .honoured(
             "What happens to old segments: `delete` removes, `compact` keeps the last value \
-             of each key, both together do both, empty neither. A compacted topic is kept \
-             whole for now.",
+             of each key, both together do both, empty neither.",
         ),
     topic("compression.gzip.level", Int, "-1")
         .valid(Valid::GzipLevel)
@@ -41,9 +40,10 @@ pub(super) const ROWS: &[Property] = &[
         .at_least(0)
         .ms()
         .from(&[same("log.segment.delete.delay.ms")])
-        .not_yet(
-            "Time between the deletion of a segment from the log and the removal of its \
-             files.",
+        .honoured(
+            "Time between the deletion of a segment from the log and the removal of its files, \
+             whose names end in `.deleted` meanwhile. On a full disk they go at once, and so does \
+             what compaction has replaced.",
         ),
     topic("flush.messages", Long, "9223372036854775807")
         .at_least(1)
@@ -91,14 +91,17 @@ pub(super) const ROWS: &[Property] = &[
         .at_least(-2)
         .bytes()
         .from(&[same("log.local.retention.bytes")])
-        .not_yet("Bytes of a tiered partition kept locally; -2 takes `retention.bytes`."),
+        .not_yet(
+            "Bytes of a tiered partition kept locally; -2 takes `retention.bytes`. Topics are \
+             not tiered yet.",
+        ),
     topic("local.retention.ms", Long, "-2")
         .at_least(-2)
         .ms()
         .from(&[same("log.local.retention.ms")])
         .not_yet(
             "Time for which segments of a tiered partition are kept locally; -2 takes \
-             `retention.ms`.",
+             `retention.ms`. Topics are not tiered yet.",
         ),
     topic("max.compaction.lag.ms", Long, "9223372036854775807")
         .at_least(1)
@@ -191,7 +194,10 @@ pub(super) const ROWS: &[Property] = &[
             same("log.roll.jitter.ms"),
             each("log.roll.jitter.hours", 3_600_000),
         ])
-        .not_yet("Random time taken off `segment.ms`, so that not all segments roll at once."),
+        .honoured(
+            "Most that is taken off `segment.ms`, at random for each segment, so that not all \
+             segments roll at once.",
+        ),
     topic("segment.ms", Long, "604800000")
         .at_least(1)
         .ms()

@@ -289,14 +289,10 @@ fn folders_and_sizes() {
     let storage = resolve(&[("log.dir", "/a"), ("log.dirs", "/b")])
         .unwrap()
         .storage;
-    assert_eq!(storage.log_dir, Path::new("/b"));
+    assert_eq!(storage.log_dirs, [Path::new("/b")]);
+    assert_eq!(storage.metadata_log_dir, Path::new("/b"));
     assert_eq!(storage.journal_bytes_per_shard, 512 << 20);
     assert_eq!(storage.on_rot, OnRot::Refuse);
-    let refused = refusal(&[("log.dirs", "/a, /b")]);
-    assert_eq!(
-        refused,
-        "log.dirs names 2 folders (/a, /b): only one is available yet"
-    );
     let storage = resolve(&[
         ("corelog.journal.bytes", "67108864"),
         ("corelog.recovery.on.rot", "continue"),
@@ -454,4 +450,23 @@ fn the_migration_policy_says_in_which_directions() {
         );
         assert_eq!(migration.mixes(), upgrade || downgrade);
     }
+}
+
+#[test]
+fn several_folders_and_the_cordoned_among_them() {
+    let storage = |more: &[(&str, &str)]| {
+        let all = [&[("log.dirs", "/a,/b,/c")], more].concat();
+        resolve(&all).map(|config| config.storage)
+    };
+    let plain = storage(&[]).unwrap();
+    assert_eq!(plain.log_dirs, ["/a", "/b", "/c"].map(Path::new));
+    assert_eq!(plain.metadata_log_dir, Path::new("/a"));
+    assert_eq!(plain.cordoned_log_dirs, [0; 0]);
+    let elsewhere = storage(&[("metadata.log.dir", "/m")]).unwrap();
+    assert_eq!(elsewhere.metadata_log_dir, Path::new("/m"));
+    let cordoned = |value| storage(&[("cordoned.log.dirs", value)]);
+    assert_eq!(cordoned("/c,/a").unwrap().cordoned_log_dirs, [2, 0]);
+    assert_eq!(cordoned("*").unwrap().cordoned_log_dirs, [0, 1, 2]);
+    // One that was cordoned may be gone by now.
+    assert_eq!(cordoned("/c,/x").unwrap().cordoned_log_dirs, [2]);
 }

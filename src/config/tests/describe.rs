@@ -86,6 +86,107 @@ fn line(all: &[Described], name: &str) -> String {
     )
 }
 
+/// With what that Kafka was started, and what its format command has set.
+fn of_golden_answers() -> Given {
+    Given {
+        broker: Overrides::new(),
+        cluster: set(&[("min.insync.replicas", "1")]),
+        file: set(&[
+            ("advertised.listeners", "PLAINTEXT://localhost:9092"),
+            ("broker.id", "1"),
+            ("controller.listener.names", "CONTROLLER"),
+            ("controller.quorum.bootstrap.servers", "localhost:9093"),
+            (
+                "listener.security.protocol.map",
+                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            ),
+            (
+                "listeners",
+                "PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093",
+            ),
+            ("log.dirs", "/data"),
+            ("node.id", "1"),
+            ("offsets.topic.replication.factor", "1"),
+            ("process.roles", "broker,controller"),
+            ("share.coordinator.state.topic.replication.factor", "1"),
+            ("transaction.state.log.min.isr", "1"),
+            ("transaction.state.log.replication.factor", "1"),
+        ]),
+    }
+}
+
+/// What Corelog means to tell otherwise than Kafka: it has other defaults, and changes listeners at a start
+/// only.
+const TOLD_OTHERWISE: [(&str, &str); 6] = [
+    ("controller.listener.names", "CONTROLLER:DEFAULT_CONFIG;"),
+    ("listener.security.protocol.map", "\tro\t"),
+    ("listeners", "\tro\t"),
+    ("log.dir", "corelog-data"),
+    ("node.id", "1:DEFAULT_CONFIG;"),
+    ("process.roles", "broker,controller:DEFAULT_CONFIG;"),
+];
+
+/// A line of the golden answers, without the resource.
+fn golden_line(described: &Described) -> String {
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
+    let synonyms = described.synonyms.iter();
+    let synonyms = synonyms.map(|synonym| {
+        let (value, source) = (text(&synonym.value), source_name(synonym.source));
+        format!("{}={value}:{source};", synonym.name)
+    });
+    let access = match (described.read_only, described.sensitive) {
+        (true, false) => "ro",
+        (false, false) => "rw",
+        (true, true) => "ro sens",
+        (false, true) => "rw sens",
+    };
+    [
+        described.name.clone(),
+        text(&described.value),
+        source_name(described.source).to_owned(),
+        described.kind.map_or("UNKNOWN", Kind::name).to_owned(),
+        access.to_owned(),
+        synonyms.collect(),
+    ]
+    .join("\t")
+}
+
+#[test]
+fn everything_is_told_as_kafka_tells_it() {
+    let given = of_golden_answers();
+    let golden = include_str!("kafka-4.3.1-described.tsv").lines();
+    let golden = golden.filter(|line| !line.starts_with('#'));
+    let mut expected: Vec<(&str, &str)> = golden.filter_map(|line| line.split_once('\t')).collect();
+    expected.sort_unstable();
+    let all = [
+        ("topic", describe_topic(given.layers(), &Overrides::new())),
+        ("broker", describe_broker(given.layers())),
+        ("cluster", describe_cluster_default(&given.cluster)),
+    ];
+    let mut told: Vec<(&str, String)> = Vec::new();
+    for (resource, all) in &all {
+        let kafkas = all.iter().filter(|one| !one.name.starts_with("corelog."));
+        told.extend(kafkas.map(|one| (*resource, golden_line(one))));
+    }
+    told.sort_unstable();
+    let name = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
+    let names: Vec<_> = told.iter().map(|(of, line)| (*of, name(line))).collect();
+    let expected_names: Vec<_> = expected
+        .iter()
+        .map(|(of, line)| (*of, name(line)))
+        .collect();
+    assert_eq!(names, expected_names);
+    for ((resource, told), (_, expected)) in told.iter().zip(expected) {
+        match TOLD_OTHERWISE
+            .iter()
+            .find(|(other, _)| name(told) == *other)
+        {
+            Some((_, how)) => assert!(told.contains(how) && told != expected, "{told}"),
+            None => assert_eq!(told, expected, "{resource}"),
+        }
+    }
+}
+
 #[test]
 fn a_group() {
     let mut given = Given::new();

@@ -102,7 +102,7 @@ fn a_topic_has_kafkas_defaults() {
             segment_jitter_ms: 0,
             segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
-            file_delete_delay_ms: 60_000,
+            file_delete_delay: std::time::Duration::from_secs(60),
             max_message_bytes: 1_048_588,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: i64::MAX,

@@ -1,5 +1,7 @@
 //! Loading of `server.properties`, and what is said about it.
 
+use std::path::PathBuf;
+
 use super::STOCK_KAFKA_4;
 use crate::config::{BrokerConfig, Layers, LoadError, load};
 
@@ -23,7 +25,7 @@ fn the_file_of_a_stock_kafka_4_starts_unchanged() {
     let config = BrokerConfig::resolve(Layers::of_file(&loaded.settings)).unwrap();
     assert_eq!(config.node.node_id, 1);
     assert_eq!(
-        config.storage.log_dir.to_str(),
+        config.storage.log_dirs[0].to_str(),
         Some("/tmp/kraft-combined-logs")
     );
     let bound: Vec<String> = config
@@ -47,11 +49,18 @@ fn nothing_at_all_is_enough() {
     let loaded = load(b"", &[]).unwrap();
     assert!(loaded.warnings().is_empty());
     let config = BrokerConfig::resolve(Layers::of_file(&loaded.settings)).unwrap();
-    assert_eq!(config.storage.log_dir.to_str(), Some("corelog-data"));
+    assert_eq!(config.storage.log_dirs[0].to_str(), Some("corelog-data"));
     assert_eq!(
         config.listeners.bound[0].to_string(),
         "PLAINTEXT://localhost:9092"
     );
+}
+
+#[test]
+fn a_folder_that_is_named_twice_is_one() {
+    let loaded = load(b"log.dirs=/a, /b,/a\n", &[]).expect("sound");
+    let config = BrokerConfig::resolve(Layers::of_file(&loaded.settings)).expect("sound");
+    assert_eq!(config.storage.log_dirs, ["/a", "/b"].map(PathBuf::from));
 }
 
 #[test]

@@ -131,10 +131,6 @@ fn topics() {
             "Configuration 'cleanup.policy' values must not be empty.",
         ),
         (
-            ("cleanup.policy", "compact, compact"),
-            "Configuration 'cleanup.policy' values must not be duplicated.",
-        ),
-        (
             ("message.timestamp.type", "createtime"),
             "Invalid value createtime for configuration message.timestamp.type: String must be \
              one of: CreateTime, LogAppendTime",
@@ -177,6 +173,7 @@ fn topics() {
     let taken = [
         ("cleanup.policy", ""),
         ("cleanup.policy", "compact,delete"),
+        ("cleanup.policy", "compact, compact"),
         ("internal.segment.bytes", "10"),
         ("leader.replication.throttled.replicas", "*"),
         ("leader.replication.throttled.replicas", "1:1"),
@@ -228,6 +225,14 @@ fn brokers() {
             "log.roll.ms must be greater than or equal to 1",
         ),
         (
+            ("log.cleaner.dedupe.buffer.size", "1048576"),
+            "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
+        ),
+        (
+            ("max.connection.creation.rate", "0"),
+            "Invalid max.connection.creation.rate 0",
+        ),
+        (
             ("max.connections.per.ip", "0"),
             "max.connections.per.ip can be set to zero only if \
              max.connections.per.ip.overrides property is set.",
@@ -247,6 +252,21 @@ fn brokers() {
         assert_eq!(broker(&[pair]), Err(why.to_owned()), "{pair:?}");
         assert_eq!(cluster_default(&[pair]), Err(why.to_owned()), "{pair:?}");
     }
+    let too_long = [("log.local.retention.ms", "11"), ("log.retention.ms", "10")];
+    assert_eq!(
+        broker(&too_long).unwrap_err(),
+        "Invalid value 11 for configuration log.local.retention.ms: Value must not be more than \
+         log.retention.ms property value: 10"
+    );
+    let too_large = [
+        ("log.local.retention.bytes", "-1"),
+        ("log.retention.bytes", "10"),
+    ];
+    assert_eq!(
+        cluster_default(&too_large).unwrap_err(),
+        "Invalid value -1 for configuration log.local.retention.bytes: Value must not be -1 as \
+         log.retention.bytes value is set as 10."
+    );
     let both = [("num.partitions", "4"), ("node.id", "4")];
     assert_eq!(
         broker(&both).unwrap_err(),
@@ -256,6 +276,8 @@ fn brokers() {
         ("unknown.thing", "x"),
         ("listener.name.plaintext.ssl.keystore.location", "x"),
         ("log.retention.ms", "100000"),
+        ("log.local.retention.ms", "604800000"),
+        ("log.local.retention.bytes", "5"),
         ("log.cleanup.policy", "delete,compact"),
         ("leader.replication.throttled.rate", "5"),
         ("corelog.log.durability", "written"),
@@ -281,4 +303,35 @@ fn the_default_of_all_brokers_takes_nothing_that_is_one_brokers() {
         refused,
         "Cannot update these configs dynamically: [listeners]"
     );
+}
+
+#[test]
+fn only_folders_that_there_are_can_be_cordoned() {
+    let file = set(&[("log.dirs", "/a,/b")]);
+    let nothing = Overrides::new();
+    let cordon = |value| {
+        let broker = set(&[("cordoned.log.dirs", value)]);
+        let layers = Layers {
+            broker: &broker,
+            cluster: &nothing,
+            file: &file,
+        };
+        check_broker(layers).map_err(|error| error.to_string())
+    };
+    for known in ["/a", "/b,/a", "*", ""] {
+        assert_eq!(cordon(known), Ok(()));
+    }
+    for (value, why) in [
+        (
+            "*,/a",
+            "When cordoned.log.dirs is set to *, it must not contain other values",
+        ),
+        (
+            "/a,/x,/y",
+            "All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing \
+             entries : /x, /y",
+        ),
+    ] {
+        assert_eq!(cordon(value), Err(why.to_owned()));
+    }
 }

@@ -307,9 +307,12 @@ fn a_new_leader_epoch_begins_with_the_log() {
     world.block_on(node, |io| async move {
         let broker = started(&io).await;
         assert_eq!(commit(&broker, 1, 5).code().await, Ok(0));
+        let log_end = || broker.shard.facts_of(&key()).expect("a log").end_offset;
+        let before = log_end();
         let late = commit(&broker, 1, 6);
-        // Its write begins.
-        io.after_ready_tasks().await;
+        while log_end() == before {
+            io.after_ready_tasks().await;
+        }
         let mut replayer = Replayer::new(image());
         let change = MetadataRecord::from(PartitionChangeRecord {
             topic_id: key().topic,

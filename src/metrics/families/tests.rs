@@ -2,12 +2,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelog_shards::metrics::Metrics;
+use corelog_shards::partition::Traffic;
+use corelog_shards::route::PartitionKey;
+use corelog_shards::shard::{FolderFacts, PartitionFacts};
 use kafka_protocol::messages::ApiKey;
 use prometheus::proto::MetricType;
+use uuid::Uuid;
 
 use super::*;
 use crate::budget::MemoryUse;
+use crate::cluster::driver::SnapshotFacts;
 use crate::coordinator::group::census::Census;
+use crate::metrics::monitor::MetadataFacts;
 
 #[test]
 fn errors_are_named_as_kafka_does() {
@@ -54,10 +60,48 @@ fn known() -> Known {
         },
         ..ShardState::default()
     };
+    let [a, b] = [1, 2].map(Uuid::from_u128);
+    let folder = |id, path: &str, is_offline| FolderFacts {
+        id,
+        path: path.into(),
+        is_offline,
+    };
     Known {
         shards: vec![state],
         topics: 1,
-        ..Known::default()
+        folders: vec![folder(a, "/a", false), folder(b, "/b", true)],
+        journals: vec![("/a".into(), 640)],
+        partitions: vec![
+            ("t".into(), partition(a, 70)),
+            ("t".into(), partition(a, 7)),
+        ],
+        metadata: MetadataFacts {
+            log_bytes: 12,
+            snapshots: SnapshotFacts {
+                age: Duration::from_millis(1_500),
+                count: 2,
+                ..SnapshotFacts::default()
+            },
+            ..MetadataFacts::default()
+        },
+    }
+}
+
+fn partition(folder: Uuid, bytes: u64) -> PartitionFacts {
+    PartitionFacts {
+        key: PartitionKey {
+            topic: Uuid::from_u128(9),
+            partition: 0,
+        },
+        segments: 1,
+        bytes,
+        start_offset: 0,
+        high_watermark: 0,
+        end_offset: 0,
+        traffic: Traffic::default(),
+        folder,
+        is_offline: false,
+        future: None,
     }
 }
 
@@ -70,6 +114,8 @@ fn text() -> String {
     families.coordinators(&shards);
     families.known(&known());
     families.topics(&known());
+    families.folders(&known());
+    families.metadata(&known().metadata);
     for family in &families.0 {
         let (name, kind) = (family.name(), family.get_field_type());
         assert!(!family.help().is_empty(), "{name}");
@@ -106,6 +152,16 @@ fn what_a_shard_counted_stands_in_its_series_in_base_units() {
         r#"corelog_group_coordinator_partitions{shard="0",state="active"} 9"#,
         r#"corelog_groups{shard="0",protocol="classic",state="Empty"} 0"#,
         "corelog_topics 1",
+        "corelog_offline_folders 1",
+        r#"corelog_folder_offline{folder="/a"} 0"#,
+        r#"corelog_folder_offline{folder="/b"} 1"#,
+        r#"corelog_folder_partitions{folder="/a"} 2"#,
+        r#"corelog_folder_size_bytes{folder="/a"} 77"#,
+        r#"corelog_folder_size_bytes{folder="/b"} 0"#,
+        r#"corelog_journal_size_bytes{folder="/a"} 640"#,
+        "corelog_metadata_log_bytes 12",
+        "corelog_metadata_snapshots 2",
+        "corelog_metadata_last_snapshot_age_seconds 1.5",
     ] {
         assert!(
             text.lines().any(|found| found == line),

@@ -373,6 +373,33 @@ def records_are_deleted_up_to_an_offset():
     equal([m.offset() for m in read(name)], [1000])
 
 
+@suite
+def a_compacted_topic_is_read_from_its_beginning():
+    name = make("compacted", cleanup_policy="compact", segment_bytes=1 << 20, min_cleanable_dirty_ratio=0.01)
+    value = bytes(range(256)) * 4
+    records = [(b"%d" % (i % 50), value + b"%d" % i, [], BASE_MS + i) for i in range(4000)]
+    for key in range(25):
+        records.append((b"%d" % key, None, [], BASE_MS + 5000))
+    send(producer(linger_ms=5), name, records)
+
+    def is_compacted():
+        return len(read(name)) < 2500
+
+    eventually(is_compacted, "fewer records", 60)
+    messages = read(name)
+    for m in messages:
+        key, value, _, timestamp = records[m.offset()]
+        equal((m.key(), m.value(), m.timestamp()[1]), (key, value, timestamp), f"record {m.offset()}")
+    offsets = [m.offset() for m in messages]
+    equal(offsets, sorted(set(offsets)))
+    # Later ones win, in whatever is left as in all that was written.
+    equal({m.key(): m.value() for m in messages}, {key: value for key, value, _, _ in records})
+    # A record that is gone is no place to begin at; the next one that is there comes.
+    gone = next(offset for offset in range(len(records)) if offset not in offsets)
+    following = read(name, offset=gone)[0].offset()
+    assert following > gone and following in offsets, f"{following} after {gone}"
+
+
 def config_of(kind, name):
     return done(admin.describe_configs([ConfigResource(kind, name)]))
 

@@ -416,6 +416,15 @@ def cluster_quorum_and_log_dirs():
         assert found.partitions[0].partition_size > 60, found
         if v >= 4:
             assert folder.total_bytes > folder.usable_bytes > 0
+    for v in versions(AlterReplicaLogDirsRequest):
+        request = AlterReplicaLogDirsRequest
+        dirs = [
+            request.AlterReplicaLogDir(
+                path=path, topics=[request.AlterReplicaLogDir.AlterReplicaLogDirTopic(name=name, partitions=[partition])])
+            for path, partition in [(folder.log_dir, 0), ("/nowhere", 1), (folder.log_dir, 9)]
+        ]
+        (found,) = wire.call(request(dirs=dirs), v).results
+        equal((found.topic_name, [p.error_code for p in found.partitions]), (name, [0, 57, 3]), f"v{v}")
     for v in versions(DescribeTopicPartitionsRequest):
         request = DescribeTopicPartitionsRequest
         reply = wire.call(
@@ -431,6 +440,23 @@ def elections():
         reply = wire.call(ElectLeadersRequest(election_type=0, topic_partitions=[asked], timeout_ms=10000), v)
         found = [p.error_code for p in reply.replica_election_results[0].partition_result]
         equal(found, [84, 3], f"v{v}")
+
+
+@suite
+def reassignments():
+    name, _ = make()
+    (node,) = [b.node_id for b in wire.call(MetadataRequest(topics=[]), 5).brokers]
+    for v in versions(AlterPartitionReassignmentsRequest):
+        topic = AlterPartitionReassignmentsRequest.ReassignableTopic
+        wanted = [(0, [node]), (0, [node + 1]), (0, None), (9, [node])]
+        partitions = [topic.ReassignablePartition(partition_index=index, replicas=replicas) for index, replicas in wanted]
+        asked = AlterPartitionReassignmentsRequest(topics=[topic(name=name, partitions=partitions)], timeout_ms=10000)
+        reply = wire.call(asked, v)
+        found = [p.error_code for p in reply.responses[0].partitions]
+        equal((reply.error_code, found), (0, [0, 39, 85, 3]), f"v{v}")
+    for v in versions(ListPartitionReassignmentsRequest):
+        reply = wire.call(ListPartitionReassignmentsRequest(topics=None, timeout_ms=10000), v)
+        equal((reply.error_code, reply.topics), (0, []), f"v{v}")
 
 
 def with_coordinator(group):

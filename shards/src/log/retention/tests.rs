@@ -33,6 +33,7 @@ fn gone(segments: usize, roll_active: bool, log_start_offset: i64) -> RetentionD
         segments,
         roll_active,
         log_start_offset,
+        of_the_future: None,
     }
 }
 
@@ -69,7 +70,11 @@ fn by_time_from_the_oldest_up_to_the_first_young_one() {
         retention_ms: 1_000,
         ..KEEP_ALL
     };
-    let at = |now_ms| decide(&log, policy, bounds(0, 35, 35), now_ms);
+    // Whether what stays is of the future is for another test.
+    let at = |now_ms| RetentionDecision {
+        of_the_future: None,
+        ..decide(&log, policy, bounds(0, 35, 35), now_ms)
+    };
     assert_eq!(at(2_000), gone(0, false, 0));
     assert_eq!(at(2_001), gone(1, false, 10));
     assert_eq!(
@@ -79,7 +84,43 @@ fn by_time_from_the_oldest_up_to_the_first_young_one() {
     );
     assert_eq!(at(6_001), gone(3, false, 30));
     assert_eq!(at(10_001), gone(4, true, 35));
-    assert_eq!(at(i64::MIN), gone(0, false, 0));
+    assert_eq!(at(9_000), gone(3, false, 30));
+}
+
+#[test]
+fn by_time_never_what_is_of_the_future_nor_what_is_behind_it() {
+    let end_of_time = i64::MAX;
+    let log = segments(&[(100, 1_000), (100, end_of_time), (100, 1_000), (50, 1_000)]);
+    let decided = |policy, now_ms| decide(&log, policy, bounds(0, 35, 35), now_ms);
+    let held = RetentionDecision {
+        of_the_future: Some(10),
+        ..gone(1, false, 10)
+    };
+    let policy = RetentionPolicy {
+        retention_ms: 0,
+        ..KEEP_ALL
+    };
+    assert_eq!(decided(policy, 1_001), held);
+    assert_eq!(decided(policy, end_of_time - 1), held);
+    assert_eq!(
+        decided(KEEP_ALL, 1_001),
+        gone(0, false, 0),
+        "not held by the future"
+    );
+    let by_size = RetentionPolicy {
+        retention_bytes: 50,
+        ..policy
+    };
+    assert_eq!(
+        decided(by_size, 1_000),
+        gone(3, false, 30),
+        "by size it goes"
+    );
+    let compacted = RetentionPolicy {
+        delete: false,
+        ..policy
+    };
+    assert_eq!(decided(compacted, 500), gone(0, false, 0));
 }
 
 #[test]

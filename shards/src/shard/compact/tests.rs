@@ -42,6 +42,7 @@ fn compacted(segment_bytes: u32) -> LogConfig {
             },
             delete_retention_ms: DELETE_RETENTION.as_millis() as i64,
         }),
+        file_delete_delay: Duration::ZERO,
         durability: Durability::Sync,
         ..LogConfig::default()
     }

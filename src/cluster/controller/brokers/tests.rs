@@ -24,6 +24,7 @@ fn start(cluster: &mut Cluster, incarnation: u128, bump_leader_epochs: bool) -> 
             .brokers
             .get(&1)
             .map_or_else(|| vec![dir_of(1)], |broker| broker.log_dirs.clone()),
+        cordoned_log_dirs: Vec::new(),
         bump_leader_epochs,
     };
     let next_offset = cluster.next_offset();
@@ -119,6 +120,7 @@ fn a_replica_in_a_directory_that_is_gone_does_not_lead() {
         controller_endpoints: Vec::new(),
         rack: None,
         log_dirs: vec![Uuid::from_u128(77)],
+        cordoned_log_dirs: Vec::new(),
         bump_leader_epochs: false,
     };
     let next_offset = cluster.next_offset();

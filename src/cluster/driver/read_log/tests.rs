@@ -7,6 +7,7 @@ use super::*;
 use crate::broker::testing::broker;
 use crate::cluster::log_codec::testing::encode_snapshot;
 use crate::cluster::log_codec::{LogFault, replay_batch};
+use crate::cluster::records::ProducerIdsRecord;
 
 /// Written by Apache Kafka 4.3.1; ends at offset 125.
 const KAFKA_LOG: &[u8] = include_bytes!(
@@ -49,6 +50,14 @@ fn base_of(log: &[u8]) -> i64 {
 
 /// What reading gives of a folder with this log, the base of its segment and these snapshots.
 fn read(base: i64, log: Vec<u8>, snapshots: Vec<(String, Vec<u8>)>) -> Result<Image, ReadLogError> {
+    read_all(base, log, snapshots).map(|read| read.replayer.image().clone())
+}
+
+fn read_all(
+    base: i64,
+    log: Vec<u8>,
+    snapshots: Vec<(String, Vec<u8>)>,
+) -> Result<ReadLog, ReadLogError> {
     let mut world = World::new(1, Faults::none());
     let node = world.add_node();
     world.start(node, 1, |_, _| async {});
@@ -75,8 +84,7 @@ fn read(base: i64, log: Vec<u8>, snapshots: Vec<(String, Vec<u8>)>) -> Result<Im
             )
             .await
             .expect("a log");
-        let read = read_log(shard, dir, Image::empty("c")).await;
-        read.map(|replayer| replayer.image().clone())
+        read_log(shard, dir, Image::empty("c")).await
     })
 }
 
@@ -102,6 +110,55 @@ fn a_log_without_its_beginning_is_read_from_its_newest_snapshot() {
     for log in [behind, overlapping] {
         let image = read(base_of(&log), log, snapshots.clone()).unwrap();
         assert_eq!(image, whole());
+    }
+}
+
+#[test]
+fn a_snapshot_is_read_in_place_of_the_log_that_it_stands_for() {
+    let (image, behind) = cut(80);
+    // What it says of the cluster tells it from the log.
+    let mut other = Replayer::new(image);
+    let record = ProducerIdsRecord {
+        broker_id: 1,
+        broker_epoch: 1,
+        next_producer_id: 1 << 40,
+    };
+    let offset = other.image().last_offset + 1;
+    other.replay(offset, 1, &record.into()).expect("it fits");
+    let mut image = other.image().clone();
+    image.last_offset -= 1;
+    let snapshot = (id_of(&image).file_name(), encode_snapshot(&image, 5, 6));
+    let read = read_all(0, KAFKA_LOG.to_vec(), vec![snapshot]).unwrap();
+    assert_eq!(read.replayer.image().next_producer_id, 1 << 40);
+    assert_eq!(read.replayer.image().topics, whole().topics);
+    assert_eq!(read.bytes_behind, behind.len() as u64);
+    let snapshots: Vec<_> = read.snapshots.iter().map(|kept| kept.id).collect();
+    assert_eq!(snapshots, [id_of(&image)]);
+    assert_eq!(read.snapshots[0].last_log_timestamp_ms, Some(5));
+}
+
+#[test]
+fn a_damaged_snapshot_is_passed_over_while_the_log_reaches_back_far_enough() {
+    let (old, _) = cut(30);
+    let (newest, _) = cut(80);
+    let sound = (id_of(&old).file_name(), encode_snapshot(&old, 5, 6));
+    let mut rotten = encode_snapshot(&newest, 5, 6);
+    let middle = rotten.len() / 2;
+    rotten[middle] ^= 1;
+    let cut_short = encode_snapshot(&newest, 5, 6);
+    let cut_short = cut_short[..cut_short.len() - 1].to_vec();
+    for damaged in [rotten, cut_short, Vec::new()] {
+        let damaged = (id_of(&newest).file_name(), damaged);
+        let (_, behind_old) = cut(30);
+        for (log, snapshots, kept) in [
+            (behind_old, vec![sound.clone(), damaged.clone()], 1),
+            (KAFKA_LOG.to_vec(), vec![damaged], 0),
+        ] {
+            let read = read_all(base_of(&log), log, snapshots).unwrap();
+            assert_eq!(read.replayer.image(), &whole());
+            assert_eq!(read.snapshots.len(), kept);
+            assert_eq!(read.damaged, [id_of(&newest)]);
+        }
     }
 }
 

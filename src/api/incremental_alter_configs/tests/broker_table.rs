@@ -1,0 +1,120 @@
+//! Every property of brokers that changes while one runs: what it does is another thing from the next change on, set
+//! for one broker and as the default of all, or its documentation says that it does nothing here.
+
+use super::subject::{BROKER, Subject, with_topic};
+use crate::config::property::{Property, Scope, Status};
+use crate::config::table;
+
+/// A property, a value that is not its default, and what must be set for it to matter.
+type Change = (
+    &'static str,
+    &'static str,
+    Option<(&'static str, &'static str)>,
+);
+
+const CHANGES: &[Change] = &[
+    (
+        "compression.gzip.level",
+        "3",
+        Some(("compression.type", "gzip")),
+    ),
+    (
+        "compression.lz4.level",
+        "3",
+        Some(("compression.type", "lz4")),
+    ),
+    ("compression.type", "snappy", None),
+    (
+        "compression.zstd.level",
+        "5",
+        Some(("compression.type", "zstd")),
+    ),
+    ("cordoned.log.dirs", "*", None),
+    ("corelog.log.durability", "memory", None),
+    ("corelog.memory.flush.ms", "77", None),
+    ("group.consumer.assignment.interval.ms", "77", None),
+    ("log.cleaner.backoff.ms", "77", None),
+    ("log.cleaner.dedupe.buffer.size", "7777777", None),
+    ("log.cleaner.delete.retention.ms", "77", None),
+    ("log.cleaner.io.max.bytes.per.second", "77", None),
+    ("log.cleaner.max.compaction.lag.ms", "77", None),
+    ("log.cleaner.min.cleanable.ratio", "0.7", None),
+    ("log.cleaner.min.compaction.lag.ms", "77", None),
+    ("log.cleanup.policy", "compact", None),
+    ("log.index.interval.bytes", "77", None),
+    ("log.index.size.max.bytes", "77", None),
+    ("log.message.timestamp.after.max.ms", "77", None),
+    ("log.message.timestamp.before.max.ms", "77", None),
+    ("log.message.timestamp.type", "LogAppendTime", None),
+    ("log.retention.bytes", "77", None),
+    ("log.retention.ms", "77", None),
+    ("log.roll.jitter.ms", "77", None),
+    ("log.roll.ms", "77", None),
+    ("log.segment.bytes", "7777777", None),
+    ("log.segment.delete.delay.ms", "77", None),
+    ("max.connections", "77", None),
+    ("max.connections.per.ip", "77", None),
+    ("max.connections.per.ip.overrides", "127.0.0.1:7", None),
+    ("message.max.bytes", "77", None),
+    ("min.insync.replicas", "7", None),
+    ("producer.id.expiration.ms", "77", None),
+];
+
+fn dynamic() -> impl Iterator<Item = &'static Property> {
+    let rows = table::broker().values().copied();
+    rows.filter(|row| row.is_dynamic())
+}
+
+#[test]
+fn what_has_an_effect_has_a_row() {
+    let honoured = dynamic().filter(|row| row.status == Status::Honoured);
+    let honoured: Vec<&str> = honoured.map(|row| row.name).collect();
+    let rows: Vec<&str> = CHANGES.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(rows, honoured);
+}
+
+#[test]
+fn what_has_none_says_so() {
+    for row in dynamic().filter(|row| row.status != Status::Honoured) {
+        let text = row.documentation();
+        assert!(text.contains("no effect"), "{}: {text}", row.name);
+    }
+}
+
+/// What the broker does with all settings, and what it does with those of a topic that sets nothing itself.
+fn in_effect(subject: &Subject) -> String {
+    let broker = &subject.context.broker;
+    let image = broker.image();
+    let topic = image.topics.by_name("t").expect("the topic");
+    format!("{:?} {:?}", broker.config(), broker.topic_settings(topic))
+}
+
+async fn alter(subject: &Subject, of: &str, changes: &[(&str, &str)]) {
+    let altered = subject.alter((BROKER, of), changes).await;
+    assert_eq!(altered.0, 0, "{changes:?}: {:?}", altered.1);
+}
+
+#[test]
+fn changes_take_effect_without_a_restart() {
+    with_topic(|subject| async move {
+        for (name, value, needed) in CHANGES {
+            let scope = table::broker()[name].scope;
+            let levels: &[&str] = match scope {
+                Scope::PerBroker => &["1"],
+                _ => &["", "1"],
+            };
+            for of in levels {
+                alter(&subject, of, needed.as_slice()).await;
+                let before = in_effect(&subject);
+                alter(&subject, of, &[(name, value)]).await;
+                let after = in_effect(&subject);
+                assert_ne!(before, after, "{name}={value} of {of:?}");
+                subject.remove((BROKER, of), name).await;
+                assert_eq!(before, in_effect(&subject), "{name} of {of:?} removed");
+                if let Some((needed, _)) = needed {
+                    subject.remove((BROKER, of), needed).await;
+                }
+            }
+        }
+    });
+}

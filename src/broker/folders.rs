@@ -1,0 +1,230 @@
+//! The data folders of this node: in which of them a partition is, and what the controller must be
+//! told of them.
+//!
+//! The engine finds out that a folder failed, that a partition has moved, or that one lies elsewhere
+//! than the metadata says. Each shard tells the controller of its partitions, and shard 0 of the
+//! folders, once clients are served: before, not every shard knows the metadata. What cannot be
+//! recorded is tried again; a crash in between loses nothing, since the next start finds the same.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use corelog_shards::route::PartitionKey;
+use corelog_shards::shard::FolderFacts;
+use uuid::Uuid;
+
+use super::Broker;
+use crate::cluster::controller::{
+    FoundReplica, assign_replicas, cordon_directories, directories_offline,
+};
+use crate::cluster::driver::ControlFailure;
+use crate::cluster::ids::{DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED};
+use crate::cluster::image::Partition;
+
+/// Replicas that one decision records at most.
+const REPLICAS_AT_ONCE: usize = 5_000;
+/// Pause before another attempt to tell the controller.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Ends the process, with the reason.
+pub type GiveUp = Rc<dyn Fn(&str)>;
+
+/// What the controller has yet to be told.
+#[derive(Default)]
+pub(super) struct Reports(RefCell<State>);
+
+#[derive(Default)]
+struct State {
+    found: Vec<FoundReplica>,
+    offline: Vec<Uuid>,
+    is_cordon_due: bool,
+    /// What ends the process; there from when on reports are made.
+    give_up: Option<GiveUp>,
+    is_reporting: bool,
+}
+
+impl Broker {
+    /// The folders of partitions, in the order of `log.dirs`.
+    pub fn partition_folders(&self) -> Vec<FolderFacts> {
+        let mut folders = self.shard.folders();
+        folders.retain(|folder| self.node.log_dirs.contains(&folder.id));
+        folders
+    }
+
+    /// The folder that the metadata says a partition is in on this node.
+    pub(super) fn recorded_folder(&self, partition: &Partition) -> Option<Uuid> {
+        let node_id = self.node_id();
+        let mut placed = partition.replicas.iter().zip(&partition.directories);
+        placed.find(|(id, _)| **id == node_id).map(|(_, dir)| *dir)
+    }
+
+    /// Where a partition is to be opened. One that the metadata leaves open goes into the first
+    /// folder if it is nowhere yet; but while there is a folder that cannot be looked into, it may be
+    /// in there.
+    pub(super) fn folder_of(&self, partition: &Partition) -> Uuid {
+        match self.recorded_folder(partition) {
+            Some(DIRECTORY_MIGRATING | DIRECTORY_UNASSIGNED) | None => {}
+            Some(recorded) => return recorded,
+        }
+        let folders = self.partition_folders();
+        let offline = folders.iter().find(|folder| folder.is_offline);
+        let chosen = offline.or(folders.first());
+        chosen.map_or(DIRECTORY_UNASSIGNED, |folder| folder.id)
+    }
+
+    pub(super) fn is_online(&self, id: Uuid) -> bool {
+        let folders = self.shard.folders();
+        folders
+            .iter()
+            .any(|folder| folder.id == id && !folder.is_offline)
+    }
+
+    /// Remembers where a partition that is not there yet is to be put.
+    pub async fn prefer_folder(&self, topic: &str, partition: i32, folder: Uuid) {
+        let name = topic.to_owned();
+        self.shard
+            .run_on(0, move |shard| async move {
+                Broker::of(&shard)
+                    .controller()
+                    .prefer(name, partition, folder);
+            })
+            .await;
+    }
+
+    /// A partition is in another folder than the metadata says.
+    pub(super) fn found_elsewhere(self: &Rc<Self>, key: PartitionKey, directory: Uuid) {
+        self.report(|state| {
+            state.found.push(FoundReplica {
+                topic_id: key.topic,
+                partition: key.partition,
+                directory,
+            });
+        });
+    }
+
+    /// The folders that are cordoned may be others now.
+    pub(super) fn cordon_changed(self: &Rc<Self>) {
+        self.report(|state| state.is_cordon_due = true);
+    }
+
+    /// The folders of this node that take no new partitions.
+    pub fn cordoned_folders(&self) -> Vec<Uuid> {
+        let config = self.config();
+        let places = config.storage.cordoned_log_dirs.iter();
+        places
+            .filter_map(|place| self.node.log_dirs.get(*place).copied())
+            .collect()
+    }
+
+    /// Has the engine tell of what happens to partitions and folders of this shard.
+    pub fn watch_folders(self: &Rc<Self>) {
+        if self.shard.id() == 0 {
+            let broker = Rc::downgrade(self);
+            self.shard.on_folder_offline(move |folder| {
+                if let Some(broker) = broker.upgrade() {
+                    broker.report(|state| state.offline.push(folder));
+                }
+            });
+        }
+    }
+
+    /// From now on the controller is told of folders. `give_up` ends the process: a broker that cannot
+    /// tell of a failed folder for long must not go on as if nothing had happened.
+    pub fn report_folders(self: &Rc<Self>, give_up: GiveUp) {
+        self.report(|state| state.give_up = Some(give_up));
+    }
+
+    fn report(self: &Rc<Self>, news: impl FnOnce(&mut State)) {
+        let mut state = self.reports.0.borrow_mut();
+        news(&mut state);
+        let Some(give_up) = state.give_up.clone() else {
+            return;
+        };
+        if state.is_reporting {
+            return;
+        }
+        state.is_reporting = true;
+        let broker = Rc::clone(self);
+        self.shard.io().spawn("report folders", async move {
+            broker.report_all(&*give_up).await;
+        });
+    }
+
+    async fn report_all(&self, give_up: &dyn Fn(&str)) {
+        let mut failing_since = None;
+        loop {
+            if self
+                .partition_folders()
+                .iter()
+                .all(|folder| folder.is_offline)
+            {
+                give_up("all folders of log.dirs have failed");
+                return;
+            }
+            let told = self.report_some().await;
+            if self.shard.is_stopping() {
+                return;
+            }
+            match told {
+                Ok(true) => failing_since = None,
+                Ok(false) => {
+                    let mut state = self.reports.0.borrow_mut();
+                    state.is_reporting = false;
+                    return;
+                }
+                Err(ControlFailure::Storage) => {
+                    let now = self.shard.io().now();
+                    let since = *failing_since.get_or_insert(now);
+                    let patience = self.config().storage.log_dir_failure_timeout;
+                    let is_folder_untold = !self.reports.0.borrow().offline.is_empty();
+                    if is_folder_untold && now.since(since) >= patience {
+                        give_up("a failed folder cannot be recorded in the metadata log");
+                        return;
+                    }
+                    self.shard.io().sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Tells the controller something, if there is anything. What it was not told stays to be told.
+    async fn report_some(&self) -> Result<bool, ControlFailure> {
+        let node_id = self.node_id();
+        let offline = self.reports.0.borrow().offline.clone();
+        if !offline.is_empty() {
+            let told = offline.len();
+            let is_all = self
+                .control(move |context| directories_offline(context, node_id, &offline))
+                .await?;
+            if is_all {
+                self.reports.0.borrow_mut().offline.drain(..told);
+            }
+            return Ok(true);
+        }
+        if self.reports.0.borrow().is_cordon_due {
+            let cordoned = self.cordoned_folders();
+            self.reports.0.borrow_mut().is_cordon_due = false;
+            let told = self.control(move |context| cordon_directories(context, node_id, &cordoned));
+            let told = told.await;
+            self.reports.0.borrow_mut().is_cordon_due |= told.is_err();
+            return told.map(|()| true);
+        }
+        let found: Vec<FoundReplica> = {
+            let state = self.reports.0.borrow();
+            let at_once = state.found.len().min(REPLICAS_AT_ONCE);
+            state.found[..at_once].to_vec()
+        };
+        if found.is_empty() {
+            return Ok(false);
+        }
+        let told = found.len();
+        self.control(move |context| assign_replicas(context, node_id, &found))
+            .await?;
+        self.reports.0.borrow_mut().found.drain(..told);
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! Parsing and error texts follow `ConfigDef.parseType`, so that a client sees the words it
 //! knows. Rendering follows `ConfigDef.convertToString`: what DescribeConfigs answers.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Type of a property, as DescribeConfigs names it.
@@ -73,7 +73,7 @@ impl Kind {
             Kind::List if text.is_empty() => Ok(Value::List(Vec::new())),
             Kind::List => {
                 // As Kafka, which takes what is there twice for once.
-                let mut seen = HashSet::new();
+                let mut seen = BTreeSet::new();
                 let items = text.split(',').map(str::trim);
                 let items = items.filter(|item| seen.insert(*item));
                 Ok(Value::List(items.map(str::to_owned).collect()))

@@ -39,7 +39,7 @@ pub struct Missing {
 }
 
 /// Every suite of `tests/clients.rs`; when the last has ended, the closing line is printed.
-const SUITES: [&str; 18] = [
+const SUITES: [&str; 21] = [
     "kcat",
     "confluent-kafka",
     "kafka-python",
@@ -52,6 +52,9 @@ const SUITES: [&str; 18] = [
     "java-tools",
     "java-group-command",
     "folders",
+    "settings",
+    "compacted",
+    "metadata-snapshots",
     "franz-go",
     "segments",
     "apache-kafkas-folder",

@@ -337,28 +337,6 @@ fn segments() {
     });
 }
 
-/// Compacted and truncated logs in the eyes of Apache Kafka's clients and tools.
-#[test]
-fn compacted_logs() {
-    suite("compacted", || {
-        let mut command = java("CompactedSuite")?;
-        let broker = Subject::start()?;
-        command.arg(broker.folder()).arg(broker.bootstrap());
-        Ok(run::checks("compacted", command))
-    });
-}
-
-/// Snapshots of the metadata in the eyes of Apache Kafka's own tools.
-#[test]
-fn metadata_snapshots() {
-    suite("metadata-snapshots", || {
-        let mut command = java("SnapshotSuite")?;
-        let broker = Subject::start()?;
-        command.arg(broker.folder()).arg(broker.bootstrap());
-        Ok(run::checks("metadata-snapshots", command))
-    });
-}
-
 /// The indexes of aborted transactions in a folder, but for empty ones.
 fn aborted_transactions(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let paths = |dir: &Path| {

@@ -169,7 +169,10 @@ fn topics_come_and_go_while_the_broker_is_killed() {
         println!("CORELOG_CRASH_SEED={seed}");
         let mut random = Random::new(seed);
         let crashes = std::env::var("CORELOG_CRASHES").map_or(CRASHES, |n| n.parse().expect("n"));
-        let mut broker = Broker::start(&["corelog.journal.bytes=67108864"]);
+        let mut broker = Broker::start(&[
+            "corelog.journal.bytes=67108864",
+            "log.segment.delete.delay.ms=0",
+        ]);
         let mut names: Vec<Named> = (0..NAMES)
             .map(|name| Named {
                 place: Place {

@@ -58,9 +58,6 @@ impl ConsumerGroup {
     }
 
     /// Takes a sign of life. The member is to join again if there is a step that it can take.
-    ///
-    /// Where no member of the consumer protocol is left and the group may not become a classic one, it is a step to have
-    /// the next target computed: nobody else would do so. Apache Kafka 4.3 leaves such a group without one.
     pub fn classic_heartbeat(
         &mut self,
         request: &HeartbeatRequest,
@@ -78,13 +75,7 @@ impl ConsumerGroup {
             MemberState::UnreleasedPartitions => !self.durable.awaits_release(member),
             MemberState::Stable | MemberState::Unknown => false,
         };
-        let may_join = context.config.groups.consumer.migration.mixes();
-        let wants_target = || {
-            let mut members = self.durable.members.values();
-            self.durable.may_assign(self.durable.epoch, context)
-                && members.all(Member::uses_classic_protocol)
-        };
-        if has_step || may_join && wants_target() {
+        if has_step {
             self.timers.await_join(member, context.now);
             return Err(ResponseError::RebalanceInProgress);
         }

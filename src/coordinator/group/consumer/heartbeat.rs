@@ -150,7 +150,13 @@ impl Durable {
         context: &Context<'_>,
         records: &mut Vec<Record>,
     ) -> Result<Cow<'m, Member>, Rejection> {
-        if self.may_assign(change.epoch, context) {
+        let computes = change.epoch > self.target_epoch
+            && may_compute(
+                self.target_computed_at_ms,
+                self.settings(context).assignment_interval,
+                context,
+            );
+        if computes {
             let subscriptions = self.subscriptions.with(before, after);
             let target = self.assign(change.epoch, after, &subscriptions, context, records)?;
             return self.reconcile(
@@ -164,16 +170,6 @@ impl Durable {
         }
         let target = (self.target_epoch, self.target_of(after));
         self.reconcile(after, target, change, owned, context, records)
-    }
-
-    /// Whether there is no target for this group epoch yet, and it is time for one.
-    pub(super) fn may_assign(&self, epoch: i32, context: &Context<'_>) -> bool {
-        epoch > self.target_epoch
-            && may_compute(
-                self.target_computed_at_ms,
-                self.settings(context).assignment_interval,
-                context,
-            )
     }
 
     /// Leads a member one step on to this target, which is that of an epoch.

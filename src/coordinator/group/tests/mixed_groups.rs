@@ -362,28 +362,6 @@ fn the_migration_policy_decides() {
 }
 
 #[test]
-fn those_who_are_left_get_all_although_the_group_may_not_go_back() {
-    let mut world = World::new();
-    let [mut a, mut b] = world.classic_group();
-    let epoch = world.joined("n", &["t"]);
-    world.follow(&mut a);
-    world.follow(&mut b);
-    world.pass_in_steps(2);
-    let leaving = MemberIdentity::default().with_member_id(text(&a.id));
-    world.ask(|to| Input::Leave(group_id("g"), vec![leaving], to));
-    let answer = world.beat(beating("n", epoch)).expect("it is alive");
-    let assigned = answer.assignment.expect("what the other had");
-    assert_eq!(assigned.topic_partitions[0].partitions, a.owned[0].1);
-    world.follow(&mut b);
-    world.pass_in_steps(2);
-    world.set("group.consumer.migration.policy", "upgrade");
-    world.beat(beating("n", LEAVE)).expect("it may leave");
-    assert_eq!(world.only()[1], "consumer");
-    world.follow(&mut b);
-    assert_eq!(b.owned, some("t", &[0, 1]));
-}
-
-#[test]
 fn a_group_that_cannot_go_over_stays_as_it_was() {
     let mut world = World::new();
     world.set("group.consumer.max.size", "1");

@@ -6,7 +6,7 @@
 //! | group written or synced, by class | the high watermark moves to the end of the entry; waiting fetches are woken |
 //! | checkpoint queued | the anchor moves to its ticket |
 //! | log start moved | reads below it are out of range; segments below it go |
-//! | dropped | nothing is appended or read any more; files go once nobody settles |
+//! | dropped | nothing is appended or read any more; its folder is set aside once nobody settles |
 //!
 //! With one replica the high watermark is what the journal has completed. It never goes back.
 

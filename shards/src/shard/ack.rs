@@ -97,7 +97,9 @@ impl Waiting {
     fn fail(self, error: &AppendError, at: Instant, mesh: &Mesh) {
         match self {
             Self::Alone(mut reply) => {
-                reply.results.fill(Err(error.clone()));
+                for result in reply.results.iter_mut().filter(|result| result.is_ok()) {
+                    *result = Err(error.clone());
+                }
                 reply.release(at, mesh);
             }
             Self::Part(joint, places) => {
@@ -206,9 +208,13 @@ impl Shard {
     /// next requests, and the journals write those, the others get theirs. Sent all at once, they would
     /// come back all at once as well, and disk and core would wait for each other.
     pub(super) async fn release_replies(self) {
+        let volumes = self.0.volumes.len();
+        let mut first = 0;
         loop {
             let mut released = 0;
-            while let Some((reply, at)) = self.next_completed() {
+            while let Some((volume, (reply, at))) = self.next_completed(first) {
+                // The volumes take turns.
+                first = (volume + 1) % volumes;
                 reply.release(at, &self.0.mesh);
                 released += 1;
                 if released == REPLIES_AT_ONCE {
@@ -220,8 +226,11 @@ impl Shard {
         }
     }
 
-    fn next_completed(&self) -> Option<(Waiting, Instant)> {
-        self.0.volumes.iter().find_map(Volume::next_completed)
+    /// What has completed on a volume, from this one on, and which one that is.
+    fn next_completed(&self, first: usize) -> Option<(usize, (Waiting, Instant))> {
+        let volumes = self.0.volumes.iter().enumerate().cycle();
+        let mut volumes = volumes.skip(first).take(self.0.volumes.len());
+        volumes.find_map(|(place, volume)| Some((place, volume.next_completed()?)))
     }
 
     /// Waits until the newest entry of a volume's journal, which has this ticket, is on stable storage;

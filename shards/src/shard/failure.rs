@@ -139,17 +139,18 @@ impl Shard {
             partitions.values().filter(here).cloned().collect()
         };
         partitions.sort_unstable_by_key(|partition| partition.key);
+        let mut unsettled = 0;
         for partition in partitions {
             let mut state = partition.state.borrow_mut();
-            let unsettled = state.log.unsettled_bytes();
+            unsettled += state.log.unsettled_bytes();
             let watches = state.take_watches();
             drop(state);
-            let settling = &self.volume(&partition).settling;
-            settling.forgot_partition(&partition, unsettled);
             for watch in watches {
                 self.wake(watch);
             }
         }
+        let volume = &self.0.volumes[folder.volume];
+        volume.settling.forgot_offline(unsettled);
     }
 
     fn tell_other_shards(&self, id: Uuid) {

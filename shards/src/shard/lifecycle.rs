@@ -180,7 +180,7 @@ impl Shard {
             .await;
         drop(turn);
         match renamed {
-            Ok(Some(dir)) => self.give_up_folder(dir),
+            Ok(Some(dir)) => self.give_up_folder(&partition.folder(), dir),
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(partition = %partition.dir, %error, "cannot remove a partition's folder")
@@ -219,7 +219,6 @@ impl Shard {
         if self.0.stopping.replace(true) {
             return;
         }
-        self.0.removals.wake();
         for volume in &self.0.volumes {
             volume.settling.wake();
             volume.journal.close();
@@ -231,6 +230,9 @@ impl Shard {
         if !self.has_failed() {
             self.0.store.stop();
             self.finish_files().await;
+        }
+        for volume in &self.0.volumes {
+            volume.removals.ended().await;
         }
     }
 

@@ -109,12 +109,11 @@ struct Inner {
     waiters: Waiters,
     cache: Cache,
     producers: producers::Producers,
-    /// A required folder is offline, or all of them are.
+    /// A required folder is offline, or all of them are, or a full disk had no room for what a stop had to write.
     has_failed: Cell<bool>,
     stopping: Cell<bool>,
     producer_expiration_ms: Cell<i64>,
     folder_delete_delay: Cell<Duration>,
-    removals: removal::Removals,
     cleaner: Cell<CleanerConfig>,
     /// Highest revisions of the copies of partitions that were found at the start.
     newest_copies: RefCell<FxHashMap<PartitionKey, u64>>,
@@ -161,7 +160,8 @@ impl Shard {
         }
     }
 
-    /// Whether a folder has failed that nothing goes without: nothing is acknowledged any more, the process should end.
+    /// Whether a folder has failed that nothing goes without, or a stop found no room for all that it had to write:
+    /// nothing is acknowledged any more, the process should end.
     pub fn has_failed(&self) -> bool {
         self.0.has_failed.get()
     }

@@ -229,7 +229,6 @@ pub async fn open(
         stopping: Cell::new(false),
         producer_expiration_ms: Cell::new(producer_expiration_ms),
         folder_delete_delay: Cell::new(folder_delete_delay),
-        removals: Default::default(),
         cleaner,
         newest_copies: RefCell::default(),
         meetings: Cell::new(0),
@@ -500,11 +499,12 @@ impl Shard {
         for volume in 0..self.0.volumes.len() {
             self.io().spawn("settler", self.clone().settler(volume));
             self.io().spawn("reclaim", self.clone().reclaimer(volume));
+            self.io()
+                .spawn("remove files", self.clone().remover(volume));
         }
         self.io().spawn("retention", self.clone().retention_task());
         self.io()
             .spawn("compaction", self.clone().compaction_task());
-        self.io().spawn("remove files", self.clone().remover());
         self.io()
             .spawn("leftovers", self.clone().remove_leftovers());
     }

@@ -6,17 +6,18 @@
 //! | a segment below the log start | its files' names end in `.deleted` | after the delay of the topic |
 //! | the folder of a deleted partition | its name ends in `-delete` | after the delay of the broker |
 //!
-//! What a start finds marked goes after the delay, counted anew. On a full disk all of it goes at once. What
-//! compaction has replaced is never marked.
+//! What a start finds marked goes after the delay, counted anew. On a full disk all that is marked there goes at once.
+//! What compaction has replaced is never marked.
 //!
 //! # Crash behaviour
 //! The list is in memory only; the marks are what the next start finds. A mark that a loss of power undoes
-//! leaves a file that the log does not know, which the next start marks again.
+//! leaves a file that the log does not know, which the next start marks again. A marked file may have the base offset of
+//! a segment that is in use: Apache Kafka marks what its cleaner has replaced.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,11 +25,11 @@ use std::time::Duration;
 use super::Shard;
 use super::folders::unless_gone;
 use super::store::{SEGMENT_FILES, Store};
-use super::volume::{Folder, Volume};
+use super::volume::Folder;
 use crate::io::futures::first_of;
 use crate::io::{Instant, Notify};
 use crate::log::segment_name::{DirPurpose, PartitionDir, SegmentFile};
-use crate::partition::Partition;
+use crate::partition::{Partition, Turn};
 
 /// Sleeps are no longer than this: nothing is gained by one that lasts for years.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
@@ -44,12 +45,14 @@ enum Marked {
     Folder(PathBuf),
 }
 
-/// What is marked on one shard, by when it goes.
+/// What a shard has marked on the device of one volume, by when it goes.
 #[derive(Default)]
 pub(super) struct Removals {
     due: RefCell<BTreeMap<(Instant, u64), Marked>>,
     added: Cell<u64>,
     news: Notify,
+    /// Held while files are removed.
+    removing: Turn,
 }
 
 impl Removals {
@@ -71,11 +74,10 @@ impl Removals {
         (first.key().0 <= now).then(|| first.remove())
     }
 
-    /// Whether files of a segment wait for their time.
-    fn has_segment(&self, dir: &Path, base_offset: i64) -> bool {
-        let due = self.due.borrow();
-        let mut marked = due.values();
-        marked.any(|marked| matches!(marked, Marked::Segment(of, base) if of == dir && *base == base_offset))
+    /// Waits for what is being removed. Nothing is after the shard has been told to stop.
+    pub(super) async fn ended(&self) {
+        self.wake();
+        self.removing.take().await;
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -84,12 +86,16 @@ impl Removals {
 }
 
 impl Shard {
-    /// The task that removes what is marked, one after the other, until the shard stops.
-    pub(super) async fn remover(self) {
-        let removals = &self.0.removals;
-        while !self.0.stopping.get() {
-            let is_disk_full = |volume: &Volume| volume.is_disk_full.get();
-            let now = match self.0.volumes.iter().any(is_disk_full) {
+    /// The task that removes what is marked on a volume, one after the other, until the shard stops.
+    pub(super) async fn remover(self, volume: usize) {
+        let volume = &self.0.volumes[volume];
+        let removals = &volume.removals;
+        loop {
+            let removing = removals.removing.take().await;
+            if self.0.stopping.get() {
+                return;
+            }
+            let now = match volume.is_disk_full.get() {
                 true => Instant::from_nanos(u64::MAX),
                 false => self.io().now(),
             };
@@ -97,6 +103,7 @@ impl Shard {
                 self.remove(marked).await;
                 continue;
             }
+            drop(removing);
             let next = removals.next_due();
             let left = next.map_or(SLEEP_MAX, |at| at.since(now).min(SLEEP_MAX));
             let (slept, news) = (self.io().sleep(left), removals.news.notified());
@@ -126,18 +133,24 @@ impl Shard {
         partition: &Partition,
         base_offset: i64,
     ) -> io::Result<()> {
-        let delay = partition.state.borrow().log.config.file_delete_delay;
         self.0.store.mark_segment(partition, base_offset).await?;
-        let dir = self.0.store.dir(partition);
-        let at = self.io().now() + delay;
-        self.0.removals.add(at, Marked::Segment(dir, base_offset));
+        self.remove_later(partition, base_offset);
         Ok(())
     }
 
-    /// Has a folder removed that was set aside.
-    pub(super) fn give_up_folder(&self, dir: PathBuf) {
+    /// Has the files of a segment removed that are marked.
+    fn remove_later(&self, partition: &Partition, base_offset: i64) {
+        let delay = partition.state.borrow().log.config.file_delete_delay;
+        let marked = Marked::Segment(self.0.store.dir(partition), base_offset);
+        let volume = &self.0.volumes[partition.folder().volume];
+        volume.removals.add(self.io().now() + delay, marked);
+    }
+
+    /// Has what was set aside in a folder removed.
+    pub(super) fn give_up_folder(&self, folder: &Folder, dir: PathBuf) {
         let at = self.io().now() + self.0.folder_delete_delay.get();
-        self.0.removals.add(at, Marked::Folder(dir));
+        let volume = &self.0.volumes[folder.volume];
+        volume.removals.add(at, Marked::Folder(dir));
     }
 
     /// Removes what earlier runs have left behind. However much it is, the start does not wait for it.
@@ -177,7 +190,7 @@ impl Shard {
         };
         for name in leftovers {
             folder.found_dirs.borrow_mut().remove(&name);
-            self.give_up_folder(folder.path.join(&name));
+            self.give_up_folder(folder, folder.path.join(&name));
         }
     }
 
@@ -208,22 +221,26 @@ impl Shard {
         let first = {
             let state = partition.state.borrow();
             let first = state.log.segments().first();
-            first.map_or(0, |first| first.base_offset)
+            first.map(|first| first.base_offset)
         };
-        let unknown: BTreeSet<i64> = files
-            .filter(|file| file.deleted || file.base_offset < first)
-            .map(|file| file.base_offset)
-            .filter(|base| !self.0.removals.has_segment(&dir, *base))
-            .collect();
-        if unknown.is_empty() || !self.has_folder(partition).await {
+        let is_unknown = |file: &SegmentFile| first.is_some_and(|first| file.base_offset < first);
+        let files = files.filter(|file| file.deleted || is_unknown(file));
+        let (marked, unknown): (Vec<SegmentFile>, Vec<_>) = files.partition(|file| file.deleted);
+        if marked.is_empty() && unknown.is_empty() || !self.has_folder(partition).await {
             return Ok(());
+        }
+        let bases = |files: Vec<SegmentFile>| -> BTreeSet<i64> {
+            files.iter().map(|file| file.base_offset).collect()
+        };
+        for base in bases(marked) {
+            self.remove_later(partition, base);
         }
         let _turn = partition.settling.take().await;
         // The folder of a dropped one goes as a whole, and its name may be another topic's by now.
-        if partition.state.borrow().is_dropped {
+        if partition.state.borrow().is_dropped || self.0.stopping.get() {
             return Ok(());
         }
-        for base in unknown {
+        for base in bases(unknown) {
             self.give_up_segment(partition, base).await?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! The log start moves first and durably; files go afterwards, a segment at a time, so that those who
 //! write wait for one at most. A crash in between leaves files below the log start, which the next
-//! start removes.
+//! start gives up (see `removal`).
 
 use std::rc::Rc;
 
@@ -190,6 +190,10 @@ impl Shard {
     /// Removes the oldest segment if it lies below the log start. Whether it did.
     async fn remove_oldest_segment(&self, partition: &Rc<Partition>) -> bool {
         let _turn = partition.settling.take().await;
+        // Nothing happens to files any more when a shard has stopped.
+        if self.0.stopping.get() {
+            return false;
+        }
         let Some(base) = self.forget_oldest_segment(partition) else {
             return false;
         };

@@ -68,9 +68,18 @@ impl Settling {
     /// A partition has nothing more to settle here, of which it had so many bytes.
     pub(super) fn forgot_partition(&self, partition: &Rc<Partition>, unsettled_bytes: u64) {
         self.shrank(unsettled_bytes);
-        let is_other = |other: &Rc<Partition>| !Rc::ptr_eq(other, partition);
-        self.due.borrow_mut().retain(is_other);
-        self.dirty.borrow_mut().retain(is_other);
+        self.keep(|other| !Rc::ptr_eq(other, partition));
+    }
+
+    /// Partitions of folders that are offline have nothing more to settle here, of which they had so many bytes.
+    pub(super) fn forgot_offline(&self, unsettled_bytes: u64) {
+        self.shrank(unsettled_bytes);
+        self.keep(|partition| !partition.is_offline());
+    }
+
+    fn keep(&self, stays: impl Fn(&Rc<Partition>) -> bool) {
+        self.due.borrow_mut().retain(&stays);
+        self.dirty.borrow_mut().retain(&stays);
     }
 
     pub(super) fn wake(&self) {
@@ -131,7 +140,7 @@ impl Shard {
                 shard = self.id(),
                 "the disk is full: appends are refused when the journal is full too"
             );
-            self.0.removals.wake();
+            volume.removals.wake();
         } else {
             tracing::info!(shard = self.id(), "the disk has room again");
         }

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::Shard;
 use super::ack::Acks;
 use super::reclaim::Reclaim;
+use super::removal::Removals;
 use super::settle::Settling;
 use super::store::DiskShare;
 use crate::journal::{Journal, Ticket};
@@ -71,8 +72,8 @@ pub(crate) struct Folder {
     pub(super) is_required: bool,
     /// What the partitions of its device share.
     pub(crate) disk_share: Rc<DiskShare>,
-    /// Folders that were there at the start and that no partition of this shard has claimed. Other shards have lists
-    /// of their own, so any of these may be gone or another's by now.
+    /// Folders that were there at the start, less those that were taken over from Apache Kafka or are gone. Other shards
+    /// have lists of their own, so any of these may be gone or another's by now.
     pub(super) found_dirs: RefCell<BTreeSet<String>>,
 }
 
@@ -176,6 +177,7 @@ pub(super) struct Volume {
     /// Partitions in the order of their newest checkpoints.
     pub(super) anchors: RefCell<VecDeque<(Ticket, Weak<Partition>)>>,
     pub(super) reclaim: Reclaim,
+    pub(super) removals: Removals,
     pub(super) disk_share: Rc<DiskShare>,
     /// A write of a segment or journal file failed for want of space.
     pub(super) is_disk_full: Cell<bool>,
@@ -195,6 +197,7 @@ impl Volume {
             settling: Settling::new(unsettled_bytes_max),
             anchors: RefCell::default(),
             reclaim: Reclaim::default(),
+            removals: Removals::default(),
             disk_share,
             is_disk_full: Cell::new(false),
             has_failed: Cell::new(false),

@@ -8,8 +8,8 @@ use crate::io::sim::{Crash, Faults, World};
 use crate::journal::Durability;
 use crate::log::config::LogConfig;
 use crate::log::segment_name::FileKind;
-use crate::shard::ShardConfig;
 use crate::shard::tests::{append, append_to, config, key, started, with_shard};
+use crate::shard::{FolderConfig, ShardConfig};
 
 const DELAY: Duration = Duration::from_secs(60);
 /// More than the work takes, and less than the delay.
@@ -132,6 +132,19 @@ fn the_folder_of_a_deleted_partition_keeps_for_the_delay() {
     });
 }
 
+/// Deletes two segments and another partition. Their files stay for the delay.
+async fn delete_some(shard: &Shard) {
+    fill(shard, 2).await;
+    shard.drop_partition(&key(2)).await;
+    fill(shard, 1).await;
+    shard
+        .delete_records(&key(1), Some(2))
+        .await
+        .expect("deleted");
+    shard.io().sleep(A_MOMENT).await;
+    assert_eq!(logs(shard.io(), true).await, [0, 1]);
+}
+
 /// Deletes two segments and another partition, ends the run at once, and looks at what the next one
 /// finds: after a moment, and after the delay.
 fn after_a_restart(end: Option<Crash>) {
@@ -140,15 +153,7 @@ fn after_a_restart(end: Option<Crash>) {
     world.start(node, 1, |_, _| async {});
     world.block_on(node, move |io| async move {
         let shard = started(&io, delayed()).await;
-        fill(&shard, 2).await;
-        shard.drop_partition(&key(2)).await;
-        fill(&shard, 1).await;
-        shard
-            .delete_records(&key(1), Some(2))
-            .await
-            .expect("deleted");
-        io.sleep(A_MOMENT).await;
-        assert_eq!(logs(&io, true).await, [0, 1]);
+        delete_some(&shard).await;
         if end.is_none() {
             shard.stop().await;
         }
@@ -209,18 +214,56 @@ fn a_start_removes_segments_before_all_that_the_log_knows() {
 #[test]
 fn on_a_full_disk_they_go_at_once() {
     with_shard(delayed(), |shard| async move {
-        fill(&shard, 2).await;
-        shard.drop_partition(&key(2)).await;
-        fill(&shard, 1).await;
-        shard
-            .delete_records(&key(1), Some(2))
-            .await
-            .expect("deleted");
-        shard.io().sleep(A_MOMENT).await;
-        assert_eq!(logs(shard.io(), true).await, [0, 1]);
+        delete_some(&shard).await;
         shard.set_disk_full(&shard.0.volumes[0], true);
         shard.io().sleep(A_MOMENT).await;
         assert_eq!(logs(shard.io(), true).await, NONE);
         assert_eq!(folders_of_deleted(shard.io()).await, [""; 0]);
+    });
+}
+
+#[test]
+fn another_full_disk_does_not_hurry_them() {
+    let other = FolderConfig {
+        device: 1,
+        is_required: false,
+        ..FolderConfig::only(Uuid::from_u128(1), "/other")
+    };
+    let mut config = delayed();
+    config.folders.push(other);
+    with_shard(config, |shard| async move {
+        delete_some(&shard).await;
+        shard.set_disk_full(&shard.0.volumes[1], true);
+        shard.io().sleep(A_MOMENT).await;
+        assert_eq!(logs(shard.io(), true).await, [0, 1]);
+    });
+}
+
+/// Apache Kafka marks what its cleaner has replaced, which has the names of what replaces it.
+#[test]
+fn a_marked_file_may_have_the_name_of_one_in_use() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let shard = started(&io, delayed()).await;
+        fill(&shard, 1).await;
+        shard.stop().await;
+        let replaced = Path::new(DIR).join("00000000000000000002.log.deleted");
+        io.write_small(&replaced, b"anything")
+            .await
+            .expect("a file");
+    });
+    world.crash(node, Crash::Kill);
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let shard = started(&io, delayed()).await;
+        open_partition(&shard, 1).await;
+        io.sleep(2 * BEFORE_LOOKING).await;
+        assert_eq!(logs(&io, false).await, [0, 1, 2, 3]);
+        assert_eq!(logs(&io, true).await, [2]);
+        io.sleep(DELAY).await;
+        assert_eq!(logs(&io, false).await, [0, 1, 2, 3]);
+        assert_eq!(logs(&io, true).await, NONE);
     });
 }

@@ -29,6 +29,14 @@ use crate::cluster::driver::METADATA_DIR;
 use crate::cluster::ids::random_id;
 
 const LOCK: &str = ".lock";
+/// A lock on it is one on all of its bytes.
+const WHOLE_FILE: libc::flock = libc::flock {
+    l_type: libc::F_WRLCK as libc::c_short,
+    l_whence: libc::SEEK_SET as libc::c_short,
+    l_start: 0,
+    l_len: 0,
+    l_pid: 0,
+};
 
 /// What a folder may hold and still count as empty: a file system's own, and an earlier attempt.
 const NOT_DATA: [&str; 3] = [LOCK, "lost+found", META_BESIDE];
@@ -321,14 +329,7 @@ fn lock(folder: &Path) -> Result<File, FolderError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let file = options.open(&path).map_err(failed)?;
-    let whole_file = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file)) {
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&WHOLE_FILE)) {
         Ok(_) => Ok(file),
         Err(Errno::EAGAIN | Errno::EACCES) => Err(FolderError::Locked(folder.to_owned())),
         Err(errno) => Err(failed(errno.into())),

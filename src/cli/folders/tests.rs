@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use corelog_shards::log::uuid_text;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
 use tempfile::TempDir;
 
 use super::{DataFolders, FolderError};
@@ -34,14 +33,7 @@ fn the_lock_of_an_apache_kafka_counts_as_well() {
     // Java's FileChannel.lock takes a POSIX lock, which excludes ours even within one process.
     let folder = temp();
     let file = File::create(folder.path().join(".lock")).unwrap();
-    let whole_file = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(&file, FcntlArg::F_SETLK(&whole_file)).unwrap();
+    fcntl(&file, FcntlArg::F_SETLK(&WHOLE_FILE)).unwrap();
     let refused = open(folder.path(), 1).unwrap_err();
     assert!(matches!(refused, FolderError::Locked(_)), "{refused}");
     drop(file);

@@ -90,8 +90,11 @@ impl ConsumerGroup {
         let written = out.records.len();
         out.records.append(&mut records);
         if let Some(replaced) = replaced {
-            let is_stale = group.target_epoch < change.epoch;
-            let reason = is_stale.then_some("a consumer group becomes a classic one as it changes");
+            // Nobody asks members of a stable classic group to let go of anything.
+            let is_current = group.target_epoch >= change.epoch;
+            let is_settled = is_current && group.is_settled_with(replaced, &reconciled);
+            let reason =
+                (!is_settled).then_some("a consumer group becomes a classic one as it changes");
             let downgraded = group.downgrade_replacing(replaced, &reconciled, reason, context, out);
             let downgraded = downgraded.map_err(|error| {
                 out.records.truncate(written);

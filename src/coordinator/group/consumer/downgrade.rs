@@ -46,7 +46,14 @@ impl Durable {
             && may_downgrade_to(self.members.len(), context)
     }
 
-    /// The classic group with a static member in the place of another, which rebalances if there is a reason.
+    /// Whether all have just what they are to have, when a static member takes the place of another.
+    pub fn is_settled_with(&self, replaced: &Member, joined: &Member) -> bool {
+        let mut members = self.replacing(replaced, joined);
+        members.all(|member| member.is_reconciled_to(self.target_epoch))
+    }
+
+    /// The classic group with a static member in the place of another, which rebalances if there is a reason. Kafka
+    /// has only a change of what is to be assigned for one, so that members are assigned what others still own.
     pub fn downgrade_replacing(
         &self,
         replaced: &Member,
@@ -55,14 +62,22 @@ impl Durable {
         context: &Context<'_>,
         out: &mut Output<Record>,
     ) -> Result<ClassicGroup, ResponseError> {
-        let members = self.members.values();
-        let members = members.map(|member| match member.id == replaced.id {
-            true => joined,
-            false => member,
-        });
-        let members: Vec<&Member> = members.collect();
+        let members: Vec<&Member> = self.replacing(replaced, joined).collect();
         let gone: Vec<&str> = members.iter().map(|member| &*member.id).collect();
         self.downgrade(&members, &gone, rebalance_reason, context, out)
+    }
+
+    /// All members, with one in the place of another.
+    fn replacing<'a>(
+        &'a self,
+        replaced: &'a Member,
+        joined: &'a Member,
+    ) -> impl Iterator<Item = &'a Member> {
+        let members = self.members.values();
+        members.map(move |member| match member.id == replaced.id {
+            true => joined,
+            false => member,
+        })
     }
 
     /// Writes that this group is gone, with those members, and the classic one of these.

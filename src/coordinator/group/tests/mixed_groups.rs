@@ -49,6 +49,16 @@ fn some(topic: &str, partitions: &[i32]) -> Partitions {
 }
 
 impl Classic {
+    /// One that nobody has heard of.
+    fn new(instance: Option<&'static str>) -> Self {
+        Self {
+            id: String::new(),
+            instance,
+            generation: -1,
+            owned: Partitions::new(),
+        }
+    }
+
     fn join_request(&self, topics: &[&str]) -> JoinGroupRequest {
         let subscription = Subscription {
             topics: topics.iter().map(|topic| topic.to_string()).collect(),
@@ -155,12 +165,7 @@ impl World {
 
     /// A classic group of two members with a partition each.
     fn classic_group(&mut self) -> [Classic; 2] {
-        let mut clients = [(); 2].map(|()| Classic {
-            id: String::new(),
-            instance: None,
-            generation: -1,
-            owned: Partitions::new(),
-        });
+        let mut clients = [(); 2].map(|()| Classic::new(None));
         let joins = clients
             .each_ref()
             .map(|client| self.classic_joins(client, &["t"]));
@@ -290,12 +295,7 @@ fn a_static_member_goes_back_to_the_classic_protocol_without_a_rebalance() {
     let mut world = World::new();
     let joins = joining("n", &["t"]).with_instance_id(Some(text("i")));
     let epoch = world.beat(joins).expect("it may join").member_epoch;
-    let mut back = Classic {
-        id: String::new(),
-        instance: Some("i"),
-        generation: -1,
-        owned: Partitions::new(),
-    };
+    let mut back = Classic::new(Some("i"));
     assert_eq!(world.rejoin(&mut back, &["t"]), 0);
     assert_eq!(back.generation, epoch);
     assert_eq!(world.only(), ["g", "classic", "consumer", "Stable"]);
@@ -307,15 +307,32 @@ fn a_static_member_goes_back_to_the_classic_protocol_without_a_rebalance() {
     assert_eq!(world.sync(&mut back), 0);
 }
 
+/// A classic group that is stable asks nobody to let go of a partition.
+#[test]
+fn a_static_member_goes_back_with_a_rebalance_while_others_own_what_it_is_to_have() {
+    let mut world = World::new();
+    let mut owner = Classic::new(None);
+    let mut back = Classic::new(Some("i"));
+    let mut reply = world.classic_joins(&owner, &["t"]);
+    world.pass_in_steps(10);
+    let joined = reply.try_take().expect("nobody else is there");
+    (owner.id, owner.generation) = (joined.member_id.to_string(), joined.generation_id);
+    owner.owned = some("t", &[0, 1]);
+    world.sync_with(&owner, &[(&owner, owner.owned.clone())]);
+    let joins = joining("n", &["t"]).with_instance_id(Some(text("i")));
+    let answer = world.beat(joins);
+    assert_eq!(super::consumer_groups::assigned(&answer), 0);
+    assert_eq!(world.rejoin(&mut back, &["t"]), 0);
+    assert_eq!(world.only()[1], "classic");
+    let rebalance = ResponseError::RebalanceInProgress;
+    assert_eq!(world.sync(&mut back), rebalance.code());
+    assert_eq!(world.classic_beat(&owner), Some(rebalance));
+}
+
 #[test]
 fn a_static_member_comes_with_the_consumer_protocol_and_has_what_it_had() {
     let mut world = World::new();
-    let mut old = Classic {
-        id: String::new(),
-        instance: Some("i"),
-        generation: -1,
-        owned: Partitions::new(),
-    };
+    let mut old = Classic::new(Some("i"));
     let mut reply = world.classic_joins(&old, &["t"]);
     world.pass_in_steps(10);
     let joined = reply.try_take().expect("nobody else is there");
@@ -420,12 +437,7 @@ fn members_of_the_classic_protocol_join_and_sync_in_time() {
 fn a_member_of_the_classic_protocol_is_refused_for_what_it_says() {
     let mut world = World::new();
     world.joined("n", &["t"]);
-    let client = Classic {
-        id: String::new(),
-        instance: None,
-        generation: -1,
-        owned: Partitions::new(),
-    };
+    let client = Classic::new(None);
     let join = |world: &mut World, request: JoinGroupRequest, version| {
         world.ask(|to| Input::Join(request, caller(version), to))
     };
@@ -477,12 +489,7 @@ fn members_may_know_very_many_protocols() {
     const PROTOCOLS: usize = 80_000;
     let mut world = World::new();
     world.joined("n", &["t"]);
-    let client = Classic {
-        id: String::new(),
-        instance: None,
-        generation: -1,
-        owned: Partitions::new(),
-    };
+    let client = Classic::new(None);
     let mut join = |prefix: &str, last: &str| {
         let mut request = client.join_request(&["t"]);
         let metadata = request.protocols[0].metadata.clone();

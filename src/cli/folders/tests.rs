@@ -7,7 +7,7 @@ use corelog_shards::log::uuid_text;
 use nix::fcntl::{FcntlArg, fcntl};
 use tempfile::TempDir;
 
-use super::{DataFolders, FolderError};
+use super::{DataFolders, FolderError, WHOLE_FILE};
 
 fn temp() -> TempDir {
     tempfile::tempdir().unwrap()

@@ -1,9 +1,10 @@
 //! A classic group of consumers becomes a consumer group, with its members as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use kafka_protocol::error::ResponseError;
+use uuid::Uuid;
 
 use super::member::{Assigned, Member};
 use super::subscriptions::Subscriptions;
@@ -12,7 +13,7 @@ use super::{ConsumerGroup, Rejection, check_sizes, rejection};
 use crate::cluster::image::Image;
 use crate::coordinator::group::assignor::Partitions;
 use crate::coordinator::group::classic::{ClassicGroup, Migrant};
-use crate::coordinator::group::consumer_protocol::{Assignment, Subscription};
+use crate::coordinator::group::consumer_protocol::{Assignment, NamedPartitions, Subscription};
 use crate::coordinator::group::records::{
     ClassicMemberMetadata, ClassicProtocol, ConsumerGroupMetadataValue,
     ConsumerGroupTargetAssignmentMetadataValue, Record,
@@ -23,7 +24,9 @@ impl ConsumerGroup {
     /// What a classic group with members becomes when a first member of the consumer protocol comes. The records of it
     /// are written, and replayed into it already: replaying them once more changes nothing.
     ///
-    /// All members have what they were assigned, as their target, too. The newcomer will move the epoch on.
+    /// All members have what they were assigned, as their target, too. The newcomer will move the epoch on. In the middle
+    /// of a rebalance a member also has what it said it owned when it joined, as long as nobody else was assigned that:
+    /// Kafka gives that to others at once, while its owner has not even heard of the rebalance's end.
     pub fn of_classic(
         id: Rc<str>,
         classic: &ClassicGroup,
@@ -55,6 +58,7 @@ impl ConsumerGroup {
             .migrants()
             .map(|migrant| Self::take_in(migrant, &protocol, epoch, context.image));
         let members = members.collect::<Result<Vec<_>, Unfit>>();
+        let members = members.map(|joined| with_owned(joined, epoch, context.image));
         let members = members.map_err(|unfit| match unfit {
             Unfit::Malformed => refused("the embedded consumer protocol is malformed"),
             Unfit::CustomAssignor => refused(
@@ -88,13 +92,13 @@ impl ConsumerGroup {
         Ok(group)
     }
 
-    /// A member of the classic protocol that is where the group is.
+    /// A member of the classic protocol that is where the group is, and what it owned when it joined.
     fn take_in(
         migrant: Migrant,
         protocol: &str,
         epoch: i32,
         image: &Image,
-    ) -> Result<Member, Unfit> {
+    ) -> Result<(Member, Vec<NamedPartitions>), Unfit> {
         let mut protocols = migrant.protocols.iter();
         let metadata = protocols.find(|(name, _)| name == protocol);
         let (_, metadata) = metadata.ok_or(Unfit::Malformed)?;
@@ -106,7 +110,7 @@ impl ConsumerGroup {
                 .map(|(name, metadata)| ClassicProtocol { name, metadata })
                 .collect(),
         };
-        Ok(Member {
+        let member = Member {
             instance_id: migrant.instance_id,
             rack_id: subscription.rack_id.filter(|rack| !rack.is_empty()),
             client_id: migrant.client_id,
@@ -118,7 +122,8 @@ impl ConsumerGroup {
             previous_epoch: epoch,
             assigned: assigned_in(&migrant.assignment, epoch, image)?,
             ..Member::new(migrant.id)
-        })
+        };
+        Ok((member, subscription.owned_partitions))
     }
 
     fn records_of(&self, epoch: i32, members: &[Member], image: &Image) -> Vec<Record> {
@@ -168,6 +173,35 @@ enum Unfit {
     Malformed,
     /// What its assignor notes beside the partitions would be lost.
     CustomAssignor,
+}
+
+/// The members, each with what it owned and nobody was assigned.
+fn with_owned(
+    joined: Vec<(Member, Vec<NamedPartitions>)>,
+    epoch: i32,
+    image: &Image,
+) -> Vec<Member> {
+    let mut taken: BTreeSet<(Uuid, i32)> = BTreeSet::new();
+    for (member, _) in &joined {
+        for (topic, partitions) in &member.assigned {
+            taken.extend(partitions.keys().map(|partition| (*topic, *partition)));
+        }
+    }
+    let with_its = |(mut member, owned): (Member, Vec<NamedPartitions>)| {
+        for named in owned {
+            let Some(topic) = image.topics.id_of(&named.topic) else {
+                continue;
+            };
+            for partition in named.partitions {
+                if taken.insert((topic, partition)) {
+                    let assigned = member.assigned.entry(topic).or_default();
+                    assigned.insert(partition, epoch);
+                }
+            }
+        }
+        member
+    };
+    joined.into_iter().map(with_its).collect()
 }
 
 /// What a member was assigned of topics that are there. One that has never synced has nothing.

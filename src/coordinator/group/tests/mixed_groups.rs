@@ -348,6 +348,30 @@ fn a_static_member_comes_with_the_consumer_protocol_and_has_what_it_had() {
 }
 
 #[test]
+fn who_comes_in_the_middle_of_a_rebalance_gets_nothing_that_others_still_own() {
+    let mut world = World::new();
+    let mut clients = world.classic_group();
+    let joins = clients
+        .each_ref()
+        .map(|client| world.classic_joins(client, &["t"]));
+    for (client, mut reply) in clients.iter_mut().zip(joins) {
+        let joined = reply.try_take().expect("all have joined");
+        assert_eq!(joined.error_code, 0);
+        client.generation = joined.generation_id;
+    }
+    assert_eq!(world.only()[3], "CompletingRebalance");
+    let answer = world.beat(joining("n", &["t"]));
+    assert_eq!(super::consumer_groups::assigned(&answer), 0);
+    let epoch = answer.expect("it is alive").member_epoch;
+    let owned = clients.each_ref().map(|client| client.owned.clone());
+    assert_eq!(owned, [some("t", &[0]), some("t", &[1])]);
+    clients.iter_mut().for_each(|client| world.follow(client));
+    world.beat(beating("n", epoch)).expect("it is alive");
+    assert_eq!(world.only()[3], "Stable");
+    assert_eq!(owned, clients.map(|client| client.owned));
+}
+
+#[test]
 fn the_migration_policy_decides() {
     let policy = "group.consumer.migration.policy";
     let not_found = |why: &str| {

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
+use uuid::Uuid;
 
 use super::durable::Durable;
 use super::member::Member;
+use super::owners::held_by;
 use crate::cluster::image::Image;
 use crate::coordinator::group::assignor::Partitions;
 use crate::coordinator::group::classic::{ClassicGroup, Migrant};
@@ -91,7 +93,8 @@ impl Durable {
     ) -> Result<ClassicGroup, ResponseError> {
         let written = out.records.len();
         let mut downgrade = || {
-            let migrate = |member: &&Member| self.migrate(member, context.image);
+            let held: BTreeSet<(Uuid, i32)> = members.iter().copied().flat_map(held_by).collect();
+            let migrate = |member: &&Member| self.migrate(member, &held, context.image);
             let migrants: Result<Vec<Migrant>, WireError> = members.iter().map(migrate).collect();
             let migrants = migrants.map_err(|_| ResponseError::UnknownServerError)?;
             self.tombstones(gone, &mut out.records);
@@ -113,8 +116,21 @@ impl Durable {
         downgraded
     }
 
-    /// A member with what it is to have, in the words of its protocol.
-    fn migrate(&self, member: &Member, image: &Image) -> Result<Migrant, WireError> {
+    /// A member in the words of its protocol, with what it has and what it is to have that nobody holds. Kafka gives it
+    /// all that it is to have, also what others have yet to give up.
+    fn migrate(
+        &self,
+        member: &Member,
+        held: &BTreeSet<(Uuid, i32)>,
+        image: &Image,
+    ) -> Result<Migrant, WireError> {
+        let mut assigned = Partitions::new();
+        let target = self.target_of(member).iter();
+        let target = target.flat_map(|(topic, all)| all.iter().map(|id| (*topic, *id)));
+        let free = target.filter(|partition| !held.contains(partition));
+        for (topic, partition) in held_by(member).chain(free) {
+            assigned.entry(topic).or_default().insert(partition);
+        }
         let classic = member.classic.clone().unwrap_or_default();
         Ok(Migrant {
             id: member.id.clone(),
@@ -123,7 +139,7 @@ impl Durable {
             client_host: member.client_host.clone(),
             rebalance_timeout_ms: member.rebalance_timeout_ms,
             session_timeout_ms: classic.session_timeout_ms,
-            assignment: to_classic(self.target_of(member), member, image)?,
+            assignment: to_classic(&assigned, member, image)?,
             protocols: (classic.supported_protocols.into_iter())
                 .map(|protocol| (protocol.name, protocol.metadata))
                 .collect(),

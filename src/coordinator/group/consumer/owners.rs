@@ -18,7 +18,7 @@ impl Owners {
     }
 
     pub fn add(&mut self, member: &Member) {
-        for partition in partitions_of(member) {
+        for partition in held_by(member) {
             // A log that was compacted may tell of a partition's next owner before it tells that the last one gave it
             // up: the greater epoch is the next one's.
             let epoch = self.epochs.entry(partition).or_insert(member.epoch);
@@ -27,7 +27,7 @@ impl Owners {
     }
 
     pub fn remove(&mut self, member: &Member) {
-        for partition in partitions_of(member) {
+        for partition in held_by(member) {
             if self.epochs.get(&partition) == Some(&member.epoch) {
                 self.epochs.remove(&partition);
             }
@@ -35,7 +35,8 @@ impl Owners {
     }
 }
 
-fn partitions_of(member: &Member) -> impl Iterator<Item = (Uuid, i32)> {
+/// The partitions that a member has or has yet to give up.
+pub(super) fn held_by(member: &Member) -> impl Iterator<Item = (Uuid, i32)> {
     fn flat(assigned: &Assigned) -> impl Iterator<Item = (Uuid, i32)> {
         let topics = assigned.iter();
         topics

@@ -1,0 +1,94 @@
+//! What the metadata says of topics, each of one partition, and what was sent to them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use corelog_shards::io::sim::Crash;
+use corelog_shards::journal::Durability;
+use corelog_shards::log::config::LogConfig;
+use corelog_shards::route::PartitionKey;
+use uuid::Uuid;
+
+use crate::model::{Model, log_config};
+
+pub const TOPICS: usize = 6;
+/// The topic of which only the newest records are kept.
+const RETAINED: usize = 2;
+
+/// A name, and the topic that has it.
+#[derive(Default)]
+pub struct Topic {
+    /// How many topics have had this name.
+    pub generation: u64,
+    pub exists: bool,
+    /// The folder that its partition is in.
+    pub folder: usize,
+    pub model: Model,
+    /// The worst that has happened since the model was compared last.
+    pub after: Option<Crash>,
+    /// Whether somebody was told in this run that the folder is offline.
+    pub is_offline: bool,
+}
+
+/// All names; outlives crashes as the metadata does.
+pub type Topics = Rc<RefCell<Vec<Topic>>>;
+
+pub fn no_topics() -> Topics {
+    Rc::new(RefCell::new(
+        (0..TOPICS).map(|_| Topic::default()).collect(),
+    ))
+}
+
+impl Topic {
+    pub fn key(&self, name: usize) -> PartitionKey {
+        PartitionKey {
+            topic: Uuid::from_u64_pair(1 + name as u64, self.generation),
+            partition: 0,
+        }
+    }
+
+    /// A new topic of this name, in a folder.
+    pub fn make(&mut self, folder: usize) {
+        *self = Topic {
+            generation: self.generation + 1,
+            exists: true,
+            folder,
+            ..Topic::default()
+        };
+    }
+
+    /// Something has happened that may have cost records.
+    pub fn note(&mut self, crash: Crash) {
+        if self.after != Some(Crash::PowerLoss) {
+            self.after = Some(crash);
+        }
+    }
+}
+
+/// Name of a partition's folder.
+pub fn dir_of(name: usize) -> String {
+    format!("topic{name}-0")
+}
+
+pub fn class_of(name: usize) -> Durability {
+    match name {
+        3 => Durability::Written,
+        4 => Durability::Memory,
+        _ => Durability::Sync,
+    }
+}
+
+/// Whether records go by themselves.
+pub fn is_retained(name: usize) -> bool {
+    name == RETAINED
+}
+
+pub fn config_of(name: usize) -> LogConfig {
+    LogConfig {
+        retention_bytes: is_retained(name).then_some(120_000),
+        segment_bytes: 30_000,
+        file_delete_delay: Duration::from_millis(20),
+        ..log_config(class_of(name))
+    }
+}

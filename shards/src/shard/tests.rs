@@ -12,7 +12,7 @@ use super::*;
 use crate::io::futures::first_of;
 use crate::io::sim::{Faults, Operation, World};
 use crate::journal::Durability;
-use crate::log::batch::{BatchBuilder, BatchHeader};
+use crate::log::batch::{Batch, BatchBuilder, BatchHeader};
 use crate::log::config::LogConfig;
 use crate::mesh::lanes;
 
@@ -108,6 +108,38 @@ pub(super) fn spec(topic: u128, offset: i64) -> ReadSpec {
         current_leader_epoch: None,
         last_fetched_epoch: None,
         committed: false,
+    }
+}
+
+/// The same in a log folder, with the default settings.
+pub(super) async fn open_in(shard: &Shard, topic: u128, folder: Uuid) {
+    let dir = format!("topic{topic}-0");
+    let config = LogConfig::default();
+    let opened = shard.open_partition(key(topic), &dir, folder, 0, config);
+    opened.await.expect("a partition");
+}
+
+/// How many batches a topic has, of one record each, as a reader gets them.
+pub(super) async fn read_all(shard: &Shard, topic: u128) -> i64 {
+    let mut offset = 0;
+    loop {
+        let from = ReadSpec {
+            offset,
+            ..spec(topic, 0)
+        };
+        let read = shard.read(&[from]).await.remove(0).expect("data");
+        let whole = read.batches.concat();
+        let mut rest = &whole[..];
+        if rest.is_empty() {
+            return offset;
+        }
+        while !rest.is_empty() {
+            let batch = Batch::first(rest).expect("a batch");
+            batch.check_crc().expect("sound");
+            assert_eq!(batch.header().base_offset(), offset);
+            rest = &rest[batch.bytes().len()..];
+            offset += 1;
+        }
     }
 }
 

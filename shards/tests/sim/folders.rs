@@ -19,7 +19,7 @@ use node::Run;
 use topics::{TOPICS, Topics, no_topics};
 
 /// Most steps of a run.
-const STEPS_MAX: u64 = 8_000;
+const STEPS_MAX: u64 = 6_000;
 
 /// What was done to a node, told when the test fails.
 #[derive(Default)]
@@ -173,8 +173,12 @@ impl Lives {
             let has_ended = run.refused.borrow().is_some() || run.is_disturbed();
             assert!(run.is_compared.get() || has_ended, "the start hangs");
         }
+        let steps_max = match toss(world, 3) {
+            true => STEPS_MAX / 10,
+            false => STEPS_MAX,
+        };
         for _ in 0..world.random_below(3) {
-            let steps = world.random_below(STEPS_MAX);
+            let steps = world.random_below(steps_max);
             world.run_steps(steps);
             let event = match toss(world, 2) {
                 true => fail_somewhere(world, node, &run),
@@ -183,7 +187,7 @@ impl Lives {
             let event = format!("after {steps} steps {event}");
             self.story.tell(event, &self.topics);
         }
-        let steps = world.random_below(STEPS_MAX);
+        let steps = world.random_below(steps_max);
         world.run_steps(steps);
         if run.is_compared.get() && toss(world, 3) {
             goes_on(world, &run);
@@ -237,9 +241,9 @@ impl Lives {
 
 fn simulate(seed: u64) -> u64 {
     let mut lives = Lives::new(seed);
-    for _ in 0..2 + lives.world.random_below(5) {
+    for _ in 0..3 + lives.world.random_below(6) {
         lives.layout.shuffle(&mut lives.world);
-        if toss(&mut lives.world, 2) {
+        if !toss(&mut lives.world, 3) {
             lives.layout.lose_some(&mut lives.world);
         }
         if lives.layout.there().next().is_none() {

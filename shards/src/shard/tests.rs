@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::message::{Acknowledged, Append, ReadSpec};
 use super::*;
 use crate::io::futures::first_of;
-use crate::io::sim::{Faults, Operation, World};
+use crate::io::sim::{Crash, Faults, Operation, World};
 use crate::journal::Durability;
 use crate::log::batch::{Batch, BatchBuilder, BatchHeader};
 use crate::log::config::LogConfig;
@@ -224,6 +224,34 @@ fn retention_leaves_no_trace_of_segments_in_memory() {
         let remembered = shard.0.cache.segments();
         assert_eq!(remembered.into_iter().find(|base| *base < first), None);
     });
+}
+
+/// Until its topic is known, a partition that recovery has found has the default settings.
+#[test]
+fn retention_leaves_partitions_alone_that_nobody_has_opened() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    let in_run = |world: &mut World, is_second: bool| {
+        world.start(node, 1, |_, _| async {});
+        let read = world.block_on(node, move |io| async move {
+            let shard = started(&io, config()).await;
+            shard.enforce_retention().await;
+            let forever = LogConfig {
+                retention_ms: None,
+                ..LogConfig::default()
+            };
+            let opened = shard.open_partition(key(1), "topic1-0", Uuid::nil(), 0, forever);
+            opened.await.expect("a partition");
+            if !is_second {
+                append(&shard, vec![append_to(1, 10)]).await;
+            }
+            read_all(&shard, 1).await
+        });
+        world.crash(node, Crash::Kill);
+        read
+    };
+    assert_eq!(in_run(&mut world, false), 1);
+    assert_eq!(in_run(&mut world, true), 1);
 }
 
 /// Larger than what a group of the journal takes beside others.

@@ -7,7 +7,7 @@ use crate::io::sim::{Crash, Faults, NodeId, Operation, World};
 use crate::mesh::lanes;
 use crate::route::Route;
 use crate::shard::message::{AppendError, ReadError};
-use crate::shard::tests::{append, append_to, config, key, open_in, read_all, spec, started};
+use crate::shard::tests::{append, append_to, config, open_in, read_all, spec, started};
 use crate::shard::{FolderConfig, Shard, ShardConfig, open};
 
 /// The folder of the partition.

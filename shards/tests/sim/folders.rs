@@ -5,6 +5,7 @@
 //! nothing is acknowledged or read of it, and nothing is begun in its place. Partitions of other folders go on.
 
 mod clients;
+mod compacted;
 mod layout;
 mod node;
 mod topics;

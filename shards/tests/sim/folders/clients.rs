@@ -63,7 +63,7 @@ fn next_sent(name: usize, run: &Run) -> Sent {
     let random = &mut run.random.borrow_mut();
     let (base, batch) = match topic.is_offline {
         true => (0, make_batch(name, 0, 0, random)),
-        false => topic.model.next_batch(name, random),
+        false => topic.next_batch(name, random),
     };
     Sent {
         key: topic.key(name),
@@ -163,7 +163,7 @@ pub async fn read_along(shard: Shard, name: usize, run: Rc<Run>) {
                 assert!(!was_offline, "{name}: an offline folder is read");
                 let high_watermark = data.probe.high_watermark;
                 topic.model.note_high_watermark(name, high_watermark);
-                next = topic.model.note_read(name, next, &data);
+                next = topic.note_read(name, next, &data);
             }
             Err(ReadError::FolderOffline) => {
                 let is_expected = run.may_be_offline[topic.folder] || run.is_disturbed();

@@ -13,10 +13,11 @@ use corelog_shards::shard::message::ReadError;
 use corelog_shards::shard::{RotPolicy, Shard, ShardConfig, StartError, open};
 
 use super::clients::{control, read_along, write};
+use super::compacted::cleaner;
 use super::layout::{Dependencies, Layout, folder_of, id_of};
-use super::topics::{TOPICS, Topics, class_of, config_of, dir_of, is_retained};
+use super::topics::{TOPICS, Topics, config_of, dir_of, is_retained};
 use crate::model::shard_config;
-use crate::verification::{facts_of, follow, read_whole};
+use crate::verification::{facts_of, read_whole};
 
 /// One run of a node, from a start to its end.
 pub struct Run {
@@ -154,6 +155,7 @@ fn config(layout: &Layout) -> ShardConfig {
     ShardConfig {
         folders: layout.config(),
         retention_check: Duration::from_millis(30),
+        cleaner: cleaner(),
         ..shard_config(RotPolicy::Refuse)
     }
 }
@@ -238,12 +240,7 @@ async fn compare(shard: &Shard, name: usize, run: &Run) -> bool {
                 run.layout.is_there(topic.folder),
                 "{name} is served without its folder"
             );
-            let must_end = topic.model.must_end(class_of(name), topic.after);
-            if is_retained(name) {
-                topic.model.start_asked = topic.model.end();
-            }
-            follow(&mut topic.model, name, &found, &bytes, must_end);
-            topic.after = None;
+            topic.follow(name, &found, &bytes);
             true
         }
         Err(ReadError::FolderOffline) => {

@@ -4,17 +4,25 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use corelog_shards::io::Random;
 use corelog_shards::io::sim::Crash;
 use corelog_shards::journal::Durability;
 use corelog_shards::log::config::LogConfig;
 use corelog_shards::route::PartitionKey;
+use corelog_shards::shard::PartitionFacts;
+use corelog_shards::shard::message::ReadData;
 use uuid::Uuid;
 
+use super::compacted;
 use crate::model::{Model, log_config};
+use crate::verification::follow;
 
 pub const TOPICS: usize = 6;
 /// The topic of which only the newest records are kept.
 const RETAINED: usize = 2;
+/// The topic of which only the newest record of each key is kept.
+const COMPACTED: usize = 5;
 
 /// A name, and the topic that has it.
 #[derive(Default)]
@@ -58,6 +66,35 @@ impl Topic {
         };
     }
 
+    /// Makes the next batch, with its offset.
+    pub fn next_batch(&mut self, name: usize, random: &mut Random) -> (i64, Bytes) {
+        match is_compacted(name) {
+            true => compacted::next_batch(&mut self.model, random),
+            false => self.model.next_batch(name, random),
+        }
+    }
+
+    /// What a reader got from `offset` on must be there from now on. Returns where to go on.
+    pub fn note_read(&mut self, name: usize, offset: i64, data: &ReadData) -> i64 {
+        match is_compacted(name) {
+            true => compacted::note_read(&mut self.model, offset, &data.batches.concat()),
+            false => self.model.note_read(name, offset, data),
+        }
+    }
+
+    /// Compares what was found with what was sent, and lets the model follow what crashes have cost.
+    pub fn follow(&mut self, name: usize, found: &PartitionFacts, bytes: &[u8]) {
+        let must_end = self.model.must_end(class_of(name), self.after);
+        if is_retained(name) {
+            self.model.start_asked = self.model.end();
+        }
+        match is_compacted(name) {
+            true => compacted::follow(&mut self.model, found, bytes, must_end),
+            false => follow(&mut self.model, name, found, bytes, must_end),
+        }
+        self.after = None;
+    }
+
     /// Something has happened that may have cost records.
     pub fn note(&mut self, crash: Crash) {
         if self.after != Some(Crash::PowerLoss) {
@@ -84,10 +121,19 @@ pub fn is_retained(name: usize) -> bool {
     name == RETAINED
 }
 
+pub fn is_compacted(name: usize) -> bool {
+    name == COMPACTED
+}
+
 pub fn config_of(name: usize) -> LogConfig {
     LogConfig {
         retention_bytes: is_retained(name).then_some(120_000),
-        segment_bytes: 30_000,
+        cleanup_delete: !is_compacted(name),
+        compaction: is_compacted(name).then(compacted::compaction),
+        segment_bytes: match is_compacted(name) {
+            true => 8_000,
+            false => 30_000,
+        },
         file_delete_delay: Duration::from_millis(20),
         ..log_config(class_of(name))
     }

@@ -36,6 +36,8 @@ pub struct Partition {
     pub revision: Cell<u64>,
     /// The log folder that its own is in.
     folder: RefCell<Rc<Folder>>,
+    /// Place of the volume whose journal takes its appends: that of its folder, unless that is offline since the start.
+    volume: Cell<usize>,
     /// Whether a sync of its files has failed: nobody knows what they hold.
     pub(crate) is_unsure: Cell<bool>,
     /// Epoch of its leader, which batches are stamped with.
@@ -102,6 +104,7 @@ impl Partition {
         let durable_start = Cell::new(log.start_offset());
         let has_none = log.segments().iter().all(|segment| segment.aborted == 0);
         let aborted = RefCell::new(has_none.then(AbortedTransactions::default));
+        let volume = Cell::new(folder.volume);
         let state = State {
             high_watermark: log.end_offset(),
             log,
@@ -114,6 +117,7 @@ impl Partition {
             dir: Rc::from(dir),
             revision: Cell::new(revision),
             folder: RefCell::new(folder),
+            volume,
             is_unsure: Cell::new(false),
             leader_epoch: Cell::new(leader_epoch),
             state: RefCell::new(state),
@@ -138,7 +142,12 @@ impl Partition {
 
     /// Place of the volume whose journal takes its appends.
     pub(crate) fn volume(&self) -> usize {
-        self.folder.borrow().volume
+        self.volume.get()
+    }
+
+    /// From now on another journal takes its appends.
+    pub(crate) fn set_volume(&self, volume: usize) {
+        self.volume.set(volume);
     }
 
     /// What it shares with those whose folders are on the same device.

@@ -6,7 +6,8 @@
 //! old one that was handed over as well could get the revision of the newest, and take its place.
 //!
 //! The same is done with a partition that is in another journal of its shard than the one of its folder,
-//! because folders were moved to other devices or their order has changed.
+//! because folders were moved to other devices or their order has changed. One of a folder that is offline
+//! stays on the device of the journal where it was found.
 //!
 //! A journal that no shard has any more is removed when all its partitions were adopted. A mark that
 //! stays until its files are gone has the next start finish what a crash has interrupted.
@@ -60,8 +61,7 @@ impl Shard {
         let mut recovered: Vec<_> = recovered.into_iter().collect();
         recovered.sort_unstable_by_key(|(key, partition)| (partition.anchor, *key));
         let stays = |(key, found): &(PartitionKey, Recovering)| {
-            let volume = self.0.folders.by_id(found.folder).volume;
-            self.owner(key) == self.id() && found.journal == Some(volume)
+            self.owner(key) == self.id() && found.journal == Some(found.volume)
         };
         let (staying, moving): (Vec<_>, Vec<_>) = recovered.into_iter().partition(stays);
         for (key, found) in staying {
@@ -76,9 +76,9 @@ impl Shard {
                 leader_epoch: found.leader_epoch,
             };
             let bytes = snapshot::encode(&facts, &found.log).concat();
-            let revision = found.revision + 1;
+            let (revision, volume) = (found.revision + 1, found.volume);
             let adopting = self.run_on_owner(&key, move |owner| async move {
-                owner.adopt(key, revision, bytes).await
+                owner.adopt(key, revision, volume, bytes).await
             });
             if !adopting.await {
                 return Err(StartError::NotAdopted(key));
@@ -131,8 +131,14 @@ impl Shard {
         }
     }
 
-    /// Takes over a partition from another journal: durably, before this returns `true`.
-    async fn adopt(&self, key: PartitionKey, revision: u64, snapshot: Vec<u8>) -> bool {
+    /// Takes over a partition from another journal into that of a volume: durably, before this returns `true`.
+    async fn adopt(
+        &self,
+        key: PartitionKey,
+        revision: u64,
+        volume: usize,
+        snapshot: Vec<u8>,
+    ) -> bool {
         let config = Rc::new(LogConfig::default());
         let decoded = snapshot::decode(&snapshot, config);
         let found = decoded.unwrap_or_else(|_| panic!("a snapshot that was just encoded is sound"));
@@ -159,6 +165,7 @@ impl Shard {
             revision,
             anchor: 0,
             journal: None,
+            volume,
             dir: found.dir,
             folder: found.folder.expect("this version names it"),
             leader_epoch: found.leader_epoch,

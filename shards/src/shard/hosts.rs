@@ -5,6 +5,10 @@
 //! what a folder holds by itself is not all that was acknowledged, so it is offline as well.
 //!
 //! While journals change their places, because the list of folders did, both names are there.
+//!
+//! What journals know of a folder that is offline stays in them, or goes from one in a folder that has no journals of its
+//! own any more to the one that this folder names. So it is found through the names that the offline folder has, and
+//! those that the folders have that it names. None of these is taken back before the offline folder has been there again.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -36,23 +40,30 @@ pub(super) async fn look_for_hosts(
         };
         hosts.push(read.map_err(|error| StartError::Io(config.path.clone(), error))?);
     }
-    let online: BTreeSet<Uuid> = configs
-        .iter()
-        .filter(|config| !config.is_offline)
-        .map(|config| config.id)
-        .collect();
-    // A journal is read wherever it is found, so it does not matter whether its own folder needs another.
-    for (config, hosts) in configs.iter_mut().zip(&hosts) {
-        if let Some(missing) = hosts.difference(&online).next() {
+    // One that is left out may be what others cannot do without.
+    while leave_out_dependent(configs, &hosts) {}
+    Ok(hosts)
+}
+
+/// Takes folders offline that cannot do without one that is. Whether there were any.
+fn leave_out_dependent(configs: &mut [FolderConfig], hosts: &Hosts) -> bool {
+    let online = configs.iter().filter(|config| !config.is_offline);
+    let online: BTreeSet<Uuid> = online.map(|config| config.id).collect();
+    let mut were_any = false;
+    for (config, hosts) in configs.iter_mut().zip(hosts) {
+        if let Some(missing) = hosts.difference(&online).next()
+            && !config.is_offline
+        {
             tracing::error!(
                 folder = %config.path.display(),
                 missing = %missing,
-                "the folder is offline: its newest records are in the journal of another one, which is not there"
+                "the folder is offline: its newest records may be in the journal of another one, which is not there"
             );
             config.is_offline = true;
+            were_any = true;
         }
     }
-    Ok(hosts)
+    were_any
 }
 
 /// Has each folder name the one that has its journal now, beside those that it named before.
@@ -100,3 +111,6 @@ async fn write_hosts(io: &Io, folder: &Folder, hosts: &BTreeSet<Uuid>) -> io::Re
     io.write_small(&folder.path.join(HOSTS_FILE), text.as_bytes())
         .await
 }
+
+#[cfg(test)]
+mod tests;

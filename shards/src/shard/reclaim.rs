@@ -103,6 +103,7 @@ impl Volume {
 
     /// Waits until a carried entry is on stable storage; `false` if it never will be.
     pub(super) async fn carried_synced(&self, ticket: Ticket) -> bool {
+        self.journal.hurry_carried(ticket);
         loop {
             if self.journal.carried_synced() >= ticket {
                 return true;

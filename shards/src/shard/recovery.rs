@@ -112,6 +112,8 @@ pub(super) struct Recovering {
     pub(super) anchor: Ticket,
     /// Place of the volume of this shard whose journal it is anchored in, if it is.
     pub(super) journal: Option<usize>,
+    /// Place of the volume whose journal it belongs into.
+    pub(super) volume: usize,
     pub(super) dir: String,
     pub(super) folder: Uuid,
     pub(super) leader_epoch: i32,
@@ -256,7 +258,7 @@ pub async fn open(
     shard.remove_journals(&recovered.orphans).await?;
     // Until all have taken over what was in other places, folders depend on those.
     shard.meet().await;
-    if id == 0 {
+    if id == 0 && !shard.knows_of_offline_folders().await {
         shard.name_hosts(&hosts, keep_hosts).await?;
     }
     shard.start_tasks();
@@ -314,6 +316,7 @@ async fn read_journals(
             let is_own = is_host && journal_id as usize == id;
             let place = Place {
                 folder: folder.id,
+                volume: folder.volume,
                 journal: is_own.then_some(folder.volume),
             };
             read_journal(io, &dir, journal_id, place, &mut recovered).await?;
@@ -322,7 +325,8 @@ async fn read_journals(
     if !recovered.rot.is_empty() && on_rot == RotPolicy::Refuse {
         return Err(StartError::Damaged(recovered.rot));
     }
-    recovered.find_foreign(folders, |key| route.owner(key) == id);
+    recovered.find_places(folders);
+    recovered.find_foreign(|key| route.owner(key) == id);
     Ok(recovered)
 }
 
@@ -330,6 +334,8 @@ async fn read_journals(
 #[derive(Clone, Copy)]
 struct Place {
     folder: Uuid,
+    /// Place of the volume of that folder.
+    volume: usize,
     /// Place of the volume whose journal goes on in it.
     journal: Option<usize>,
 }
@@ -370,15 +376,26 @@ async fn read_journal(
 }
 
 impl Recovered {
+    /// Finds out into which journals the partitions belong: into those of their folders. What is known of an offline
+    /// folder's partitions stays on the device where it was found, see `hosts`.
+    fn find_places(&mut self, folders: &Folders) {
+        for found in self.partitions.values_mut() {
+            let folder = folders.by_id(found.folder);
+            if !folder.is_offline.get() {
+                found.volume = folder.volume;
+            }
+        }
+    }
+
     /// Notes which copies in this shard's journals are not to stay where they are.
-    fn find_foreign(&mut self, folders: &Folders, is_owned: impl Fn(&PartitionKey) -> bool) {
+    fn find_foreign(&mut self, is_owned: impl Fn(&PartitionKey) -> bool) {
         for (volume, own) in self.own.iter_mut().enumerate() {
             let mut copies = std::mem::take(&mut own.copies);
             copies.sort_unstable();
             copies.retain(|(key, _)| {
                 let newest = &self.partitions[key];
                 let is_here = newest.journal == Some(volume);
-                !is_owned(key) || !is_here || folders.by_id(newest.folder).volume != volume
+                !is_owned(key) || !is_here || newest.volume != volume
             });
             let old = copies.into_iter().map(|(key, revision)| OldCopy {
                 volume,
@@ -410,6 +427,7 @@ fn replay(all: &mut Replayed, place: Place, found: &Found<'_>, now_ms: i64) -> R
             revision: head.revision,
             anchor: place.journal.map_or(0, |_| found.carried),
             journal: place.journal,
+            volume: place.volume,
             dir: snapshot.dir,
             folder: snapshot.folder.unwrap_or(place.folder),
             leader_epoch: snapshot.leader_epoch,
@@ -484,6 +502,18 @@ impl Shard {
         named.map_err(at(&self.0.folders.hosts()[0].path))
     }
 
+    /// Whether the journals of some shard have partitions of folders that are offline.
+    async fn knows_of_offline_folders(&self) -> bool {
+        let knows = |shard: Shard| async move {
+            let partitions = shard.0.partitions.borrow();
+            let is_held = |partition: &Rc<Partition>| {
+                partition.is_offline() && partition.state.borrow().anchor > 0
+            };
+            partitions.values().any(is_held)
+        };
+        self.run_on_all(knows).await.contains(&true)
+    }
+
     fn start_journals(&self) {
         for (volume, its) in self.0.volumes.iter().enumerate() {
             let shard = self.clone();
@@ -539,6 +569,7 @@ impl Shard {
             found.leader_epoch,
             found.log,
         );
+        partition.set_volume(found.volume);
         {
             let mut state = partition.state.borrow_mut();
             state.anchor = anchor;

@@ -37,7 +37,8 @@ impl Shard {
             let Some(partition) = self.partition(&key) else {
                 continue;
             };
-            if partition.is_offline() {
+            // Before it is opened nobody here knows its settings.
+            if partition.is_offline() || !partition.is_opened.get() {
                 continue;
             }
             let now_ms = self.io().wall_ms();

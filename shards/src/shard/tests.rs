@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::message::{Acknowledged, Append, ReadSpec};
 use super::*;
 use crate::io::futures::first_of;
-use crate::io::sim::{Faults, Operation, World};
+use crate::io::sim::{Crash, Faults, Operation, World};
 use crate::journal::Durability;
-use crate::log::batch::{BatchBuilder, BatchHeader};
+use crate::log::batch::{Batch, BatchBuilder, BatchHeader};
 use crate::log::config::LogConfig;
 use crate::mesh::lanes;
 
@@ -111,6 +111,38 @@ pub(super) fn spec(topic: u128, offset: i64) -> ReadSpec {
     }
 }
 
+/// The same in a log folder, with the default settings.
+pub(super) async fn open_in(shard: &Shard, topic: u128, folder: Uuid) {
+    let dir = format!("topic{topic}-0");
+    let config = LogConfig::default();
+    let opened = shard.open_partition(key(topic), &dir, folder, 0, config);
+    opened.await.expect("a partition");
+}
+
+/// How many batches a topic has, of one record each, as a reader gets them.
+pub(super) async fn read_all(shard: &Shard, topic: u128) -> i64 {
+    let mut offset = 0;
+    loop {
+        let from = ReadSpec {
+            offset,
+            ..spec(topic, 0)
+        };
+        let read = shard.read(&[from]).await.remove(0).expect("data");
+        let whole = read.batches.concat();
+        let mut rest = &whole[..];
+        if rest.is_empty() {
+            return offset;
+        }
+        while !rest.is_empty() {
+            let batch = Batch::first(rest).expect("a batch");
+            batch.check_crc().expect("sound");
+            assert_eq!(batch.header().base_offset(), offset);
+            rest = &rest[batch.bytes().len()..];
+            offset += 1;
+        }
+    }
+}
+
 #[test]
 fn a_journal_of_any_size_goes_on() {
     let odd = ShardConfig {
@@ -192,6 +224,34 @@ fn retention_leaves_no_trace_of_segments_in_memory() {
         let remembered = shard.0.cache.segments();
         assert_eq!(remembered.into_iter().find(|base| *base < first), None);
     });
+}
+
+/// Until its topic is known, a partition that recovery has found has the default settings.
+#[test]
+fn retention_leaves_partitions_alone_that_nobody_has_opened() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    let in_run = |world: &mut World, is_second: bool| {
+        world.start(node, 1, |_, _| async {});
+        let read = world.block_on(node, move |io| async move {
+            let shard = started(&io, config()).await;
+            shard.enforce_retention().await;
+            let forever = LogConfig {
+                retention_ms: None,
+                ..LogConfig::default()
+            };
+            let opened = shard.open_partition(key(1), "topic1-0", Uuid::nil(), 0, forever);
+            opened.await.expect("a partition");
+            if !is_second {
+                append(&shard, vec![append_to(1, 10)]).await;
+            }
+            read_all(&shard, 1).await
+        });
+        world.crash(node, Crash::Kill);
+        read
+    };
+    assert_eq!(in_run(&mut world, false), 1);
+    assert_eq!(in_run(&mut world, true), 1);
 }
 
 /// Larger than what a group of the journal takes beside others.

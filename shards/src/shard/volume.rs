@@ -98,7 +98,7 @@ impl Folders {
         }
         let shares: Vec<Rc<DiskShare>> = devices.iter().map(|_| Rc::default()).collect();
         let folder = |config: &FolderConfig| {
-            // What is known of an offline folder's partitions has to be kept in some journal.
+            // Nothing is written to the journal of an offline folder's volume.
             let volume = devices.iter().position(|device| *device == config.device);
             let volume = volume.unwrap_or(0);
             Rc::new(Folder {

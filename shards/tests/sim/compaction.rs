@@ -28,7 +28,7 @@ use uuid::Uuid;
 const PARTITIONS: usize = 3;
 const KEYS: u64 = 12;
 
-type Record = (Vec<u8>, Option<Vec<u8>>);
+pub type Record = (Vec<u8>, Option<Vec<u8>>);
 
 /// What was sent to a partition, by offset, and how far that was acknowledged.
 #[derive(Clone, Default)]
@@ -380,7 +380,7 @@ async fn verify(shard: &Shard, partition: usize, run: &Run) -> bool {
 }
 
 /// What each key comes to.
-fn state<'a>(records: impl Iterator<Item = (i64, &'a Record)>) -> BTreeMap<&'a [u8], &'a [u8]> {
+pub fn state<'a>(records: impl Iterator<Item = (i64, &'a Record)>) -> BTreeMap<&'a [u8], &'a [u8]> {
     let mut state = BTreeMap::new();
     for (_, (key, value)) in records {
         match value {

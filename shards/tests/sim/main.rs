@@ -18,6 +18,7 @@ mod workload;
 mod compaction;
 mod crashes;
 mod failed_journal;
+mod folders;
 mod full_disk;
 mod many_partitions;
 mod many_producers;

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corelog_shards::io::Random;
+use corelog_shards::io::sim::Crash;
 use corelog_shards::journal::Durability;
-use corelog_shards::log::batch::BatchBuilder;
+use corelog_shards::log::batch::{BatchBuilder, BatchIter};
 use corelog_shards::log::config::LogConfig;
 use corelog_shards::route::PartitionKey;
-use corelog_shards::shard::message::ReadSpec;
+use corelog_shards::shard::message::{ReadData, ReadSpec};
 use corelog_shards::shard::{CleanerConfig, FolderConfig, RotPolicy, ShardConfig};
 use uuid::Uuid;
 
@@ -33,6 +34,58 @@ pub struct Model {
 }
 
 impl Model {
+    /// Makes the next batch of a partition, with its offset.
+    pub fn next_batch(&mut self, partition: usize, random: &mut Random) -> (i64, Bytes) {
+        let base = self.end();
+        let batch = make_batch(partition, base, self.next_sequence, random);
+        self.next_sequence += records_in(&batch) as i32;
+        self.sent.push((base, batch.clone()));
+        (base, batch)
+    }
+
+    /// What a reader got from `offset` on is what was sent, and must be there from now on, by the promise of its
+    /// class. Returns where to go on.
+    pub fn note_read(&mut self, partition: usize, offset: i64, data: &ReadData) -> i64 {
+        let mut next = offset;
+        for batch in BatchIter::verifying(&data.batches.concat()) {
+            let batch = batch.expect("a sound batch");
+            let base = batch.header().base_offset();
+            let at = self.sent.binary_search_by_key(&base, |(base, _)| *base);
+            let (_, sent) = &self.sent[at.expect("a batch that was sent")];
+            assert!(
+                batch.bytes()[HEADER_BYTES..] == sent[HEADER_BYTES..],
+                "partition {partition} at {base}"
+            );
+            next = batch.header().next_offset();
+        }
+        assert!(
+            next <= data.probe.high_watermark.max(offset),
+            "partition {partition}: read to {next}, the high watermark is {}",
+            data.probe.high_watermark
+        );
+        self.acked_end = self.acked_end.max(next);
+        next
+    }
+
+    /// A high watermark that a reader was told of.
+    pub fn note_high_watermark(&mut self, partition: usize, high_watermark: i64) {
+        assert!(
+            high_watermark >= self.high_watermark,
+            "partition {partition}: the high watermark went back"
+        );
+        self.high_watermark = high_watermark;
+    }
+
+    /// How far the log must go after that crash.
+    pub fn must_end(&self, class: Durability, after: Option<Crash>) -> i64 {
+        match (class, after) {
+            (_, None) | (Durability::Sync, _) | (Durability::Written, Some(Crash::Kill)) => {
+                self.acked_end.max(self.high_watermark)
+            }
+            (Durability::Written, Some(Crash::PowerLoss)) | (Durability::Memory, _) => 0,
+        }
+    }
+
     pub fn end(&self) -> i64 {
         self.sent
             .last()
@@ -97,8 +150,12 @@ pub fn log_config(durability: Durability) -> LogConfig {
 }
 
 pub fn spec(partition: usize, offset: i64, bytes_max: usize) -> ReadSpec {
+    spec_of(key(partition), offset, bytes_max)
+}
+
+pub fn spec_of(key: PartitionKey, offset: i64, bytes_max: usize) -> ReadSpec {
     ReadSpec {
-        key: key(partition),
+        key,
         offset,
         bytes_max,
         at_least_one: true,

@@ -1,65 +1,69 @@
 //! A recovered partition against its model.
 
-use corelog_shards::io::sim::Crash;
-use corelog_shards::journal::Durability;
 use corelog_shards::log::batch::BatchIter;
-use corelog_shards::shard::Shard;
+use corelog_shards::route::PartitionKey;
+use corelog_shards::shard::message::ReadError;
+use corelog_shards::shard::{PartitionFacts, Shard};
 
-use crate::model::{HEADER_BYTES, key, records_in, spec};
+use crate::model::{HEADER_BYTES, Model, key, records_in, spec_of};
 use crate::node::Run;
 
 /// Compares a recovered partition with its model, and lets the model follow what a crash has cost.
 /// `false` if the disk failed.
 pub async fn verify(shard: &Shard, partition: usize, run: &Run) -> bool {
-    let owner = shard
-        .run_on_owner(&key(partition), move |owner| async move {
-            owner
-                .partition_facts()
-                .await
-                .into_iter()
-                .find(|size| size.key == key(partition))
-        })
-        .await;
-    let found = owner.expect("the partition was opened");
+    let found = facts_of(shard, key(partition)).await;
+    let found = found.expect("the partition was opened");
+    let bytes = match read_whole(shard, &found).await {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            assert!(!run.is_disk_sound, "partition {partition}: {error:?}");
+            return false;
+        }
+    };
+    let model = &mut run.models.borrow_mut()[partition];
+    let must_end = model.must_end((run.classes)(partition), run.after);
+    let kept = run.lost_ends.borrow().map(|ends| ends[partition]);
+    let must_end = must_end.min(kept.unwrap_or(i64::MAX));
+    follow(model, partition, &found, &bytes, must_end);
+    true
+}
+
+/// What the owner of a partition says of it.
+pub async fn facts_of(shard: &Shard, key: PartitionKey) -> Option<PartitionFacts> {
+    let asking = move |owner: Shard| async move { owner.facts_of(&key) };
+    shard.run_on_owner(&key, asking).await
+}
+
+/// All batches of a partition, from its log start to its high watermark.
+pub async fn read_whole(shard: &Shard, found: &PartitionFacts) -> Result<Vec<u8>, ReadError> {
     let mut next = found.start_offset;
     let mut bytes = Vec::new();
     while next < found.high_watermark {
-        let read = shard
-            .read(&[spec(partition, next, 20_000)])
-            .await
-            .pop()
-            .expect("one");
-        let data = match read {
-            Ok(data) => data,
-            Err(error) => {
-                assert!(
-                    !run.is_disk_sound,
-                    "partition {partition} at {next}: {error:?}"
-                );
-                return false;
-            }
-        };
+        let read = shard.read(&[spec_of(found.key, next, 20_000)]).await;
+        let data = read.into_iter().next().expect("one")?;
         let chunk = data.batches.concat();
         for batch in BatchIter::verifying(&chunk) {
             next = batch.expect("a sound batch").header().next_offset();
         }
         assert!(
             !chunk.is_empty(),
-            "partition {partition} has nothing at {next} below {}",
+            "{:?} has nothing at {next} below {}",
+            found.key,
             found.high_watermark
         );
         bytes.extend_from_slice(&chunk);
     }
-    let mut models = run.models.borrow_mut();
-    let model = &mut models[partition];
-    let must_end = match ((run.classes)(partition), run.after) {
-        (_, None) | (Durability::Sync, _) | (Durability::Written, Some(Crash::Kill)) => {
-            model.acked_end.max(model.high_watermark)
-        }
-        (Durability::Written, Some(Crash::PowerLoss)) | (Durability::Memory, _) => 0,
-    };
-    let kept = run.lost_ends.borrow().map(|ends| ends[partition]);
-    let must_end = must_end.min(kept.unwrap_or(i64::MAX));
+    Ok(bytes)
+}
+
+/// Compares what a partition holds with its model, and lets the model follow what a crash has cost.
+pub fn follow(
+    model: &mut Model,
+    partition: usize,
+    found: &PartitionFacts,
+    bytes: &[u8],
+    must_end: i64,
+) {
     let end = found.high_watermark;
     assert!(
         end >= must_end,
@@ -76,7 +80,9 @@ pub async fn verify(shard: &Shard, partition: usize, run: &Run) -> bool {
     );
     assert!(
         found.start_offset <= model.start_asked,
-        "partition {partition}: nobody asked for that log start"
+        "partition {partition}: nobody asked for the log start {}, but for {}",
+        found.start_offset,
+        model.start_asked
     );
     model.start_acked = found.start_offset;
     model.start_asked = found.start_offset;
@@ -86,7 +92,7 @@ pub async fn verify(shard: &Shard, partition: usize, run: &Run) -> bool {
         .iter()
         .filter(|(base, batch)| base + records_in(batch) > found.start_offset);
     let mut last = found.start_offset;
-    for batch in BatchIter::new(&bytes) {
+    for batch in BatchIter::new(bytes) {
         let batch = batch.expect("a sound batch");
         let (base, sent) = expected.next().expect("no more than was sent");
         assert_eq!(batch.header().base_offset(), *base, "partition {partition}");
@@ -110,5 +116,4 @@ pub async fn verify(shard: &Shard, partition: usize, run: &Run) -> bool {
         .iter()
         .map(|(_, batch)| records_in(batch) as i32)
         .sum();
-    true
 }

@@ -3,11 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use corelog_shards::log::batch::BatchIter;
 use corelog_shards::shard::Shard;
 use corelog_shards::shard::message::{Append, AppendError, ReadError};
 
-use crate::model::{HEADER_BYTES, is_idempotent, key, make_batch, records_in, spec};
+use crate::model::{is_idempotent, key, records_in, spec};
 use crate::node::Run;
 
 pub async fn write(shard: Shard, partition: usize, run: Rc<Run>) {
@@ -20,20 +19,8 @@ pub async fn write(shard: Shard, partition: usize, run: Rc<Run>) {
         };
         let mut pending = Vec::new();
         for _ in 0..burst {
-            let (base, batch) = {
-                let mut models = run.models.borrow_mut();
-                let model = &mut models[partition];
-                let base = model.end();
-                let batch = make_batch(
-                    partition,
-                    base,
-                    model.next_sequence,
-                    &mut run.random.borrow_mut(),
-                );
-                model.next_sequence += records_in(&batch) as i32;
-                model.sent.push((base, batch.clone()));
-                (base, batch)
-            };
+            let (base, batch) = run.models.borrow_mut()[partition]
+                .next_batch(partition, &mut run.random.borrow_mut());
             let append = Append::own(key(partition), batch.clone());
             run.unanswered.set(run.unanswered.get() + 1);
             pending.push((
@@ -128,15 +115,7 @@ pub async fn read_along(shard: Shard, partition: usize, run: Rc<Run>) {
             shard.io().sleep(Duration::from_millis(1)).await;
             continue;
         };
-        {
-            let mut models = run.models.borrow_mut();
-            let model = &mut models[partition];
-            assert!(
-                probe.high_watermark >= model.high_watermark,
-                "partition {partition}: the high watermark went back"
-            );
-            model.high_watermark = probe.high_watermark;
-        }
+        run.models.borrow_mut()[partition].note_high_watermark(partition, probe.high_watermark);
         if probe.available == 0 {
             waiter.news().await;
             continue;
@@ -155,27 +134,6 @@ pub async fn read_along(shard: Shard, partition: usize, run: Rc<Run>) {
                 continue;
             }
         };
-        let bytes = data.batches.concat();
-        let offset = next;
-        let mut models = run.models.borrow_mut();
-        let model = &mut models[partition];
-        for batch in BatchIter::verifying(&bytes) {
-            let batch = batch.expect("a sound batch");
-            let base = batch.header().base_offset();
-            let at = model.sent.binary_search_by_key(&base, |(base, _)| *base);
-            let (_, sent) = &model.sent[at.expect("a batch that was sent")];
-            assert!(
-                batch.bytes()[HEADER_BYTES..] == sent[HEADER_BYTES..],
-                "partition {partition} at {base}"
-            );
-            next = batch.header().next_offset();
-        }
-        assert!(
-            next <= data.probe.high_watermark.max(offset),
-            "partition {partition}: read to {next}, the high watermark is {}",
-            data.probe.high_watermark
-        );
-        // What was read must be there for good, by the promise of its class.
-        model.acked_end = model.acked_end.max(next);
+        next = run.models.borrow_mut()[partition].note_read(partition, next, &data);
     }
 }

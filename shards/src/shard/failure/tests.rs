@@ -5,10 +5,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::io::sim::{Crash, Faults, NodeId, Operation, World};
-use crate::log::config::LogConfig;
-use crate::shard::message::ReadSpec;
-use crate::shard::tests::{append, append_to, config, key, spec, started};
-use crate::shard::{FolderConfig, Shard, ShardConfig};
+use crate::shard::tests::{append, append_to, config, open_in, read_all, started};
+use crate::shard::{FolderConfig, ShardConfig};
 
 const A_SECOND: Duration = Duration::from_secs(1);
 
@@ -27,37 +25,6 @@ fn two_folders() -> ShardConfig {
     }
 }
 
-async fn open_partition(shard: &Shard, topic: u128, folder: Uuid) {
-    let dir = format!("topic{topic}-0");
-    let config = LogConfig::default();
-    let opened = shard.open_partition(key(topic), &dir, folder, 0, config);
-    opened.await.expect("a partition");
-}
-
-/// Offsets of a topic's batches, of one record each, as a reader gets them.
-async fn read_all(shard: &Shard, topic: u128) -> i64 {
-    let mut offset = 0;
-    loop {
-        let from = ReadSpec {
-            offset,
-            ..spec(topic, 0)
-        };
-        let read = shard.read(&[from]).await.remove(0).expect("data");
-        let whole = read.batches.concat();
-        let mut rest = &whole[..];
-        if rest.is_empty() {
-            return offset;
-        }
-        while !rest.is_empty() {
-            let batch = crate::log::batch::Batch::first(rest).expect("a batch");
-            batch.check_crc().expect("sound");
-            assert_eq!(batch.header().base_offset(), offset);
-            rest = &rest[batch.bytes().len()..];
-            offset += 1;
-        }
-    }
-}
-
 /// A partition of the second folder has batches of which its file has the first, not synced, when that folder fails. Then
 /// the journal goes on for so long that all that it had of them is overwritten, unless it ends too.
 fn go_on_after(world: &mut World, node: NodeId, fails: &[Operation]) -> i64 {
@@ -65,8 +32,8 @@ fn go_on_after(world: &mut World, node: NodeId, fails: &[Operation]) -> i64 {
     world.start(node, 1, |_, _| async {});
     let shard = world.block_on(node, |io| async move {
         let shard = started(&io, two_folders()).await;
-        open_partition(&shard, 1, FIRST).await;
-        open_partition(&shard, 2, SECOND).await;
+        open_in(&shard, 1, FIRST).await;
+        open_in(&shard, 2, SECOND).await;
         for _ in 0..BATCHES {
             append(&shard, vec![append_to(2, 60_000)]).await;
         }
@@ -96,7 +63,7 @@ fn has_all_after_power_loss(fails: &[Operation]) {
     world.start(node, 1, |_, _| async {});
     let read = world.block_on(node, |io| async move {
         let shard = started(&io, two_folders()).await;
-        open_partition(&shard, 2, SECOND).await;
+        open_in(&shard, 2, SECOND).await;
         read_all(&shard, 2).await
     });
     assert_eq!(read, batches);

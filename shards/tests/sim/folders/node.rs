@@ -1,0 +1,257 @@
+//! One node with several folders: its shards from start to end.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use corelog_shards::io::sim::{Crash, NodeId, World};
+use corelog_shards::io::{Io, Random};
+use corelog_shards::journal::recovery::RecoveryError;
+use corelog_shards::mesh::{self, Ends};
+use corelog_shards::route::{PartitionKey, Route};
+use corelog_shards::shard::message::ReadError;
+use corelog_shards::shard::{RotPolicy, Shard, ShardConfig, StartError, open};
+
+use super::clients::{control, read_along, write};
+use super::compacted::cleaner;
+use super::layout::{Dependencies, Layout, folder_of, id_of};
+use super::topics::{TOPICS, Topics, config_of, dir_of, is_retained};
+use crate::model::shard_config;
+use crate::verification::{facts_of, read_whole};
+
+/// One run of a node, from a start to its end.
+pub struct Run {
+    pub topics: Topics,
+    pub random: RefCell<Random>,
+    pub layout: Layout,
+    /// By folder: whether the start may have left it offline.
+    pub may_be_offline: Vec<bool>,
+    /// Whether the disk fails now and then, anywhere.
+    pub is_disk_sound: Cell<bool>,
+    /// Whether a folder was made to fail.
+    pub has_fault: Cell<bool>,
+    /// Whether there are clients, and topics come and go.
+    pub has_clients: bool,
+    /// Shards that have opened their partitions.
+    pub opened: Cell<usize>,
+    /// Whether all partitions were compared with their models, as far as they can be read.
+    pub is_compared: Cell<bool>,
+    pub is_stopping: Cell<bool>,
+    /// Why a shard did not start.
+    pub refused: RefCell<Option<StartError>>,
+    /// Requests that were not answered yet.
+    pub unanswered: Cell<usize>,
+    /// Those that have started.
+    pub shards: RefCell<Vec<Shard>>,
+}
+
+impl Run {
+    /// A run that knows of no faults yet.
+    pub fn new(
+        world: &mut World,
+        topics: &Topics,
+        layout: &Layout,
+        dependencies: &Dependencies,
+    ) -> Run {
+        let folders = 0..layout.placed.len();
+        Run {
+            topics: topics.clone(),
+            random: RefCell::new(Random::from_seed(world.random_below(u64::MAX))),
+            may_be_offline: folders
+                .map(|folder| dependencies.may_be_offline(layout, folder))
+                .collect(),
+            layout: layout.clone(),
+            is_disk_sound: Cell::new(true),
+            has_fault: Cell::new(false),
+            has_clients: true,
+            opened: Cell::new(0),
+            is_compared: Cell::new(false),
+            is_stopping: Cell::new(false),
+            refused: RefCell::default(),
+            unanswered: Cell::new(0),
+            shards: RefCell::default(),
+        }
+    }
+
+    pub fn below(&self, bound: u64) -> u64 {
+        self.random.borrow_mut().below(bound)
+    }
+
+    /// Whether something may have failed.
+    pub fn is_disturbed(&self) -> bool {
+        self.has_fault.get() || !self.is_disk_sound.get()
+    }
+
+    /// Starts the node's shards, and on the first of them the clients.
+    pub fn start(self: &Rc<Self>, world: &mut World, node: NodeId, shards: usize) {
+        for topic in self.topics.borrow_mut().iter_mut() {
+            topic.is_offline = false;
+        }
+        let all = mesh::lanes(shards).into_iter().map(Some);
+        let ends = RefCell::new(all.collect::<Vec<_>>());
+        world.start(node, shards, |io, id| {
+            let ends = ends.borrow_mut()[id].take().expect("each once");
+            shard_main(io, id, shards, ends, self.clone())
+        });
+    }
+
+    /// Stops the shards that have started; panics if that takes for ever.
+    pub fn stop(&self, world: &mut World, node: NodeId) {
+        self.is_stopping.set(true);
+        let stopped = Rc::new(Cell::new(0));
+        let shards = self.shards.borrow().clone();
+        for shard in &shards {
+            let (shard, stopped) = (shard.clone(), stopped.clone());
+            world.io(node).spawn("stop", async move {
+                shard.stop().await;
+                stopped.set(stopped.get() + 1);
+            });
+        }
+        world.run_for(Duration::from_secs(20));
+        assert_eq!(stopped.get(), shards.len(), "a stop hangs");
+        assert_eq!(self.unanswered.get(), 0, "appends were never answered");
+    }
+
+    /// Ends the run: what is left of the shards goes with their node.
+    pub fn crash(&self, world: &mut World, node: NodeId, crash: Crash) {
+        self.shards.borrow_mut().clear();
+        world.crash(node, crash);
+    }
+
+    /// Whether some shard says that nothing goes any more.
+    pub fn has_failed(&self) -> bool {
+        self.shards.borrow().iter().any(Shard::has_failed)
+    }
+
+    /// Whether a folder can be used on all shards.
+    pub fn is_online(&self, folder: usize) -> bool {
+        let is_online = |shard: &Shard| {
+            let folders = shard.folders();
+            let known = folders.iter().find(|known| known.id == id_of(folder));
+            known.is_some_and(|known| !known.is_offline)
+        };
+        self.shards.borrow().iter().all(is_online)
+    }
+
+    fn key(&self, name: usize) -> Option<PartitionKey> {
+        let topic = &self.topics.borrow()[name];
+        topic.exists.then(|| topic.key(name))
+    }
+
+    /// A shard did not start: the process would end and be started again.
+    fn refuse(&self, error: StartError) {
+        let is_expected = match error {
+            StartError::Io(..) | StartError::Journal(RecoveryError::Io(..)) => self.is_disturbed(),
+            StartError::NotAdopted(_) => self.is_disturbed(),
+            StartError::NoFolder => !self.layout.is_whole(),
+            StartError::Journal(RecoveryError::Malformed(..)) | StartError::Damaged(_) => false,
+        };
+        assert!(is_expected, "{error}");
+        *self.refused.borrow_mut() = Some(error);
+    }
+}
+
+fn config(layout: &Layout) -> ShardConfig {
+    ShardConfig {
+        folders: layout.config(),
+        retention_check: Duration::from_millis(30),
+        cleaner: cleaner(),
+        ..shard_config(RotPolicy::Refuse)
+    }
+}
+
+/// Starts like the broker: first all shards drop what the metadata does not know, then they open what it does.
+async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) {
+    let opened = open(io, id, Route::new(shards), config(&run.layout), ends).await;
+    let shard = match opened {
+        Ok(opened) => opened.shard,
+        Err(error) => return run.refuse(error),
+    };
+    for key in shard.partitions() {
+        if !(0..TOPICS).any(|name| run.key(name) == Some(key)) {
+            shard.drop_partition(&key).await;
+        }
+    }
+    shard.meet().await;
+    for name in 0..TOPICS {
+        let Some(key) = run.key(name) else { continue };
+        if shard.owner(&key) == id && open_one(&shard, name, &run).await.is_err() {
+            assert!(run.is_disturbed(), "{name} cannot be opened");
+            return;
+        }
+    }
+    run.opened.set(run.opened.get() + 1);
+    run.shards.borrow_mut().push(shard.clone());
+    shard.meet().await;
+    if id != 0 {
+        return;
+    }
+    for name in 0..TOPICS {
+        if !compare(&shard, name, &run).await {
+            return;
+        }
+    }
+    run.is_compared.set(true);
+    if !run.has_clients {
+        return;
+    }
+    let io = shard.io().clone();
+    for name in 0..TOPICS {
+        io.spawn("writer", write(shard.clone(), name, run.clone()));
+        io.spawn("reader", read_along(shard.clone(), name, run.clone()));
+    }
+    io.spawn("controller", control(shard, run));
+}
+
+/// Opens a topic's partition on the shard that owns it, where the metadata says that it is.
+pub async fn open_one(owner: &Shard, name: usize, run: &Run) -> Result<(), ReadError> {
+    let (key, folder) = {
+        let topic = &run.topics.borrow()[name];
+        (topic.key(name), topic.folder)
+    };
+    let (dir, config) = (dir_of(name), config_of(name));
+    let opening = owner.open_partition(key, &dir, id_of(folder), 0, config);
+    let found = opening.await?;
+    assert_eq!(folder_of(found), folder, "{name} is in another folder");
+    Ok(())
+}
+
+/// Compares a topic that was recovered with its model, if it can be read. `false` if the disk has failed.
+async fn compare(shard: &Shard, name: usize, run: &Run) -> bool {
+    let Some(key) = run.key(name) else {
+        return true;
+    };
+    let (found, bytes) = loop {
+        let found = facts_of(shard, key).await.expect("it was opened");
+        let bytes = match found.is_offline {
+            true => Err(ReadError::FolderOffline),
+            false => read_whole(shard, &found).await,
+        };
+        match bytes {
+            // Meanwhile older records were removed.
+            Err(ReadError::OffsetOutOfRange) if is_retained(name) => {}
+            bytes => break (found, bytes),
+        }
+    };
+    let topic = &mut run.topics.borrow_mut()[name];
+    match bytes {
+        Ok(bytes) => {
+            assert!(
+                run.layout.is_there(topic.folder),
+                "{name} is served without its folder"
+            );
+            topic.follow(name, &found, &bytes);
+            true
+        }
+        Err(ReadError::FolderOffline) => {
+            let is_expected = run.may_be_offline[topic.folder] || run.is_disturbed();
+            assert!(is_expected, "{name} is offline, its folder is not");
+            topic.is_offline = true;
+            true
+        }
+        Err(error) => {
+            assert!(run.is_disturbed(), "{name}: {error:?}");
+            false
+        }
+    }
+}

@@ -13,7 +13,7 @@ mod aborted;
 mod ack;
 mod append;
 mod cache;
-mod compact;
+pub(crate) mod compact;
 mod failure;
 mod fetch;
 mod folders;

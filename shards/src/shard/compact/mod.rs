@@ -11,6 +11,7 @@
 //! Crash behaviour: before a file is in its place, the log is as it was; behind that, it is as the file has it. What was
 //! left half-written is removed when the partition is looked at next. Going through a log twice changes nothing.
 
+mod course;
 mod pass;
 mod reader;
 mod swap;
@@ -26,6 +27,8 @@ use super::message::ReadError;
 use crate::log::compact::{Candidate, FilterError, Plan};
 use crate::partition::{Partition, State};
 use crate::route::PartitionKey;
+
+pub(crate) use course::Course;
 
 /// Logs are looked at no more often than this: each look costs the shard time.
 const BACKOFF_MIN: Duration = Duration::from_millis(1);
@@ -124,29 +127,40 @@ impl Shard {
         }
     }
 
-    /// Compacts the log of which the largest part is dirty, if one is due. Whether there was one.
+    /// Compacts the log of which the largest part is dirty, if one is due. Whether there was one. One whose pass the disk
+    /// has failed is left alone for a while: the others go on.
     pub async fn compact_next(&self) -> bool {
         let Some((partition, plan)) = self.dirtiest().await else {
             return false;
         };
         let begun = self.io().now();
-        match self.compact(&partition, &plan).await {
+        let ended = self.compact(&partition, &plan).await;
+        let now = self.io().now();
+        let course = partition.compaction.get();
+        partition.compaction.set(match ended {
             Ok(()) => {
-                let metrics = &self.0.metrics;
-                metrics
-                    .compaction_passes
-                    .record(self.io().now().since(begun));
+                let took = now.since(begun);
+                self.0.metrics.compaction_passes.record(took);
+                if course.is_held_up() {
+                    tracing::info!(partition = %partition.dir, "a log is compacted again");
+                }
+                Course::passed()
             }
-            Err(CompactError::Gone) => {}
+            Err(CompactError::Gone) => course,
             Err(error @ (CompactError::Io(_) | CompactError::Read(ReadError::Storage))) => {
-                tracing::warn!(partition = %partition.dir, %error, "cannot compact a log for now");
-                return false;
+                if !course.is_held_up() {
+                    tracing::warn!(
+                        partition = %partition.dir, %error,
+                        "cannot compact a log: it is tried again now and then"
+                    );
+                }
+                course.failed(now)
             }
             Err(error) => {
                 tracing::error!(partition = %partition.dir, %error, "cannot compact a log: it is left as it is");
-                partition.is_uncleanable.set(true);
+                course.given_up()
             }
-        }
+        });
         true
     }
 
@@ -162,6 +176,9 @@ impl Shard {
             let Some(partition) = self.partition(&key) else {
                 continue;
             };
+            if !partition.compaction.get().may_go_on(self.io().now()) {
+                continue;
+            }
             let Some(plan) = due(&partition, self.io().wall_ms()) else {
                 continue;
             };
@@ -181,7 +198,7 @@ impl Shard {
 fn due(partition: &Partition, now_ms: i64) -> Option<Plan> {
     let state = partition.state.borrow();
     let config = state.log.config.compaction.as_ref()?;
-    if state.is_dropped || partition.is_offline() || partition.is_uncleanable.get() {
+    if state.is_dropped || partition.is_offline() {
         return None;
     }
     let (first_dirty, limit) = (state.log.first_dirty_offset(), state.last_stable_offset());

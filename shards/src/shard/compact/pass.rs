@@ -254,7 +254,16 @@ impl Pass<'_> {
         if self.shard.0.stopping.get() || is_gone {
             return Err(CompactError::Gone);
         }
-        Reader::open(&self.shard.0.store, self.partition, segment).await
+        let opened = Reader::open(&self.shard.0.store, self.partition, segment).await;
+        // Retention may have been there first.
+        let is_there = || {
+            let state = self.partition.state.borrow();
+            state.log.segment(segment.base_offset).is_some()
+        };
+        match opened {
+            Err(CompactError::Io(_)) if !is_there() => Err(CompactError::Gone),
+            opened => opened,
+        }
     }
 }
 

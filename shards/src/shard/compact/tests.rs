@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::io::OpenMode;
+use crate::io::sim::{Faults, Operation, World};
 use crate::journal::Durability;
 use crate::log::aborted::{AbortedTransaction, AbortedTransactions};
 use crate::log::batch::control::{ControlKind, TransactionEnd};
@@ -15,7 +16,7 @@ use crate::log::config::{CompactionConfig, LogConfig};
 use crate::log::segment_name::{FileKind, SegmentFile};
 use crate::shard::ShardConfig;
 use crate::shard::message::{Append, ReadSpec};
-use crate::shard::tests::{append, append_to, config, key, spec, with_shard};
+use crate::shard::tests::{append, append_to, config, key, spec, started, with_shard};
 
 const DELETE_RETENTION: Duration = Duration::from_secs(10);
 
@@ -49,15 +50,14 @@ fn compacted(segment_bytes: u32) -> LogConfig {
 }
 
 async fn opened(shard: &Shard, segment_bytes: u32) -> Rc<Partition> {
-    let opened = shard.open_partition(
-        key(1),
-        "topic1-0",
-        uuid::Uuid::nil(),
-        0,
-        compacted(segment_bytes),
-    );
+    opened_as(shard, 1, compacted(segment_bytes)).await
+}
+
+async fn opened_as(shard: &Shard, topic: u128, config: LogConfig) -> Rc<Partition> {
+    let (key, dir) = (key(topic), format!("topic{topic}-0"));
+    let opened = shard.open_partition(key, &dir, uuid::Uuid::nil(), 0, config);
     opened.await.expect("a partition");
-    shard.partition(&key(1)).expect("it is open")
+    shard.partition(&key).expect("it is open")
 }
 
 fn of(batch: BatchBuilder, key_of_record: &[u8], value: &[u8]) -> Append {
@@ -85,7 +85,8 @@ fn marker(kind: ControlKind) -> Append {
 /// Fills segments until there are so many finished ones.
 async fn fill(shard: &Shard, partition: &Partition, finished: usize) {
     while candidates(&partition.state.borrow()).len() < finished {
-        append(shard, vec![append_to(1, 60_000)]).await;
+        let topic = partition.key.topic.as_u128();
+        append(shard, vec![append_to(topic, 60_000)]).await;
         shard.io().sleep(Duration::from_millis(10)).await;
     }
 }
@@ -215,6 +216,66 @@ fn a_log_that_is_idle_is_compacted_once() {
         fill(&shard, &partition, 3).await;
         assert!(shard.compact_next().await);
         assert!(!shard.compact_next().await);
-        assert!(!partition.is_uncleanable.get());
+        assert!(!partition.compaction.get().is_held_up());
+    });
+}
+
+/// How far a log is compacted, and where its finished segments end.
+fn progress(partition: &Partition) -> (i64, i64) {
+    let state = partition.state.borrow();
+    let end = candidates(&state).last().map_or(0, |last| last.next_offset);
+    (state.log.first_dirty_offset(), end)
+}
+
+#[test]
+fn a_log_that_the_disk_fails_holds_up_no_other() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    let (shard, failing, sound) = world.block_on(node, |io| async move {
+        let shard = started(&io, quiet()).await;
+        let failing = opened_as(&shard, 1, compacted(200_000)).await;
+        let sound = opened_as(&shard, 2, compacted(200_000)).await;
+        fill(&shard, &failing, 2).await;
+        fill(&shard, &sound, 2).await;
+        (shard, failing, sound)
+    });
+    for _ in 0..5 {
+        world.fail_next(node, Operation::Read, "topic1-0");
+    }
+    shard.set_cleaner(CleanerConfig::default());
+    world.run_for(Duration::from_secs(20));
+    let (compacted, end) = progress(&sound);
+    assert_eq!(compacted, end);
+    assert_eq!(progress(&failing).0, 0);
+    assert!(failing.compaction.get().is_held_up());
+    // Pauses of 15 s and twice, 4, 8 and 16 times that.
+    world.run_for(Duration::from_secs(430));
+    assert_eq!(progress(&failing).0, 0);
+    world.run_for(Duration::from_secs(150));
+    let (compacted, end) = progress(&failing);
+    assert_eq!(compacted, end);
+    assert!(!failing.compaction.get().is_held_up());
+}
+
+#[test]
+fn a_pass_ends_when_what_it_is_about_was_removed() {
+    with_shard(quiet(), |shard| async move {
+        let partition = opened(&shard, 200_000).await;
+        fill(&shard, &partition, 3).await;
+        // Each chunk that is read takes a second or more.
+        shard.set_cleaner(CleanerConfig {
+            io_bytes_a_second: Some(200_000),
+            ..quiet().cleaner
+        });
+        let passing = shard.clone();
+        shard.io().spawn("a pass", async move {
+            assert!(passing.compact_next().await);
+        });
+        shard.io().sleep(Duration::from_millis(100)).await;
+        let deleted = shard.delete_records(&key(1), None).await;
+        deleted.expect("deleted");
+        shard.io().sleep(Duration::from_secs(60)).await;
+        assert!(!partition.compaction.get().is_held_up());
     });
 }

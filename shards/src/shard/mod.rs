@@ -115,7 +115,7 @@ struct Inner {
     producer_expiration_ms: Cell<i64>,
     folder_delete_delay: Cell<Duration>,
     removals: removal::Removals,
-    cleaner: Cell<CleanerConfig>,
+    cleaner: compact::Cleaner,
     /// Highest revisions of the copies of partitions that were found at the start.
     newest_copies: RefCell<FxHashMap<PartitionKey, u64>>,
     /// Meetings of all shards that this one has come to, and arrivals of the others at those.

@@ -12,18 +12,23 @@
 //! left half-written is removed when the partition is looked at next. Going through a log twice changes nothing.
 
 mod course;
+mod pace;
 mod pass;
 mod reader;
 mod swap;
 mod writer;
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::Shard;
 use super::message::ReadError;
+use crate::io::futures::first_of;
+use crate::io::{Io, Notify};
 use crate::log::compact::{Candidate, FilterError, Plan};
 use crate::partition::{Partition, State};
 use crate::route::PartitionKey;
@@ -55,6 +60,36 @@ impl Default for CleanerConfig {
             map_bytes_max: 128 << 20,
             io_bytes_a_second: None,
         }
+    }
+}
+
+/// What is in force of it, and who waits for a change.
+pub(super) struct Cleaner {
+    config: Cell<CleanerConfig>,
+    changed: Notify,
+}
+
+impl Cleaner {
+    pub fn new(config: CleanerConfig) -> Self {
+        Self {
+            config: Cell::new(config),
+            changed: Notify::new(),
+        }
+    }
+
+    pub fn get(&self) -> CleanerConfig {
+        self.config.get()
+    }
+
+    fn set(&self, config: CleanerConfig) {
+        if self.config.replace(config) != config {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for a change, or for so long.
+    async fn changed_within(&self, io: &Io, time: Duration) {
+        first_of(pin!(self.changed.notified()), pin!(io.sleep(time))).await;
     }
 }
 
@@ -105,7 +140,8 @@ impl From<ReadError> for CompactError {
 }
 
 impl Shard {
-    /// New values for how logs are compacted, from the next pass on.
+    /// New values for how logs are compacted. Whatever is under way goes by them at once; a pass that has taken more
+    /// memory than there is now begins anew.
     pub fn set_cleaner(&self, config: CleanerConfig) {
         self.0.cleaner.set(config);
     }
@@ -120,10 +156,23 @@ impl Shard {
     /// Compacts logs until the shard stops.
     pub(super) async fn compaction_task(self) {
         while !self.0.stopping.get() && !self.has_failed() {
-            let config = self.0.cleaner.get();
-            if !config.is_enabled || !self.compact_next().await {
-                self.io().sleep(config.backoff.max(BACKOFF_MIN)).await;
+            if !self.0.cleaner.get().is_enabled || !self.compact_next().await {
+                self.back_off().await;
             }
+        }
+    }
+
+    /// Waits for the time between two looks at the logs, by what is in force of it when it is over.
+    async fn back_off(&self) {
+        let (io, cleaner) = (self.io(), &self.0.cleaner);
+        let begun = io.now();
+        loop {
+            let backoff = cleaner.get().backoff.max(BACKOFF_MIN);
+            let waited = io.now().since(begun);
+            if waited >= backoff {
+                return;
+            }
+            cleaner.changed_within(io, backoff - waited).await;
         }
     }
 

@@ -1,12 +1,11 @@
 //! One pass over one log.
 
 use std::rc::Rc;
-use std::time::Duration;
 
+use super::pace::Pace;
 use super::reader::Reader;
 use super::writer::Writer;
 use super::{CompactError, candidates};
-use crate::io::{Instant, Slice};
 use crate::log::batch::compress::DecoderPool;
 use crate::log::batch::{Batch, Budget, Progress};
 use crate::log::compact::{
@@ -16,7 +15,6 @@ use crate::log::compact::{
 use crate::log::segment::Segment;
 use crate::partition::Partition;
 use crate::shard::Shard;
-use crate::shard::store::DiskShare;
 
 impl Shard {
     /// Compacts a log up to the end of the plan, or as far as there is memory for its keys.
@@ -33,6 +31,7 @@ impl Shard {
             partition,
             pace: Pace::new(self, partition.disk_share(), slack),
             pool: DecoderPool::default(),
+            map_bytes: 0,
         };
         // From here on they are in memory, whatever becomes of the files that name them.
         self.0.store.all_aborted(partition).await?;
@@ -50,15 +49,13 @@ impl Shard {
     }
 }
 
-/// How much longer than its work, on the core and on the disk, compaction rests beside producers. Where it is about to be
-/// overtaken by them it rests less.
-const REST_BESIDE_PRODUCERS: f64 = 9.0;
-
 struct Pass<'a> {
     shard: &'a Shard,
     partition: &'a Rc<Partition>,
     pace: Pace<'a>,
     pool: DecoderPool,
+    /// What the map of this pass may come to.
+    map_bytes: usize,
 }
 
 impl Pass<'_> {
@@ -69,13 +66,14 @@ impl Pass<'_> {
         let keys_max = (plan.to - plan.from) as u64;
         let map_bytes_max = self.shard.0.cleaner.get().map_bytes_max;
         let mut map = OffsetMap::new(keys_max, map_bytes_max, secrets);
+        self.map_bytes = map.bytes().min(map_bytes_max);
         let dirty =
             |segment: &Candidate| segment.next_offset > plan.from && segment.base_offset < plan.to;
         let mut transactions = self.transactions();
         for segment in self.candidates().into_iter().filter(dirty) {
             let mut reader = self.open(&segment).await?;
             while let Some(read) = reader.fill().await? {
-                self.pace.used(read).await;
+                self.used(read).await?;
                 while let Some(batch) = reader.next()? {
                     let is_void = transactions.is_void(batch);
                     if batch.next_offset() <= plan.from {
@@ -154,7 +152,7 @@ impl Pass<'_> {
         for segment in group {
             let mut reader = self.open(segment).await?;
             while let Some(read) = reader.fill().await? {
-                self.pace.used(read).await;
+                self.used(read).await?;
                 while let Some(batch) = reader.next()? {
                     let is_void = transactions.is_void(batch);
                     let written = match self.filter(batch, map, rules, is_void).await? {
@@ -166,7 +164,7 @@ impl Pass<'_> {
                         Filtered::Gone => 0,
                     };
                     if written > 0 {
-                        self.pace.used(written).await;
+                        self.used(written).await?;
                     }
                     self.pace.rest_if_over().await;
                 }
@@ -249,11 +247,25 @@ impl Pass<'_> {
         candidates(&self.partition.state.borrow())
     }
 
-    async fn open(&self, segment: &Candidate) -> Result<Reader, CompactError> {
+    /// After so many bytes were read or written.
+    async fn used(&mut self, bytes: usize) -> Result<(), CompactError> {
+        self.pace.used(bytes).await;
+        self.check_wanted()
+    }
+
+    /// Whether the pass may go on, as things are by now. As in Apache Kafka a pass begins anew, with what memory there is
+    /// for its keys then, if there is less of it.
+    fn check_wanted(&self) -> Result<(), CompactError> {
+        let shard = &self.shard.0;
         let is_gone = self.partition.state.borrow().is_dropped || self.partition.is_offline();
-        if self.shard.0.stopping.get() || is_gone {
+        if shard.stopping.get() || is_gone || shard.cleaner.get().map_bytes_max < self.map_bytes {
             return Err(CompactError::Gone);
         }
+        Ok(())
+    }
+
+    async fn open(&self, segment: &Candidate) -> Result<Reader, CompactError> {
+        self.check_wanted()?;
         let opened = Reader::open(&self.shard.0.store, self.partition, segment).await;
         // Retention may have been there first.
         let is_there = || {
@@ -264,98 +276,5 @@ impl Pass<'_> {
             Err(CompactError::Io(_)) if !is_there() => Err(CompactError::Gone),
             opened => opened,
         }
-    }
-}
-
-/// Keeps compaction from being in anybody's way: slices of work with rest between them while producers are there, and a bound of bytes a second.
-struct Pace<'a> {
-    shard: &'a Shard,
-    share: Rc<DiskShare>,
-    /// How much longer than its work it rests beside producers.
-    rest: f64,
-    slice: Slice,
-    working_since: Instant,
-    /// When what was read and written so far may have been, at the allowed rate.
-    io_due: Instant,
-}
-
-impl<'a> Pace<'a> {
-    /// Rests the less, the less slack there is, from 1 down to 0.
-    fn new(shard: &'a Shard, share: Rc<DiskShare>, slack: f64) -> Self {
-        let now = shard.io().now();
-        Self {
-            shard,
-            share,
-            rest: REST_BESIDE_PRODUCERS * slack,
-            slice: shard.io().slice(),
-            working_since: now,
-            io_due: now,
-        }
-    }
-
-    /// So many bytes were read or written, which was work as well.
-    async fn used(&mut self, bytes: usize) {
-        self.rest().await;
-        if let Some(a_second) = self.shard.0.cleaner.get().io_bytes_a_second {
-            let io = self.shard.io();
-            let now = io.now();
-            let takes = Duration::from_secs(bytes as u64)
-                / u32::try_from(a_second).unwrap_or(u32::MAX).max(1);
-            self.io_due = self.io_due.max(now) + takes;
-            io.sleep(self.io_due.since(now)).await;
-            self.begin_slice();
-        }
-    }
-
-    async fn rest_if_over(&mut self) {
-        if self.slice.is_over(self.shard.io()) {
-            self.rest().await;
-        }
-    }
-
-    async fn rest(&mut self) {
-        let io = self.shard.io();
-        let worked = io.now().since(self.working_since);
-        match self.share.is_shared(io) {
-            true => io.sleep(worked.mul_f64(self.rest)).await,
-            false => io.yield_now().await,
-        }
-        self.begin_slice();
-    }
-
-    fn begin_slice(&mut self) {
-        self.slice = self.shard.io().slice();
-        self.working_since = self.shard.io().now();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::shard::tests::{config, with_shard};
-
-    #[test]
-    fn beside_producers_compaction_rests_longer_than_it_works_and_waits_for_the_disk() {
-        const READING: Duration = Duration::from_millis(1);
-        with_shard(config(), |shard| async move {
-            let share = Rc::new(DiskShare::default());
-            let io = shard.io();
-            let rested = async |slack: f64| {
-                let mut pace = Pace::new(&shard, share.clone(), slack);
-                io.sleep(READING).await;
-                let begun = io.now();
-                pace.used(1).await;
-                io.now().since(begun)
-            };
-            assert!(rested(1.0).await < READING);
-            share.note_append(io.now());
-            assert!(rested(1.0).await >= 9 * READING);
-            let in_a_hurry = rested(0.5).await;
-            assert!(
-                (4 * READING..9 * READING).contains(&in_a_hurry),
-                "{in_a_hurry:?}"
-            );
-            assert!(rested(0.0).await < READING);
-        });
     }
 }

@@ -279,3 +279,77 @@ fn a_pass_ends_when_what_it_is_about_was_removed() {
         assert!(!partition.compaction.get().is_held_up());
     });
 }
+
+const SLOWLY: CleanerConfig = CleanerConfig {
+    is_enabled: true,
+    backoff: Duration::from_millis(1),
+    map_bytes_max: 1 << 20,
+    io_bytes_a_second: Some(1),
+};
+
+#[test]
+fn a_pass_that_is_under_way_goes_by_the_rate_of_the_moment() {
+    with_shard(quiet(), |shard| async move {
+        let partition = opened(&shard, 200_000).await;
+        fill(&shard, &partition, 2).await;
+        shard.set_cleaner(SLOWLY);
+        shard.io().sleep(Duration::from_secs(1000)).await;
+        assert_eq!(progress(&partition).0, 0, "it has days to go");
+        shard.set_cleaner(CleanerConfig {
+            io_bytes_a_second: Some(100_000),
+            ..SLOWLY
+        });
+        shard.io().sleep(Duration::from_secs(60)).await;
+        let (compacted, end) = progress(&partition);
+        assert_eq!(compacted, end);
+    });
+}
+
+#[test]
+fn a_pause_between_looks_ends_by_the_time_of_the_moment() {
+    with_shard(quiet(), |shard| async move {
+        let seldom = CleanerConfig {
+            backoff: Duration::from_secs(3600),
+            io_bytes_a_second: None,
+            ..SLOWLY
+        };
+        shard.set_cleaner(seldom);
+        let partition = opened(&shard, 200_000).await;
+        fill(&shard, &partition, 2).await;
+        shard.io().sleep(Duration::from_secs(60)).await;
+        assert_eq!(progress(&partition).0, 0);
+        shard.set_cleaner(CleanerConfig {
+            backoff: Duration::from_secs(70),
+            ..seldom
+        });
+        shard.io().sleep(Duration::from_secs(20)).await;
+        let (compacted, end) = progress(&partition);
+        assert_eq!(compacted, end);
+    });
+}
+
+#[test]
+fn a_pass_that_is_under_way_gives_memory_back() {
+    // Of a record each; so many find room.
+    const KEYS: i64 = 40;
+    const SMALL: i64 = 9;
+    with_shard(quiet(), |shard| async move {
+        let partition = opened(&shard, 100_000).await;
+        for at in 0..KEYS {
+            let batch = of(BatchBuilder::uncompressed(), &at.to_be_bytes(), b"1");
+            append(&shard, vec![batch]).await;
+        }
+        fill(&shard, &partition, 1).await;
+        shard.set_cleaner(SLOWLY);
+        shard.io().sleep(Duration::from_secs(10)).await;
+        shard.set_cleaner(CleanerConfig {
+            map_bytes_max: 24 * 10,
+            io_bytes_a_second: None,
+            ..SLOWLY
+        });
+        while progress(&partition).0 == 0 {
+            shard.io().sleep(Duration::from_micros(10)).await;
+        }
+        assert_eq!(progress(&partition).0, SMALL);
+    });
+}

@@ -1,5 +1,7 @@
 //! One pass over one log.
 
+use std::io;
+use std::path::Path;
 use std::rc::Rc;
 
 use super::pace::Pace;
@@ -10,9 +12,11 @@ use crate::log::batch::compress::DecoderPool;
 use crate::log::batch::{Batch, Budget, Progress};
 use crate::log::compact::{
     BatchFilter, BatchKeys, Candidate, FilterError, Filtered, LastOfProducer, OffsetMap, Plan,
-    Rules, Transactions, plan,
+    Rules, SegmentLimits, Sized, Transactions, plan,
 };
+use crate::log::index::{index_bytes_max, interval_within};
 use crate::log::segment::Segment;
+use crate::log::segment_name::FileKind;
 use crate::partition::Partition;
 use crate::shard::Shard;
 
@@ -24,6 +28,12 @@ impl Shard {
         plan: &Plan,
     ) -> Result<(), CompactError> {
         self.clear_up(partition).await?;
+        // From here on they are in memory, whatever becomes of the files that name them.
+        self.0.store.all_aborted(partition).await?;
+        let aborted = {
+            let aborted = partition.aborted.borrow();
+            aborted.as_ref().map(|aborted| aborted.all().to_vec())
+        };
         let when = partition.state.borrow().log.config.compaction;
         let slack = when.map_or(1.0, |config| plan.slack(&config.when));
         let mut pass = Pass {
@@ -31,10 +41,9 @@ impl Shard {
             partition,
             pace: Pace::new(self, partition.disk_share(), slack),
             pool: DecoderPool::default(),
+            transactions: Transactions::new(aborted.unwrap_or_default()),
             map_bytes: 0,
         };
-        // From here on they are in memory, whatever becomes of the files that name them.
-        self.0.store.all_aborted(partition).await?;
         let map = pass.collect_keys(plan).await?;
         if map.latest() < plan.from {
             return Err(CompactError::NoRoom);
@@ -54,6 +63,8 @@ struct Pass<'a> {
     partition: &'a Rc<Partition>,
     pace: Pace<'a>,
     pool: DecoderPool,
+    /// As they are before anything was read.
+    transactions: Transactions,
     /// What the map of this pass may come to.
     map_bytes: usize,
 }
@@ -69,7 +80,7 @@ impl Pass<'_> {
         self.map_bytes = map.bytes().min(map_bytes_max);
         let dirty =
             |segment: &Candidate| segment.next_offset > plan.from && segment.base_offset < plan.to;
-        let mut transactions = self.transactions();
+        let mut transactions = self.transactions.again();
         for segment in self.candidates().into_iter().filter(dirty) {
             let mut reader = self.open(&segment).await?;
             while let Some(read) = reader.fill().await? {
@@ -117,14 +128,68 @@ impl Pass<'_> {
     async fn rewrite(&mut self, map: &OffsetMap, end: i64) -> Result<(), CompactError> {
         let known = |segment: &Candidate| segment.base_offset <= map.latest();
         let segments: Vec<Candidate> = self.candidates().into_iter().filter(known).collect();
-        let bytes_max = u64::from(self.partition.state.borrow().log.config.segment_bytes);
-        let mut transactions = self.transactions();
-        for group in plan::groups(&segments, bytes_max) {
+        let limits = {
+            let state = self.partition.state.borrow();
+            SegmentLimits {
+                bytes: state.log.config.segment_bytes.into(),
+                index_bytes: state.log.config.segment_index_bytes.into(),
+            }
+        };
+        let sized = self.sized(&segments, limits).await?;
+        let mut transactions = self.transactions.again();
+        for group in plan::groups(&sized, limits) {
             let rules = self.rules(end)?;
             self.rewrite_group(&segments[group], map, rules, &mut transactions)
                 .await?;
         }
         Ok(())
+    }
+
+    /// The segments with what they take of indexes, where that may matter.
+    async fn sized(
+        &self,
+        segments: &[Candidate],
+        limits: SegmentLimits,
+    ) -> Result<Vec<Sized>, CompactError> {
+        let interval = self
+            .partition
+            .state
+            .borrow()
+            .log
+            .config
+            .index_interval_bytes;
+        let (offsets, times) = index_bytes_max(limits.bytes, interval);
+        let matters = offsets.max(times) > limits.index_bytes;
+        let mut sized = Vec::with_capacity(segments.len());
+        for segment in segments {
+            let mut of_segment = Sized {
+                segment: *segment,
+                offset_index_bytes: 0,
+                time_index_bytes: 0,
+            };
+            if matters {
+                let (offsets, times) = index_bytes_max(segment.bytes, interval);
+                let (kinds, base) = (
+                    [FileKind::OffsetIndex, FileKind::TimeIndex],
+                    segment.base_offset,
+                );
+                let store = &self.shard.0.store;
+                let [of_offsets, of_times] =
+                    kinds.map(|kind| store.path(self.partition, base, kind));
+                of_segment.offset_index_bytes = self.len_of(&of_offsets).await?.min(offsets);
+                of_segment.time_index_bytes = self.len_of(&of_times).await?.min(times);
+            }
+            sized.push(of_segment);
+        }
+        Ok(sized)
+    }
+
+    /// Of an index; one that is not there may come to anything.
+    async fn len_of(&self, path: &Path) -> Result<u64, CompactError> {
+        match self.shard.io().file_len(path).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(u64::MAX),
+            len => Ok(len?),
+        }
     }
 
     async fn rewrite_group(
@@ -139,16 +204,15 @@ impl Pass<'_> {
             .shard
             .create_cleaned(self.partition, first.base_offset)
             .await?;
-        let interval = self
-            .partition
-            .state
-            .borrow()
-            .log
-            .config
-            .index_interval_bytes;
+        let bytes_before: u64 = group.iter().map(|segment| segment.bytes).sum();
+        let interval = {
+            let config = &self.partition.state.borrow().log.config;
+            let (interval, index_bytes) = (config.index_interval_bytes, config.segment_index_bytes);
+            // It may have been another one when they were written.
+            interval_within(bytes_before, interval, index_bytes)
+        };
         let (io, share) = (self.shard.io().clone(), self.partition.disk_share());
         let mut writer = Writer::new(io, share, file, first.base_offset, interval);
-        let bytes_before: u64 = group.iter().map(|segment| segment.bytes).sum();
         for segment in group {
             let mut reader = self.open(segment).await?;
             while let Some(read) = reader.fill().await? {
@@ -235,12 +299,6 @@ impl Pass<'_> {
             delete_retention_ms: config.delete_retention_ms,
             end,
         })
-    }
-
-    fn transactions(&self) -> Transactions {
-        let aborted = self.partition.aborted.borrow();
-        let all = aborted.as_ref().map(|aborted| aborted.all().to_vec());
-        Transactions::new(all.unwrap_or_default())
     }
 
     fn candidates(&self) -> Vec<Candidate> {

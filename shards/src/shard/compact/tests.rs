@@ -353,3 +353,70 @@ fn a_pass_that_is_under_way_gives_memory_back() {
         assert_eq!(progress(&partition).0, SMALL);
     });
 }
+
+/// Bytes of the largest index in the partition's folder, and how many segments are finished.
+async fn largest_index(shard: &Shard, partition: &Partition) -> (u64, usize) {
+    let dir = shard.0.store.dir(partition);
+    let entries = shard.io().list_dir(&dir).await.expect("listed");
+    let is_index =
+        |file: SegmentFile| matches!(file.kind, FileKind::OffsetIndex | FileKind::TimeIndex);
+    let indexes = entries
+        .iter()
+        .filter(|entry| SegmentFile::parse(&entry.name).is_some_and(is_index));
+    let largest = indexes.map(|entry| entry.len).max();
+    (
+        largest.unwrap_or(0),
+        candidates(&partition.state.borrow()).len(),
+    )
+}
+
+#[test]
+fn segments_stay_apart_that_have_too_much_for_one_index() {
+    const INDEX_BYTES: u32 = 120;
+    with_shard(quiet(), |shard| async move {
+        let small_index = LogConfig {
+            segment_index_bytes: INDEX_BYTES,
+            index_interval_bytes: 10,
+            ..compacted(1_000_000)
+        };
+        let partition = opened_as(&shard, 1, small_index.clone()).await;
+        let mut at = 0_i64;
+        let mut written = async |segments| {
+            while candidates(&partition.state.borrow()).len() < segments {
+                at += 1;
+                let mut batch = BatchBuilder::uncompressed();
+                batch
+                    .append(at, Some(&at.to_be_bytes()), Some(b"1"))
+                    .expect("a record");
+                let bytes = Bytes::from(batch.finish().expect("a batch"));
+                append(&shard, vec![Append::own(key(1), bytes)]).await;
+                shard.io().sleep(Duration::from_millis(1)).await;
+            }
+        };
+        written(6).await;
+        let all = candidates(&partition.state.borrow()).len();
+        pass(&shard, &partition).await;
+        let (largest, segments) = largest_index(&shard, &partition).await;
+        assert_eq!(segments, all, "each fills an index");
+        assert!((1..=u64::from(INDEX_BYTES)).contains(&largest), "{largest}");
+        // With fewer entries there is room for more.
+        let rare = LogConfig {
+            index_interval_bytes: 100_000,
+            ..small_index.clone()
+        };
+        shard.set_config(&key(1), rare);
+        pass(&shard, &partition).await;
+        let (largest, segments) = largest_index(&shard, &partition).await;
+        assert_eq!(segments, 1);
+        assert!((1..=u64::from(INDEX_BYTES)).contains(&largest), "{largest}");
+        // What is there already is indexed less often than it would be now.
+        shard.set_config(&key(1), small_index);
+        pass(&shard, &partition).await;
+        let (largest, segments) = largest_index(&shard, &partition).await;
+        assert_eq!(segments, 1);
+        assert!(
+            (24..=u64::from(INDEX_BYTES)).contains(&largest),
+            "{largest}"
+        );
+    });
+}

@@ -285,15 +285,20 @@ public final class CompactedSuite {
         Checks.equal(read(topic), new TreeMap<>(written.tailMap(first)), "records");
         isReadFrom(topic, first);
         Checks.eventually(() -> base(segments(topic).get(0)) > 0, "the first segment goes");
+        rolledSegmentsHold(topic, written, first);
+    }
+
+    /** The rolled segments have what was written from some offset on, which is no later than the log's first. */
+    private void rolledSegmentsHold(String topic, TreeMap<Long, Entry> written, long first) throws Exception {
         List<Path> segments = segments(topic);
-        Checks.that(base(segments.get(0)) <= first, "what is there is kept");
         List<String> dumps = new ArrayList<>();
         for (Path segment : segments.subList(0, segments.size() - 1)) {
             dumps.addAll(dumpsOf(segment));
         }
         TreeMap<Long, Entry> dumped = dumped(dumps);
         Checks.that(dumped.firstKey() <= first, "what is there is kept");
-        Checks.equal(dumped, new TreeMap<>(written.subMap(dumped.firstKey(), true, dumped.lastKey(), true)), "records in the segments");
+        Checks.equal(dumped, new TreeMap<>(written.subMap(dumped.firstKey(), true, dumped.lastKey(), true)),
+                "records in the segments");
     }
 
     private void cutByRetention() throws Exception {
@@ -311,6 +316,7 @@ public final class CompactedSuite {
         }
         Checks.equal(read(topic).firstKey(), first, "the first record");
         isReadFrom(topic, first);
+        rolledSegmentsHold(topic, written, first);
     }
 
     private void configure(String topic, String name, String value) throws Exception {

@@ -35,7 +35,7 @@ pub(crate) mod store;
 pub(crate) mod volume;
 
 pub use append::PendingAppend;
-pub use compact::CleanerConfig;
+pub use compact::{CleanerConfig, CompactionFacts, LastPass};
 pub use fetch::Waiter;
 pub use folders::Stray;
 pub use moves::MoveError;

@@ -76,8 +76,7 @@ impl Plan {
 
     /// Dirty part of the whole.
     pub fn dirty_ratio(&self) -> f64 {
-        let all = self.clean_bytes + self.dirty_bytes;
-        self.dirty_bytes as f64 / all.max(1) as f64
+        dirty_ratio(self.clean_bytes, self.dirty_bytes)
     }
 
     /// How far compaction is from being overtaken by those who write to the log: 1 where it begins as soon as it is due,
@@ -96,6 +95,11 @@ impl Plan {
         let is_worth_it = self.dirty_ratio() > settings.dirty_ratio_min;
         self.dirty_bytes > 0 && (is_worth_it || self.is_overdue)
     }
+}
+
+/// Dirty part of the whole.
+pub fn dirty_ratio(clean_bytes: u64, dirty_bytes: u64) -> f64 {
+    dirty_bytes as f64 / (clean_bytes + dirty_bytes).max(1) as f64
 }
 
 /// What compaction may make of several segments.

@@ -2,7 +2,7 @@
 //!
 //! | event | effect |
 //! |---|---|
-//! | a pass ends | failures are forgotten |
+//! | a pass ends | it is remembered, and failures are forgotten |
 //! | the disk fails a pass | no other is tried for a while, twice as long with each failure in a row |
 //! | a pass meets damage | no other is tried until the next start |
 //!
@@ -17,9 +17,19 @@ pub(super) const PAUSE_MIN: Duration = Duration::from_secs(15);
 /// How long it is left alone at most.
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(600);
 
+/// A pass that has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastPass {
+    /// When that was, by the clock on the wall.
+    pub ended_ms: i64,
+    /// How long it took.
+    pub took: Duration,
+}
+
 /// See the module.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Course {
+    last_pass: Option<LastPass>,
     /// Passes that the disk has failed, one after the other.
     failures: u32,
     paused_until: Option<Instant>,
@@ -37,9 +47,17 @@ impl Course {
         self.is_given_up || self.failures > 0
     }
 
+    /// The last pass that has not failed.
+    pub fn last_pass(&self) -> Option<LastPass> {
+        self.last_pass
+    }
+
     /// After a pass.
-    pub fn passed() -> Self {
-        Self::default()
+    pub fn passed(pass: LastPass) -> Self {
+        Self {
+            last_pass: Some(pass),
+            ..Self::default()
+        }
     }
 
     /// After one that the disk has failed.
@@ -89,11 +107,16 @@ mod tests {
             course = course.failed(begin);
         }
         assert_eq!(pause(course), 600);
-        let course = Course::passed();
+        let pass = LastPass {
+            ended_ms: 7,
+            took: Duration::from_secs(1),
+        };
+        let course = Course::passed(pass);
         assert!(course.may_go_on(begin) && !course.is_held_up());
         assert_eq!(pause(course.failed(begin)), 15);
         let given_up = course.failed(begin).given_up();
         assert!(given_up.is_held_up());
+        assert_eq!(given_up.last_pass(), Some(pass));
         assert!(!given_up.may_go_on(begin + Duration::from_secs(1_000_000)));
     }
 }

@@ -29,11 +29,12 @@ use super::Shard;
 use super::message::ReadError;
 use crate::io::futures::first_of;
 use crate::io::{Io, Notify};
-use crate::log::compact::{Candidate, FilterError, Plan};
+use crate::log::compact::{Candidate, FilterError, Plan, Settings, plan};
 use crate::partition::{Partition, State};
 use crate::route::PartitionKey;
 
 pub(crate) use course::Course;
+pub use course::LastPass;
 
 /// Logs are looked at no more often than this: each look costs the shard time.
 const BACKOFF_MIN: Duration = Duration::from_millis(1);
@@ -193,7 +194,10 @@ impl Shard {
                 if course.is_held_up() {
                     tracing::info!(partition = %partition.dir, "a log is compacted again");
                 }
-                Course::passed()
+                Course::passed(LastPass {
+                    ended_ms: self.io().wall_ms(),
+                    took,
+                })
             }
             Err(CompactError::Gone) => course,
             Err(error @ (CompactError::Io(_) | CompactError::Read(ReadError::Storage))) => {
@@ -243,22 +247,61 @@ impl Shard {
     }
 }
 
+/// How far compaction of a log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompactionFacts {
+    /// First offset that it has not been through.
+    pub first_dirty_offset: i64,
+    /// Bytes before that.
+    pub clean_bytes: u64,
+    /// Bytes from there on that it may go through by now.
+    pub dirty_bytes: u64,
+    /// Whether its last pass has failed: for damage, or because the disk did.
+    pub is_held_up: bool,
+    /// The last one that has not, since the start.
+    pub last_pass: Option<LastPass>,
+}
+
+impl CompactionFacts {
+    /// Dirty part of the whole.
+    pub fn dirty_ratio(&self) -> f64 {
+        plan::dirty_ratio(self.clean_bytes, self.dirty_bytes)
+    }
+}
+
+/// `None` for a log that is not compacted.
+pub(super) fn facts(partition: &Partition, now_ms: i64) -> Option<CompactionFacts> {
+    let state = partition.state.borrow();
+    let when = state.log.config.compaction.as_ref()?.when;
+    let course = partition.compaction.get();
+    let first_dirty = state.log.first_dirty_offset();
+    let finished = candidates(&state);
+    let clean = finished.partition_point(|segment| segment.next_offset <= first_dirty);
+    let plan = plan_of(&state, &finished, &when, now_ms);
+    Some(CompactionFacts {
+        first_dirty_offset: first_dirty,
+        clean_bytes: finished[..clean].iter().map(|clean| clean.bytes).sum(),
+        dirty_bytes: plan.map_or(0, |plan| plan.dirty_bytes),
+        is_held_up: course.is_held_up(),
+        last_pass: course.last_pass(),
+    })
+}
+
 /// What is to be compacted of a log, if it is time.
 fn due(partition: &Partition, now_ms: i64) -> Option<Plan> {
     let state = partition.state.borrow();
-    let config = state.log.config.compaction.as_ref()?;
+    let when = state.log.config.compaction.as_ref()?.when;
     if state.is_dropped || partition.is_offline() {
         return None;
     }
+    let plan = plan_of(&state, &candidates(&state), &when, now_ms)?;
+    plan.is_due(&when).then_some(plan)
+}
+
+/// Of these finished segments.
+fn plan_of(state: &State, finished: &[Candidate], when: &Settings, now_ms: i64) -> Option<Plan> {
     let (first_dirty, limit) = (state.log.first_dirty_offset(), state.last_stable_offset());
-    let plan = Plan::of(
-        &candidates(&state),
-        first_dirty,
-        limit,
-        &config.when,
-        now_ms,
-    )?;
-    plan.is_due(&config.when).then_some(plan)
+    Plan::of(finished, first_dirty, limit, when, now_ms)
 }
 
 /// The finished segments, oldest first. The active one is never among them.

@@ -11,7 +11,6 @@ use crate::journal::Durability;
 use crate::log::aborted::{AbortedTransaction, AbortedTransactions};
 use crate::log::batch::control::{ControlKind, TransactionEnd};
 use crate::log::batch::{BatchBuilder, BatchIter, Records};
-use crate::log::compact::Settings;
 use crate::log::config::{CompactionConfig, LogConfig};
 use crate::log::segment_name::{FileKind, SegmentFile};
 use crate::shard::ShardConfig;
@@ -248,14 +247,27 @@ fn a_log_that_the_disk_fails_holds_up_no_other() {
     let (compacted, end) = progress(&sound);
     assert_eq!(compacted, end);
     assert_eq!(progress(&failing).0, 0);
-    assert!(failing.compaction.get().is_held_up());
+    let facts = |topic| {
+        let facts = shard.facts_of(&key(topic)).expect("it is there");
+        facts.compaction.expect("it is compacted")
+    };
+    let (of_sound, of_failing) = (facts(2), facts(1));
+    assert_eq!(
+        (of_sound.first_dirty_offset, of_sound.dirty_bytes),
+        (end, 0)
+    );
+    assert!(!of_sound.is_held_up && of_sound.last_pass.is_some());
+    assert!(of_failing.is_held_up && of_failing.last_pass.is_none());
+    assert_eq!(of_failing.dirty_ratio(), 1.0);
     // Pauses of 15 s and twice, 4, 8 and 16 times that.
     world.run_for(Duration::from_secs(430));
     assert_eq!(progress(&failing).0, 0);
     world.run_for(Duration::from_secs(150));
     let (compacted, end) = progress(&failing);
     assert_eq!(compacted, end);
-    assert!(!failing.compaction.get().is_held_up());
+    let of_failing = facts(1);
+    assert!(!of_failing.is_held_up && of_failing.last_pass.is_some());
+    assert_eq!(of_failing.dirty_ratio(), 0.0);
 }
 
 #[test]

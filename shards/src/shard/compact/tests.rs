@@ -17,6 +17,8 @@ use crate::shard::ShardConfig;
 use crate::shard::message::{Append, ReadSpec};
 use crate::shard::tests::{append, append_to, config, key, spec, started, with_shard};
 
+mod extremes;
+
 const DELETE_RETENTION: Duration = Duration::from_secs(10);
 
 /// Passes are made by the tests alone, over logs that are not in memory.

@@ -337,6 +337,35 @@ fn segments() {
     });
 }
 
+/// Compacted and truncated logs in the eyes of Apache Kafka's clients and tools, on a running broker and on a stopped one.
+#[test]
+fn compacted_logs() {
+    suite("compacted", || {
+        let mut running = java("CompactedSuite")?;
+        let mut stopped = java("CompactedSuite")?;
+        let mut broker = Subject::start()?;
+        running
+            .arg("running")
+            .arg(broker.folder())
+            .arg(broker.bootstrap());
+        let counts = run::checks("compacted-running", running);
+        broker.stop();
+        stopped.arg("stopped").arg(broker.folder());
+        Ok(counts + run::checks("compacted-stopped", stopped))
+    });
+}
+
+/// Snapshots of the metadata in the eyes of Apache Kafka's own tools.
+#[test]
+fn metadata_snapshots() {
+    suite("metadata-snapshots", || {
+        let mut command = java("SnapshotSuite")?;
+        let broker = Subject::start()?;
+        command.arg(broker.folder()).arg(broker.bootstrap());
+        Ok(run::checks("metadata-snapshots", command))
+    });
+}
+
 /// The indexes of aborted transactions in a folder, but for empty ones.
 fn aborted_transactions(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let paths = |dir: &Path| {

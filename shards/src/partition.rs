@@ -22,6 +22,7 @@ use crate::log::Log;
 use crate::log::aborted::{AbortedTransaction, AbortedTransactions};
 use crate::log::batch::BatchHeader;
 use crate::route::PartitionKey;
+use crate::shard::compact::Course;
 use crate::shard::message::{Probe, ReadError, ReadSpec, WatchId};
 use crate::shard::store::DiskShare;
 use crate::shard::volume::Folder;
@@ -58,8 +59,8 @@ pub struct Partition {
     pub is_opened: Cell<bool>,
     /// Whether it had to forget producers because there were too many.
     pub has_forgotten_producers: Cell<bool>,
-    /// Whether compaction has met damage in it.
-    pub is_uncleanable: Cell<bool>,
+    /// How compaction of it has gone.
+    pub(crate) compaction: Cell<Course>,
     /// Its aborted transactions, once they were read from its files.
     pub aborted: RefCell<Option<AbortedTransactions>>,
     /// Only one task at a time reads these.
@@ -128,7 +129,7 @@ impl Partition {
             has_dir: Cell::new(false),
             is_opened: Cell::new(false),
             has_forgotten_producers: Cell::new(false),
-            is_uncleanable: Cell::new(false),
+            compaction: Cell::default(),
             aborted,
             loading_aborted: Turn::default(),
             traffic: Cell::default(),

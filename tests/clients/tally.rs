@@ -39,7 +39,7 @@ pub struct Missing {
 }
 
 /// Every suite of `tests/clients.rs`; when the last has ended, the closing line is printed.
-const SUITES: [&str; 19] = [
+const SUITES: [&str; 21] = [
     "kcat",
     "confluent-kafka",
     "kafka-python",
@@ -53,6 +53,8 @@ const SUITES: [&str; 19] = [
     "java-group-command",
     "folders",
     "settings",
+    "compacted",
+    "metadata-snapshots",
     "franz-go",
     "segments",
     "apache-kafkas-folder",

@@ -42,6 +42,26 @@ pub struct IndexedBatch {
     pub max_timestamp_ms: i64,
 }
 
+/// Bytes that the offset index and the time index of a segment of so many bytes come to at most.
+pub fn index_bytes_max(segment_bytes: u64, interval_bytes: u32) -> (u64, u64) {
+    let entries = segment_bytes / (u64::from(interval_bytes) + 1);
+    // One more for the roll.
+    (
+        entries * OFFSET_ENTRY_BYTES as u64,
+        (entries + 1) * TIME_ENTRY_BYTES as u64,
+    )
+}
+
+/// The interval, or as much more as it takes to keep either index of a segment of so many bytes within a size. With less
+/// than two time entries nothing does.
+pub fn interval_within(segment_bytes: u64, interval_bytes: u32, index_bytes: u32) -> u32 {
+    let entries = (index_bytes as usize / TIME_ENTRY_BYTES)
+        .saturating_sub(1)
+        .max(1);
+    let needed = u32::try_from(segment_bytes / entries as u64).unwrap_or(u32::MAX);
+    interval_bytes.max(needed)
+}
+
 /// Both indexes of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentIndex {

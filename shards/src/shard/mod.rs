@@ -13,7 +13,7 @@ mod aborted;
 mod ack;
 mod append;
 mod cache;
-mod compact;
+pub(crate) mod compact;
 mod failure;
 mod fetch;
 mod folders;
@@ -35,7 +35,7 @@ pub(crate) mod store;
 pub(crate) mod volume;
 
 pub use append::PendingAppend;
-pub use compact::CleanerConfig;
+pub use compact::{CleanerConfig, CompactionFacts, LastPass};
 pub use fetch::Waiter;
 pub use folders::Stray;
 pub use moves::MoveError;
@@ -114,7 +114,7 @@ struct Inner {
     stopping: Cell<bool>,
     producer_expiration_ms: Cell<i64>,
     folder_delete_delay: Cell<Duration>,
-    cleaner: Cell<CleanerConfig>,
+    cleaner: compact::Cleaner,
     /// Highest revisions of the copies of partitions that were found at the start.
     newest_copies: RefCell<FxHashMap<PartitionKey, u64>>,
     /// Meetings of all shards that this one has come to, and arrivals of the others at those.

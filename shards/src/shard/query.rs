@@ -5,6 +5,7 @@ use std::rc::Rc;
 use uuid::Uuid;
 
 use super::Shard;
+use super::compact::{self, CompactionFacts};
 use super::message::ReadError;
 use crate::log::epochs::EpochEnd;
 use crate::partition::{Partition, Traffic, check_epoch};
@@ -60,6 +61,8 @@ pub struct PartitionFacts {
     pub is_offline: bool,
     /// Its copy in another folder, while it is being moved there.
     pub future: Option<FutureCopy>,
+    /// How far its compaction is, if it is compacted.
+    pub compaction: Option<CompactionFacts>,
 }
 
 /// The copy of a partition that is being moved to another folder.
@@ -148,7 +151,7 @@ impl Shard {
 
     /// Facts about one partition of this shard.
     pub fn facts_of(&self, key: &PartitionKey) -> Option<PartitionFacts> {
-        Some(facts_of(&*self.partition(key)?))
+        Some(facts_of(&*self.partition(key)?, self.io().wall_ms()))
     }
 
     /// Facts about all partitions of this shard, in no order.
@@ -157,7 +160,8 @@ impl Shard {
         let mut facts = Vec::with_capacity(partitions.len());
         let mut slice = self.io().slice();
         for some in partitions.chunks(FACTS_AT_ONCE) {
-            facts.extend(some.iter().map(|partition| facts_of(partition)));
+            let now_ms = self.io().wall_ms();
+            facts.extend(some.iter().map(|partition| facts_of(partition, now_ms)));
             if slice.is_over(self.io()) {
                 self.io().yield_now().await;
                 slice = self.io().slice();
@@ -167,7 +171,8 @@ impl Shard {
     }
 }
 
-fn facts_of(partition: &Partition) -> PartitionFacts {
+fn facts_of(partition: &Partition, now_ms: i64) -> PartitionFacts {
+    let compaction = compact::facts(partition, now_ms);
     let state = partition.state.borrow();
     PartitionFacts {
         key: partition.key,
@@ -180,6 +185,7 @@ fn facts_of(partition: &Partition) -> PartitionFacts {
         folder: partition.folder().id,
         is_offline: partition.is_offline(),
         future: None,
+        compaction,
     }
 }
 

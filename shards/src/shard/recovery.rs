@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::ack::VolumeEvents;
 use super::cache::Cache;
+use super::compact::Cleaner;
 use super::handover::{OldCopy, remove_adopted};
 use super::hosts::{Hosts, add_hosts, keep_hosts, look_for_hosts};
 use super::producers::Producers;
@@ -209,7 +210,7 @@ pub async fn open(
         Volume::new(journal, config.journal_bytes / 4, host.disk_share.clone())
     });
     let volumes = volumes.collect();
-    let cleaner = Cell::new(config.cleaner);
+    let cleaner = Cleaner::new(config.cleaner);
     let producer_expiration_ms = config.producer_expiration_ms;
     let folder_delete_delay = config.folder_delete_delay;
     let cache = Cache::new(config.tail_cache_bytes);

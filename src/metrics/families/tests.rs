@@ -102,6 +102,7 @@ fn partition(folder: Uuid, bytes: u64) -> PartitionFacts {
         folder,
         is_offline: false,
         future: None,
+        compaction: None,
     }
 }
 

@@ -27,7 +27,7 @@ pub mod transactions;
 pub use filter::{BatchFilter, FilterError, Filtered, LastOfProducer, Rules};
 pub use keys::BatchKeys;
 pub use offset_map::OffsetMap;
-pub use plan::{Candidate, Plan, Settings};
+pub use plan::{Candidate, Plan, SegmentLimits, Settings, Sized};
 pub use transactions::Transactions;
 
 #[cfg(test)]

@@ -65,6 +65,11 @@ impl OffsetMap {
         self.latest
     }
 
+    /// Memory that it may come to.
+    pub fn bytes(&self) -> usize {
+        self.slots.len() * SLOT_BYTES
+    }
+
     /// Keys that it holds.
     pub fn len(&self) -> usize {
         self.used

@@ -76,8 +76,7 @@ impl Plan {
 
     /// Dirty part of the whole.
     pub fn dirty_ratio(&self) -> f64 {
-        let all = self.clean_bytes + self.dirty_bytes;
-        self.dirty_bytes as f64 / all.max(1) as f64
+        dirty_ratio(self.clean_bytes, self.dirty_bytes)
     }
 
     /// How far compaction is from being overtaken by those who write to the log: 1 where it begins as soon as it is due,
@@ -98,27 +97,57 @@ impl Plan {
     }
 }
 
-/// Deals segments that follow each other to groups, of which each becomes one segment of at most `bytes_max`, if its
-/// own segments are no larger. A segment's offsets reach as far as an index can say.
-pub fn groups(candidates: &[Candidate], bytes_max: u64) -> Vec<Range<usize>> {
+/// Dirty part of the whole.
+pub fn dirty_ratio(clean_bytes: u64, dirty_bytes: u64) -> f64 {
+    dirty_bytes as f64 / (clean_bytes + dirty_bytes).max(1) as f64
+}
+
+/// What compaction may make of several segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentLimits {
+    /// `segment.bytes`.
+    pub bytes: u64,
+    /// `segment.index.bytes`, for each of the two indexes.
+    pub index_bytes: u64,
+}
+
+/// A segment with the bytes of its indexes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sized {
+    /// The segment.
+    pub segment: Candidate,
+    /// What its batches take of an offset index, at most.
+    pub offset_index_bytes: u64,
+    /// What they take of a time index.
+    pub time_index_bytes: u64,
+}
+
+/// Deals segments that follow each other to groups, of which each becomes one segment within the limits, if its own
+/// segments are. A segment's offsets reach as far as an index can say; those that an empty one does not have do not
+/// matter.
+pub fn groups(segments: &[Sized], limits: SegmentLimits) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
-    let mut bytes = 0;
-    for (at, segment) in candidates.iter().enumerate() {
+    let (mut bytes, mut offset_index_bytes, mut time_index_bytes) = (0, 0, 0);
+    for (at, sized) in segments.iter().enumerate() {
+        let segment = &sized.segment;
         let open = groups.last_mut().filter(|group| {
-            let base = candidates[group.start].base_offset;
+            let base = segments[group.start].segment.base_offset;
             let reach = segment.next_offset.saturating_sub(base);
-            bytes + segment.bytes <= bytes_max && reach <= i64::from(i32::MAX)
+            bytes + segment.bytes <= limits.bytes
+                && offset_index_bytes + sized.offset_index_bytes <= limits.index_bytes
+                && time_index_bytes + sized.time_index_bytes <= limits.index_bytes
+                && (segment.bytes == 0 || reach <= i64::from(i32::MAX))
         });
         match open {
-            Some(group) => {
-                group.end = at + 1;
-                bytes += segment.bytes;
-            }
+            Some(group) => group.end = at + 1,
             None => {
                 groups.push(at..at + 1);
-                bytes = segment.bytes;
+                (bytes, offset_index_bytes, time_index_bytes) = (0, 0, 0);
             }
         }
+        bytes += segment.bytes;
+        offset_index_bytes += sized.offset_index_bytes;
+        time_index_bytes += sized.time_index_bytes;
     }
     groups
 }
@@ -209,13 +238,45 @@ mod tests {
         assert!(plan(50, 60, &waited).expect("one is dirty").is_due(&waited));
     }
 
+    /// Segments with indexes of 80 and 120 bytes.
+    fn sized(segments: &[Candidate]) -> Vec<Sized> {
+        let sized = |segment: &Candidate| Sized {
+            segment: *segment,
+            offset_index_bytes: 80,
+            time_index_bytes: 120,
+        };
+        segments.iter().map(sized).collect()
+    }
+
+    fn limits(bytes: u64, index_bytes: u64) -> SegmentLimits {
+        SegmentLimits { bytes, index_bytes }
+    }
+
     #[test]
     fn groups_stay_within_what_a_segment_may_have() {
-        assert_eq!(groups(&segments(6), 250), [0..2, 2..4, 4..6]);
-        assert_eq!(groups(&segments(3), 50), [0..1, 1..2, 2..3]);
-        assert_eq!(groups(&[], 50), []);
+        let six = sized(&segments(6));
+        assert_eq!(groups(&six, limits(250, 1000)), [0..2, 2..4, 4..6]);
+        assert_eq!(
+            groups(&six, limits(50, 1000)),
+            [0..1, 1..2, 2..3, 3..4, 4..5, 5..6]
+        );
+        assert_eq!(groups(&[], limits(50, 1000)), []);
         let mut far = segments(3);
         far[2].next_offset = i64::from(i32::MAX) + 1;
-        assert_eq!(groups(&far, 1000), [0..2, 2..3]);
+        assert_eq!(groups(&sized(&far), limits(1000, 1000)), [0..2, 2..3]);
+        far[2].bytes = 0;
+        let all = groups(&sized(&far), limits(1000, 1000));
+        assert_eq!(all.len(), 1, "nothing is there");
+    }
+
+    #[test]
+    fn groups_stay_within_what_an_index_may_have() {
+        let mut six = sized(&segments(6));
+        assert_eq!(groups(&six, limits(1000, 360)), [0..3, 3..6], "of the time");
+        for segment in &mut six {
+            segment.time_index_bytes = 12;
+        }
+        assert_eq!(groups(&six, limits(1000, 320)), [0..4, 4..6], "of offsets");
+        assert_eq!(groups(&six[..2], limits(1000, 10)), [0..1, 1..2]);
     }
 }

@@ -3,7 +3,8 @@
 //! Batches are shown in the order of the log, once for each reading of it: first where the keys are collected, then
 //! where batches are filtered.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use crate::log::aborted::AbortedTransaction;
 use crate::log::batch::Batch;
@@ -12,8 +13,10 @@ use crate::log::batch::control::TransactionEnd;
 /// The transactions of a part of a log, as far as it was read.
 #[derive(Default)]
 pub struct Transactions {
-    /// Not begun yet, by first offset.
-    coming: VecDeque<AbortedTransaction>,
+    /// Those that were aborted, by first offset; every reading of the log shares them.
+    all: Rc<[AbortedTransaction]>,
+    /// How many of them have begun.
+    begun: usize,
     /// Begun and not ended, by producer, with whether a batch of them was seen.
     aborted: BTreeMap<i64, (AbortedTransaction, bool)>,
     /// Producers with a batch in a transaction that is not aborted.
@@ -27,7 +30,15 @@ impl Transactions {
     pub fn new(mut aborted: Vec<AbortedTransaction>) -> Self {
         aborted.sort_unstable_by_key(|transaction| transaction.first_offset);
         Self {
-            coming: aborted.into(),
+            all: aborted.into(),
+            ..Self::default()
+        }
+    }
+
+    /// For another reading of the same part.
+    pub fn again(&self) -> Self {
+        Self {
+            all: self.all.clone(),
             ..Self::default()
         }
     }
@@ -68,9 +79,11 @@ impl Transactions {
     }
 
     fn begin_through(&mut self, offset: i64) {
-        let begins = |transaction: &AbortedTransaction| transaction.first_offset <= offset;
-        while let Some(begun) = self.coming.pop_front_if(|next| begins(next)) {
-            self.aborted.insert(begun.producer_id, (begun, false));
+        while let Some(next) = self.all.get(self.begun)
+            && next.first_offset <= offset
+        {
+            self.aborted.insert(next.producer_id, (*next, false));
+            self.begun += 1;
         }
     }
 

@@ -11,21 +11,30 @@
 //! Crash behaviour: before a file is in its place, the log is as it was; behind that, it is as the file has it. What was
 //! left half-written is removed when the partition is looked at next. Going through a log twice changes nothing.
 
+mod course;
+mod pace;
 mod pass;
 mod reader;
 mod swap;
 mod writer;
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::Shard;
 use super::message::ReadError;
-use crate::log::compact::{Candidate, FilterError, Plan};
+use crate::io::futures::first_of;
+use crate::io::{Io, Notify};
+use crate::log::compact::{Candidate, FilterError, Plan, Settings, plan};
 use crate::partition::{Partition, State};
 use crate::route::PartitionKey;
+
+pub(crate) use course::Course;
+pub use course::LastPass;
 
 /// Logs are looked at no more often than this: each look costs the shard time.
 const BACKOFF_MIN: Duration = Duration::from_millis(1);
@@ -52,6 +61,36 @@ impl Default for CleanerConfig {
             map_bytes_max: 128 << 20,
             io_bytes_a_second: None,
         }
+    }
+}
+
+/// What is in force of it, and who waits for a change.
+pub(super) struct Cleaner {
+    config: Cell<CleanerConfig>,
+    changed: Notify,
+}
+
+impl Cleaner {
+    pub fn new(config: CleanerConfig) -> Self {
+        Self {
+            config: Cell::new(config),
+            changed: Notify::new(),
+        }
+    }
+
+    pub fn get(&self) -> CleanerConfig {
+        self.config.get()
+    }
+
+    fn set(&self, config: CleanerConfig) {
+        if self.config.replace(config) != config {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for a change, or for so long.
+    async fn changed_within(&self, io: &Io, time: Duration) {
+        first_of(pin!(self.changed.notified()), pin!(io.sleep(time))).await;
     }
 }
 
@@ -102,7 +141,8 @@ impl From<ReadError> for CompactError {
 }
 
 impl Shard {
-    /// New values for how logs are compacted, from the next pass on.
+    /// New values for how logs are compacted. Whatever is under way goes by them at once; a pass that has taken more
+    /// memory than there is now begins anew.
     pub fn set_cleaner(&self, config: CleanerConfig) {
         self.0.cleaner.set(config);
     }
@@ -117,36 +157,63 @@ impl Shard {
     /// Compacts logs until the shard stops.
     pub(super) async fn compaction_task(self) {
         while !self.0.stopping.get() && !self.has_failed() {
-            let config = self.0.cleaner.get();
-            if !config.is_enabled || !self.compact_next().await {
-                self.io().sleep(config.backoff.max(BACKOFF_MIN)).await;
+            if !self.0.cleaner.get().is_enabled || !self.compact_next().await {
+                self.back_off().await;
             }
         }
     }
 
-    /// Compacts the log of which the largest part is dirty, if one is due. Whether there was one.
+    /// Waits for the time between two looks at the logs, by what is in force of it when it is over.
+    async fn back_off(&self) {
+        let (io, cleaner) = (self.io(), &self.0.cleaner);
+        let begun = io.now();
+        loop {
+            let backoff = cleaner.get().backoff.max(BACKOFF_MIN);
+            let waited = io.now().since(begun);
+            if waited >= backoff {
+                return;
+            }
+            cleaner.changed_within(io, backoff - waited).await;
+        }
+    }
+
+    /// Compacts the log of which the largest part is dirty, if one is due. Whether there was one. One whose pass the disk
+    /// has failed is left alone for a while: the others go on.
     pub async fn compact_next(&self) -> bool {
         let Some((partition, plan)) = self.dirtiest().await else {
             return false;
         };
         let begun = self.io().now();
-        match self.compact(&partition, &plan).await {
+        let ended = self.compact(&partition, &plan).await;
+        let now = self.io().now();
+        let course = partition.compaction.get();
+        partition.compaction.set(match ended {
             Ok(()) => {
-                let metrics = &self.0.metrics;
-                metrics
-                    .compaction_passes
-                    .record(self.io().now().since(begun));
+                let took = now.since(begun);
+                self.0.metrics.compaction_passes.record(took);
+                if course.is_held_up() {
+                    tracing::info!(partition = %partition.dir, "a log is compacted again");
+                }
+                Course::passed(LastPass {
+                    ended_ms: self.io().wall_ms(),
+                    took,
+                })
             }
-            Err(CompactError::Gone) => {}
+            Err(CompactError::Gone) => course,
             Err(error @ (CompactError::Io(_) | CompactError::Read(ReadError::Storage))) => {
-                tracing::warn!(partition = %partition.dir, %error, "cannot compact a log for now");
-                return false;
+                if !course.is_held_up() {
+                    tracing::warn!(
+                        partition = %partition.dir, %error,
+                        "cannot compact a log: it is tried again now and then"
+                    );
+                }
+                course.failed(now)
             }
             Err(error) => {
                 tracing::error!(partition = %partition.dir, %error, "cannot compact a log: it is left as it is");
-                partition.is_uncleanable.set(true);
+                course.given_up()
             }
-        }
+        });
         true
     }
 
@@ -162,6 +229,9 @@ impl Shard {
             let Some(partition) = self.partition(&key) else {
                 continue;
             };
+            if !partition.compaction.get().may_go_on(self.io().now()) {
+                continue;
+            }
             let Some(plan) = due(&partition, self.io().wall_ms()) else {
                 continue;
             };
@@ -177,22 +247,61 @@ impl Shard {
     }
 }
 
+/// How far compaction of a log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompactionFacts {
+    /// First offset that it has not been through.
+    pub first_dirty_offset: i64,
+    /// Bytes before that.
+    pub clean_bytes: u64,
+    /// Bytes from there on that it may go through by now.
+    pub dirty_bytes: u64,
+    /// Whether its last pass has failed: for damage, or because the disk did.
+    pub is_held_up: bool,
+    /// The last one that has not, since the start.
+    pub last_pass: Option<LastPass>,
+}
+
+impl CompactionFacts {
+    /// Dirty part of the whole.
+    pub fn dirty_ratio(&self) -> f64 {
+        plan::dirty_ratio(self.clean_bytes, self.dirty_bytes)
+    }
+}
+
+/// `None` for a log that is not compacted.
+pub(super) fn facts(partition: &Partition, now_ms: i64) -> Option<CompactionFacts> {
+    let state = partition.state.borrow();
+    let when = state.log.config.compaction.as_ref()?.when;
+    let course = partition.compaction.get();
+    let first_dirty = state.log.first_dirty_offset();
+    let finished = candidates(&state);
+    let clean = finished.partition_point(|segment| segment.next_offset <= first_dirty);
+    let plan = plan_of(&state, &finished, &when, now_ms);
+    Some(CompactionFacts {
+        first_dirty_offset: first_dirty,
+        clean_bytes: finished[..clean].iter().map(|clean| clean.bytes).sum(),
+        dirty_bytes: plan.map_or(0, |plan| plan.dirty_bytes),
+        is_held_up: course.is_held_up(),
+        last_pass: course.last_pass(),
+    })
+}
+
 /// What is to be compacted of a log, if it is time.
 fn due(partition: &Partition, now_ms: i64) -> Option<Plan> {
     let state = partition.state.borrow();
-    let config = state.log.config.compaction.as_ref()?;
-    if state.is_dropped || partition.is_offline() || partition.is_uncleanable.get() {
+    let when = state.log.config.compaction.as_ref()?.when;
+    if state.is_dropped || partition.is_offline() {
         return None;
     }
+    let plan = plan_of(&state, &candidates(&state), &when, now_ms)?;
+    plan.is_due(&when).then_some(plan)
+}
+
+/// Of these finished segments.
+fn plan_of(state: &State, finished: &[Candidate], when: &Settings, now_ms: i64) -> Option<Plan> {
     let (first_dirty, limit) = (state.log.first_dirty_offset(), state.last_stable_offset());
-    let plan = Plan::of(
-        &candidates(&state),
-        first_dirty,
-        limit,
-        &config.when,
-        now_ms,
-    )?;
-    plan.is_due(&config.when).then_some(plan)
+    Plan::of(finished, first_dirty, limit, when, now_ms)
 }
 
 /// The finished segments, oldest first. The active one is never among them.

@@ -1,22 +1,24 @@
 //! One pass over one log.
 
+use std::io;
+use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
 
+use super::pace::Pace;
 use super::reader::Reader;
 use super::writer::Writer;
 use super::{CompactError, candidates};
-use crate::io::{Instant, Slice};
 use crate::log::batch::compress::DecoderPool;
 use crate::log::batch::{Batch, Budget, Progress};
 use crate::log::compact::{
     BatchFilter, BatchKeys, Candidate, FilterError, Filtered, LastOfProducer, OffsetMap, Plan,
-    Rules, Transactions, plan,
+    Rules, SegmentLimits, Sized, Transactions, plan,
 };
+use crate::log::index::{index_bytes_max, interval_within};
 use crate::log::segment::Segment;
+use crate::log::segment_name::FileKind;
 use crate::partition::Partition;
 use crate::shard::Shard;
-use crate::shard::store::DiskShare;
 
 impl Shard {
     /// Compacts a log up to the end of the plan, or as far as there is memory for its keys.
@@ -26,6 +28,12 @@ impl Shard {
         plan: &Plan,
     ) -> Result<(), CompactError> {
         self.clear_up(partition).await?;
+        // From here on they are in memory, whatever becomes of the files that name them.
+        self.0.store.all_aborted(partition).await?;
+        let aborted = {
+            let aborted = partition.aborted.borrow();
+            aborted.as_ref().map(|aborted| aborted.all().to_vec())
+        };
         let when = partition.state.borrow().log.config.compaction;
         let slack = when.map_or(1.0, |config| plan.slack(&config.when));
         let mut pass = Pass {
@@ -33,9 +41,9 @@ impl Shard {
             partition,
             pace: Pace::new(self, partition.disk_share(), slack),
             pool: DecoderPool::default(),
+            transactions: Transactions::new(aborted.unwrap_or_default()),
+            map_bytes: 0,
         };
-        // From here on they are in memory, whatever becomes of the files that name them.
-        self.0.store.all_aborted(partition).await?;
         let map = pass.collect_keys(plan).await?;
         if map.latest() < plan.from {
             return Err(CompactError::NoRoom);
@@ -50,15 +58,15 @@ impl Shard {
     }
 }
 
-/// How much longer than its work, on the core and on the disk, compaction rests beside producers. Where it is about to be
-/// overtaken by them it rests less.
-const REST_BESIDE_PRODUCERS: f64 = 9.0;
-
 struct Pass<'a> {
     shard: &'a Shard,
     partition: &'a Rc<Partition>,
     pace: Pace<'a>,
     pool: DecoderPool,
+    /// As they are before anything was read.
+    transactions: Transactions,
+    /// What the map of this pass may come to.
+    map_bytes: usize,
 }
 
 impl Pass<'_> {
@@ -69,13 +77,14 @@ impl Pass<'_> {
         let keys_max = (plan.to - plan.from) as u64;
         let map_bytes_max = self.shard.0.cleaner.get().map_bytes_max;
         let mut map = OffsetMap::new(keys_max, map_bytes_max, secrets);
+        self.map_bytes = map.bytes().min(map_bytes_max);
         let dirty =
             |segment: &Candidate| segment.next_offset > plan.from && segment.base_offset < plan.to;
-        let mut transactions = self.transactions();
+        let mut transactions = self.transactions.again();
         for segment in self.candidates().into_iter().filter(dirty) {
             let mut reader = self.open(&segment).await?;
             while let Some(read) = reader.fill().await? {
-                self.pace.used(read).await;
+                self.used(read).await?;
                 while let Some(batch) = reader.next()? {
                     let is_void = transactions.is_void(batch);
                     if batch.next_offset() <= plan.from {
@@ -119,14 +128,68 @@ impl Pass<'_> {
     async fn rewrite(&mut self, map: &OffsetMap, end: i64) -> Result<(), CompactError> {
         let known = |segment: &Candidate| segment.base_offset <= map.latest();
         let segments: Vec<Candidate> = self.candidates().into_iter().filter(known).collect();
-        let bytes_max = u64::from(self.partition.state.borrow().log.config.segment_bytes);
-        let mut transactions = self.transactions();
-        for group in plan::groups(&segments, bytes_max) {
+        let limits = {
+            let state = self.partition.state.borrow();
+            SegmentLimits {
+                bytes: state.log.config.segment_bytes.into(),
+                index_bytes: state.log.config.segment_index_bytes.into(),
+            }
+        };
+        let sized = self.sized(&segments, limits).await?;
+        let mut transactions = self.transactions.again();
+        for group in plan::groups(&sized, limits) {
             let rules = self.rules(end)?;
             self.rewrite_group(&segments[group], map, rules, &mut transactions)
                 .await?;
         }
         Ok(())
+    }
+
+    /// The segments with what they take of indexes, where that may matter.
+    async fn sized(
+        &self,
+        segments: &[Candidate],
+        limits: SegmentLimits,
+    ) -> Result<Vec<Sized>, CompactError> {
+        let interval = self
+            .partition
+            .state
+            .borrow()
+            .log
+            .config
+            .index_interval_bytes;
+        let (offsets, times) = index_bytes_max(limits.bytes, interval);
+        let matters = offsets.max(times) > limits.index_bytes;
+        let mut sized = Vec::with_capacity(segments.len());
+        for segment in segments {
+            let mut of_segment = Sized {
+                segment: *segment,
+                offset_index_bytes: 0,
+                time_index_bytes: 0,
+            };
+            if matters {
+                let (offsets, times) = index_bytes_max(segment.bytes, interval);
+                let (kinds, base) = (
+                    [FileKind::OffsetIndex, FileKind::TimeIndex],
+                    segment.base_offset,
+                );
+                let store = &self.shard.0.store;
+                let [of_offsets, of_times] =
+                    kinds.map(|kind| store.path(self.partition, base, kind));
+                of_segment.offset_index_bytes = self.len_of(&of_offsets).await?.min(offsets);
+                of_segment.time_index_bytes = self.len_of(&of_times).await?.min(times);
+            }
+            sized.push(of_segment);
+        }
+        Ok(sized)
+    }
+
+    /// Of an index; one that is not there may come to anything.
+    async fn len_of(&self, path: &Path) -> Result<u64, CompactError> {
+        match self.shard.io().file_len(path).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(u64::MAX),
+            len => Ok(len?),
+        }
     }
 
     async fn rewrite_group(
@@ -141,20 +204,19 @@ impl Pass<'_> {
             .shard
             .create_cleaned(self.partition, first.base_offset)
             .await?;
-        let interval = self
-            .partition
-            .state
-            .borrow()
-            .log
-            .config
-            .index_interval_bytes;
+        let bytes_before: u64 = group.iter().map(|segment| segment.bytes).sum();
+        let interval = {
+            let config = &self.partition.state.borrow().log.config;
+            let (interval, index_bytes) = (config.index_interval_bytes, config.segment_index_bytes);
+            // It may have been another one when they were written.
+            interval_within(bytes_before, interval, index_bytes)
+        };
         let (io, share) = (self.shard.io().clone(), self.partition.disk_share());
         let mut writer = Writer::new(io, share, file, first.base_offset, interval);
-        let bytes_before: u64 = group.iter().map(|segment| segment.bytes).sum();
         for segment in group {
             let mut reader = self.open(segment).await?;
             while let Some(read) = reader.fill().await? {
-                self.pace.used(read).await;
+                self.used(read).await?;
                 while let Some(batch) = reader.next()? {
                     let is_void = transactions.is_void(batch);
                     let written = match self.filter(batch, map, rules, is_void).await? {
@@ -166,7 +228,7 @@ impl Pass<'_> {
                         Filtered::Gone => 0,
                     };
                     if written > 0 {
-                        self.pace.used(written).await;
+                        self.used(written).await?;
                     }
                     self.pace.rest_if_over().await;
                 }
@@ -239,114 +301,38 @@ impl Pass<'_> {
         })
     }
 
-    fn transactions(&self) -> Transactions {
-        let aborted = self.partition.aborted.borrow();
-        let all = aborted.as_ref().map(|aborted| aborted.all().to_vec());
-        Transactions::new(all.unwrap_or_default())
-    }
-
     fn candidates(&self) -> Vec<Candidate> {
         candidates(&self.partition.state.borrow())
     }
 
-    async fn open(&self, segment: &Candidate) -> Result<Reader, CompactError> {
+    /// After so many bytes were read or written.
+    async fn used(&mut self, bytes: usize) -> Result<(), CompactError> {
+        self.pace.used(bytes).await;
+        self.check_wanted()
+    }
+
+    /// Whether the pass may go on, as things are by now. As in Apache Kafka a pass begins anew, with what memory there is
+    /// for its keys then, if there is less of it.
+    fn check_wanted(&self) -> Result<(), CompactError> {
+        let shard = &self.shard.0;
         let is_gone = self.partition.state.borrow().is_dropped || self.partition.is_offline();
-        if self.shard.0.stopping.get() || is_gone {
+        if shard.stopping.get() || is_gone || shard.cleaner.get().map_bytes_max < self.map_bytes {
             return Err(CompactError::Gone);
         }
-        Reader::open(&self.shard.0.store, self.partition, segment).await
+        Ok(())
     }
-}
 
-/// Keeps compaction from being in anybody's way: slices of work with rest between them while producers are there, and a bound of bytes a second.
-struct Pace<'a> {
-    shard: &'a Shard,
-    share: Rc<DiskShare>,
-    /// How much longer than its work it rests beside producers.
-    rest: f64,
-    slice: Slice,
-    working_since: Instant,
-    /// When what was read and written so far may have been, at the allowed rate.
-    io_due: Instant,
-}
-
-impl<'a> Pace<'a> {
-    /// Rests the less, the less slack there is, from 1 down to 0.
-    fn new(shard: &'a Shard, share: Rc<DiskShare>, slack: f64) -> Self {
-        let now = shard.io().now();
-        Self {
-            shard,
-            share,
-            rest: REST_BESIDE_PRODUCERS * slack,
-            slice: shard.io().slice(),
-            working_since: now,
-            io_due: now,
+    async fn open(&self, segment: &Candidate) -> Result<Reader, CompactError> {
+        self.check_wanted()?;
+        let opened = Reader::open(&self.shard.0.store, self.partition, segment).await;
+        // Retention may have been there first.
+        let is_there = || {
+            let state = self.partition.state.borrow();
+            state.log.segment(segment.base_offset).is_some()
+        };
+        match opened {
+            Err(CompactError::Io(_)) if !is_there() => Err(CompactError::Gone),
+            opened => opened,
         }
-    }
-
-    /// So many bytes were read or written, which was work as well.
-    async fn used(&mut self, bytes: usize) {
-        self.rest().await;
-        if let Some(a_second) = self.shard.0.cleaner.get().io_bytes_a_second {
-            let io = self.shard.io();
-            let now = io.now();
-            let takes = Duration::from_secs(bytes as u64)
-                / u32::try_from(a_second).unwrap_or(u32::MAX).max(1);
-            self.io_due = self.io_due.max(now) + takes;
-            io.sleep(self.io_due.since(now)).await;
-            self.begin_slice();
-        }
-    }
-
-    async fn rest_if_over(&mut self) {
-        if self.slice.is_over(self.shard.io()) {
-            self.rest().await;
-        }
-    }
-
-    async fn rest(&mut self) {
-        let io = self.shard.io();
-        let worked = io.now().since(self.working_since);
-        match self.share.is_shared(io) {
-            true => io.sleep(worked.mul_f64(self.rest)).await,
-            false => io.yield_now().await,
-        }
-        self.begin_slice();
-    }
-
-    fn begin_slice(&mut self) {
-        self.slice = self.shard.io().slice();
-        self.working_since = self.shard.io().now();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::shard::tests::{config, with_shard};
-
-    #[test]
-    fn beside_producers_compaction_rests_longer_than_it_works_and_waits_for_the_disk() {
-        const READING: Duration = Duration::from_millis(1);
-        with_shard(config(), |shard| async move {
-            let share = Rc::new(DiskShare::default());
-            let io = shard.io();
-            let rested = async |slack: f64| {
-                let mut pace = Pace::new(&shard, share.clone(), slack);
-                io.sleep(READING).await;
-                let begun = io.now();
-                pace.used(1).await;
-                io.now().since(begun)
-            };
-            assert!(rested(1.0).await < READING);
-            share.note_append(io.now());
-            assert!(rested(1.0).await >= 9 * READING);
-            let in_a_hurry = rested(0.5).await;
-            assert!(
-                (4 * READING..9 * READING).contains(&in_a_hurry),
-                "{in_a_hurry:?}"
-            );
-            assert!(rested(0.0).await < READING);
-        });
     }
 }

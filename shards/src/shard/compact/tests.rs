@@ -6,16 +6,18 @@ use bytes::Bytes;
 
 use super::*;
 use crate::io::OpenMode;
+use crate::io::sim::{Faults, Operation, World};
 use crate::journal::Durability;
 use crate::log::aborted::{AbortedTransaction, AbortedTransactions};
 use crate::log::batch::control::{ControlKind, TransactionEnd};
 use crate::log::batch::{BatchBuilder, BatchIter, Records};
-use crate::log::compact::Settings;
 use crate::log::config::{CompactionConfig, LogConfig};
 use crate::log::segment_name::{FileKind, SegmentFile};
 use crate::shard::ShardConfig;
 use crate::shard::message::{Append, ReadSpec};
-use crate::shard::tests::{append, append_to, config, key, spec, with_shard};
+use crate::shard::tests::{append, append_to, config, key, spec, started, with_shard};
+
+mod extremes;
 
 const DELETE_RETENTION: Duration = Duration::from_secs(10);
 
@@ -49,15 +51,14 @@ fn compacted(segment_bytes: u32) -> LogConfig {
 }
 
 async fn opened(shard: &Shard, segment_bytes: u32) -> Rc<Partition> {
-    let opened = shard.open_partition(
-        key(1),
-        "topic1-0",
-        uuid::Uuid::nil(),
-        0,
-        compacted(segment_bytes),
-    );
+    opened_as(shard, 1, compacted(segment_bytes)).await
+}
+
+async fn opened_as(shard: &Shard, topic: u128, config: LogConfig) -> Rc<Partition> {
+    let (key, dir) = (key(topic), format!("topic{topic}-0"));
+    let opened = shard.open_partition(key, &dir, uuid::Uuid::nil(), 0, config);
     opened.await.expect("a partition");
-    shard.partition(&key(1)).expect("it is open")
+    shard.partition(&key).expect("it is open")
 }
 
 fn of(batch: BatchBuilder, key_of_record: &[u8], value: &[u8]) -> Append {
@@ -85,7 +86,8 @@ fn marker(kind: ControlKind) -> Append {
 /// Fills segments until there are so many finished ones.
 async fn fill(shard: &Shard, partition: &Partition, finished: usize) {
     while candidates(&partition.state.borrow()).len() < finished {
-        append(shard, vec![append_to(1, 60_000)]).await;
+        let topic = partition.key.topic.as_u128();
+        append(shard, vec![append_to(topic, 60_000)]).await;
         shard.io().sleep(Duration::from_millis(10)).await;
     }
 }
@@ -215,6 +217,220 @@ fn a_log_that_is_idle_is_compacted_once() {
         fill(&shard, &partition, 3).await;
         assert!(shard.compact_next().await);
         assert!(!shard.compact_next().await);
-        assert!(!partition.is_uncleanable.get());
+        assert!(!partition.compaction.get().is_held_up());
+    });
+}
+
+/// How far a log is compacted, and where its finished segments end.
+fn progress(partition: &Partition) -> (i64, i64) {
+    let state = partition.state.borrow();
+    let end = candidates(&state).last().map_or(0, |last| last.next_offset);
+    (state.log.first_dirty_offset(), end)
+}
+
+#[test]
+fn a_log_that_the_disk_fails_holds_up_no_other() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    let (shard, failing, sound) = world.block_on(node, |io| async move {
+        let shard = started(&io, quiet()).await;
+        let failing = opened_as(&shard, 1, compacted(200_000)).await;
+        let sound = opened_as(&shard, 2, compacted(200_000)).await;
+        fill(&shard, &failing, 2).await;
+        fill(&shard, &sound, 2).await;
+        (shard, failing, sound)
+    });
+    for _ in 0..5 {
+        world.fail_next(node, Operation::Read, "topic1-0");
+    }
+    shard.set_cleaner(CleanerConfig::default());
+    world.run_for(Duration::from_secs(20));
+    let (compacted, end) = progress(&sound);
+    assert_eq!(compacted, end);
+    assert_eq!(progress(&failing).0, 0);
+    let facts = |topic| {
+        let facts = shard.facts_of(&key(topic)).expect("it is there");
+        facts.compaction.expect("it is compacted")
+    };
+    let (of_sound, of_failing) = (facts(2), facts(1));
+    assert_eq!(
+        (of_sound.first_dirty_offset, of_sound.dirty_bytes),
+        (end, 0)
+    );
+    assert!(!of_sound.is_held_up && of_sound.last_pass.is_some());
+    assert!(of_failing.is_held_up && of_failing.last_pass.is_none());
+    assert_eq!(of_failing.dirty_ratio(), 1.0);
+    // Pauses of 15 s and twice, 4, 8 and 16 times that.
+    world.run_for(Duration::from_secs(430));
+    assert_eq!(progress(&failing).0, 0);
+    world.run_for(Duration::from_secs(150));
+    let (compacted, end) = progress(&failing);
+    assert_eq!(compacted, end);
+    let of_failing = facts(1);
+    assert!(!of_failing.is_held_up && of_failing.last_pass.is_some());
+    assert_eq!(of_failing.dirty_ratio(), 0.0);
+}
+
+#[test]
+fn a_pass_ends_when_what_it_is_about_was_removed() {
+    with_shard(quiet(), |shard| async move {
+        let partition = opened(&shard, 200_000).await;
+        fill(&shard, &partition, 3).await;
+        // Each chunk that is read takes a second or more.
+        shard.set_cleaner(CleanerConfig {
+            io_bytes_a_second: Some(200_000),
+            ..quiet().cleaner
+        });
+        let passing = shard.clone();
+        shard.io().spawn("a pass", async move {
+            assert!(passing.compact_next().await);
+        });
+        shard.io().sleep(Duration::from_millis(100)).await;
+        let deleted = shard.delete_records(&key(1), None).await;
+        deleted.expect("deleted");
+        shard.io().sleep(Duration::from_secs(60)).await;
+        assert!(!partition.compaction.get().is_held_up());
+    });
+}
+
+const SLOWLY: CleanerConfig = CleanerConfig {
+    is_enabled: true,
+    backoff: Duration::from_millis(1),
+    map_bytes_max: 1 << 20,
+    io_bytes_a_second: Some(1),
+};
+
+#[test]
+fn a_pass_that_is_under_way_goes_by_the_rate_of_the_moment() {
+    with_shard(quiet(), |shard| async move {
+        let partition = opened(&shard, 200_000).await;
+        fill(&shard, &partition, 2).await;
+        shard.set_cleaner(SLOWLY);
+        shard.io().sleep(Duration::from_secs(1000)).await;
+        assert_eq!(progress(&partition).0, 0, "it has days to go");
+        shard.set_cleaner(CleanerConfig {
+            io_bytes_a_second: Some(100_000),
+            ..SLOWLY
+        });
+        shard.io().sleep(Duration::from_secs(60)).await;
+        let (compacted, end) = progress(&partition);
+        assert_eq!(compacted, end);
+    });
+}
+
+#[test]
+fn a_pause_between_looks_ends_by_the_time_of_the_moment() {
+    with_shard(quiet(), |shard| async move {
+        let seldom = CleanerConfig {
+            backoff: Duration::from_secs(3600),
+            io_bytes_a_second: None,
+            ..SLOWLY
+        };
+        shard.set_cleaner(seldom);
+        let partition = opened(&shard, 200_000).await;
+        fill(&shard, &partition, 2).await;
+        shard.io().sleep(Duration::from_secs(60)).await;
+        assert_eq!(progress(&partition).0, 0);
+        shard.set_cleaner(CleanerConfig {
+            backoff: Duration::from_secs(70),
+            ..seldom
+        });
+        shard.io().sleep(Duration::from_secs(20)).await;
+        let (compacted, end) = progress(&partition);
+        assert_eq!(compacted, end);
+    });
+}
+
+#[test]
+fn a_pass_that_is_under_way_gives_memory_back() {
+    // Of a record each; so many find room.
+    const KEYS: i64 = 40;
+    const SMALL: i64 = 9;
+    with_shard(quiet(), |shard| async move {
+        let partition = opened(&shard, 100_000).await;
+        for at in 0..KEYS {
+            let batch = of(BatchBuilder::uncompressed(), &at.to_be_bytes(), b"1");
+            append(&shard, vec![batch]).await;
+        }
+        fill(&shard, &partition, 1).await;
+        shard.set_cleaner(SLOWLY);
+        shard.io().sleep(Duration::from_secs(10)).await;
+        shard.set_cleaner(CleanerConfig {
+            map_bytes_max: 24 * 10,
+            io_bytes_a_second: None,
+            ..SLOWLY
+        });
+        while progress(&partition).0 == 0 {
+            shard.io().sleep(Duration::from_micros(10)).await;
+        }
+        assert_eq!(progress(&partition).0, SMALL);
+    });
+}
+
+/// Bytes of the largest index in the partition's folder, and how many segments are finished.
+async fn largest_index(shard: &Shard, partition: &Partition) -> (u64, usize) {
+    let dir = shard.0.store.dir(partition);
+    let entries = shard.io().list_dir(&dir).await.expect("listed");
+    let is_index =
+        |file: SegmentFile| matches!(file.kind, FileKind::OffsetIndex | FileKind::TimeIndex);
+    let indexes = entries
+        .iter()
+        .filter(|entry| SegmentFile::parse(&entry.name).is_some_and(is_index));
+    let largest = indexes.map(|entry| entry.len).max();
+    (
+        largest.unwrap_or(0),
+        candidates(&partition.state.borrow()).len(),
+    )
+}
+
+#[test]
+fn segments_stay_apart_that_have_too_much_for_one_index() {
+    const INDEX_BYTES: u32 = 120;
+    with_shard(quiet(), |shard| async move {
+        let small_index = LogConfig {
+            segment_index_bytes: INDEX_BYTES,
+            index_interval_bytes: 10,
+            ..compacted(1_000_000)
+        };
+        let partition = opened_as(&shard, 1, small_index.clone()).await;
+        let mut at = 0_i64;
+        let mut written = async |segments| {
+            while candidates(&partition.state.borrow()).len() < segments {
+                at += 1;
+                let mut batch = BatchBuilder::uncompressed();
+                batch
+                    .append(at, Some(&at.to_be_bytes()), Some(b"1"))
+                    .expect("a record");
+                let bytes = Bytes::from(batch.finish().expect("a batch"));
+                append(&shard, vec![Append::own(key(1), bytes)]).await;
+                shard.io().sleep(Duration::from_millis(1)).await;
+            }
+        };
+        written(6).await;
+        let all = candidates(&partition.state.borrow()).len();
+        pass(&shard, &partition).await;
+        let (largest, segments) = largest_index(&shard, &partition).await;
+        assert_eq!(segments, all, "each fills an index");
+        assert!((1..=u64::from(INDEX_BYTES)).contains(&largest), "{largest}");
+        // With fewer entries there is room for more.
+        let rare = LogConfig {
+            index_interval_bytes: 100_000,
+            ..small_index.clone()
+        };
+        shard.set_config(&key(1), rare);
+        pass(&shard, &partition).await;
+        let (largest, segments) = largest_index(&shard, &partition).await;
+        assert_eq!(segments, 1);
+        assert!((1..=u64::from(INDEX_BYTES)).contains(&largest), "{largest}");
+        // What is there already is indexed less often than it would be now.
+        shard.set_config(&key(1), small_index);
+        pass(&shard, &partition).await;
+        let (largest, segments) = largest_index(&shard, &partition).await;
+        assert_eq!(segments, 1);
+        assert!(
+            (24..=u64::from(INDEX_BYTES)).contains(&largest),
+            "{largest}"
+        );
     });
 }

@@ -49,10 +49,11 @@ pub(super) fn padded_len(payload_len: usize) -> usize {
 
 impl Pending {
     /// Whether carried entries wait for more of their kind: as soon as they take of the reserve, they
-    /// fill the blocks of their groups.
+    /// fill the blocks of their groups. Not while somebody waits for one of them.
     fn holds_carried(&self, room: &Room) -> bool {
         self.is_gathering
             && !self.hopeless
+            && self.hurried <= self.carried.taken
             && self.carried.bytes < GROUP_BYTES_TARGET
             && padded_len(self.carried.bytes) as u64 > room.beside_reserve
     }

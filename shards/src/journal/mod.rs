@@ -221,6 +221,8 @@ struct Pending {
     is_gathering: bool,
     /// Whether carried entries wait for that.
     is_holding: bool,
+    /// Carried entries up to this one are waited for by somebody: they wait for no others.
+    hurried: Ticket,
     /// Whether carried entries found no room, or wait for more of their kind.
     is_carrying_stuck: bool,
     /// Whether something in `appends` may not wait for the flush interval.
@@ -356,6 +358,17 @@ impl Journal {
         let mut pending = self.pending.borrow_mut();
         pending.is_gathering = is_gathering;
         if !is_gathering && std::mem::take(&mut pending.is_holding) {
+            self.work.notify_one();
+        }
+    }
+
+    /// Has the carried entries up to this ticket written although more are gathered: who waits for them may hold what
+    /// the others wait for.
+    pub fn hurry_carried(&self, through: Ticket) {
+        let mut pending = self.pending.borrow_mut();
+        pending.hurried = pending.hurried.max(through);
+        if pending.is_holding && pending.hurried > pending.carried.taken {
+            drop(pending);
             self.work.notify_one();
         }
     }

@@ -250,3 +250,27 @@ fn a_file_with_nothing_but_a_torn_group_is_not_needed() {
     assert!(scanned.files.closed.is_empty());
     assert_eq!(scanned.files.released, [slot]);
 }
+
+#[test]
+fn a_checkpoint_that_is_waited_for_waits_for_no_others() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let events = Rc::new(Events::default());
+        let journal = start(&io, &[FILE_BYTES; 8], &events).await;
+        for _ in 0..200 {
+            journal.append(append_of(8_000));
+        }
+        let a_while = Duration::from_secs(1);
+        io.sleep(a_while).await;
+        assert!(journal.waiting_bytes() > 0, "only the reserve is left");
+        journal.gather_carried(true);
+        let ticket = journal.carry(append_of(20_000));
+        io.sleep(a_while).await;
+        assert!(journal.carried_synced() < ticket, "it waits for others");
+        journal.hurry_carried(ticket);
+        io.sleep(a_while).await;
+        assert_eq!(journal.carried_synced(), ticket);
+    });
+}

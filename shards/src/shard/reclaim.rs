@@ -103,6 +103,7 @@ impl Volume {
 
     /// Waits until a carried entry is on stable storage; `false` if it never will be.
     pub(super) async fn carried_synced(&self, ticket: Ticket) -> bool {
+        self.journal.hurry_carried(ticket);
         loop {
             if self.journal.carried_synced() >= ticket {
                 return true;
@@ -301,9 +302,11 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::time::Duration;
 
     use super::*;
+    use crate::io::futures::first_of;
     use crate::io::sim::{Faults, World};
     use crate::shard::ShardConfig;
     use crate::shard::tests::{
@@ -352,6 +355,42 @@ mod tests {
             shard.0.volumes[0].reclaim.carried.notified().await;
             append(&shard, vec![append_to(1, 1_000)]).await;
             assert!(front() <= Some(target), "all were carried before it");
+        });
+    }
+
+    /// As compaction does, while the journal has no room but for checkpoints, which are gathered.
+    #[test]
+    fn who_holds_a_partition_and_waits_for_its_checkpoint_is_not_waited_for() {
+        with_shard(config(), |shard| async move {
+            open_partition(&shard, 1, Durability::Sync).await;
+            open_partition(&shard, 2, Durability::Sync).await;
+            open_partition(&shard, 3, Durability::Sync).await;
+            append(&shard, vec![append_to(1, 1_000), append_to(3, 1_000)]).await;
+            let other = shard.partition(&key(3)).expect("it is open");
+            let partition = shard.partition(&key(1)).expect("it is open");
+            let turn = partition.settling.take().await;
+            let mut pending = Vec::new();
+            for _ in 0..300 {
+                let append = vec![append_to(2, 60_000)];
+                pending.push(shard.append(append, shard.io().now()).await);
+            }
+            shard.io().sleep(Duration::from_secs(5)).await;
+            let journal = &shard.0.volumes[0].journal;
+            assert!(journal.waiting_bytes() > 0, "there is no room for appends");
+            while journal.room_to_carry() > 0 {
+                shard.checkpoint(&other);
+                shard.io().sleep(RETRY).await;
+            }
+            assert!(shard.anchor_in_turn(&partition).await);
+            let synced = Cell::new(false);
+            let waiting = async { synced.set(shard.anchor_synced(&partition).await) };
+            first_of(pin!(waiting), pin!(shard.io().sleep(60 * RETRY))).await;
+            assert!(synced.get());
+            drop(turn);
+            for append in pending {
+                let result = append.wait().await.results.remove(0);
+                result.expect("appended");
+            }
         });
     }
 

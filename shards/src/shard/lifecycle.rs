@@ -229,6 +229,7 @@ impl Shard {
             volume.reclaim.wake();
         }
         if !self.has_failed() {
+            self.moves_ended().await;
             self.0.store.stop();
             self.finish_files().await;
         }

@@ -21,7 +21,7 @@ mod handover;
 mod hosts;
 mod lifecycle;
 pub mod message;
-mod moves;
+pub(crate) mod moves;
 mod producers;
 mod pump;
 mod query;
@@ -115,6 +115,7 @@ struct Inner {
     producer_expiration_ms: Cell<i64>,
     folder_delete_delay: Cell<Duration>,
     removals: removal::Removals,
+    moves: moves::Moves,
     cleaner: Cell<CleanerConfig>,
     /// Highest revisions of the copies of partitions that were found at the start.
     newest_copies: RefCell<FxHashMap<PartitionKey, u64>>,

@@ -179,7 +179,7 @@ fn facts_of(partition: &Partition) -> PartitionFacts {
         traffic: partition.traffic.get(),
         folder: partition.folder().id,
         is_offline: partition.is_offline(),
-        future: None,
+        future: partition.future_copy(&state),
     }
 }
 

@@ -32,6 +32,7 @@ use crate::journal::recovery::{Found, RecoveryError, Rot, journals_in, scan};
 use crate::journal::{Journal, JournalConfig, Ticket};
 use crate::log::batch::header::HEADER_BYTES;
 use crate::log::config::LogConfig;
+use crate::log::snapshot::UnfinishedMove;
 use crate::log::{Log, snapshot};
 use crate::mesh::{Ends, Mesh};
 use crate::partition::Partition;
@@ -114,6 +115,7 @@ pub(super) struct Recovering {
     pub(super) journal: Option<usize>,
     pub(super) dir: String,
     pub(super) folder: Uuid,
+    pub(super) unfinished_move: UnfinishedMove,
     pub(super) leader_epoch: i32,
     pub(super) log: Log,
 }
@@ -230,6 +232,7 @@ pub async fn open(
         producer_expiration_ms: Cell::new(producer_expiration_ms),
         folder_delete_delay: Cell::new(folder_delete_delay),
         removals: Default::default(),
+        moves: Default::default(),
         cleaner,
         newest_copies: RefCell::default(),
         meetings: Cell::new(0),
@@ -253,6 +256,7 @@ pub async fn open(
     // Until all have handed over, a partition that is not here may still come.
     shard.meet().await;
     shard.0.newest_copies.take();
+    shard.finish_begun_moves().await?;
     shard.finish_begun_swaps().await?;
     shard.remove_journals(&recovered.orphans).await?;
     // Until all have taken over what was in other places, folders depend on those.
@@ -413,6 +417,7 @@ fn replay(all: &mut Replayed, place: Place, found: &Found<'_>, now_ms: i64) -> R
             journal: place.journal,
             dir: snapshot.dir,
             folder: snapshot.folder.unwrap_or(place.folder),
+            unfinished_move: snapshot.unfinished_move,
             leader_epoch: snapshot.leader_epoch,
             log: snapshot.log,
         };
@@ -509,6 +514,22 @@ impl Shard {
             .spawn("leftovers", self.clone().remove_leftovers());
     }
 
+    /// Gives the folders of partitions their names that had just moved to other log folders when the last run ended.
+    async fn finish_begun_moves(&self) -> Result<(), StartError> {
+        for key in self.partitions() {
+            let Some(partition) = self.partition(&key) else {
+                continue;
+            };
+            let is_finished = *partition.unfinished_move.borrow() == UnfinishedMove::default();
+            if !is_finished && !partition.is_offline() {
+                let path = partition.folder().path.clone();
+                let finished = self.finish_move(&partition).await;
+                finished.map_err(at(&path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts the segments in their places that compaction was about to when the last run ended.
     async fn finish_begun_swaps(&self) -> Result<(), StartError> {
         for key in self.partitions() {
@@ -539,6 +560,13 @@ impl Shard {
             found.leader_epoch,
             found.log,
         );
+        *partition.unfinished_move.borrow_mut() = found.unfinished_move;
+        let dir = partition.dir_now();
+        let is_there = partition.folder().found_dirs.borrow().contains(&*dir);
+        if !is_there && !partition.is_offline() {
+            // It has its name already. Nobody shall make another one.
+            partition.unfinished_move.borrow_mut().future = None;
+        }
         {
             let mut state = partition.state.borrow_mut();
             state.anchor = anchor;

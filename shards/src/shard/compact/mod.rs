@@ -181,7 +181,8 @@ impl Shard {
 fn due(partition: &Partition, now_ms: i64) -> Option<Plan> {
     let state = partition.state.borrow();
     let config = state.log.config.compaction.as_ref()?;
-    if state.is_dropped || partition.is_offline() || partition.is_uncleanable.get() {
+    let is_moving = partition.moving.borrow().is_some();
+    if state.is_dropped || partition.is_offline() || partition.is_uncleanable.get() || is_moving {
         return None;
     }
     let (first_dirty, limit) = (state.log.first_dirty_offset(), state.last_stable_offset());

@@ -141,6 +141,7 @@ impl Pass<'_> {
             .shard
             .create_cleaned(self.partition, first.base_offset)
             .await?;
+        let place = self.partition.place();
         let interval = self
             .partition
             .state
@@ -177,7 +178,7 @@ impl Pass<'_> {
         let kept = written.segment.bytes;
         self.take_over(&mut written.segment, &last, aborted.len());
         self.shard
-            .swap(self.partition, group, written, &aborted)
+            .swap(self.partition, (group, place), written, &aborted)
             .await?;
         let metrics = &self.shard.0.metrics;
         metrics.compacted_bytes.add(bytes_before);
@@ -251,7 +252,8 @@ impl Pass<'_> {
 
     async fn open(&self, segment: &Candidate) -> Result<Reader, CompactError> {
         let is_gone = self.partition.state.borrow().is_dropped || self.partition.is_offline();
-        if self.shard.0.stopping.get() || is_gone {
+        let is_moving = self.partition.moving.borrow().is_some();
+        if self.shard.0.stopping.get() || is_gone || is_moving {
             return Err(CompactError::Gone);
         }
         Reader::open(&self.shard.0.store, self.partition, segment).await

@@ -168,6 +168,10 @@ pub struct EngineMetrics {
     pub read_disk_bytes: Counter,
     /// Segments that retention or a new log start removed.
     pub segments_removed: Counter,
+    /// Partitions that have moved to another log folder.
+    pub moves: Counter,
+    /// Bytes of segments that were copied for that.
+    pub moved_bytes: Counter,
     /// Passes of compaction over a log.
     pub compaction_passes: Histogram,
     /// Bytes of segments that were compacted.

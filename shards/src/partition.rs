@@ -10,20 +10,25 @@
 //!
 //! With one replica the high watermark is what the journal has completed. It never goes back.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
 use rustc_hash::FxHashSet;
+use uuid::Uuid;
 
 use crate::io::Notify;
 use crate::journal::Ticket;
 use crate::log::Log;
 use crate::log::aborted::{AbortedTransaction, AbortedTransactions};
 use crate::log::batch::BatchHeader;
+use crate::log::segment_name::{DirPurpose, PartitionDir, dir_set_aside};
+use crate::log::snapshot::UnfinishedMove;
 use crate::route::PartitionKey;
 use crate::shard::compact::Course;
 use crate::shard::message::{Probe, ReadError, ReadSpec, WatchId};
+use crate::shard::moves::Move;
 use crate::shard::store::DiskShare;
 use crate::shard::volume::Folder;
 
@@ -37,8 +42,15 @@ pub struct Partition {
     pub revision: Cell<u64>,
     /// The log folder that its own is in.
     folder: RefCell<Rc<Folder>>,
-    /// Place of the volume whose journal takes its appends: that of its folder, unless that is offline since the start.
+    /// Place of the volume whose journal takes its appends: that of its folder, unless that is offline since the start,
+    /// and once it has moved there altogether.
     volume: Cell<usize>,
+    /// What is yet to be done since it has moved to its log folder.
+    pub(crate) unfinished_move: RefCell<UnfinishedMove>,
+    /// The move to another log folder that is wanted or under way. Its log is not compacted meanwhile.
+    pub(crate) moving: RefCell<Option<Rc<Move>>>,
+    /// How often its files have been in another place.
+    places: Cell<u32>,
     /// Whether a sync of its files has failed: nobody knows what they hold.
     pub(crate) is_unsure: Cell<bool>,
     /// Epoch of its leader, which batches are stamped with.
@@ -119,6 +131,9 @@ impl Partition {
             revision: Cell::new(revision),
             folder: RefCell::new(folder),
             volume,
+            unfinished_move: RefCell::default(),
+            moving: RefCell::default(),
+            places: Cell::default(),
             is_unsure: Cell::new(false),
             leader_epoch: Cell::new(leader_epoch),
             state: RefCell::new(state),
@@ -149,6 +164,37 @@ impl Partition {
     /// From now on another journal takes its appends.
     pub(crate) fn set_volume(&self, volume: usize) {
         self.volume.set(volume);
+    }
+
+    /// From now on its files are in another log folder, in a folder with the name of a future one.
+    pub(crate) fn set_folder(&self, folder: Rc<Folder>, future: Uuid) {
+        let mut unfinished = self.unfinished_move.borrow_mut();
+        let left = self.folder.replace(folder.clone()).id;
+        unfinished.future = Some(future);
+        unfinished.left.push(left);
+        unfinished.left.retain(|left| *left != folder.id);
+        self.note_place();
+    }
+
+    /// Its files are in another place.
+    pub(crate) fn note_place(&self) {
+        self.places.set(self.places.get() + 1);
+    }
+
+    /// Tells the places apart that its files had one after the other.
+    pub(crate) fn place(&self) -> u32 {
+        self.places.get()
+    }
+
+    /// Name that its folder has now.
+    pub(crate) fn dir_now(&self) -> Cow<'_, str> {
+        let future = self.unfinished_move.borrow().future;
+        match (future, PartitionDir::parse(&self.dir)) {
+            (Some(future), Some(dir)) => {
+                Cow::Owned(dir_set_aside(&dir, DirPurpose::Future, future))
+            }
+            _ => Cow::Borrowed(&self.dir),
+        }
     }
 
     /// What it shares with those whose folders are on the same device.

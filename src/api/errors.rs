@@ -110,7 +110,7 @@ pub fn of_move(error: MoveError) -> ResponseError {
         // It is known, but not here yet.
         MoveError::UnknownPartition => ResponseError::ReplicaNotAvailable,
         MoveError::UnknownFolder => ResponseError::LogDirNotFound,
-        MoveError::FolderOffline | MoveError::NotYet => ResponseError::KafkaStorageError,
+        MoveError::FolderOffline => ResponseError::KafkaStorageError,
     }
 }
 
@@ -224,7 +224,6 @@ mod tests {
             (MoveError::UnknownPartition, 9),
             (MoveError::UnknownFolder, 57),
             (MoveError::FolderOffline, 56),
-            (MoveError::NotYet, 56),
         ];
         for (error, code) in table {
             assert_eq!(of_move(error).code(), code, "{error:?}");

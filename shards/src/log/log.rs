@@ -531,6 +531,22 @@ impl Log {
         self.segments.splice(at..at + count, [compacted]);
     }
 
+    /// The files of all segments are in another place now: what was read of them before is of other files.
+    pub fn note_files_moved(&mut self) {
+        for segment in &mut self.segments {
+            segment.generation += 1;
+        }
+    }
+
+    /// The files of all segments are copies now, on stable storage as far as they are settled.
+    pub fn note_files_copied(&mut self) {
+        self.note_files_moved();
+        for segment in &mut self.segments {
+            segment.has_unsynced_writes = false;
+            segment.is_cut = false;
+        }
+    }
+
     /// Whether the files of a segment may still have the names that compaction gave them.
     pub fn is_swapping(&self) -> bool {
         self.segments.iter().any(|segment| segment.is_swapping)

@@ -32,7 +32,7 @@ pub struct Segment {
     /// Aborted transactions whose markers it holds: so many entries its `.txnindex` has, and without
     /// any there is no such file.
     pub aborted: u32,
-    /// How often compaction has replaced it since the start: what was read of it before is of other files.
+    /// How often compaction or a move has replaced its files since the start: what was read before is of other files.
     pub generation: u32,
     /// Whether its files may still have the names that compaction wrote them under, and those of the segments
     /// that it replaced be there.

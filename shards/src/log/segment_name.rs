@@ -120,7 +120,7 @@ pub enum DirPurpose {
     Live,
     /// Being removed after its topic was deleted; the name of a long topic is cut.
     Delete,
-    /// A replica on its way from another data folder (Kafka's; never written here).
+    /// A replica on its way from another data folder; the name of a long topic is cut.
     Future,
     /// Found at start without a topic in the metadata; the name may be cut.
     Stray,

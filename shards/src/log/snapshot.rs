@@ -18,10 +18,20 @@ use super::log::{Log, Restored};
 use super::producer::ProducerTable;
 use super::segment::Segment;
 
-/// Version 1 did not count aborted transactions, version 2 knew nothing of compaction, version 3 of one log folder only.
-const VERSION: u8 = 4;
+/// Version 1 did not count aborted transactions, version 2 knew nothing of compaction, version 3 of one log folder only,
+/// version 4 of none that moves to another.
+const VERSION: u8 = 5;
 /// Distance of the index entries that a snapshot keeps.
 const INDEX_STEP_BYTES: u32 = 1 << 20;
+
+/// What is yet to be done for a partition that has moved to another log folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnfinishedMove {
+    /// Its folder may still have the name of a future one, with this number.
+    pub future: Option<Uuid>,
+    /// Log folders that may still have the folder which it had before.
+    pub left: Vec<Uuid>,
+}
 
 /// What a checkpoint says beside the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +40,8 @@ pub struct Facts<'a> {
     pub dir: &'a str,
     /// The log folder that it is in.
     pub folder: Uuid,
+    /// What is yet to be done since it has moved there.
+    pub unfinished_move: &'a UnfinishedMove,
     /// Epoch of its leader.
     pub leader_epoch: i32,
 }
@@ -44,6 +56,8 @@ pub struct Snapshot {
     pub dir: String,
     /// The log folder that it is in; older versions do not say.
     pub folder: Option<Uuid>,
+    /// What is yet to be done since it has moved there.
+    pub unfinished_move: UnfinishedMove,
     /// Epoch of its leader.
     pub leader_epoch: i32,
     /// The log.
@@ -57,6 +71,7 @@ pub fn encode(facts: &Facts<'_>, log: &Log) -> Vec<Bytes> {
     out.put_u16(u16::try_from(facts.dir.len()).expect("a folder's name is short"));
     out.put_slice(facts.dir.as_bytes());
     out.put_u128(facts.folder.as_u128());
+    put_unfinished(facts.unfinished_move, &mut out);
     out.put_i32(facts.leader_epoch);
     out.put_i64(log.start_offset());
     out.put_i64(log.end_offset());
@@ -80,6 +95,25 @@ pub fn encode(facts: &Facts<'_>, log: &Log) -> Vec<Bytes> {
     all.push(Bytes::from(out));
     all.extend(slices);
     all
+}
+
+fn put_unfinished(unfinished: &UnfinishedMove, out: &mut Vec<u8>) {
+    let ids = || unfinished.future.iter().chain(&unfinished.left);
+    out.put_u8(u8::from(unfinished.future.is_some()));
+    out.put_u16(u16::try_from(unfinished.left.len()).expect("log folders are few"));
+    ids().for_each(|id| out.put_u128(id.as_u128()));
+}
+
+fn take_unfinished(bytes: &mut &[u8]) -> Option<UnfinishedMove> {
+    let has_future = bytes.try_get_u8().ok()? != 0;
+    let count = bytes.try_get_u16().ok()?;
+    let mut id = || bytes.try_get_u128().ok().map(Uuid::from_u128);
+    let future = match has_future {
+        true => Some(id()?),
+        false => None,
+    };
+    let left = (0..count).map(|_| id()).collect::<Option<_>>()?;
+    Some(UnfinishedMove { future, left })
 }
 
 fn put_segment(segment: &Segment, log: &Log, out: &mut Vec<u8>) {
@@ -123,6 +157,10 @@ fn decode_parts(bytes: &mut &[u8], config: Rc<LogConfig>) -> Option<Snapshot> {
     let folder = match version {
         ..=3 => None,
         _ => Some(Uuid::from_u128(bytes.try_get_u128().ok()?)),
+    };
+    let unfinished_move = match version {
+        ..=4 => UnfinishedMove::default(),
+        _ => take_unfinished(bytes)?,
     };
     let leader_epoch = bytes.try_get_i32().ok()?;
     let start = bytes.try_get_i64().ok()?;
@@ -172,6 +210,7 @@ fn decode_parts(bytes: &mut &[u8], config: Rc<LogConfig>) -> Option<Snapshot> {
     Some(Snapshot {
         dir,
         folder,
+        unfinished_move,
         leader_epoch,
         log,
     })
@@ -242,6 +281,28 @@ mod tests {
     use crate::log::batch::BatchBuilder;
 
     #[test]
+    fn what_is_left_of_a_move_is_kept() {
+        let unfinished_move = UnfinishedMove {
+            future: Some(Uuid::from_u128(6)),
+            left: vec![Uuid::from_u128(7), Uuid::from_u128(8)],
+        };
+        let facts = Facts {
+            dir: "t-0",
+            folder: Uuid::from_u128(5),
+            unfinished_move: &unfinished_move,
+            leader_epoch: 3,
+        };
+        let bytes = encode(&facts, &Log::new(Rc::default())).concat();
+        let restored = decode(&bytes, Rc::default());
+        let restored = restored.unwrap_or_else(|_| panic!("it is sound"));
+        assert_eq!(restored.unfinished_move, unfinished_move);
+        assert_eq!(restored.leader_epoch, 3);
+        for len in 0..bytes.len() {
+            assert!(decode(&bytes[..len], Rc::default()).is_err(), "{len}");
+        }
+    }
+
+    #[test]
     fn a_checkpoint_of_version_1_is_still_read() {
         let mut log = Log::new(Rc::default());
         let mut batch = BatchBuilder::uncompressed().at(0, 0);
@@ -251,18 +312,19 @@ mod tests {
         let facts = Facts {
             dir: "t-0",
             folder: Uuid::from_u128(5),
+            unfinished_move: &UnfinishedMove::default(),
             leader_epoch: 3,
         };
         let mut slices = encode(&facts, &log);
         // A number and a mark for each segment were added, which are here followed by one piece, the first dirty
-        // offset behind the log's bounds, and the log folder behind the folder's name.
+        // offset behind the log's bounds, and the log folder and what is left of a move behind the folder's name.
         let mut first = slices[0].to_vec();
         let added = first.len() - (4 + 24) - 5;
         first.drain(added..added + 5);
         let folder = 1 + 2 + facts.dir.len();
-        let bounds = folder + 16 + 4 + 16;
+        let bounds = folder + 16 + 3 + 4 + 16;
         first.drain(bounds..bounds + 8);
-        first.drain(folder..folder + 16);
+        first.drain(folder..folder + 16 + 3);
         first[0] = 1;
         slices[0] = Bytes::from(first);
         let restored = decode(&slices.concat(), Rc::default());

@@ -76,6 +76,13 @@ impl Shard {
         self.fail_folders(vec![folder], None);
     }
 
+    /// A copy of a partition cannot be written: the folder where it goes has failed, unless nothing goes without that.
+    pub(super) fn fail_target(&self, folder: &Rc<Folder>) {
+        if self.goes_on_without(std::slice::from_ref(folder)) {
+            self.fail_folders(vec![folder.clone()], None);
+        }
+    }
+
     /// The journal of a volume is poisoned.
     pub(super) fn journal_failed(&self, volume: usize) {
         let folders = self.0.folders.configured().iter();

@@ -2,6 +2,7 @@
 
 mod stored;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -91,7 +92,7 @@ impl Store {
     }
 
     /// The topic that a partition's folder says it belongs to, if it says so.
-    async fn topic_of_dir(&self, dir: &Path) -> io::Result<Option<Uuid>> {
+    pub(super) async fn topic_of_dir(&self, dir: &Path) -> io::Result<Option<Uuid>> {
         match self.io().read_small(&dir.join(PARTITION_METADATA)).await {
             Ok(bytes) => Ok(parse_partition_metadata(&String::from_utf8_lossy(&bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -229,7 +230,12 @@ impl Store {
         }
         let folder = partition.folder();
         let aside = self
-            .set_aside_dir(&folder.path, &partition.dir, DirPurpose::Delete, unique)
+            .set_aside_dir(
+                &folder.path,
+                &partition.dir_now(),
+                DirPurpose::Delete,
+                unique,
+            )
             .await?;
         folder.found_dirs.borrow_mut().remove(&*partition.dir);
         Ok(aside)
@@ -242,21 +248,25 @@ impl Store {
         key: &PartitionKey,
         dir: &str,
     ) -> io::Result<()> {
-        let is_there = folder.found_dirs.borrow().contains(dir);
-        if !is_there {
-            return Ok(());
+        let its: Vec<String> = {
+            let found = folder.found_dirs.borrow();
+            let futures = future_dirs(&found, dir);
+            found.get(dir).into_iter().chain(futures).cloned().collect()
+        };
+        for dir in its {
+            let topic = self.topic_of_dir(&folder.path.join(&dir)).await?;
+            if topic.is_some_and(|topic| topic != key.topic) {
+                continue;
+            }
+            let unique = Uuid::from_u64_pair(self.io().random_u64(), self.io().random_u64());
+            let aside = self
+                .set_aside_dir(&folder.path, &dir, DirPurpose::Delete, unique)
+                .await?;
+            let name = aside.as_deref().and_then(Path::file_name);
+            let mut found = folder.found_dirs.borrow_mut();
+            found.remove(&dir);
+            found.extend(name.map(|name| name.to_string_lossy().into_owned()));
         }
-        let topic = self.topic_of_dir(&folder.path.join(dir)).await?;
-        if topic.is_some_and(|topic| topic != key.topic) {
-            return Ok(());
-        }
-        let aside = self
-            .set_aside_dir(&folder.path, dir, DirPurpose::Delete, key.topic)
-            .await?;
-        let name = aside.as_deref().and_then(Path::file_name);
-        let mut found = folder.found_dirs.borrow_mut();
-        found.remove(dir);
-        found.extend(name.map(|name| name.to_string_lossy().into_owned()));
         Ok(())
     }
 
@@ -300,6 +310,19 @@ impl Store {
             tracing::warn!(dir = %dir.display(), %error, "cannot remove a folder that was set aside");
         }
     }
+}
+
+/// Of the names of folders those of copies of the partition with this one, on their way from other log folders.
+pub(super) fn future_dirs<'a>(
+    names: &'a BTreeSet<String>,
+    dir: &str,
+) -> impl Iterator<Item = &'a String> + use<'a> {
+    let front = format!("{dir}.");
+    let its = names.range(front.clone()..);
+    its.take_while(move |name| name.starts_with(&front))
+        .filter(|name| {
+            PartitionDir::parse(name).is_some_and(|dir| dir.purpose == DirPurpose::Future)
+        })
 }
 
 /// What is not there need not be removed.

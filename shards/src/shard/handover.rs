@@ -73,6 +73,7 @@ impl Shard {
             let facts = snapshot::Facts {
                 dir: &found.dir,
                 folder: found.folder,
+                unfinished_move: &found.unfinished_move,
                 leader_epoch: found.leader_epoch,
             };
             let bytes = snapshot::encode(&facts, &found.log).concat();
@@ -168,6 +169,7 @@ impl Shard {
             volume,
             dir: found.dir,
             folder: found.folder.expect("this version names it"),
+            unfinished_move: found.unfinished_move,
             leader_epoch: found.leader_epoch,
             log: found.log,
         };

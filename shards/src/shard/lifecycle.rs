@@ -228,6 +228,7 @@ impl Shard {
             volume.reclaim.wake();
         }
         if !self.has_failed() {
+            self.moves_ended().await;
             self.0.store.stop();
             self.finish_files().await;
         }

@@ -21,7 +21,7 @@ mod handover;
 mod hosts;
 mod lifecycle;
 pub mod message;
-mod moves;
+pub(crate) mod moves;
 mod producers;
 mod pump;
 mod query;
@@ -114,6 +114,7 @@ struct Inner {
     stopping: Cell<bool>,
     producer_expiration_ms: Cell<i64>,
     folder_delete_delay: Cell<Duration>,
+    moves: moves::Moves,
     cleaner: compact::Cleaner,
     /// Highest revisions of the copies of partitions that were found at the start.
     newest_copies: RefCell<FxHashMap<PartitionKey, u64>>,

@@ -1,8 +1,51 @@
-//! Moving a partition from one log folder to another.
+//! Moving partitions from one log folder to another while they are in use.
+//!
+//! | state | what is there | what leads on |
+//! |---|---|---|
+//! | asked | nothing yet: it waits for the moves before it | its turn |
+//! | copying | a folder `TOPIC-PARTITION.ID-future` in the log folder where it goes, with copies of what its files hold | less than a megabyte is left to copy |
+//! | caught up | the partition's turn is held: nothing else writes its files; all that is settled is copied and synced | a checkpoint names the new folder, *durably* |
+//! | switched | the new folder is the partition's, still with the name of a future one; the old one is what it was | the journal of the new folder's device has the partition, durably, if that is another one |
+//! | handed over | the old journal says that its copy is over | the new folder has its name, the old one is set aside |
+//! | moved | as if it had always been there | |
+//!
+//! Until it has switched, a move ends without a trace if it is asked to (the partition shall be elsewhere or stay), if the
+//! partition is deleted, if one of the folders fails, or if there is no room. A copy that is given up is removed at once:
+//! on a full disk others need the room. One move at a time is copied on each shard.
+//!
+//! A log is not compacted while it moves, as in Kafka. Appends, settling, retention and the roll of segments go on: what
+//! is settled behind the copy is copied later, and what is removed from the log is removed from the copy. What no file
+//! holds is carried by the checkpoint. Readers of the old files find the new ones under another generation.
+//!
+//! Between *switched* and *handed over* the partition's files are in a folder of another device than its journal, which is
+//! what a start finds when folders were moved to other devices, and handles in the same way (`handover`). Acknowledgements
+//! in flight in the old journal stay valid: whatever it has, the checkpoint in the new one has too. The old journal keeps
+//! what it has of the partition until that checkpoint is durable; if it cannot be, the old journal takes the partition
+//! back, whose folder is offline then.
+//!
+//! # Crash behaviour
+//! Before the deciding checkpoint is durable, the old folder is the partition's, and the copy is begun anew after the
+//! start. Behind it, the new folder is, and the start does the rest before it has ended: the checkpoint says what is left
+//! to do.
+//!
+//! What is not done: files of other names than those of segments stay behind and go with the old folder; batches are copied
+//! as they are, without a look at their checksums.
+
+mod copy;
+mod switch;
+
+use std::cell::{Cell, OnceCell};
+use std::io;
+use std::rc::Rc;
 
 use uuid::Uuid;
 
 use super::Shard;
+use super::query::FutureCopy;
+use super::volume::Folder;
+use crate::io::is_exhaustion;
+use crate::log::segment_name::{DirPurpose, PartitionDir};
+use crate::partition::{Partition, State, Turn};
 use crate::route::PartitionKey;
 
 /// Why a partition is not moved.
@@ -14,23 +57,205 @@ pub enum MoveError {
     UnknownFolder,
     /// The folder where it is, or the one where it shall be, is offline.
     FolderOffline,
-    /// It is in another folder, and cannot be moved yet.
-    NotYet,
+}
+
+/// A move of one partition.
+pub(crate) struct Move {
+    target: Rc<Folder>,
+    is_cancelled: Cell<bool>,
+    /// Bytes that were copied.
+    bytes: Cell<u64>,
+    /// First offset of which that is not sure.
+    copied_through: Cell<i64>,
+}
+
+/// Called with a partition that has moved, and the folder where it is now.
+type OnMoved = Box<dyn Fn(PartitionKey, Uuid)>;
+
+/// The moves of one shard.
+#[derive(Default)]
+pub(super) struct Moves {
+    /// One at a time is under way.
+    turn: Turn,
+    bytes_a_second: Cell<Option<u64>>,
+    on_moved: OnceCell<OnMoved>,
+}
+
+/// Why a move has ended before it has switched.
+enum Ended {
+    /// Nobody wants it any more, or it has become impossible.
+    Unwanted,
+    /// Its old files cannot be read, or not settled.
+    Source(io::Error),
+    /// The new ones cannot be written.
+    Target(io::Error),
 }
 
 impl Shard {
-    /// Has a partition of this shard be in a folder.
+    /// Has a partition of this shard move to a folder; returns when that has begun. Where it was on its way to another
+    /// one, that ends. [`Shard::facts_of`] tells how far it is.
     pub fn move_partition(&self, key: &PartitionKey, folder: Uuid) -> Result<(), MoveError> {
         let partition = self.partition(key).ok_or(MoveError::UnknownPartition)?;
         let folders = self.0.folders.configured();
         let target = folders.iter().find(|known| known.id == folder);
         let target = target.ok_or(MoveError::UnknownFolder)?;
-        if target.is_offline.get() || partition.is_offline() {
+        if target.is_offline.get() || partition.is_offline() || self.has_failed() {
             return Err(MoveError::FolderOffline);
         }
-        match partition.folder().id == folder {
-            true => Ok(()),
-            false => Err(MoveError::NotYet),
+        let mut moving = partition.moving.borrow_mut();
+        if let Some(running) = &*moving {
+            if running.target.id == folder {
+                return Ok(());
+            }
+            running.is_cancelled.set(true);
+        }
+        if partition.folder().id == folder {
+            *moving = None;
+            return Ok(());
+        }
+        let its = Rc::new(Move {
+            target: target.clone(),
+            is_cancelled: Cell::new(false),
+            bytes: Cell::new(0),
+            copied_through: Cell::new(i64::MIN),
+        });
+        *moving = Some(its.clone());
+        drop(moving);
+        let shard = self.clone();
+        self.io().spawn("move", async move {
+            shard.run_move(&partition, &its).await;
+        });
+        Ok(())
+    }
+
+    /// Calls `then` with each partition of this shard that has moved, and its new folder.
+    pub fn on_moved(&self, then: impl Fn(PartitionKey, Uuid) + 'static) {
+        let set = self.0.moves.on_moved.set(Box::new(then));
+        assert!(set.is_ok(), "one observer of moves");
+    }
+
+    /// How many bytes a second this shard copies at most when partitions move; `None` has no limit.
+    pub fn set_move_rate(&self, bytes_a_second: Option<u64>) {
+        self.0.moves.bytes_a_second.set(bytes_a_second);
+    }
+
+    /// Waits until no move is under way. The shard is stopping, so that none is begun.
+    pub(super) async fn moves_ended(&self) {
+        drop(self.0.moves.turn.take().await);
+    }
+
+    async fn run_move(&self, partition: &Rc<Partition>, its: &Rc<Move>) {
+        let turn = self.0.moves.turn.take().await;
+        if self.0.stopping.get() {
+            return;
+        }
+        match self.copy_and_switch(partition, its).await {
+            Ok(()) => self.complete_move(partition).await,
+            Err(ended) => self.note_ended(partition, its, &ended),
+        }
+        drop(turn);
+        let mut moving = partition.moving.borrow_mut();
+        if moving.as_ref().is_some_and(|now| Rc::ptr_eq(now, its)) {
+            *moving = None;
         }
     }
+
+    async fn copy_and_switch(
+        &self,
+        partition: &Rc<Partition>,
+        its: &Rc<Move>,
+    ) -> Result<(), Ended> {
+        let mut copy = self.begin_copy(partition, its).await?;
+        let copied = async {
+            copy.make_dir().await?;
+            copy.catch_up().await
+        };
+        let switched = match copied.await {
+            Ok(()) => self.switch(partition, &mut copy).await,
+            Err(ended) => Err(ended),
+        };
+        // What a stop interrupts is found by the next start, which begins anew.
+        if switched.is_err() && !self.0.stopping.get() && !its.target.is_offline.get() {
+            copy.remove().await;
+        }
+        switched
+    }
+
+    fn note_ended(&self, partition: &Rc<Partition>, its: &Move, ended: &Ended) {
+        let target = &its.target;
+        let path = target.path.display();
+        match ended {
+            Ended::Unwanted => {
+                tracing::info!(partition = %partition.dir, folder = %path, "a move to another folder has ended");
+            }
+            Ended::Source(error) => {
+                tracing::error!(partition = %partition.dir, folder = %path, %error, "a partition is not moved: its files cannot be read or written");
+            }
+            Ended::Target(error) => {
+                tracing::error!(partition = %partition.dir, folder = %path, %error, "a partition is not moved: its copy cannot be written");
+                let is_room_short =
+                    error.raw_os_error() == Some(libc::ENOSPC) || is_exhaustion(error);
+                if error.raw_os_error().is_some() && !is_room_short {
+                    self.fail_target(target);
+                }
+            }
+        }
+    }
+
+    /// Begins moves anew that the last run has not finished, and removes copies of earlier ones.
+    pub(super) async fn resume_moves(&self) {
+        for folder in self.0.folders.online() {
+            let futures: Vec<String> = {
+                let found = folder.found_dirs.borrow();
+                let is_future = |name: &&String| {
+                    PartitionDir::parse(name).is_some_and(|dir| dir.purpose == DirPurpose::Future)
+                };
+                found.iter().filter(is_future).cloned().collect()
+            };
+            for name in futures {
+                if self.0.stopping.get() {
+                    return;
+                }
+                if let Some(partition) = self.partition_of_future(folder, &name).await {
+                    folder.found_dirs.borrow_mut().remove(&name);
+                    // The new one removes it first.
+                    let resumed = self.move_partition(&partition.key, folder.id);
+                    tracing::info!(partition = %partition.dir, folder = %folder.path.display(), ?resumed, "a move is begun anew");
+                }
+            }
+        }
+    }
+
+    /// The partition of this shard that has such a copy and is elsewhere.
+    async fn partition_of_future(&self, folder: &Folder, name: &str) -> Option<Rc<Partition>> {
+        let dir = PartitionDir::parse(name)?;
+        let path = folder.path.join(name);
+        let topic = self.0.store.topic_of_dir(&path).await.ok()??;
+        let key = PartitionKey {
+            topic,
+            partition: dir.partition,
+        };
+        let partition = self.partition(&key)?;
+        let is_elsewhere = partition.folder().id != folder.id && !partition.is_offline();
+        is_elsewhere.then_some(partition)
+    }
 }
+
+impl Partition {
+    /// How far its copy in another folder is, if it moves there.
+    pub(super) fn future_copy(&self, state: &State) -> Option<FutureCopy> {
+        let moving = self.moving.borrow();
+        let its = moving.as_ref()?;
+        let folder = its.target.id;
+        let log = &state.log;
+        let through = its.copied_through.get().max(log.start_offset());
+        (folder != self.folder().id).then(|| FutureCopy {
+            folder,
+            bytes: its.bytes.get(),
+            offset_lag: log.end_offset() - through.min(log.end_offset()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -184,7 +184,7 @@ fn facts_of(partition: &Partition, now_ms: i64) -> PartitionFacts {
         traffic: partition.traffic.get(),
         folder: partition.folder().id,
         is_offline: partition.is_offline(),
-        future: None,
+        future: partition.future_copy(&state),
         compaction,
     }
 }

@@ -37,6 +37,9 @@ pub(super) struct Reclaim {
     release: RefCell<Option<(Ticket, Ticket)>>,
     /// The shard ends and an anchor could not be moved: its files stay.
     gave_up: Cell<bool>,
+    /// Partitions whose anchors are about to be in other journals.
+    leaving: Cell<usize>,
+    left: Notify,
 }
 
 impl Reclaim {
@@ -74,8 +77,35 @@ impl Volume {
         }
     }
 
-    /// Some partitions whose anchors lie at or before `target`.
-    fn anchored_through(&self, target: Ticket) -> Option<Vec<Rc<Partition>>> {
+    /// A partition goes on in another journal. Until that has it durably, what this one has of it stays.
+    pub(super) fn begin_leaving(&self) {
+        let leaving = &self.reclaim.leaving;
+        leaving.set(leaving.get() + 1);
+    }
+
+    /// The other journal has it, or this one has it again; if neither has, because the shard ends, no file of this one
+    /// is released any more.
+    pub(super) fn end_leaving(&self, is_safe: bool) {
+        let Reclaim {
+            leaving,
+            left,
+            gave_up,
+            ..
+        } = &self.reclaim;
+        leaving.set(leaving.get() - 1);
+        gave_up.set(gave_up.get() || !is_safe);
+        left.notify_one();
+    }
+
+    /// Waits until no partition is between this journal and another one.
+    async fn all_have_left(&self) {
+        while self.reclaim.leaving.get() > 0 {
+            self.reclaim.left.notified().await;
+        }
+    }
+
+    /// Some partitions whose anchors lie at or before `target`. `place` is that of this volume.
+    fn anchored_through(&self, target: Ticket, place: usize) -> Option<Vec<Rc<Partition>>> {
         let mut anchors = self.anchors.borrow_mut();
         let mut oldest = Vec::new();
         while oldest.len() < ANCHORED_AT_ONCE
@@ -85,7 +115,8 @@ impl Volume {
                 continue;
             };
             let state = partition.state.borrow();
-            let is_current = state.anchor == ticket && !state.is_dropped;
+            let is_here = partition.volume() == place;
+            let is_current = is_here && state.anchor == ticket && !state.is_dropped;
             drop(state);
             if is_current {
                 oldest.push(partition);
@@ -96,7 +127,7 @@ impl Volume {
 
     /// How much a checkpoint may carry, so that as many as are made at once fit into half a file.
     /// Nothing of it comes into the reserve: many tails together could be more than fits there.
-    fn carried_bytes_max(&self) -> u64 {
+    pub(super) fn carried_bytes_max(&self) -> u64 {
         let part = (self.journal.append_bytes_max() / (2 * ANCHORED_AT_ONCE)) as u64;
         part.min(self.journal.room_to_carry())
     }
@@ -134,15 +165,15 @@ impl Volume {
 
 impl Shard {
     /// The task that moves a volume's anchors until its journal ends: a stop may need room as well.
-    pub(super) async fn reclaimer(self, volume: usize) {
-        let volume = &self.0.volumes[volume];
+    pub(super) async fn reclaimer(self, place: usize) {
+        let volume = &self.0.volumes[place];
         while !volume.journal.has_closed() {
             volume.reclaim.work.notified().await;
             let target = volume.reclaim.target.get();
             volume.journal.gather_carried(true);
             loop {
                 volume.journal.may_carry().await;
-                let Some(oldest) = volume.anchored_through(target) else {
+                let Some(oldest) = volume.anchored_through(target, place) else {
                     break;
                 };
                 let mut moving = Vec::with_capacity(oldest.len());
@@ -160,6 +191,11 @@ impl Shard {
                 }
             }
             volume.journal.gather_carried(false);
+            volume.all_have_left().await;
+            if volume.reclaim.gave_up.get() {
+                volume.journal.give_up();
+                return;
+            }
             volume.release_when_synced(target);
         }
     }
@@ -191,7 +227,7 @@ impl Shard {
 
     /// Settles and syncs until little is left to carry. Batches go on coming in meanwhile; those who
     /// send them wait for the journal before long, so this ends.
-    async fn settle_for_checkpoint(&self, partition: &Rc<Partition>) -> io::Result<()> {
+    pub(super) async fn settle_for_checkpoint(&self, partition: &Rc<Partition>) -> io::Result<()> {
         let carried = || partition.state.borrow().log.carried_bytes();
         let has_full_segment = || partition.state.borrow().log.has_full_segment_to_settle();
         let is_over = || partition.state.borrow().is_dropped || partition.is_offline();
@@ -269,12 +305,15 @@ impl Shard {
     /// Queues the partition's state as its new anchor. What its files hold must be synced.
     pub(super) fn checkpoint(&self, partition: &Rc<Partition>) {
         let mut state = partition.state.borrow_mut();
+        let unfinished = partition.unfinished_move.borrow();
         let facts = snapshot::Facts {
             dir: &partition.dir,
             folder: partition.folder().id,
+            unfinished_move: &unfinished,
             leader_epoch: partition.leader_epoch.get(),
         };
         let pieces = snapshot::encode(&facts, &state.log);
+        drop(unfinished);
         let volume = self.volume(partition);
         let ticket = volume.journal.carry(Entry {
             head: EntryHead {
@@ -302,9 +341,11 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::time::Duration;
 
     use super::*;
+    use crate::io::futures::first_of;
     use crate::io::sim::{Faults, World};
     use crate::shard::ShardConfig;
     use crate::shard::tests::{
@@ -353,6 +394,42 @@ mod tests {
             shard.0.volumes[0].reclaim.carried.notified().await;
             append(&shard, vec![append_to(1, 1_000)]).await;
             assert!(front() <= Some(target), "all were carried before it");
+        });
+    }
+
+    /// As compaction does, and a move, while the journal has no room but for checkpoints, which are gathered.
+    #[test]
+    fn who_holds_a_partition_and_waits_for_its_checkpoint_is_not_waited_for() {
+        with_shard(config(), |shard| async move {
+            open_partition(&shard, 1, Durability::Sync).await;
+            open_partition(&shard, 2, Durability::Sync).await;
+            open_partition(&shard, 3, Durability::Sync).await;
+            append(&shard, vec![append_to(1, 1_000), append_to(3, 1_000)]).await;
+            let other = shard.partition(&key(3)).expect("it is open");
+            let partition = shard.partition(&key(1)).expect("it is open");
+            let turn = partition.settling.take().await;
+            let mut pending = Vec::new();
+            for _ in 0..300 {
+                let append = vec![append_to(2, 60_000)];
+                pending.push(shard.append(append, shard.io().now()).await);
+            }
+            shard.io().sleep(Duration::from_secs(5)).await;
+            let journal = &shard.0.volumes[0].journal;
+            assert!(journal.waiting_bytes() > 0, "there is no room for appends");
+            while journal.room_to_carry() > 0 {
+                shard.checkpoint(&other);
+                shard.io().sleep(RETRY).await;
+            }
+            assert!(shard.anchor_in_turn(&partition).await);
+            let synced = Cell::new(false);
+            let waiting = async { synced.set(shard.anchor_synced(&partition).await) };
+            first_of(pin!(waiting), pin!(shard.io().sleep(60 * RETRY))).await;
+            assert!(synced.get());
+            drop(turn);
+            for append in pending {
+                let result = append.wait().await.results.remove(0);
+                result.expect("appended");
+            }
         });
     }
 

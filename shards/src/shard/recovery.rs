@@ -33,6 +33,7 @@ use crate::journal::recovery::{Found, RecoveryError, Rot, journals_in, scan};
 use crate::journal::{Journal, JournalConfig, Ticket};
 use crate::log::batch::header::HEADER_BYTES;
 use crate::log::config::LogConfig;
+use crate::log::snapshot::UnfinishedMove;
 use crate::log::{Log, snapshot};
 use crate::mesh::{Ends, Mesh};
 use crate::partition::Partition;
@@ -117,6 +118,7 @@ pub(super) struct Recovering {
     pub(super) volume: usize,
     pub(super) dir: String,
     pub(super) folder: Uuid,
+    pub(super) unfinished_move: UnfinishedMove,
     pub(super) leader_epoch: i32,
     pub(super) log: Log,
 }
@@ -232,6 +234,7 @@ pub async fn open(
         stopping: Cell::new(false),
         producer_expiration_ms: Cell::new(producer_expiration_ms),
         folder_delete_delay: Cell::new(folder_delete_delay),
+        moves: Default::default(),
         cleaner,
         newest_copies: RefCell::default(),
         meetings: Cell::new(0),
@@ -255,6 +258,7 @@ pub async fn open(
     // Until all have handed over, a partition that is not here may still come.
     shard.meet().await;
     shard.0.newest_copies.take();
+    shard.finish_begun_moves().await?;
     shard.finish_begun_swaps().await?;
     shard.remove_journals(&recovered.orphans).await?;
     // Until all have taken over what was in other places, folders depend on those.
@@ -431,6 +435,7 @@ fn replay(all: &mut Replayed, place: Place, found: &Found<'_>, now_ms: i64) -> R
             volume: place.volume,
             dir: snapshot.dir,
             folder: snapshot.folder.unwrap_or(place.folder),
+            unfinished_move: snapshot.unfinished_move,
             leader_epoch: snapshot.leader_epoch,
             log: snapshot.log,
         };
@@ -540,6 +545,22 @@ impl Shard {
             .spawn("leftovers", self.clone().remove_leftovers());
     }
 
+    /// Gives the folders of partitions their names that had just moved to other log folders when the last run ended.
+    async fn finish_begun_moves(&self) -> Result<(), StartError> {
+        for key in self.partitions() {
+            let Some(partition) = self.partition(&key) else {
+                continue;
+            };
+            let is_finished = *partition.unfinished_move.borrow() == UnfinishedMove::default();
+            if !is_finished && !partition.is_offline() {
+                let path = partition.folder().path.clone();
+                let finished = self.finish_move(&partition).await;
+                finished.map_err(at(&path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts the segments in their places that compaction was about to when the last run ended.
     async fn finish_begun_swaps(&self) -> Result<(), StartError> {
         for key in self.partitions() {
@@ -571,6 +592,13 @@ impl Shard {
             found.log,
         );
         partition.set_volume(found.volume);
+        *partition.unfinished_move.borrow_mut() = found.unfinished_move;
+        let dir = partition.dir_now();
+        let is_there = partition.folder().found_dirs.borrow().contains(&*dir);
+        if !is_there && !partition.is_offline() {
+            // It has its name already. Nobody shall make another one.
+            partition.unfinished_move.borrow_mut().future = None;
+        }
         {
             let mut state = partition.state.borrow_mut();
             state.anchor = anchor;

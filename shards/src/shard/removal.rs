@@ -158,6 +158,7 @@ impl Shard {
         for folder in self.0.folders.online() {
             self.give_up_leftovers(folder);
         }
+        self.resume_moves().await;
         let keys = self.partitions();
         for partition in keys.iter().filter_map(|key| self.partition(key)) {
             let has_old = partition.state.borrow().log.has_old_segment();

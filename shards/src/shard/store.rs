@@ -108,7 +108,7 @@ impl Store {
 
     /// The folder of a partition.
     pub(super) fn dir(&self, partition: &Partition) -> PathBuf {
-        partition.folder().path.join(&*partition.dir)
+        partition.folder().path.join(&*partition.dir_now())
     }
 
     pub(super) fn path(&self, partition: &Partition, segment_base: i64, kind: FileKind) -> PathBuf {
@@ -130,7 +130,8 @@ impl Store {
                     return Err(io::Error::other("its folder belongs to another topic"));
                 }
                 let (folder, topic) = (partition.folder(), partition.key.topic);
-                self.set_aside_dir(&folder.path, &partition.dir, DirPurpose::Delete, topic)
+                let dir = partition.dir_now();
+                self.set_aside_dir(&folder.path, &dir, DirPurpose::Delete, topic)
                     .await?;
             }
             self.io.create_dir_all(&dir).await?;
@@ -208,8 +209,27 @@ impl Store {
             true => OpenMode::CREATE,
             false => OpenMode::READ_WRITE,
         };
-        let path = self.path(partition, segment_base, FileKind::Log);
-        self.io.open(&path, how).await
+        let (path, renamed) = self.paths(partition, segment_base, FileKind::Log);
+        match (self.io.open(&path, how).await, renamed) {
+            (Err(error), Some(renamed)) if error.kind() == io::ErrorKind::NotFound => {
+                self.io.open(&renamed, how).await
+            }
+            (opened, _) => opened,
+        }
+    }
+
+    /// Where a file of a segment is, and where it is about to be if its partition is being given the name of its folder.
+    fn paths(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+        kind: FileKind,
+    ) -> (PathBuf, Option<PathBuf>) {
+        let name = SegmentFile::new(segment_base, kind).name();
+        let is_future = partition.unfinished_move.borrow().future.is_some();
+        let renamed = || partition.folder().path.join(&*partition.dir).join(&name);
+        let path = self.dir(partition).join(&name);
+        (path, is_future.then(renamed))
     }
 
     /// Writes both index files of a full segment.
@@ -287,8 +307,13 @@ impl Store {
                 read => return read,
             }
         }
-        let path = self.path(partition, segment_base, kind);
-        self.io.read_small(&path).await
+        let (path, renamed) = self.paths(partition, segment_base, kind);
+        match (self.io.read_small(&path).await, renamed) {
+            (Err(error), Some(renamed)) if error.kind() == io::ErrorKind::NotFound => {
+                self.io.read_small(&renamed).await
+            }
+            (read, _) => read,
+        }
     }
 
     /// Where a file of a segment may still lie that compaction has just put in the place of others.

@@ -24,31 +24,43 @@ use corelog_shards::shard::{
 };
 use uuid::Uuid;
 
+use crate::moves;
+
 /// The last of them is deleted and made anew.
-const PARTITIONS: usize = 3;
+pub const PARTITIONS: usize = 3;
 const KEYS: u64 = 12;
 
 pub type Record = (Vec<u8>, Option<Vec<u8>>);
 
 /// What was sent to a partition, by offset, and how far that was acknowledged.
 #[derive(Clone, Default)]
-struct Model {
+pub struct Model {
     sent: Vec<Record>,
     acked_end: i64,
     start: i64,
 }
 
-struct Run {
-    models: Rc<RefCell<Vec<Model>>>,
+/// One run of a node, from a start to its end.
+pub struct Run {
+    pub models: Rc<RefCell<Vec<Model>>>,
     /// How often the last partition was made.
-    topics: Rc<Cell<u128>>,
-    random: RefCell<Random>,
-    is_disk_sound: bool,
-    shards: RefCell<Vec<Shard>>,
+    pub topics: Rc<Cell<u128>>,
+    pub random: RefCell<Random>,
+    pub is_disk_sound: bool,
+    pub folders: Vec<FolderConfig>,
+    /// By partition: the folder where the metadata says that it is.
+    pub places: Rc<RefCell<Vec<Uuid>>>,
+    /// Whether there are clients that write and read.
+    pub has_clients: bool,
+    /// Whether partitions are moved from one folder to another.
+    pub has_moves: bool,
+    /// Whether the partitions are as their models say.
+    pub is_compared: Cell<bool>,
+    pub shards: RefCell<Vec<Shard>>,
 }
 
 impl Run {
-    fn key(&self, partition: usize) -> PartitionKey {
+    pub fn key(&self, partition: usize) -> PartitionKey {
         let topic = match partition {
             0 | 1 => 1,
             _ => 2 + self.topics.get(),
@@ -59,7 +71,7 @@ impl Run {
         }
     }
 
-    fn below(&self, bound: u64) -> u64 {
+    pub fn below(&self, bound: u64) -> u64 {
         self.random.borrow_mut().below(bound)
     }
 }
@@ -82,9 +94,9 @@ fn log_config() -> LogConfig {
     }
 }
 
-fn shard_config(map_bytes_max: usize) -> ShardConfig {
+fn shard_config(map_bytes_max: usize, folders: Vec<FolderConfig>) -> ShardConfig {
     ShardConfig {
-        folders: vec![FolderConfig::only(Uuid::nil(), "/data")],
+        folders,
         journal_bytes: 8 * (96 << 10),
         tail_cache_bytes: 16 << 10,
         open_files_max: 3,
@@ -110,7 +122,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
         io,
         id,
         Route::new(shards),
-        shard_config(map_bytes_max),
+        shard_config(map_bytes_max, run.folders.clone()),
         ends,
     )
     .await;
@@ -138,6 +150,9 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
             return;
         }
     }
+    if run.has_moves {
+        moves::watch(&shard, &run);
+    }
     shard.meet().await;
     run.shards.borrow_mut().push(shard.clone());
     if id != 0 {
@@ -148,7 +163,15 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
             return;
         }
     }
+    run.is_compared.set(true);
     let io = shard.io().clone();
+    if run.has_moves {
+        moves::check_folders(&shard, &run).await;
+        io.spawn("mover", moves::move_some(shard.clone(), run.clone()));
+    }
+    if !run.has_clients {
+        return;
+    }
     for partition in 0..PARTITIONS - 1 {
         io.spawn("writer", write(shard.clone(), partition, run.clone()));
         io.spawn("reader", read_along(shard.clone(), partition, run.clone()));
@@ -159,10 +182,15 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
 /// `false` if the disk failed.
 async fn open_one(shard: &Shard, run: &Run, partition: usize) -> bool {
     let dir = format!("topic-{partition}");
-    let opened = shard.open_partition(run.key(partition), &dir, Uuid::nil(), 0, log_config());
-    let is_open = opened.await.is_ok();
-    assert!(is_open || !run.is_disk_sound);
-    is_open
+    let key = run.key(partition);
+    let place = run.places.borrow()[partition];
+    let opened = shard.open_partition(key, &dir, place, 0, log_config());
+    let opened = opened.await;
+    assert!(opened.is_ok() || !run.is_disk_sound);
+    if let Ok(found) = opened {
+        run.places.borrow_mut()[partition] = found;
+    }
+    opened.is_ok()
 }
 
 fn batch(run: &Run) -> (Vec<Record>, Bytes) {
@@ -342,7 +370,7 @@ async fn read_all(
 }
 
 /// Compares a partition at rest with what was sent to it, and lets the model follow what a crash has cost.
-async fn verify(shard: &Shard, partition: usize, run: &Run) -> bool {
+pub async fn verify(shard: &Shard, partition: usize, run: &Run) -> bool {
     let key = run.key(partition);
     let facts = shard
         .run_on_owner(&key, move |owner| async move {
@@ -391,7 +419,7 @@ pub fn state<'a>(records: impl Iterator<Item = (i64, &'a Record)>) -> BTreeMap<&
     state
 }
 
-fn start(world: &mut World, node: NodeId, shards: usize, run: &Rc<Run>) {
+pub fn start(world: &mut World, node: NodeId, shards: usize, run: &Rc<Run>) {
     let ends = mesh::lanes(shards).into_iter().map(Some).collect();
     let ends: RefCell<Vec<Option<Ends>>> = RefCell::new(ends);
     world.start(node, shards, |io, id| {
@@ -416,6 +444,11 @@ fn simulate(seed: u64) -> u64 {
             topics: topics.clone(),
             random: RefCell::new(Random::from_seed(world.random_below(u64::MAX))),
             is_disk_sound,
+            folders: vec![FolderConfig::only(Uuid::nil(), "/data")],
+            places: Rc::new(RefCell::new(vec![Uuid::nil(); PARTITIONS])),
+            has_clients: true,
+            has_moves: false,
+            is_compared: Cell::new(false),
             shards: RefCell::default(),
         });
         let shards = 1 + world.random_below(2) as usize;

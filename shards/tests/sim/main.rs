@@ -23,6 +23,7 @@ mod full_disk;
 mod many_partitions;
 mod many_producers;
 mod mesh;
+mod moves;
 mod old_segments;
 mod recreated;
 mod rotten_journal;

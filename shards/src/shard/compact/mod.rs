@@ -291,7 +291,8 @@ pub(super) fn facts(partition: &Partition, now_ms: i64) -> Option<CompactionFact
 fn due(partition: &Partition, now_ms: i64) -> Option<Plan> {
     let state = partition.state.borrow();
     let when = state.log.config.compaction.as_ref()?.when;
-    if state.is_dropped || partition.is_offline() {
+    let is_moving = partition.moving.borrow().is_some();
+    if state.is_dropped || partition.is_offline() || is_moving {
         return None;
     }
     let plan = plan_of(&state, &candidates(&state), &when, now_ms)?;

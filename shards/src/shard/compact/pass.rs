@@ -200,6 +200,7 @@ impl Pass<'_> {
         transactions: &mut Transactions,
     ) -> Result<(), CompactError> {
         let (first, last) = (group[0], group[group.len() - 1]);
+        let place = self.partition.place();
         let file = self
             .shard
             .create_cleaned(self.partition, first.base_offset)
@@ -239,7 +240,7 @@ impl Pass<'_> {
         let kept = written.segment.bytes;
         self.take_over(&mut written.segment, &last, aborted.len());
         self.shard
-            .swap(self.partition, group, written, &aborted)
+            .swap(self.partition, (group, place), written, &aborted)
             .await?;
         let metrics = &self.shard.0.metrics;
         metrics.compacted_bytes.add(bytes_before);
@@ -316,7 +317,9 @@ impl Pass<'_> {
     fn check_wanted(&self) -> Result<(), CompactError> {
         let shard = &self.shard.0;
         let is_gone = self.partition.state.borrow().is_dropped || self.partition.is_offline();
-        if shard.stopping.get() || is_gone || shard.cleaner.get().map_bytes_max < self.map_bytes {
+        let is_moving = self.partition.moving.borrow().is_some();
+        let has_less_memory = shard.cleaner.get().map_bytes_max < self.map_bytes;
+        if shard.stopping.get() || is_gone || is_moving || has_less_memory {
             return Err(CompactError::Gone);
         }
         Ok(())

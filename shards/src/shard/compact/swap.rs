@@ -58,17 +58,17 @@ impl Shard {
         Ok(self.io().open(&path, OpenMode::CREATE).await?)
     }
 
-    /// Puts a segment in the place of a group.
+    /// Puts a segment in the place of a group. Its files were written where the partition's were at `place`.
     pub(super) async fn swap(
         &self,
         partition: &Rc<Partition>,
-        group: &[Candidate],
+        (group, place): (&[Candidate], u32),
         written: Written,
         aborted: &[AbortedTransaction],
     ) -> Result<(), CompactError> {
         let turn = partition.settling.take().await;
         still_there(partition)?;
-        if !is_as_it_was(partition, group) {
+        if partition.place() != place || !is_as_it_was(partition, group) {
             return Err(CompactError::Gone);
         }
         self.0
@@ -225,8 +225,10 @@ fn swapping(partition: &Partition) -> Option<(i64, i64)> {
     found.map(|(segment, next)| (segment.base_offset, next.base_offset))
 }
 
+/// A partition that moves to another log folder is left alone until it is there.
 fn still_there(partition: &Partition) -> Result<(), CompactError> {
-    match partition.state.borrow().is_dropped || partition.is_offline() {
+    let is_moving = partition.moving.borrow().is_some();
+    match partition.state.borrow().is_dropped || partition.is_offline() || is_moving {
         true => Err(CompactError::Gone),
         false => Ok(()),
     }

@@ -1,0 +1,450 @@
+//! Moves between folders of one device and of two, looked at from inside.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+use crate::io::Io;
+use crate::io::sim::{Crash, Faults, NodeId, Operation, World};
+use crate::journal::Durability;
+use crate::log::batch::Batch;
+use crate::log::config::LogConfig;
+use crate::shard::message::ReadSpec;
+use crate::shard::tests::{append, append_to, config, key, spec, started};
+use crate::shard::{FolderConfig, PartitionFacts, ShardConfig};
+
+const FIRST: Uuid = Uuid::from_u128(1);
+const SECOND: Uuid = Uuid::from_u128(2);
+const THIRD: Uuid = Uuid::from_u128(3);
+const A_SECOND: Duration = Duration::from_secs(1);
+
+/// The first folder is required; the second is on its device or on another, the third always on its own.
+fn folders(second_device: u64) -> ShardConfig {
+    let other = |id, path, device| FolderConfig {
+        device,
+        is_required: false,
+        ..FolderConfig::only(id, path)
+    };
+    ShardConfig {
+        folders: vec![
+            FolderConfig::only(FIRST, "/first"),
+            other(SECOND, "/second", second_device),
+            other(THIRD, "/third", 2),
+        ],
+        tail_cache_bytes: 0,
+        ..config()
+    }
+}
+
+const DEVICES: [u64; 2] = [0, 1];
+
+async fn opened(io: &Io, second_device: u64) -> Shard {
+    let shard = started(io, folders(second_device)).await;
+    let config = LogConfig {
+        segment_bytes: 200_000,
+        durability: Durability::Sync,
+        ..LogConfig::default()
+    };
+    let opened = shard.open_partition(key(1), "t-0", FIRST, 0, config);
+    opened.await.expect("a partition");
+    shard
+}
+
+/// Runs `job` with a shard that has a partition in the first folder.
+fn with_partition<F: Future<Output = ()> + 'static>(
+    second_device: u64,
+    job: impl FnOnce(Shard) -> F + 'static,
+) {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, move |io| async move {
+        let shard = opened(&io, second_device).await;
+        job(shard).await;
+    });
+}
+
+async fn fill(shard: &Shard, batches: i64) {
+    for _ in 0..batches {
+        append(shard, vec![append_to(1, 10_000)]).await;
+    }
+}
+
+fn facts(shard: &Shard) -> PartitionFacts {
+    shard.facts_of(&key(1)).expect("it is open")
+}
+
+fn is_moving(shard: &Shard) -> bool {
+    let partition = shard.partition(&key(1)).expect("it is open");
+    partition.moving.borrow().is_some()
+}
+
+async fn moved(shard: &Shard) {
+    while is_moving(shard) {
+        shard.io().sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Offset behind the last batch, each of one record, as a reader gets them.
+async fn read_all(shard: &Shard) -> i64 {
+    let mut offset = 0;
+    loop {
+        let from = ReadSpec {
+            offset,
+            ..spec(1, 0)
+        };
+        let read = shard.read(&[from]).await.remove(0).expect("data");
+        let whole = read.batches.concat();
+        let mut rest = &whole[..];
+        if rest.is_empty() {
+            return offset;
+        }
+        while !rest.is_empty() {
+            let batch = Batch::first(rest).expect("a batch");
+            batch.check_crc().expect("sound");
+            assert_eq!(batch.header().base_offset(), offset);
+            rest = &rest[batch.bytes().len()..];
+            offset += 1;
+        }
+    }
+}
+
+/// Folders of partitions in all log folders.
+async fn dirs(io: &Io) -> BTreeSet<PathBuf> {
+    let mut dirs = BTreeSet::new();
+    for folder in ["/first", "/second", "/third"] {
+        let folder = Path::new(folder);
+        for entry in io.list_dir(folder).await.expect("a folder") {
+            if entry.name != "journal" && entry.is_dir {
+                dirs.insert(folder.join(entry.name));
+            }
+        }
+    }
+    dirs
+}
+
+fn only(path: &str) -> BTreeSet<PathBuf> {
+    BTreeSet::from([PathBuf::from(path)])
+}
+
+#[test]
+fn a_partition_moves_with_all_that_it_has_and_stays_there() {
+    for device in DEVICES {
+        let mut world = World::new(1, Faults::none());
+        let node = world.add_node();
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, move |io| async move {
+            let shard = opened(&io, device).await;
+            fill(&shard, 150).await;
+            assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+            assert_eq!(facts(&shard).future.map(|copy| copy.folder), Some(SECOND));
+            moved(&shard).await;
+            let after = facts(&shard);
+            assert_eq!((after.folder, after.future), (SECOND, None));
+            assert_eq!(read_all(&shard).await, 150);
+            fill(&shard, 50).await;
+            assert_eq!(read_all(&shard).await, 200);
+            io.sleep(A_SECOND).await;
+            assert_eq!(dirs(&io).await, only("/second/t-0"));
+            assert_eq!(shard.metrics().engine.moves.get(), 1);
+        });
+        world.crash(node, Crash::PowerLoss);
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, move |io| async move {
+            let shard = opened(&io, device).await;
+            assert_eq!(facts(&shard).folder, SECOND);
+            assert_eq!(read_all(&shard).await, 200);
+            // There and back again.
+            for folder in [THIRD, FIRST, SECOND, FIRST] {
+                assert_eq!(shard.move_partition(&key(1), folder), Ok(()));
+                moved(&shard).await;
+                assert_eq!(facts(&shard).folder, folder);
+                fill(&shard, 1).await;
+            }
+            assert_eq!(read_all(&shard).await, 204);
+            shard.stop().await;
+        });
+        world.crash(node, Crash::Kill);
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, move |io| async move {
+            let shard = opened(&io, device).await;
+            assert_eq!(facts(&shard).folder, FIRST);
+            assert_eq!(read_all(&shard).await, 204);
+            io.sleep(A_SECOND).await;
+            assert_eq!(dirs(&io).await, only("/first/t-0"));
+        });
+    }
+}
+
+#[test]
+fn the_broker_is_told_when_a_partition_has_moved() {
+    with_partition(1, |shard| async move {
+        let told = Rc::new(Cell::new(None));
+        let telling = told.clone();
+        shard.on_moved(move |key, folder| telling.set(Some((key, folder))));
+        fill(&shard, 10).await;
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        assert_eq!(told.get(), None);
+        moved(&shard).await;
+        assert_eq!(told.get(), Some((key(1), SECOND)));
+    });
+}
+
+#[test]
+fn what_cannot_be_moved_is_refused() {
+    with_partition(1, |shard| async move {
+        let to = |topic, folder| shard.move_partition(&key(topic), folder);
+        assert_eq!(to(9, SECOND), Err(MoveError::UnknownPartition));
+        assert_eq!(to(1, Uuid::from_u128(9)), Err(MoveError::UnknownFolder));
+        assert_eq!(to(1, FIRST), Ok(()));
+        assert!(!is_moving(&shard));
+        shard.fail_folder(SECOND);
+        assert_eq!(to(1, SECOND), Err(MoveError::FolderOffline));
+    });
+}
+
+#[test]
+fn a_partition_without_files_moves() {
+    for device in DEVICES {
+        with_partition(device, |shard| async move {
+            assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+            moved(&shard).await;
+            assert_eq!(facts(&shard).folder, SECOND);
+            fill(&shard, 30).await;
+            assert_eq!(read_all(&shard).await, 30);
+        });
+    }
+}
+
+#[test]
+fn a_move_ends_without_a_trace_when_the_partition_shall_stay() {
+    with_partition(1, |shard| async move {
+        shard.set_move_rate(Some(100_000));
+        fill(&shard, 100).await;
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        shard.io().sleep(A_SECOND).await;
+        let copy = facts(&shard).future.expect("it is on its way");
+        assert!((1..1_000_000).contains(&copy.bytes), "{copy:?}");
+        assert!((1..=100).contains(&copy.offset_lag), "{copy:?}");
+        assert_eq!(dirs(shard.io()).await.len(), 2);
+        assert_eq!(shard.move_partition(&key(1), FIRST), Ok(()));
+        assert_eq!(facts(&shard).future, None);
+        shard.io().sleep(A_SECOND).await;
+        assert_eq!(dirs(shard.io()).await, only("/first/t-0"));
+        assert_eq!(facts(&shard).folder, FIRST);
+        assert_eq!(read_all(&shard).await, 100);
+    });
+}
+
+#[test]
+fn a_move_to_another_folder_takes_the_place_of_the_one_before() {
+    with_partition(1, |shard| async move {
+        shard.set_move_rate(Some(100_000));
+        fill(&shard, 100).await;
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        shard.io().sleep(A_SECOND).await;
+        assert_eq!(shard.move_partition(&key(1), THIRD), Ok(()));
+        // Asked again, it goes on.
+        assert_eq!(shard.move_partition(&key(1), THIRD), Ok(()));
+        shard.set_move_rate(None);
+        moved(&shard).await;
+        shard.io().sleep(A_SECOND).await;
+        assert_eq!(facts(&shard).folder, THIRD);
+        assert_eq!(dirs(shard.io()).await, only("/third/t-0"));
+        assert_eq!(read_all(&shard).await, 100);
+    });
+}
+
+#[test]
+fn a_move_takes_as_long_as_its_rate_makes_it() {
+    with_partition(0, |shard| async move {
+        fill(&shard, 200).await;
+        let begun = shard.io().now();
+        shard.set_move_rate(Some(100_000));
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        moved(&shard).await;
+        let took = shard.io().now().since(begun);
+        // The last megabyte is not held up.
+        assert!((8..22).contains(&took.as_secs()), "{took:?}");
+    });
+}
+
+#[test]
+fn a_deleted_partition_leaves_no_copy() {
+    with_partition(1, |shard| async move {
+        shard.set_move_rate(Some(100_000));
+        fill(&shard, 100).await;
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        shard.io().sleep(A_SECOND).await;
+        shard.drop_partition(&key(1)).await;
+        shard.io().sleep(A_SECOND).await;
+        assert_eq!(dirs(shard.io()).await, BTreeSet::new());
+    });
+}
+
+#[test]
+fn what_is_deleted_from_the_front_meanwhile_is_not_in_the_copy() {
+    with_partition(1, |shard| async move {
+        shard.set_move_rate(Some(400_000));
+        fill(&shard, 200).await;
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        shard.io().sleep(2 * A_SECOND).await;
+        let deleted = shard.delete_records(&key(1), Some(150)).await;
+        assert_eq!(deleted, Ok(150));
+        shard.set_move_rate(None);
+        moved(&shard).await;
+        shard.io().sleep(A_SECOND).await;
+        let entries = shard.io().list_dir(Path::new("/second/t-0")).await;
+        let names: Vec<String> = entries
+            .expect("its folder")
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect();
+        let first = facts(&shard).start_offset;
+        assert_eq!(first, 150);
+        let logs = names.iter().filter(|name| name.ends_with(".log"));
+        let bases: Vec<i64> = logs
+            .map(|name| name[..20].parse().expect("a number"))
+            .collect();
+        assert!(bases.iter().all(|base| *base > 100), "{names:?}");
+    });
+}
+
+/// The next operation of this kind on the copy fails.
+fn with_failing_copy(operation: Operation, job: impl AsyncFnOnce(Shard) + 'static) {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    let shard = world.block_on(node, |io| async move {
+        let shard = opened(&io, 1).await;
+        fill(&shard, 100).await;
+        shard
+    });
+    world.fail_next(node, operation, "-future/000");
+    world.block_on(node, |_| async move {
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        moved(&shard).await;
+        job(shard).await;
+    });
+}
+
+#[test]
+fn a_folder_that_fails_ends_the_moves_to_it() {
+    for operation in [Operation::Write, Operation::Sync] {
+        with_failing_copy(operation, async |shard| {
+            assert_eq!(facts(&shard).folder, FIRST);
+            assert!(!facts(&shard).is_offline);
+            let second = shard.folders().remove(1);
+            assert!(second.is_offline, "{second:?}");
+            fill(&shard, 1).await;
+            assert_eq!(read_all(&shard).await, 101);
+        });
+    }
+}
+
+#[test]
+fn a_full_disk_ends_a_move_and_gets_its_room_back() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    let shard = world.block_on(node, |io| async move {
+        let shard = opened(&io, 1).await;
+        fill(&shard, 200).await;
+        io.sleep(A_SECOND).await;
+        shard
+    });
+    let used = world.disk_used(node);
+    world.set_disk_capacity(node, used + 500_000);
+    let full = shard.clone();
+    world.block_on(node, |_| async move {
+        assert_eq!(full.move_partition(&key(1), SECOND), Ok(()));
+        moved(&full).await;
+        assert_eq!(facts(&full).folder, FIRST);
+        assert!(full.folders().iter().all(|folder| !folder.is_offline));
+        assert_eq!(dirs(full.io()).await, only("/first/t-0"));
+    });
+    world.set_disk_capacity(node, u64::MAX);
+    world.block_on(node, |_| async move {
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        moved(&shard).await;
+        assert_eq!(facts(&shard).folder, SECOND);
+        assert_eq!(read_all(&shard).await, 200);
+    });
+}
+
+fn restarted(world: &mut World, node: NodeId, crash: Crash) -> Shard {
+    world.crash(node, crash);
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move { opened(&io, 1).await })
+}
+
+#[test]
+fn an_interrupted_move_is_begun_anew() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let shard = opened(&io, 1).await;
+        fill(&shard, 100).await;
+        shard.set_move_rate(Some(100_000));
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        io.sleep(A_SECOND).await;
+    });
+    let shard = restarted(&mut world, node, Crash::PowerLoss);
+    world.block_on(node, |io| async move {
+        io.sleep(A_SECOND).await;
+        moved(&shard).await;
+        assert_eq!(facts(&shard).folder, SECOND);
+        assert_eq!(read_all(&shard).await, 100);
+        io.sleep(A_SECOND).await;
+        assert_eq!(dirs(&io).await, only("/second/t-0"));
+    });
+}
+
+/// The journal of the second device fails when it has to take the partition over.
+#[test]
+fn a_partition_whose_new_journal_fails_has_all_at_the_next_start() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    let shard = world.block_on(node, |io| async move {
+        let shard = opened(&io, 1).await;
+        fill(&shard, 100).await;
+        io.sleep(A_SECOND).await;
+        shard
+    });
+    world.fail_next(node, Operation::Write, "/second/journal/0000-0000");
+    world.block_on(node, |io| async move {
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        moved(&shard).await;
+        let after = facts(&shard);
+        assert!(after.is_offline && after.folder == SECOND, "{after:?}");
+        // The journal of the first device goes on for so long that nothing is left of what it had then.
+        let config = LogConfig::default();
+        let opened = shard.open_partition(key(2), "u-0", FIRST, 0, config);
+        opened.await.expect("a partition");
+        for _ in 0..1_000 {
+            append(&shard, vec![append_to(2, 60_000)]).await;
+        }
+        io.sleep(A_SECOND).await;
+    });
+    let shard = restarted(&mut world, node, Crash::PowerLoss);
+    world.block_on(node, |_| async move {
+        assert_eq!(facts(&shard).folder, SECOND);
+        assert_eq!(read_all(&shard).await, 100);
+        fill(&shard, 1).await;
+    });
+}
+
+#[test]
+fn what_compaction_writes_before_a_move_takes_no_place_behind_it() {
+    with_partition(0, |shard| async move {
+        fill(&shard, 100).await;
+        let partition = shard.partition(&key(1)).expect("it is open");
+        let before = partition.place();
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        moved(&shard).await;
+        assert_ne!(partition.place(), before);
+    });
+}

@@ -127,7 +127,8 @@ pub struct Driver {
 
 impl Driver {
     /// Reads the metadata log, which lies in `dir`, begins a new epoch of it, and puts this node into
-    /// service. The log grows until somebody runs [`Driver::keep_small`].
+    /// service, with the `registration` that fits what the log says. The log grows until somebody runs
+    /// [`Driver::keep_small`].
     pub async fn start(
         shard: Shard,
         dir: &Path,
@@ -135,7 +136,7 @@ impl Driver {
         policy: Policy,
         file: Overrides,
         snapshots: SnapshotSettings,
-        start: NodeStart,
+        registration: impl FnOnce(&Image) -> NodeStart,
     ) -> Result<Self, DriverError> {
         let read = read_log(&shard, dir, Image::empty(cluster_id))
             .await
@@ -165,6 +166,7 @@ impl Driver {
         driver.commit(leads).await.map_err(DriverError::Append)?;
         let decision = {
             let replayer = driver.replayer.borrow();
+            let start = registration(replayer.image());
             let next_offset = replayer.image().last_offset + 1;
             let open_transaction = replayer.open_transaction().is_some();
             let decide = |context: &mut Context<'_>| {
@@ -247,6 +249,7 @@ impl Driver {
             directories: replayer.directories(),
             placed: DirectoryCounts::default(),
             preferred: &self.preferred.borrow(),
+            cordoned: &Broker::of(&self.shard).cordoned_folders(),
             policy: &self.policy,
             file: &self.file,
             random_u64: &mut random_u64,

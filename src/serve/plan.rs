@@ -19,10 +19,9 @@ use uuid::Uuid;
 
 use crate::broker::{Broker, Node};
 use crate::cli::addresses::BoundListener;
-use crate::cluster::controller::{NodeStart, Policy};
+use crate::cluster::controller::Policy;
 use crate::cluster::driver::{Driver, METADATA_DIR, METADATA_LOG, log_config};
 use crate::cluster::image::Image;
-use crate::cluster::records;
 use crate::config::BrokerConfig;
 use crate::metrics::monitor::{Monitor, Phase};
 use crate::net::admission::Admission;
@@ -192,7 +191,7 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
         Policy::from(&plan.start.config),
         plan.start.node.file.clone(),
         settings.snapshots.clone(),
-        node_start(plan, broker),
+        |image| broker.registration(image, !plan.start.was_clean),
     )
     .await
     .map_err(|error| error.to_string())?;
@@ -272,35 +271,6 @@ fn listen(plan: &Plan, shard: &Shard, broker: &Rc<Broker>) -> Result<Network, St
         }
     }
     Ok(network)
-}
-
-fn node_start(plan: &Plan, broker: &Broker) -> NodeStart {
-    let endpoint = |endpoint: &crate::config::Endpoint| records::Endpoint {
-        name: endpoint.listener.clone(),
-        host: endpoint.host.clone(),
-        port: endpoint.port,
-        security_protocol: 0,
-    };
-    let io = broker.shard.io();
-    let folders = broker.partition_folders().into_iter();
-    let online = folders.filter(|folder| !folder.is_offline);
-    NodeStart {
-        node_id: plan.start.config.node.node_id,
-        incarnation_id: Uuid::from_u64_pair(io.random_u64(), io.random_u64()),
-        endpoints: plan.start.node.advertised.iter().map(endpoint).collect(),
-        controller_endpoints: plan
-            .start
-            .config
-            .listeners
-            .controllers
-            .iter()
-            .map(endpoint)
-            .collect(),
-        rack: plan.start.config.node.rack.clone(),
-        log_dirs: online.map(|folder| folder.id).collect(),
-        cordoned_log_dirs: broker.cordoned_folders(),
-        bump_leader_epochs: !plan.start.was_clean,
-    }
 }
 
 #[cfg(test)]

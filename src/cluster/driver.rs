@@ -206,10 +206,15 @@ impl Driver {
 
     /// Has a partition that is not there yet be placed in this directory once it is made.
     pub fn prefer(&self, topic: String, partition: i32, directory: Uuid) {
-        let is_name = validate_topic_name(&topic).is_ok();
+        let replayer = self.replayer.borrow();
+        let known = replayer.image().topics.by_name(&topic);
+        let is_there = known.is_some_and(|topic| topic.partition(partition).is_some());
+        if is_there || validate_topic_name(&topic).is_err() {
+            return;
+        }
         let mut preferred = self.preferred.borrow_mut();
         let has_room = preferred.len() < PREFERRED_MAX;
-        if is_name && (has_room || preferred.contains_key(&(topic.clone(), partition))) {
+        if has_room || preferred.contains_key(&(topic.clone(), partition)) {
             preferred.insert((topic, partition), directory);
         }
     }
@@ -220,13 +225,13 @@ impl Driver {
         if preferred.is_empty() {
             return;
         }
-        for topic in delta
-            .topics
-            .values()
-            .filter_map(|change| change.after.as_ref())
-        {
-            preferred
-                .retain(|(name, id), _| **name != *topic.name || topic.partition(*id).is_none());
+        for change in delta.topics.values() {
+            let Some(topic) = &change.after else { continue };
+            let mut key = (topic.name.to_string(), 0);
+            for (id, _) in change.changed_partitions() {
+                key.1 = id;
+                preferred.remove(&key);
+            }
         }
     }
 

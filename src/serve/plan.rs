@@ -6,6 +6,7 @@
 //! Knows of no process: what is to happen with it is told to whoever made the plan, so that a broker
 //! can live in a simulated world as well.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -58,8 +59,8 @@ pub struct Plan {
     ended: Stop,
     /// A shard has ended without what found no room on a full disk.
     gave_up: AtomicBool,
-    /// Folders that were offline when the first shard ended.
-    offline: Mutex<Vec<Uuid>>,
+    /// Folders that were offline to any shard when it ended.
+    offline: Mutex<BTreeSet<Uuid>>,
 }
 
 impl Plan {
@@ -80,7 +81,7 @@ impl Plan {
     }
 
     /// The folders that have failed by the end: they were not left in order.
-    pub fn offline_folders(&self) -> Vec<Uuid> {
+    pub fn offline_folders(&self) -> BTreeSet<Uuid> {
         let offline = self.offline.lock();
         offline
             .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -138,17 +139,12 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
     plan.ended.requested().await;
     shard.stop().await;
     plan.start.monitor.forget(id);
-    if id == 0 {
-        let offline = shard
-            .folders()
-            .into_iter()
-            .filter(|folder| folder.is_offline);
-        let mut known = plan
-            .offline
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        *known = offline.map(|folder| folder.id).collect();
-    }
+    let folders = shard.folders().into_iter();
+    let offline = folders.filter(|folder| folder.is_offline);
+    plan.offline
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .extend(offline.map(|folder| folder.id));
     if shard.has_failed() {
         plan.gave_up.store(true, Ordering::Relaxed);
     }

@@ -6,6 +6,7 @@
 
 mod folders;
 mod producer_ids;
+mod registration;
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
@@ -26,7 +27,9 @@ use self::producer_ids::ProducerIds;
 use crate::cluster::controller::{Context, Decision};
 use crate::cluster::driver::{ControlFailure, Driver, METADATA_NAME};
 use crate::cluster::image::{ConfigResource, Delta, Image, Partition, ResourceKind, Topic};
-use crate::config::{BrokerConfig, CleanerSettings, Endpoint, Layers, Overrides, TopicSettings};
+use crate::config::{
+    BrokerConfig, CleanerSettings, ConfigError, Endpoint, Layers, Overrides, TopicSettings,
+};
 use crate::coordinator::answers::Answers;
 use crate::coordinator::group::{Groups, OFFSETS_TOPIC};
 use crate::coordinator::instances::Instances;
@@ -219,12 +222,13 @@ impl Broker {
         let image = self.image();
         let mut turns = Turns::on(self.shard.io());
         for topic in image.topics.iter() {
-            self.open_partitions(topic, topic.partitions.keys().copied())
+            self.open_partitions(topic, topic.partitions.keys().copied(), |_| false)
                 .await;
             turns.step().await;
         }
         // Every shard sees all folders: one of them is enough.
         if self.shard.id() == 0 {
+            self.warn_of_folders();
             let is_known =
                 |topic: &str| topic == METADATA_NAME || image.topics.by_name(topic).is_some();
             let strays = self.shard.strays(is_known).await;
@@ -261,7 +265,9 @@ impl Broker {
         for change in delta.topics.values() {
             if let Some(topic) = &change.after {
                 let changed = change.changed_partitions().map(|(id, _)| id);
-                self.open_partitions(topic, changed).await;
+                let was_there = |before: &Arc<Topic>, id| before.partition(id).is_some();
+                let is_new = |id| !change.before.as_ref().is_some_and(|it| was_there(it, id));
+                self.open_partitions(topic, changed, is_new).await;
             }
         }
         let mut is_broad = false;
@@ -284,9 +290,13 @@ impl Broker {
         log_config(&TopicSettings::resolve(layers, &nothing))
     }
 
+    /// The broker's settings by what the metadata says.
+    fn config_by(&self, image: &Image) -> Result<BrokerConfig, ConfigError> {
+        BrokerConfig::resolve(self.layers(image, &Overrides::new()))
+    }
+
     fn resolve_config(&self) {
-        let (image, nothing) = (self.image(), Overrides::new());
-        match BrokerConfig::resolve(self.layers(&image, &nothing)) {
+        match self.config_by(&self.image()) {
             Ok(config) => {
                 let storage = &config.storage;
                 let expiration_ms = storage.producer_id_expiration.as_millis() as i64;
@@ -343,7 +353,12 @@ impl Broker {
         }
     }
 
-    async fn open_partitions(self: &Rc<Self>, topic: &Topic, ids: impl Iterator<Item = i32>) {
+    async fn open_partitions(
+        self: &Rc<Self>,
+        topic: &Topic,
+        ids: impl Iterator<Item = i32>,
+        is_new: impl Fn(i32) -> bool,
+    ) {
         let mut config = None;
         for id in ids {
             let key = PartitionKey {
@@ -361,7 +376,7 @@ impl Broker {
                 .clone();
             let dir = corelog_shards::log::segment_name::partition_dir(&topic.name, id);
             let epoch = partition.leader_epoch;
-            let folder = self.folder_of(partition);
+            let folder = self.folder_of(&key, partition, is_new(id));
             let opening = self.shard.open_partition(key, &dir, folder, epoch, config);
             match opening.await {
                 Ok(found) => self.opened(key, (topic, partition), &dir, found),

@@ -3,6 +3,7 @@
 pub mod plan;
 
 use std::fmt;
+use std::io;
 use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use corelog_shards::shard::{FolderConfig, RotPolicy, ShardConfig};
 
 use self::plan::{Plan, Start};
 use crate::broker::{Node, cleaner_config};
-use crate::cli::DataFolders;
 use crate::cli::start::Prepared;
+use crate::cli::{DataFolders, FolderError};
 use crate::config::{OnRot, StorageConfig};
 use crate::metrics;
 use crate::metrics::monitor::Monitor;
@@ -36,8 +37,9 @@ impl fmt::Display for ServeError {
 impl std::error::Error for ServeError {}
 
 /// Runs a broker until `stop` is requested.
-pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
-    let was_clean = take_marks(&prepared.folders)?;
+pub fn serve(mut prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
+    let was_clean =
+        take_marks(&mut prepared.folders).map_err(|error| ServeError(error.to_string()))?;
     let shards = prepared.cores.len();
     let monitor = Arc::new(Monitor::default());
     let banner = prepared.banner();
@@ -83,21 +85,33 @@ pub fn serve(prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Whether all folders were left by a clean stop. From here on a crash must not look like one.
-fn take_marks(folders: &DataFolders) -> Result<bool, ServeError> {
+/// Whether all folders were left by a clean stop. From here on a crash must not look like one: a folder
+/// whose mark cannot be taken is left out.
+fn take_marks(folders: &mut DataFolders) -> Result<bool, FolderError> {
     let mut was_clean = true;
-    for folder in folders.all.iter().filter(|folder| !folder.is_offline) {
-        let mark = folder.path.join(CLEAN_STOP);
-        if mark.exists() {
-            let opened = std::fs::File::open(&folder.path);
-            std::fs::remove_file(&mark)
-                .and_then(|()| opened?.sync_all())
-                .map_err(|error| ServeError(format!("{}: {error}", mark.display())))?;
-        } else {
-            was_clean &= folder.is_new;
+    for at in 0..folders.all.len() {
+        let folder = &folders.all[at];
+        if folder.is_offline {
+            continue;
+        }
+        match take_mark(&folder.path) {
+            Ok(was_there) => was_clean &= was_there || folder.is_new,
+            Err(source) => {
+                let path = folder.path.join(CLEAN_STOP);
+                folders.leave_out(at, FolderError::Io { path, source })?;
+            }
         }
     }
     Ok(was_clean)
+}
+
+/// Removes the mark for good. Whether there was one.
+fn take_mark(folder: &Path) -> io::Result<bool> {
+    match std::fs::remove_file(folder.join(CLEAN_STOP)) {
+        Ok(()) => std::fs::File::open(folder)?.sync_all().map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Without the mark the next start takes this stop for a crash, which costs nothing but new leader
@@ -177,4 +191,50 @@ fn look_up(admission: Arc<Admission>, hosts: Vec<String>) {
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Opens the folders of these names, the first with the metadata log.
+    fn open(folder: &Path, names: &[&str]) -> DataFolders {
+        let paths: Vec<_> = names.iter().map(|name| folder.join(name)).collect();
+        DataFolders::open(&paths, &paths[0], 1, None).unwrap()
+    }
+
+    #[test]
+    fn marks_of_a_clean_stop_are_taken_from_every_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["a", "b"];
+        assert!(take_marks(&mut open(folder.path(), &names)).unwrap());
+        assert!(!take_marks(&mut open(folder.path(), &names)).unwrap());
+        for name in names {
+            leave_mark(&folder.path().join(name));
+        }
+        assert!(take_marks(&mut open(folder.path(), &names)).unwrap());
+        leave_mark(&folder.path().join("b"));
+        assert!(!take_marks(&mut open(folder.path(), &names)).unwrap());
+        assert!(!folder.path().join("b").join(CLEAN_STOP).exists());
+    }
+
+    #[test]
+    fn a_folder_whose_mark_cannot_be_taken_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark_in = |name: &str| folder.path().join(name).join(CLEAN_STOP);
+        drop(open(folder.path(), &["a", "b"]));
+        leave_mark(&folder.path().join("a"));
+        fs::create_dir(mark_in("b")).unwrap();
+        let mut folders = open(folder.path(), &["a", "b"]);
+        assert!(take_marks(&mut folders).unwrap());
+        let offline = folders.all.iter().map(|folder| folder.is_offline);
+        assert_eq!(offline.collect::<Vec<_>>(), [false, true]);
+        assert!(!mark_in("a").exists());
+        // Nothing works without the one of the metadata log.
+        drop(folders);
+        let refused = take_marks(&mut open(folder.path(), &["b"])).unwrap_err();
+        assert!(matches!(refused, FolderError::Io { .. }), "{refused}");
+    }
 }

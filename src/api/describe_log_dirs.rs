@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::view::{text, topic_name};
 use super::{Context, Failure, Request};
 use crate::broker::Broker;
+use crate::cluster::features::MetadataVersion;
 use crate::cluster::image::Image;
 use crate::protocol::reply::Reply;
 use crate::protocol::{bounded, log_dirs};
@@ -40,19 +41,24 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
     let wanted = wanted(&image, &asked, &mut turns).await;
     let mut contents = by_folder(&image, wanted, facts, &mut turns).await;
 
-    let cordoned = broker.cordoned_folders();
     let folders = broker.partition_folders();
     let mut results = Vec::with_capacity(folders.len());
     for folder in &folders {
         let topics = contents.remove(&folder.id).unwrap_or_default();
         results.push(describe(broker, folder, topics).await);
     }
-    let folders = folders.iter();
-    let cordoned: Vec<bool> = folders
-        .map(|folder| !folder.is_offline && cordoned.contains(&folder.id))
-        .collect();
+    let cordoned = cordoned(broker, &image, &folders);
     let response = DescribeLogDirsResponse::default().with_results(results);
     Ok(log_dirs::encode(&request.header, &response, &cordoned)?)
+}
+
+/// Which of the folders are told to be cordoned: none before all nodes know of it.
+fn cordoned(broker: &Broker, image: &Image, folders: &[FolderFacts]) -> Vec<bool> {
+    let is_known = image.metadata_version() >= MetadataVersion::CORDONED_DIRECTORIES;
+    let cordoned = broker.cordoned_folders();
+    let is_cordoned =
+        |folder: &FolderFacts| is_known && !folder.is_offline && cordoned.contains(&folder.id);
+    folders.iter().map(is_cordoned).collect()
 }
 
 async fn describe(
@@ -154,11 +160,16 @@ fn clamp(bytes: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use corelog_shards::io::sim::{Faults, World};
     use kafka_protocol::messages::ApiKey;
     use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 
     use super::*;
     use crate::api::testing::{ask, image_of, on_a_broker};
+    use crate::broker::testing::broker_with;
+    use crate::cluster::features::METADATA_VERSION;
 
     fn described(topics: Option<&[(&str, &[i32])]>) -> Vec<(String, Vec<i32>)> {
         let topic = |(name, partitions): &(&str, &[i32])| {
@@ -194,5 +205,22 @@ mod tests {
         let asked: &[(&str, &[i32])] =
             &[("a", &[2, 9]), ("nobody", &[0]), ("a", &[0, 2]), ("b", &[])];
         assert_eq!(described(Some(asked)), [of("a", &[0, 2])]);
+    }
+
+    #[test]
+    fn folders_are_told_to_be_cordoned_once_all_nodes_know_of_it() {
+        let mut world = World::new(1, Faults::none());
+        let node = world.add_node();
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, |io| async move {
+            let properties = [("log.dirs", "/data"), ("cordoned.log.dirs", "/data")];
+            let broker = broker_with(&io, Path::new("/data"), &properties).await;
+            let folders = broker.partition_folders();
+            let mut image = image_of(&[], &[]);
+            for (level, told) in [(29, false), (30, true)] {
+                image.features.insert(METADATA_VERSION.to_owned(), level);
+                assert_eq!(cordoned(&broker, &image, &folders), [told], "level {level}");
+            }
+        });
     }
 }

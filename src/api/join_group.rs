@@ -4,14 +4,13 @@ use std::rc::Rc;
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
-use kafka_protocol::protocol::StrBytes;
 
 use super::groups::{ask_long, caller, check_texts};
 use super::{Context, Failure, Request, errors};
 use crate::coordinator::group::Input;
 use crate::protocol::reply::Reply;
 
-/// From here on there may be no protocol; before, it has an empty name.
+/// From here on an answer may be without a protocol; before, that is one with an empty name.
 const HAS_NO_PROTOCOL: i16 = 7;
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
@@ -38,9 +37,11 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
             .with_error_code(error.code())
             .with_member_id(member_id)
     });
-    if request.header.api_version < HAS_NO_PROTOCOL {
-        response.protocol_name.get_or_insert_with(StrBytes::default);
-    }
+    let protocol = response.protocol_name.filter(|name| !name.is_empty());
+    response.protocol_name = match request.header.api_version < HAS_NO_PROTOCOL {
+        true => Some(protocol.unwrap_or_default()),
+        false => protocol,
+    };
     Ok(Reply::encode(&request.header, &response)?)
 }
 
@@ -61,6 +62,7 @@ fn check(context: &Context, asked: &JoinGroupRequest) -> Result<(), ResponseErro
 #[cfg(test)]
 mod tests {
     use kafka_protocol::messages::{ApiKey, GroupId};
+    use kafka_protocol::protocol::StrBytes;
 
     use super::*;
     use crate::api::testing::{ask, image_of, on_a_broker};
@@ -86,6 +88,25 @@ mod tests {
                 let reply: JoinGroupResponse = ask(&context, api, &body, handle).await;
                 let told = (reply.error_code, reply.generation_id, &*reply.member_id);
                 assert_eq!(told, (code, -1, "anybody"), "{session_timeout_ms} ms");
+            }
+        });
+    }
+
+    #[test]
+    fn a_refusal_names_no_protocol() {
+        on_a_broker(image_of(&[], &[]), async move |context| {
+            for (version, protocol) in [(6, Some("")), (7, None), (9, None)] {
+                let body = JoinGroupRequest::default()
+                    .with_group_id(GroupId(StrBytes::from_static_str("g")))
+                    .with_session_timeout_ms(6_000);
+                let api = (ApiKey::JoinGroup, version);
+                let reply: JoinGroupResponse = ask(&context, api, &body, handle).await;
+                assert_ne!(reply.error_code, 0);
+                assert_eq!(
+                    reply.protocol_name.as_deref(),
+                    protocol,
+                    "version {version}"
+                );
             }
         });
     }

@@ -19,6 +19,7 @@ use crate::cluster::controller::{
     FoundReplica, assign_replicas, cordon_directories, directories_offline,
 };
 use crate::cluster::driver::ControlFailure;
+use crate::cluster::features::MetadataVersion;
 use crate::cluster::ids::{DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED};
 use crate::cluster::image::Partition;
 
@@ -59,18 +60,48 @@ impl Broker {
         placed.find(|(id, _)| **id == node_id).map(|(_, dir)| *dir)
     }
 
-    /// Where a partition is to be opened. One that the metadata leaves open goes into the first
-    /// folder if it is nowhere yet; but while there is a folder that cannot be looked into, it may be
-    /// in there.
-    pub(super) fn folder_of(&self, partition: &Partition) -> Uuid {
+    /// Where a partition is to be opened that lies nowhere yet, as far as this shard can see. Those that
+    /// the metadata leaves open go round the folders that are neither offline nor cordoned. But one that
+    /// is not new may be in a folder that cannot be looked into, as long as there is one.
+    pub(super) fn folder_of(
+        &self,
+        key: &PartitionKey,
+        partition: &Partition,
+        is_new: bool,
+    ) -> Uuid {
         match self.recorded_folder(partition) {
             Some(DIRECTORY_MIGRATING | DIRECTORY_UNASSIGNED) | None => {}
             Some(recorded) => return recorded,
         }
-        let folders = self.partition_folders();
-        let offline = folders.iter().find(|folder| folder.is_offline);
-        let chosen = offline.or(folders.first());
-        chosen.map_or(DIRECTORY_UNASSIGNED, |folder| folder.id)
+        let (offline, online): (Vec<_>, Vec<_>) = self
+            .partition_folders()
+            .into_iter()
+            .partition(|folder| folder.is_offline);
+        if let Some(hidden) = offline.first().filter(|_| !is_new || online.is_empty()) {
+            return hidden.id;
+        }
+        let cordoned = self.cordoned_folders();
+        let mut open: Vec<Uuid> = online.iter().map(|folder| folder.id).collect();
+        if open.iter().any(|id| !cordoned.contains(id)) {
+            open.retain(|id| !cordoned.contains(id));
+        }
+        let turn = key.topic.as_u64_pair().1.wrapping_add(key.partition as u64);
+        match open.len() as u64 {
+            0 => DIRECTORY_UNASSIGNED,
+            folders => open[(turn % folders) as usize],
+        }
+    }
+
+    /// As Kafka, which says no more of it than this: it cannot record where partitions are.
+    pub(super) fn warn_of_folders(&self) {
+        let version = self.image().metadata_version();
+        if self.node.log_dirs.len() > 1 && version < MetadataVersion::DIRECTORY_ASSIGNMENT {
+            tracing::error!(
+                metadata_version = version.0,
+                "Multiple log directories (aka JBOD) are not supported in the current \
+                 MetadataVersion. Need 3.7-IV2 or higher"
+            );
+        }
     }
 
     pub(super) fn is_online(&self, id: Uuid) -> bool {
@@ -110,14 +141,18 @@ impl Broker {
 
     /// The folders of this node that take no new partitions.
     pub fn cordoned_folders(&self) -> Vec<Uuid> {
-        let config = self.config();
-        let places = config.storage.cordoned_log_dirs.iter();
-        places
+        self.folders_at(&self.config().storage.cordoned_log_dirs)
+    }
+
+    /// The folders at these places of `log.dirs`.
+    pub(super) fn folders_at(&self, places: &[usize]) -> Vec<Uuid> {
+        let folders = places.iter();
+        folders
             .filter_map(|place| self.node.log_dirs.get(*place).copied())
             .collect()
     }
 
-    /// Has the engine tell of what happens to partitions and folders of this shard.
+    /// Has the engine tell shard 0 of folders that go offline, which is the same for all shards.
     pub fn watch_folders(self: &Rc<Self>) {
         if self.shard.id() == 0 {
             let broker = Rc::downgrade(self);

@@ -11,8 +11,9 @@ use corelog_shards::shard::{CleanerConfig, FolderConfig, RotPolicy, ShardConfig,
 use uuid::Uuid;
 
 use super::{Broker, Node};
-use crate::cluster::controller::{NodeStart, Policy};
+use crate::cluster::controller::Policy;
 use crate::cluster::driver::{Driver, METADATA_LOG, log_config};
+use crate::cluster::image::Image;
 use crate::config::{BrokerConfig, Layers, Overrides};
 
 /// None of the ids with a meaning of their own.
@@ -26,21 +27,35 @@ pub(crate) async fn broker(io: &Io, folder: &Path) -> Rc<Broker> {
 /// As [`broker`], with these properties.
 pub(crate) async fn broker_with(io: &Io, folder: &Path, properties: &[(&str, &str)]) -> Rc<Broker> {
     let ends = lanes(1).pop().expect("one shard");
-    let property = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    let file = properties.iter().map(property).collect();
     let folders = vec![FolderConfig::only(DIRECTORY_ID, folder)];
-    start(io, folders, (0, 1), ends, file).await
+    start(io, folders, (0, 1), ends, overrides(properties)).await
 }
 
-/// The same over several folders, each on a device of its own, the first with the metadata log.
-pub(crate) async fn broker_in(io: &Io, folders: &[(Uuid, &Path)]) -> Rc<Broker> {
+fn overrides(properties: &[(&str, &str)]) -> Overrides {
+    let property = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    properties.iter().map(property).collect()
+}
+
+/// The same over several folders, each on a device of its own, the first with the metadata log; with
+/// `log.dirs` and these properties.
+pub(crate) async fn broker_in(
+    io: &Io,
+    folders: &[(Uuid, &Path)],
+    properties: &[(&str, &str)],
+) -> Rc<Broker> {
     let ends = lanes(1).pop().expect("one shard");
+    let paths: Vec<String> = folders
+        .iter()
+        .map(|(_, path)| path.display().to_string())
+        .collect();
+    let mut file = overrides(properties);
+    file.insert("log.dirs".to_owned(), paths.join(","));
     let folders = (0..).zip(folders).map(|(at, (id, path))| FolderConfig {
         device: at,
         is_required: at == 0,
         ..FolderConfig::only(*id, *path)
     });
-    start(io, folders.collect(), (0, 1), ends, Overrides::new()).await
+    start(io, folders.collect(), (0, 1), ends, file).await
 }
 
 /// One of several shards, with its place among them.
@@ -98,21 +113,20 @@ pub(crate) async fn lead(broker: &Broker, folder: &Path) -> Rc<Driver> {
     let settings = log_config(&config.metadata_log);
     let opened = shard.open_partition(METADATA_LOG, DIR, id, 0, settings);
     opened.await.expect("a metadata log");
-    let start = NodeStart {
-        node_id: config.node.node_id,
-        incarnation_id: Uuid::from_u128(3),
-        endpoints: Vec::new(),
-        controller_endpoints: Vec::new(),
-        rack: None,
-        log_dirs: broker.node.log_dirs.clone(),
-        cordoned_log_dirs: Vec::new(),
-        bump_leader_epochs: false,
-    };
+    let registration = |image: &Image| broker.registration(image, false);
     let (policy, file) = (Policy::from(&*config), broker.node.file.clone());
     let dir = folder.join(DIR);
     let cluster = &broker.node.cluster_id;
     let snapshots = config.metadata_log.snapshots.clone();
-    let started = Driver::start(shard.clone(), &dir, cluster, policy, file, snapshots, start);
+    let started = Driver::start(
+        shard.clone(),
+        &dir,
+        cluster,
+        policy,
+        file,
+        snapshots,
+        registration,
+    );
     let driver = Rc::new(started.await.unwrap_or_else(|error| panic!("{error}")));
     broker.set_controller(driver.clone());
     driver

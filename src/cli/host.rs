@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use corelog_shards::shard::journal_dir;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::statvfs::statvfs;
@@ -144,7 +145,7 @@ pub fn check_room(folder: &Path, shards: usize, journal_bytes: u64) -> Result<()
     let room = statvfs(folder).map_err(|errno| unreadable(errno.into()))?;
     let available = room.blocks_available() * room.fragment_size();
     let journals = journal_bytes.saturating_mul(shards as u64);
-    let taken = bytes_of_files(&folder.join("journal")).map_err(unreadable)?;
+    let taken = bytes_of_files(&journal_dir(folder)).map_err(unreadable)?;
     if taken == 0 && available < journals {
         return Err(HostError::TooLittleRoom {
             folder: folder.to_owned(),

@@ -165,22 +165,35 @@ fn check_file_systems(
         if folder.is_offline {
             continue;
         }
-        match host::check_direct_io(&folder.path) {
-            Ok(()) => {}
-            Err(error) if folders.all.len() == 1 => return Err(StartError::Host(error)),
-            Err(error) => {
-                let left_out = folders.leave_out(at, FolderError::Host(error));
-                left_out.map_err(StartError::Folder)?;
-            }
+        if let Err(error) = host::check_direct_io(&folder.path) {
+            leave_out(folders, at, error)?;
         }
     }
     // The first of each device has the journals of all on it.
     let mut devices = BTreeSet::new();
-    let online = folders.all.iter().filter(|folder| !folder.is_offline);
-    for folder in online.filter(|folder| devices.insert(folder.device)) {
-        host::check_room(&folder.path, shards, journal_bytes).map_err(StartError::Host)?;
+    for at in 0..folders.all.len() {
+        let folder = &folders.all[at];
+        if folder.is_offline || devices.contains(&folder.device) {
+            continue;
+        }
+        match host::check_room(&folder.path, shards, journal_bytes) {
+            Ok(()) => {
+                devices.insert(folder.device);
+            }
+            Err(error @ HostError::Unreadable { .. }) => leave_out(folders, at, error)?,
+            Err(error) => return Err(StartError::Host(error)),
+        }
     }
     Ok(())
+}
+
+fn leave_out(folders: &mut DataFolders, at: usize, error: HostError) -> Result<(), StartError> {
+    match folders.all.len() {
+        1 => Err(StartError::Host(error)),
+        _ => folders
+            .leave_out(at, FolderError::Host(error))
+            .map_err(StartError::Folder),
+    }
 }
 
 /// A second broker on this machine finds the default taken, and does without.

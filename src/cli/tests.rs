@@ -314,6 +314,30 @@ fn no_start_runs_without_room_for_its_first_journals() {
 }
 
 #[test]
+fn a_folder_that_does_not_tell_of_its_journals_is_left_out() {
+    let folder = temp();
+    let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+    let folders = [
+        format!("log.dirs={},{}", a.display(), b.display()),
+        format!("metadata.log.dir={}", b.display()),
+    ];
+    let folders = folders.each_ref().map(String::as_str);
+    drop(start(folder.path(), &folders).unwrap());
+    fs::write(a.join("journal"), "no folder").unwrap();
+    let prepared = start(folder.path(), &folders).unwrap();
+    let offline = prepared.folders.all.iter().map(|folder| folder.is_offline);
+    assert_eq!(offline.collect::<Vec<_>>(), [true, false]);
+    drop(prepared);
+    // Nothing works without the one of the metadata log.
+    fs::write(b.join("journal"), "no folder").unwrap();
+    let refused = start(folder.path(), &folders).unwrap_err();
+    assert!(
+        matches!(refused, StartError::Folder(FolderError::Metadata(_))),
+        "{refused}"
+    );
+}
+
+#[test]
 fn direct_io_is_probed_and_nothing_left_behind() {
     let folder = temp();
     host::check_direct_io(folder.path()).unwrap();

@@ -127,7 +127,8 @@ pub struct Driver {
 
 impl Driver {
     /// Reads the metadata log, which lies in `dir`, begins a new epoch of it, and puts this node into
-    /// service. The log grows until somebody runs [`Driver::keep_small`].
+    /// service, with the `registration` that fits what the log says. The log grows until somebody runs
+    /// [`Driver::keep_small`].
     pub async fn start(
         shard: Shard,
         dir: &Path,
@@ -135,7 +136,7 @@ impl Driver {
         policy: Policy,
         file: Overrides,
         snapshots: SnapshotSettings,
-        start: NodeStart,
+        registration: impl FnOnce(&Image) -> NodeStart,
     ) -> Result<Self, DriverError> {
         let read = read_log(&shard, dir, Image::empty(cluster_id))
             .await
@@ -165,6 +166,7 @@ impl Driver {
         driver.commit(leads).await.map_err(DriverError::Append)?;
         let decision = {
             let replayer = driver.replayer.borrow();
+            let start = registration(replayer.image());
             let next_offset = replayer.image().last_offset + 1;
             let open_transaction = replayer.open_transaction().is_some();
             let decide = |context: &mut Context<'_>| {
@@ -204,10 +206,15 @@ impl Driver {
 
     /// Has a partition that is not there yet be placed in this directory once it is made.
     pub fn prefer(&self, topic: String, partition: i32, directory: Uuid) {
-        let is_name = validate_topic_name(&topic).is_ok();
+        let replayer = self.replayer.borrow();
+        let known = replayer.image().topics.by_name(&topic);
+        let is_there = known.is_some_and(|topic| topic.partition(partition).is_some());
+        if is_there || validate_topic_name(&topic).is_err() {
+            return;
+        }
         let mut preferred = self.preferred.borrow_mut();
         let has_room = preferred.len() < PREFERRED_MAX;
-        if is_name && (has_room || preferred.contains_key(&(topic.clone(), partition))) {
+        if has_room || preferred.contains_key(&(topic.clone(), partition)) {
             preferred.insert((topic, partition), directory);
         }
     }
@@ -218,13 +225,13 @@ impl Driver {
         if preferred.is_empty() {
             return;
         }
-        for topic in delta
-            .topics
-            .values()
-            .filter_map(|change| change.after.as_ref())
-        {
-            preferred
-                .retain(|(name, id), _| **name != *topic.name || topic.partition(*id).is_none());
+        for change in delta.topics.values() {
+            let Some(topic) = &change.after else { continue };
+            let mut key = (topic.name.to_string(), 0);
+            for (id, _) in change.changed_partitions() {
+                key.1 = id;
+                preferred.remove(&key);
+            }
         }
     }
 
@@ -247,6 +254,7 @@ impl Driver {
             directories: replayer.directories(),
             placed: DirectoryCounts::default(),
             preferred: &self.preferred.borrow(),
+            cordoned: &Broker::of(&self.shard).cordoned_folders(),
             policy: &self.policy,
             file: &self.file,
             random_u64: &mut random_u64,

@@ -24,6 +24,7 @@ const SUFFIX: &str = ".checkpoint";
 /// Behind that.
 const PARTIAL: &str = ".part";
 const DELETED: &str = ".deleted";
+const DAMAGED: &str = ".damaged";
 
 /// How far a snapshot goes. The order is that of age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +69,12 @@ impl SnapshotId {
 
     /// Its name once it was found to be damaged.
     pub fn damaged_name(self) -> String {
-        self.file_name() + ".damaged"
+        self.file_name() + DAMAGED
+    }
+
+    /// `None` for anything but such a name.
+    pub fn parse_damaged(file_name: &str) -> Option<Self> {
+        Self::parse(file_name.strip_suffix(DAMAGED)?)
     }
 }
 
@@ -169,7 +175,7 @@ pub fn last_log_timestamp_ms(bytes: &[u8]) -> Option<i64> {
 pub struct Kept {
     pub id: SnapshotId,
     pub bytes: u64,
-    /// `None` if its header cannot be read.
+    /// `None` if its header cannot be read: then it counts as too old.
     pub last_log_timestamp_ms: Option<i64>,
 }
 
@@ -207,7 +213,9 @@ pub fn breach(
     if settings.retention_bytes.is_some_and(is_too_much) {
         return Some(Breach::Bytes);
     }
-    let age_ms = now_ms.saturating_sub(oldest.last_log_timestamp_ms?);
+    // What does not tell its age must not keep those behind it.
+    let ended_ms = oldest.last_log_timestamp_ms.unwrap_or(i64::MIN);
+    let age_ms = now_ms.saturating_sub(ended_ms);
     let is_too_old = |max| u64::try_from(age_ms).is_ok_and(|age| age > max);
     settings
         .retention_ms
@@ -239,6 +247,8 @@ mod tests {
         let name = "00000000000000000125-0000000002.checkpoint";
         assert_eq!(SnapshotId::parse(name), Some(ID));
         assert_eq!(ID.file_name(), name);
+        assert_eq!(SnapshotId::parse_damaged(&ID.damaged_name()), Some(ID));
+        assert_eq!(SnapshotId::parse_damaged(name), None);
         for other in [
             "00000000000000000125-0000000002.checkpoint.part",
             "00000000000000000125-0000000002.checkpoint.deleted",
@@ -312,7 +322,7 @@ mod tests {
             last_log_timestamp_ms: None,
             ..oldest
         };
-        assert_eq!(breach(&by_age, unknown, 0, i64::MAX), None);
+        assert_eq!(breach(&by_age, unknown, 0, 1_000), Some(Breach::Age));
         assert_eq!(
             breach(&settings(None, None), oldest, u64::MAX, i64::MAX),
             None

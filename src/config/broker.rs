@@ -270,13 +270,13 @@ fn network(read: &Reader<'_>) -> Result<NetworkLimits, ConfigError> {
     }
     Ok(NetworkLimits {
         request_bytes_max,
-        queued_request_bytes_max: u64::try_from(queued).ok().filter(|&bytes| bytes > 0),
+        queued_request_bytes_max: read.count_if_positive("queued.max.request.bytes"),
         request_memory_bytes_per_shard: read.count("corelog.request.memory.bytes"),
         connections_max: read.count("max.connections"),
         connections_per_ip_max,
         connections_per_ip_overrides: overrides,
         idle_max: read
-            .count_if_positive("connections.max.idle.ms")
+            .count_unless_negative("connections.max.idle.ms")
             .map(Duration::from_millis),
     })
 }
@@ -339,12 +339,11 @@ fn metadata_log(read: &Reader<'_>) -> MetadataLogConfig {
             bytes_between: read.count("metadata.log.max.record.bytes.between.snapshots"),
             interval: read
                 .count_if_positive("metadata.log.max.snapshot.interval.ms")
-                .filter(|ms| *ms > 0)
                 .map(Duration::from_millis),
-            retention_bytes: read.count_if_positive("metadata.max.retention.bytes"),
-            retention_ms: read.count_if_positive("metadata.max.retention.ms"),
+            retention_bytes: read.count_unless_negative("metadata.max.retention.bytes"),
+            retention_ms: read.count_unless_negative("metadata.max.retention.ms"),
             delete_delay: read
-                .count_if_positive("internal.metadata.delete.delay.millis")
+                .count_unless_negative("internal.metadata.delete.delay.millis")
                 .map_or(Duration::ZERO, Duration::from_millis),
         },
     }

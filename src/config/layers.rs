@@ -152,9 +152,14 @@ impl Reader<'_> {
         number.unwrap_or_else(|| panic!("{name} has no default"))
     }
 
-    /// A number that the table keeps from being negative, or that is none when it is.
-    pub fn count_if_positive(&self, name: &str) -> Option<u64> {
+    /// A number that means none when it is negative.
+    pub fn count_unless_negative(&self, name: &str) -> Option<u64> {
         u64::try_from(self.number(name)).ok()
+    }
+
+    /// A number that means none when it is negative or zero.
+    pub fn count_if_positive(&self, name: &str) -> Option<u64> {
+        self.count_unless_negative(name).filter(|count| *count > 0)
     }
 
     /// A number that the table keeps within the bounds of an unsigned one.

@@ -105,7 +105,7 @@ impl Property {
             why,
         })?;
         let value = match (self.valid, value) {
-            // As Kafka takes lists of which it checks the items.
+            // Kafka takes what is there twice for once, in lists that it checks as such.
             (Valid::List(_), Value::List(items)) => Value::List(each_once(items)),
             (_, value) => value,
         };
@@ -142,12 +142,8 @@ impl Property {
 /// The items of a list without those that were there before.
 fn each_once(items: Vec<String>) -> Vec<String> {
     let mut seen = BTreeSet::new();
-    let is_new: Vec<bool> = items
-        .iter()
-        .map(|item| seen.insert(item.as_str()))
-        .collect();
-    let kept = items.iter().zip(is_new).filter(|(_, is_new)| *is_new);
-    kept.map(|(item, _)| item.clone()).collect()
+    let is_new = |item: &String| seen.insert(item.clone());
+    items.into_iter().filter(is_new).collect()
 }
 
 // How rows of the table are written.

@@ -90,7 +90,7 @@ impl TopicSettings {
             compaction_lag_min_ms: read.number("min.compaction.lag.ms"),
             compaction_lag_max_ms: read.number("max.compaction.lag.ms"),
             retention_ms: Some(read.number("retention.ms")).filter(|&ms| ms >= 0),
-            retention_bytes: read.count_if_positive("retention.bytes"),
+            retention_bytes: read.count_unless_negative("retention.bytes"),
             segment_bytes,
             segment_ms: read.number("segment.ms"),
             segment_jitter_ms: read.number("segment.jitter.ms"),

@@ -3,7 +3,6 @@
 //! Parsing and error texts follow `ConfigDef.parseType`, so that a client sees the words it
 //! knows. Rendering follows `ConfigDef.convertToString`: what DescribeConfigs answers.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 /// Type of a property, as DescribeConfigs names it.
@@ -72,11 +71,8 @@ impl Kind {
             Kind::Double => Ok(Value::Double(parse_double(text).ok_or_else(not_a_number)?)),
             Kind::List if text.is_empty() => Ok(Value::List(Vec::new())),
             Kind::List => {
-                // As Kafka, which takes what is there twice for once.
-                let mut seen = BTreeSet::new();
-                let items = text.split(',').map(str::trim);
-                let items = items.filter(|item| seen.insert(*item));
-                Ok(Value::List(items.map(str::to_owned).collect()))
+                let items = text.split(',').map(|item| item.trim().to_owned());
+                Ok(Value::List(items.collect()))
             }
         }
     }
@@ -180,6 +176,7 @@ mod tests {
         let list = |items: &[&str]| Value::List(items.iter().map(|&item| item.into()).collect());
         assert_eq!(Kind::List.parse(" a , b"), Ok(list(&["a", "b"])));
         assert_eq!(Kind::List.parse("a,,b"), Ok(list(&["a", "", "b"])));
+        assert_eq!(Kind::List.parse("a,a"), Ok(list(&["a", "a"])));
         assert_eq!(Kind::List.parse("  "), Ok(list(&[])));
         assert_eq!(list(&["a", "b"]).to_string(), "a,b");
     }

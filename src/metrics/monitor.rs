@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use corelog_shards::io::Inbox;
 use corelog_shards::metrics::Metrics;
 use corelog_shards::partition::Traffic;
-use corelog_shards::shard::{FolderFacts, PartitionFacts, Shard};
+use corelog_shards::shard::{FolderFacts, PartitionFacts, Shard, journal_dir};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -29,8 +29,6 @@ use crate::turns::Turns;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 /// A shard that has not looked outside for so long hangs. Without work it does so every 100 ms.
 const HANGS_AFTER: Duration = Duration::from_secs(10);
-/// Where a folder has its journals.
-const JOURNALS: &str = "journal";
 /// Partitions named before the time is looked at.
 const NAMED_AT_ONCE: usize = 64;
 
@@ -235,7 +233,7 @@ async fn journals(shard: &Shard) -> Vec<(PathBuf, u64)> {
     let mut journals = Vec::new();
     for folder in shard.folders() {
         // One that has no journal has no folder for it, one that has failed may not say.
-        if let Ok(files) = shard.io().list_dir(&folder.path.join(JOURNALS)).await
+        if let Ok(files) = shard.io().list_dir(&journal_dir(&folder.path)).await
             && !files.is_empty()
         {
             let bytes = files.iter().map(|file| file.len).sum();

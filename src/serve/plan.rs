@@ -6,6 +6,7 @@
 //! Knows of no process: what is to happen with it is told to whoever made the plan, so that a broker
 //! can live in a simulated world as well.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,10 +20,9 @@ use uuid::Uuid;
 
 use crate::broker::{Broker, Node};
 use crate::cli::addresses::BoundListener;
-use crate::cluster::controller::{NodeStart, Policy};
+use crate::cluster::controller::Policy;
 use crate::cluster::driver::{Driver, METADATA_DIR, METADATA_LOG, log_config};
 use crate::cluster::image::Image;
-use crate::cluster::records;
 use crate::config::BrokerConfig;
 use crate::metrics::monitor::{Monitor, Phase};
 use crate::net::admission::Admission;
@@ -59,8 +59,8 @@ pub struct Plan {
     ended: Stop,
     /// A shard has ended without what found no room on a full disk.
     gave_up: AtomicBool,
-    /// Folders that were offline when the first shard ended.
-    offline: Mutex<Vec<Uuid>>,
+    /// Folders that were offline to any shard when it ended.
+    offline: Mutex<BTreeSet<Uuid>>,
 }
 
 impl Plan {
@@ -81,7 +81,7 @@ impl Plan {
     }
 
     /// The folders that have failed by the end: they were not left in order.
-    pub fn offline_folders(&self) -> Vec<Uuid> {
+    pub fn offline_folders(&self) -> BTreeSet<Uuid> {
         let offline = self.offline.lock();
         offline
             .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -139,17 +139,12 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
     plan.ended.requested().await;
     shard.stop().await;
     plan.start.monitor.forget(id);
-    if id == 0 {
-        let offline = shard
-            .folders()
-            .into_iter()
-            .filter(|folder| folder.is_offline);
-        let mut known = plan
-            .offline
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        *known = offline.map(|folder| folder.id).collect();
-    }
+    let folders = shard.folders().into_iter();
+    let offline = folders.filter(|folder| folder.is_offline);
+    plan.offline
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .extend(offline.map(|folder| folder.id));
     if shard.has_failed() {
         plan.gave_up.store(true, Ordering::Relaxed);
     }
@@ -192,7 +187,7 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
         Policy::from(&plan.start.config),
         plan.start.node.file.clone(),
         settings.snapshots.clone(),
-        node_start(plan, broker),
+        |image| broker.registration(image, !plan.start.was_clean),
     )
     .await
     .map_err(|error| error.to_string())?;
@@ -272,35 +267,6 @@ fn listen(plan: &Plan, shard: &Shard, broker: &Rc<Broker>) -> Result<Network, St
         }
     }
     Ok(network)
-}
-
-fn node_start(plan: &Plan, broker: &Broker) -> NodeStart {
-    let endpoint = |endpoint: &crate::config::Endpoint| records::Endpoint {
-        name: endpoint.listener.clone(),
-        host: endpoint.host.clone(),
-        port: endpoint.port,
-        security_protocol: 0,
-    };
-    let io = broker.shard.io();
-    let folders = broker.partition_folders().into_iter();
-    let online = folders.filter(|folder| !folder.is_offline);
-    NodeStart {
-        node_id: plan.start.config.node.node_id,
-        incarnation_id: Uuid::from_u64_pair(io.random_u64(), io.random_u64()),
-        endpoints: plan.start.node.advertised.iter().map(endpoint).collect(),
-        controller_endpoints: plan
-            .start
-            .config
-            .listeners
-            .controllers
-            .iter()
-            .map(endpoint)
-            .collect(),
-        rack: plan.start.config.node.rack.clone(),
-        log_dirs: online.map(|folder| folder.id).collect(),
-        cordoned_log_dirs: broker.cordoned_folders(),
-        bump_leader_epochs: !plan.start.was_clean,
-    }
 }
 
 #[cfg(test)]

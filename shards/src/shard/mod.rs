@@ -41,7 +41,7 @@ pub use folders::Stray;
 pub use moves::MoveError;
 pub use query::{FutureCopy, ListedOffset, OffsetQuery, PartitionFacts};
 pub use recovery::{Opened, RotPolicy, StartError, open};
-pub use volume::{FolderConfig, FolderFacts};
+pub use volume::{FolderConfig, FolderFacts, journal_dir};
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};

@@ -165,7 +165,7 @@ impl Folders {
 }
 
 /// Where the journals of a folder are.
-pub(super) fn journal_dir(folder: &Path) -> PathBuf {
+pub fn journal_dir(folder: &Path) -> PathBuf {
     folder.join("journal")
 }
 

@@ -79,7 +79,8 @@ struct Found {
 }
 
 impl DataFolders {
-    /// Makes the folders if need be, locks them, and checks or writes `meta.properties` of each.
+    /// Makes the folders if need be, locks them, and checks or writes `meta.properties` of each. After
+    /// an error none has an identity that had none before.
     pub fn open(
         log_dirs: &[PathBuf],
         metadata_log_dir: &Path,
@@ -135,8 +136,13 @@ impl DataFolders {
             cluster_id,
             metadata,
         };
-        folders.identify(without_id, node_id)?;
-        Ok(folders)
+        match folders.identify(without_id, node_id) {
+            Ok(()) => Ok(folders),
+            Err(error) => {
+                folders.abandon();
+                Err(error)
+            }
+        }
     }
 
     /// The folder of the metadata log.

@@ -113,6 +113,17 @@ fn an_abandoned_folder_keeps_its_lock_and_has_no_identity() {
 }
 
 #[test]
+fn a_first_start_that_comes_to_nothing_leaves_no_identity() {
+    let folder = temp();
+    let [a, m] = ["a", "m"].map(|name| folder.path().join(name));
+    // Its own identity cannot be written.
+    fs::create_dir_all(a.join("meta.properties.tmp")).unwrap();
+    let refused = DataFolders::open(std::slice::from_ref(&a), &m, 1, None).unwrap_err();
+    assert!(matches!(refused, FolderError::NoneLeft(_)), "{refused}");
+    assert!(!m.join("meta.properties").exists());
+}
+
+#[test]
 fn several_folders_belong_to_one_node_each_with_an_id_of_its_own() {
     let folder = temp();
     let first = open_in(folder.path(), &["a", "b"]).unwrap();

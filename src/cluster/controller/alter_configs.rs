@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::error::{ControlError, ControlErrorKind};
 use super::rules::{default_of, is_known, is_list};
 use super::{Context, Decision, MIN_INSYNC_REPLICAS, RECORDS_PER_REQUEST_MAX, check_count};
+use crate::cluster::features::MetadataVersion;
 use crate::cluster::image::{ConfigResource, Properties, ResourceKind, config_record};
 use crate::cluster::records::{ClearElrRecord, Record};
 
@@ -18,6 +19,8 @@ use crate::cluster::records::{ClearElrRecord, Record};
 const NAME_BYTES_MAX: usize = 1_024;
 /// The longest value: what a length of 16 bits can say.
 const VALUE_BYTES_MAX: usize = i16::MAX as usize;
+
+const CORDONED_LOG_DIRS: &str = "cordoned.log.dirs";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlterOp {
@@ -359,6 +362,7 @@ pub(super) fn validated_config_records(
             continue;
         }
         check_elr(context, resource, &name, value.is_none())?;
+        check_cordoned(context, resource, &name)?;
         match &value {
             // What is there already, from whenever it was allowed, can be removed.
             Some(_) if name.len() > NAME_BYTES_MAX => {
@@ -414,6 +418,25 @@ fn check_elr(
         }
         _ => Ok(()),
     }
+}
+
+/// Before all nodes know of cordoned directories there is nothing to set, nor to remove.
+fn check_cordoned(
+    context: &Context<'_>,
+    resource: &ConfigResource,
+    name: &str,
+) -> Result<(), ControlError> {
+    let is_known = context.image.metadata_version() >= MetadataVersion::CORDONED_DIRECTORIES;
+    if is_known || resource.kind != ResourceKind::Broker || name != CORDONED_LOG_DIRS {
+        return Ok(());
+    }
+    Err(ControlError::new(
+        ControlErrorKind::InvalidConfig,
+        format!(
+            "The {CORDONED_LOG_DIRS} configuration value cannot be set because it requires \
+             metadata.version >= 4.3-IV0"
+        ),
+    ))
 }
 
 fn check_resource(

@@ -44,8 +44,9 @@ impl Context<'_> {
     /// Of directories with as many replicas it is the first. Where all are cordoned, a client chose
     /// the broker: then it is the first of all.
     fn emptiest_directory(&self, broker: &Broker) -> Uuid {
-        let cordoned = broker.cordoned_log_dirs.as_deref().unwrap_or_default();
-        let open = broker.log_dirs.iter().filter(|dir| !cordoned.contains(dir));
+        let registered = broker.cordoned_log_dirs.as_deref().unwrap_or_default();
+        let is_open = |dir: &&Uuid| !registered.contains(dir) && !self.cordoned.contains(dir);
+        let open = broker.log_dirs.iter().filter(is_open);
         let replicas =
             |dir: &&Uuid| self.directories.replicas_in(**dir) + self.placed.replicas_in(**dir);
         let emptiest = open.min_by_key(replicas).or(broker.log_dirs.first());

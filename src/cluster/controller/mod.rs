@@ -49,6 +49,8 @@ pub use error::{ControlError, ControlErrorKind};
 pub use producer_ids::{PRODUCER_ID_BLOCK_SIZE, ProducerIdBlock, allocate_producer_ids};
 pub use reassignments::{AlterReassignments, Reassignment, alter_reassignments};
 
+use uuid::Uuid;
+
 use super::image::{DirectoryCounts, Image, Properties};
 use super::records::Record;
 use crate::config::BrokerConfig;
@@ -97,6 +99,8 @@ pub struct Context<'a> {
     /// What this decision has placed so far.
     pub placed: DirectoryCounts,
     pub preferred: &'a PreferredDirectories,
+    /// Directories of this node that its settings cordon, whatever it could register of it.
+    pub cordoned: &'a [Uuid],
     pub policy: &'a Policy,
     /// `server.properties` and the command line.
     pub file: &'a Properties,

@@ -15,6 +15,7 @@ pub(super) struct Cluster {
     pub(super) policy: Policy,
     pub(super) file: Properties,
     pub(super) preferred: PreferredDirectories,
+    pub(super) cordoned: Vec<Uuid>,
     random: u64,
 }
 
@@ -30,6 +31,7 @@ impl Cluster {
             },
             file: Properties::new(),
             preferred: PreferredDirectories::new(),
+            cordoned: Vec::new(),
             random: 1,
         }
     }
@@ -96,6 +98,7 @@ impl Cluster {
             directories: self.replayer.directories(),
             placed: DirectoryCounts::default(),
             preferred: &self.preferred,
+            cordoned: &self.cordoned,
             policy: &self.policy,
             file: &self.file,
             random_u64: &mut || {

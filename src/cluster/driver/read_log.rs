@@ -2,8 +2,9 @@
 //!
 //! The beginning of the log goes once a snapshot stands for it. The whole metadata or none: what is
 //! neither in the log nor in a snapshot is an error, since a topic that nobody knows is a topic that is
-//! lost. As long as the log reaches back far enough, an older snapshot, or none, is as good as one that is
-//! damaged. Changes nothing in the folder.
+//! lost. As long as the log reaches back far enough, an older snapshot, or none, is as good as one that
+//! cannot be read: that is only passed over, since the next start may read it. One whose content is
+//! wrong is damaged. Changes nothing in the folder.
 
 use std::fmt;
 use std::io;
@@ -92,8 +93,11 @@ pub struct ReadLog {
     pub last_timestamp_ms: Option<i64>,
     /// Bytes of the batches behind the snapshot that it was begun with.
     pub bytes_behind: u64,
-    /// Snapshots that are not known to be damaged, oldest first.
+    /// Snapshots up to the one it was begun with, oldest first.
     pub snapshots: Vec<Kept>,
+    /// Whether there are others behind them, which were passed over.
+    pub is_one_passed_over: bool,
+    /// Those of them whose content is wrong.
     pub damaged: Vec<SnapshotId>,
 }
 
@@ -107,7 +111,13 @@ pub async fn read_log(shard: &Shard, dir: &Path, empty: Image) -> Result<ReadLog
         .next()
         .and_then(Result::ok)
         .map_or(start, |batch| batch.base_offset());
-    let (image, snapshots, damaged) = read_snapshots(shard, dir, begins, empty).await?;
+    let mut snapshots = list_snapshots(shard, dir).await?;
+    if let Some(newest) = snapshots.last() {
+        check_end(shard, dir, newest.id).await?;
+    }
+    let listed = snapshots.len();
+    let mut damaged = Vec::new();
+    let image = read_newest(shard, dir, begins, empty, &mut snapshots, &mut damaged).await?;
     let mut read = ReadLog {
         last_timestamp_ms: match image.last_offset + 1 {
             0 => None,
@@ -115,6 +125,7 @@ pub async fn read_log(shard: &Shard, dir: &Path, empty: Image) -> Result<ReadLog
         },
         replayer: Replayer::new(image),
         bytes_behind: 0,
+        is_one_passed_over: snapshots.len() < listed,
         snapshots,
         damaged,
     };
@@ -151,33 +162,32 @@ async fn check_end(shard: &Shard, dir: &Path, newest: SnapshotId) -> Result<(), 
     }
 }
 
-/// The image of the newest sound snapshot, or `empty` if there is none and the log begins with its first
-/// record; the sound snapshots, and those that are not. The log `begins` there.
-async fn read_snapshots(
+/// The image of the newest snapshot that can be used, or `empty` if there is none and the log, which
+/// `begins` there, has its first record. What cannot be used is taken off the end of `snapshots`.
+async fn read_newest(
     shard: &Shard,
     dir: &Path,
     begins: i64,
     empty: Image,
-) -> Result<(Image, Vec<Kept>, Vec<SnapshotId>), ReadLogError> {
-    let mut snapshots = list_snapshots(shard, dir).await?;
-    if let Some(newest) = snapshots.last() {
-        check_end(shard, dir, newest.id).await?;
-    }
-    let mut damaged = Vec::new();
+    snapshots: &mut Vec<Kept>,
+    damaged: &mut Vec<SnapshotId>,
+) -> Result<Image, ReadLogError> {
     let mut failure = None;
     while let Some(newest) = snapshots.last().filter(|kept| kept.id.end_offset >= begins) {
         let id = newest.id;
         let error = match read_snapshot(shard, dir, id, empty.clone()).await {
-            Ok(image) => return Ok((image, snapshots, damaged)),
+            Ok(image) => return Ok(image),
             Err(error) => error,
         };
         tracing::error!(%error, "a snapshot of the metadata is passed over");
         snapshots.pop();
-        damaged.push(id);
+        if matches!(error, ReadLogError::Snapshot { .. }) {
+            damaged.push(id);
+        }
         failure.get_or_insert(error);
     }
     match (begins, failure) {
-        (0, _) => Ok((empty, snapshots, damaged)),
+        (0, _) => Ok(empty),
         (_, Some(failure)) => Err(failure),
         (_, None) => {
             let dir = dir.to_owned();

@@ -5,8 +5,9 @@
 //! changed. The oldest of several goes when log and snapshots are too large, or when it is too old, and the
 //! log then begins where the next one ends. The newest always stays.
 //!
-//! A task of shard 0, beside the traffic: it takes a copy of the image, which shares all that is in it, and
-//! writes that batch by batch. Decisions go on meanwhile.
+//! A task of shard 0, beside the traffic: it holds on to the image as it is, and writes that batch by batch.
+//! Decisions go on meanwhile, in a copy of the image's maps that the first of them makes: what is in them is
+//! shared.
 //!
 //! Crash behaviour: a snapshot has its name only once it is durable, and the log start moves only after that.
 //! What is half-written, or was to go, is removed after the next start. A failed write is tried again later;
@@ -78,10 +79,10 @@ impl Snapshots {
     ) -> Self {
         Self {
             dir: dir.to_owned(),
-            // What a damaged one stood for is to be in another one soon.
-            bytes_behind: Cell::new(match read.damaged.is_empty() {
-                true => read.bytes_behind,
-                false => settings.bytes_between,
+            // What one stood for that cannot be used is to be in another one soon.
+            bytes_behind: Cell::new(match read.is_one_passed_over {
+                true => settings.bytes_between,
+                false => read.bytes_behind,
             }),
             settings,
             kept: RefCell::new(read.snapshots.clone()),
@@ -146,7 +147,7 @@ impl Driver {
         }
     }
 
-    /// Removes what crashes have left behind, and sets damaged snapshots aside.
+    /// Removes what crashes have left behind, and sets damaged snapshots aside, of which the newest stays.
     async fn clear_up(&self) -> io::Result<()> {
         let (io, snapshots) = (self.shard.io(), &self.snapshots);
         let entries = match io.list_dir(&snapshots.dir).await {
@@ -157,10 +158,21 @@ impl Driver {
         for entry in entries.iter().filter(|entry| is_leftover(&entry.name)) {
             io.remove_file(&snapshots.dir.join(&entry.name)).await?;
         }
+        let set_aside = entries.iter();
+        let set_aside = set_aside.filter_map(|entry| SnapshotId::parse_damaged(&entry.name));
+        let mut set_aside: Vec<SnapshotId> = set_aside.collect();
         for id in snapshots.damaged.take() {
             let aside = snapshots.dir.join(id.damaged_name());
             tracing::error!(file = %aside.display(), "a damaged snapshot of the metadata is set aside");
             io.rename(&snapshots.dir.join(id.file_name()), &aside)
+                .await?;
+            set_aside.push(id);
+        }
+        set_aside.sort_unstable();
+        set_aside.dedup();
+        set_aside.pop();
+        for id in set_aside {
+            io.remove_file(&snapshots.dir.join(id.damaged_name()))
                 .await?;
         }
         Ok(())
@@ -169,7 +181,7 @@ impl Driver {
     /// Makes a snapshot of the metadata as it is now, unless there is one.
     async fn make_snapshot(&self) -> io::Result<()> {
         let (io, snapshots) = (self.shard.io(), &self.snapshots);
-        let image = self.image();
+        let image = self.replayer.borrow().shared_image();
         let id = SnapshotId {
             end_offset: image.last_offset + 1,
             epoch: image.last_epoch,

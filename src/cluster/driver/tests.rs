@@ -83,3 +83,31 @@ fn each_start_begins_an_epoch_of_the_log() {
         world.crash(node, Crash::Kill);
     }
 }
+
+#[test]
+fn a_preference_goes_with_the_partition_it_was_for() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let folder = Path::new("/data");
+        let broker = broker(&io, folder).await;
+        let driver = lead(&broker, folder).await;
+        broker.install(driver.image()).await;
+        let directory = broker.node.directory_id;
+        let prefer = |topic: &str, id| driver.prefer(topic.to_owned(), id, directory);
+        prefer("t", 0);
+        prefer("t", 7);
+        prefer("u", 0);
+        let made = broker.control(making("t".to_owned())).await;
+        assert!(made.is_ok_and(|made| made[0].1.is_ok()));
+        // There already.
+        prefer("t", 0);
+        let preferred = driver.preferred.borrow();
+        let left: Vec<_> = preferred
+            .keys()
+            .map(|(topic, id)| (&**topic, *id))
+            .collect();
+        assert_eq!(left, [("t", 7), ("u", 0)]);
+    });
+}

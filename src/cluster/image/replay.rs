@@ -17,6 +17,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -97,7 +98,7 @@ struct Touched {
 /// The image at its source, with what the log has opened but not yet closed.
 #[derive(Debug)]
 pub struct Replayer {
-    image: Image,
+    image: Rc<Image>,
     directories: DirectoryCounts,
     held_back: Option<HeldBack>,
     touched: Touched,
@@ -113,7 +114,7 @@ impl Replayer {
     pub fn new(image: Image) -> Self {
         Self {
             directories: DirectoryCounts::of(&image),
-            image,
+            image: Rc::new(image),
             held_back: None,
             touched: Touched::default(),
         }
@@ -121,6 +122,12 @@ impl Replayer {
 
     pub fn image(&self) -> &Image {
         &self.image
+    }
+
+    /// The image as it is now, for whoever holds it while this goes on. What is replayed then costs a
+    /// copy of its maps, once.
+    pub fn shared_image(&self) -> Rc<Image> {
+        self.image.clone()
     }
 
     /// How many replicas of the image lie in each directory.
@@ -174,8 +181,9 @@ impl Replayer {
 
     /// Notes that the log goes on to `offset` with something that is no metadata record.
     pub fn pass(&mut self, offset: i64, epoch: i32) {
-        self.image.last_offset = self.image.last_offset.max(offset);
-        self.image.last_epoch = epoch;
+        let image = Rc::make_mut(&mut self.image);
+        image.last_offset = image.last_offset.max(offset);
+        image.last_epoch = epoch;
     }
 
     /// What changed since this was last asked.
@@ -259,21 +267,22 @@ impl Replayer {
                 if next < current {
                     return Err(ReplayError::ProducerIdWentBack { current, next });
                 }
-                self.image.next_producer_id = next;
+                Rc::make_mut(&mut self.image).next_producer_id = next;
                 self.touched.producer_ids = true;
                 Ok(())
             }
             Record::FeatureLevel(feature) => {
+                let features = &mut Rc::make_mut(&mut self.image).features;
                 match feature.feature_level {
-                    0 => self.image.features.remove(&feature.name),
-                    level => self.image.features.insert(feature.name.clone(), level),
+                    0 => features.remove(&feature.name),
+                    level => features.insert(feature.name.clone(), level),
                 };
                 self.touched.features.insert(feature.name.clone());
                 Ok(())
             }
             Record::RegisterBroker(registration) => {
                 let id = registration.broker_id;
-                self.image
+                Rc::make_mut(&mut self.image)
                     .brokers
                     .insert(id, Arc::new(Broker::from(registration)));
                 self.touched.brokers.insert(id);
@@ -281,7 +290,9 @@ impl Replayer {
             }
             Record::UnregisterBroker(removal) => {
                 self.touch_broker(removal.broker_id, removal.broker_epoch)?;
-                self.image.brokers.remove(&removal.broker_id);
+                Rc::make_mut(&mut self.image)
+                    .brokers
+                    .remove(&removal.broker_id);
                 Ok(())
             }
             Record::FenceBroker(fence) => self.change_broker(&BrokerRegistrationChangeRecord {
@@ -299,7 +310,7 @@ impl Replayer {
             Record::BrokerRegistrationChange(change) => self.change_broker(change),
             Record::RegisterController(registration) => {
                 let id = registration.controller_id;
-                self.image
+                Rc::make_mut(&mut self.image)
                     .controllers
                     .insert(id, Arc::new(registration.into()));
                 self.touched.controllers.insert(id);
@@ -312,7 +323,7 @@ impl Replayer {
             | Record::DelegationToken(_)
             | Record::RemoveDelegationToken(_)
             | Record::ClientQuota(_) => {
-                Arc::make_mut(&mut self.image.security).apply(record);
+                Arc::make_mut(&mut Rc::make_mut(&mut self.image).security).apply(record);
                 self.touched.security = true;
                 Ok(())
             }
@@ -326,7 +337,7 @@ impl Replayer {
     }
 
     fn create_topic(&mut self, record: &TopicRecord) -> Result<(), ReplayError> {
-        let topics = &mut self.image.topics;
+        let topics = &mut Rc::make_mut(&mut self.image).topics;
         if topics.id_of(&record.name).is_some() || topics.get(record.topic_id).is_some() {
             return Err(ReplayError::DuplicateTopic {
                 name: record.name.clone(),
@@ -346,8 +357,8 @@ impl Replayer {
 
     fn remove_topic(&mut self, id: Uuid) -> Result<(), ReplayError> {
         self.touch_topic(id, [])?;
-        let topic = self
-            .image
+        let image = Rc::make_mut(&mut self.image);
+        let topic = image
             .topics
             .remove(id)
             .ok_or(ReplayError::UnknownTopic { id })?;
@@ -355,7 +366,7 @@ impl Replayer {
             self.directories.remove(&partition.directories);
         }
         let resource = ConfigResource::topic(&*topic.name);
-        if self.image.configs.remove(&resource).is_some() {
+        if image.configs.remove(&resource).is_some() {
             self.touched.configs.insert(resource);
         }
         Ok(())
@@ -377,7 +388,8 @@ impl Replayer {
             .entry(id)
             .or_insert_with(|| (Some(before.clone()), BTreeSet::new()));
         touched.extend(partitions);
-        self.image.topics.get_mut(id).ok_or(unknown)
+        let image = Rc::make_mut(&mut self.image);
+        image.topics.get_mut(id).ok_or(unknown)
     }
 
     fn clear_elr(&mut self, topic_name: &str) -> Result<(), ReplayError> {
@@ -421,7 +433,7 @@ impl Replayer {
     fn set_config(&mut self, record: &ConfigRecord) {
         let kind = ResourceKind::from_id(record.resource_type);
         let resource = ConfigResource::new(kind, record.resource_name.as_str());
-        let configs = &mut self.image.configs;
+        let configs = &mut Rc::make_mut(&mut self.image).configs;
         match &record.value {
             Some(value) => {
                 let properties = Arc::make_mut(configs.entry(resource.clone()).or_default());
@@ -441,7 +453,7 @@ impl Replayer {
     }
 
     fn touch_broker(&mut self, id: i32, epoch: i64) -> Result<&mut Broker, ReplayError> {
-        let broker = self.image.brokers.get_mut(&id);
+        let broker = Rc::make_mut(&mut self.image).brokers.get_mut(&id);
         let broker = broker
             .filter(|broker| broker.epoch == epoch)
             .ok_or(ReplayError::UnknownBroker { id, epoch })?;

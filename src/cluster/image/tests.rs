@@ -387,3 +387,14 @@ fn images_and_deltas_go_between_cores() {
     is_send::<Image>();
     is_send::<Delta>();
 }
+
+#[test]
+fn whoever_holds_the_image_has_it_as_it_was() {
+    let mut replayer = replayed(&[topic(1, "a"), partition(1, 0)]);
+    let held = replayer.shared_image();
+    assert!(std::ptr::eq(&*held, replayer.image()));
+    let before = Image::clone(&held);
+    replay_all(&mut replayer, &[topic(2, "b")]).expect("records that fit");
+    assert_eq!(*held, before);
+    assert_eq!(replayer.image().topics.len(), 2);
+}

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::set;
-use crate::config::{BrokerConfig, Layers, Listeners, OnRot, Overrides, reference};
+use crate::config::property::Property;
+use crate::config::{BrokerConfig, Layers, Listeners, OnRot, Overrides, reference, table};
 
 /// As the stock `server.properties`, in short.
 const NODE: &[(&str, &str)] = &[
@@ -469,4 +470,16 @@ fn several_folders_and_the_cordoned_among_them() {
     assert_eq!(cordoned("*").unwrap().cordoned_log_dirs, [0, 1, 2]);
     // One that was cordoned may be gone by now.
     assert_eq!(cordoned("/c,/x").unwrap().cordoned_log_dirs, [2]);
+}
+
+/// Kafka takes what is there twice for once where it checks a list as such, and only there.
+#[test]
+fn what_a_list_names_twice() {
+    let parsed = |property: &Property, text: &str| property.parse(text).unwrap().to_string();
+    let throttled = table::topic()["leader.replication.throttled.replicas"];
+    assert_eq!(parsed(throttled, "0:1,0:1,1:1"), "0:1,0:1,1:1");
+    let folders = table::broker()["log.dirs"];
+    assert_eq!(parsed(folders, "/a, /b,/a"), "/a,/b");
+    let policy = table::topic()["cleanup.policy"];
+    assert_eq!(parsed(policy, "delete,compact,delete"), "delete,compact");
 }

@@ -475,3 +475,28 @@ fn a_long_name_can_be_removed_but_not_set() {
     assert_eq!(alter(&mut cluster, &[removal]), [Ok(())]);
     assert_eq!(cluster.image().property(&resource, &long), None);
 }
+
+#[test]
+fn directories_are_cordoned_once_all_nodes_know_of_it() {
+    const DIRS: &str = "cordoned.log.dirs";
+    let mut cluster = Cluster::of(&[1]);
+    cluster.file = properties(&[("log.dirs", "/a,/b")]);
+    let mut alter_at = |level: i16, op: AlterOp| {
+        let level = FeatureLevelRecord {
+            name: "metadata.version".into(),
+            feature_level: level,
+        };
+        cluster.commit(vec![level.into()]);
+        alter(
+            &mut cluster,
+            &[alteration(BROKER, "1", &[(DIRS, op, "/b")])],
+        )
+        .remove(0)
+    };
+    let why = "The cordoned.log.dirs configuration value cannot be set because it requires \
+               metadata.version >= 4.3-IV0";
+    for op in [AlterOp::Set, AlterOp::Append, AlterOp::Delete] {
+        assert_eq!(refusal(&alter_at(29, op)), (Kind::InvalidConfig, why));
+        assert_eq!(alter_at(30, op), Ok(()));
+    }
+}

@@ -231,3 +231,14 @@ fn an_older_cluster_has_no_directories_to_record() {
     let cordoned = cluster.decide(|context| cordon_directories(context, 1, &[A]));
     assert_eq!(cordoned.records, []);
 }
+
+#[test]
+fn what_is_cordoned_on_this_node_need_not_be_registered() {
+    let mut cluster = cluster();
+    cluster.cordoned = vec![A];
+    create(&mut cluster, "open", 3);
+    assert_eq!(directories(&cluster, "open"), [B, C, B]);
+    cluster.cordoned = vec![A, B, C];
+    create(&mut cluster, "none", 2);
+    assert_eq!(directories(&cluster, "none"), [A, A]);
+}

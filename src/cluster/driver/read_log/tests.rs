@@ -158,6 +158,7 @@ fn a_damaged_snapshot_is_passed_over_while_the_log_reaches_back_far_enough() {
             assert_eq!(read.replayer.image(), &whole());
             assert_eq!(read.snapshots.len(), kept);
             assert_eq!(read.damaged, [id_of(&newest)]);
+            assert!(read.is_one_passed_over);
         }
     }
 }

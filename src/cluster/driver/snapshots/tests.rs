@@ -238,6 +238,9 @@ fn a_write_that_fails_is_tried_again_and_costs_no_decision() {
     }
 }
 
+/// Of an earlier start.
+const OLD_DAMAGED: &str = "00000000000000000001-0000000001.checkpoint.damaged";
+
 #[test]
 fn what_crashes_left_behind_goes_and_what_is_damaged_is_made_anew() {
     let (mut world, node) = world(Faults::none());
@@ -248,6 +251,7 @@ fn what_crashes_left_behind_goes_and_what_is_damaged_is_made_anew() {
         for leftover in [
             "00000000000000000200-0000000002.checkpoint.part",
             "00000000000000000001-0000000001.checkpoint.deleted",
+            OLD_DAMAGED,
         ] {
             let path = Path::new(LOG).join(leftover);
             io.write_small(&path, &[1]).await.expect("a file");
@@ -265,9 +269,35 @@ fn what_crashes_left_behind_goes_and_what_is_damaged_is_made_anew() {
         let names = names(&io).await;
         assert!(!names.iter().any(|name| is_leftover(name)), "{names:?}");
         assert!(names.contains(&format!("{newest}.damaged")), "{names:?}");
+        assert!(!names.iter().any(|name| name == OLD_DAMAGED), "{names:?}");
         let made = snapshots(&io).await.pop().expect("a snapshot");
         assert!(made > newest, "{made}");
         make(&broker, "one-more".into()).await;
+    });
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_for_now_stays_as_it_is() {
+    let (mut world, node) = world(Faults::none());
+    let newest = world.block_on(node, |io| async move {
+        let (broker, _) = started(&io, KEPT).await;
+        churn(&broker, 60).await;
+        io.sleep(A_WHILE).await;
+        snapshots(&io).await.pop().expect("a snapshot")
+    });
+    restart(&mut world, node, Crash::Kill);
+    // Its first block is read on its own.
+    for _ in 0..2 {
+        world.fail_next(node, Operation::Read, &newest);
+    }
+    world.block_on(node, |io| async move {
+        let (_broker, driver) = started(&io, KEPT).await;
+        assert_eq!(driver.image().topics.len(), 20);
+        io.sleep(A_WHILE).await;
+        let there = snapshots(&io).await;
+        assert!(there.contains(&newest), "{there:?}");
+        // What it stood for is in another one by now.
+        assert!(there.last() > Some(&newest), "{there:?}");
     });
 }
 

@@ -6,9 +6,9 @@
 //!
 //! While journals change their places, because the list of folders did, both names are there.
 //!
-//! What journals know of a folder that is offline stays in them, or goes from one in a folder that has no journals of its
-//! own any more to the one that this folder names. So it is found through the names that the offline folder has, and
-//! those that the folders have that it names. None of these is taken back before the offline folder has been there again.
+//! What journals know of a folder that is offline stays in them, or goes from one in a folder that has no journals of
+//! its own any more to the one that this folder names. So it is found through the names that the offline folder has, and
+//! those that the folders have that it names. None of these is taken back while journals know of such a folder.
 
 use std::collections::BTreeSet;
 use std::io;

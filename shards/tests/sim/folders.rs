@@ -10,6 +10,7 @@ mod layout;
 mod node;
 mod topics;
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -71,6 +72,12 @@ fn fail_somewhere(world: &mut World, node: NodeId, run: &Run) -> String {
         0 => "journal",
         _ => "topic",
     };
+    // Where it is not known what files hold, the journal may not be able to go on without them.
+    let takes_mates = part == "journal" || operation == Operation::Sync;
+    run.blamed.borrow_mut().extend(match takes_mates {
+        true => run.layout.mates(folder),
+        false => BTreeSet::from([folder]),
+    });
     let part = path_of(folder).join(part).display().to_string();
     world.fail_next(node, operation, &part);
     run.has_fault.set(true);
@@ -193,6 +200,7 @@ impl Lives {
         if run.is_compared.get() && toss(world, 3) {
             goes_on(world, &run);
         }
+        run.check_folders();
         let crash = crash_of(world);
         let is_stopped = run.is_compared.get() && toss(world, 4);
         if is_stopped {

@@ -88,7 +88,7 @@ fn note_appended(name: usize, sent: &Sent, appended: Result<i64, AppendError>, r
         }
         Err(AppendError::FolderOffline) => {
             if is_current {
-                let is_expected = run.may_be_offline[topic.folder] || run.is_disturbed();
+                let is_expected = run.may_be_out_of_reach(topic.folder);
                 assert!(
                     is_expected,
                     "{name} in {}: nothing has failed",
@@ -166,7 +166,7 @@ pub async fn read_along(shard: Shard, name: usize, run: Rc<Run>) {
                 next = topic.note_read(name, next, &data);
             }
             Err(ReadError::FolderOffline) => {
-                let is_expected = run.may_be_offline[topic.folder] || run.is_disturbed();
+                let is_expected = run.may_be_out_of_reach(topic.folder);
                 assert!(is_expected, "{name}: nothing has failed");
                 topic.is_offline = true;
             }

@@ -1,6 +1,7 @@
 //! One node with several folders: its shards from start to end.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,8 +29,10 @@ pub struct Run {
     pub may_be_offline: Vec<bool>,
     /// Whether the disk fails now and then, anywhere.
     pub is_disk_sound: Cell<bool>,
-    /// Whether a folder was made to fail.
+    /// Whether an operation was made to fail.
     pub has_fault: Cell<bool>,
+    /// Folders that may go offline because of that.
+    pub blamed: RefCell<BTreeSet<usize>>,
     /// Whether there are clients, and topics come and go.
     pub has_clients: bool,
     /// Shards that have opened their partitions.
@@ -63,6 +66,7 @@ impl Run {
             layout: layout.clone(),
             is_disk_sound: Cell::new(true),
             has_fault: Cell::new(false),
+            blamed: RefCell::default(),
             has_clients: true,
             opened: Cell::new(0),
             is_compared: Cell::new(false),
@@ -80,6 +84,22 @@ impl Run {
     /// Whether something may have failed.
     pub fn is_disturbed(&self) -> bool {
         self.has_fault.get() || !self.is_disk_sound.get()
+    }
+
+    /// Whether there is a reason for which partitions of a folder are out of reach.
+    pub fn may_be_out_of_reach(&self, folder: usize) -> bool {
+        self.may_be_offline[folder]
+            || self.blamed.borrow().contains(&folder)
+            || !self.is_disk_sound.get()
+    }
+
+    /// Folders whose devices are sound go on.
+    pub fn check_folders(&self) {
+        for placed in self.layout.there() {
+            let folder = placed.folder;
+            let is_well = self.is_online(folder) || self.may_be_out_of_reach(folder);
+            assert!(is_well, "folder {folder} is offline for no reason");
+        }
     }
 
     /// Starts the node's shards, and on the first of them the clients.
@@ -244,7 +264,7 @@ async fn compare(shard: &Shard, name: usize, run: &Run) -> bool {
             true
         }
         Err(ReadError::FolderOffline) => {
-            let is_expected = run.may_be_offline[topic.folder] || run.is_disturbed();
+            let is_expected = run.may_be_out_of_reach(topic.folder);
             assert!(is_expected, "{name} is offline, its folder is not");
             topic.is_offline = true;
             true

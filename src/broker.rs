@@ -306,6 +306,9 @@ impl Broker {
                 let shards = self.shard.count();
                 self.shard
                     .set_cleaner(cleaner_config(&storage.cleaner, shards));
+                let move_rate = storage.move_bytes_a_second;
+                self.shard
+                    .set_move_rate(move_rate.map(|bytes| bytes / shards as u64));
                 if let Some(network) = self.network.get() {
                     network.set_connection_limits(&config.network);
                 }

@@ -154,6 +154,12 @@ impl Broker {
 
     /// Has the engine tell shard 0 of folders that go offline, which is the same for all shards.
     pub fn watch_folders(self: &Rc<Self>) {
+        let broker = Rc::downgrade(self);
+        self.shard.on_moved(move |key, folder| {
+            if let Some(broker) = broker.upgrade() {
+                broker.found_elsewhere(key, folder);
+            }
+        });
         if self.shard.id() == 0 {
             let broker = Rc::downgrade(self);
             self.shard.on_folder_offline(move |folder| {

@@ -86,6 +86,8 @@ pub struct StorageConfig {
     /// Of folders of deleted partitions.
     pub folder_delete_delay: Duration,
     pub cleaner: CleanerSettings,
+    /// Copied when partitions move between folders, of the broker; `None` has no limit.
+    pub move_bytes_a_second: Option<u64>,
 }
 
 /// How the log of the cluster's metadata is kept small.
@@ -325,6 +327,11 @@ fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
                 // Kafka's default is the largest number that there is.
                 (bytes < u64::MAX as f64).then_some(bytes as u64)
             },
+        },
+        move_bytes_a_second: {
+            let bytes: u64 = read.count("replica.alter.log.dirs.io.max.bytes.per.second");
+            // Kafka's default is the largest number that there is.
+            (bytes < i64::MAX as u64).then_some(bytes)
         },
     })
 }

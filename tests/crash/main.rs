@@ -23,6 +23,7 @@ mod kill;
 mod many_connections;
 mod many_partitions;
 mod metadata;
+mod moves;
 mod recreated;
 mod stop;
 mod sync_before_reply;

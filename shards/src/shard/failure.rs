@@ -146,18 +146,19 @@ impl Shard {
             partitions.values().filter(here).cloned().collect()
         };
         partitions.sort_unstable_by_key(|partition| partition.key);
-        let mut unsettled = 0;
+        let mut unsettled = vec![0; self.0.volumes.len()];
         for partition in partitions {
             let mut state = partition.state.borrow_mut();
-            unsettled += state.log.unsettled_bytes();
+            unsettled[partition.volume()] += state.log.unsettled_bytes();
             let watches = state.take_watches();
             drop(state);
             for watch in watches {
                 self.wake(watch);
             }
         }
-        let volume = &self.0.volumes[folder.volume];
-        volume.settling.forgot_offline(unsettled);
+        for (volume, unsettled) in self.0.volumes.iter().zip(unsettled) {
+            volume.settling.forgot_offline(unsettled);
+        }
     }
 
     fn tell_other_shards(&self, id: Uuid) {

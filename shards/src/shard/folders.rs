@@ -53,9 +53,10 @@ impl Store {
     ) -> Result<Option<Log>, ReadError> {
         let path = folder.join(dir);
         let topic = self.topic_of_dir(&path).await.map_err(storage)?;
-        if topic.is_some_and(|topic| topic != key.topic) {
+        if let Some(deleted) = topic.filter(|topic| *topic != key.topic) {
             tracing::info!(dir, "the folder belongs to a topic that was deleted");
-            self.set_aside_dir(folder, dir, DirPurpose::Delete, key.topic)
+            // Under a name of its own: this topic may be deleted before what is set aside has gone.
+            self.set_aside_dir(folder, dir, DirPurpose::Delete, deleted)
                 .await
                 .map_err(storage)?;
             return Ok(None);

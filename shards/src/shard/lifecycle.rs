@@ -227,8 +227,8 @@ impl Shard {
             volume.journal.ended().await;
             volume.reclaim.wake();
         }
+        self.moves_ended().await;
         if !self.has_failed() {
-            self.moves_ended().await;
             self.0.store.stop();
             self.finish_files().await;
         }

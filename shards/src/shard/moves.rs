@@ -9,27 +9,27 @@
 //! | handed over | the old journal says that its copy is over | the new folder has its name, the old one is set aside |
 //! | moved | as if it had always been there | |
 //!
-//! Until it has switched, a move ends without a trace if it is asked to (the partition shall be elsewhere or stay), if the
-//! partition is deleted, if one of the folders fails, or if there is no room. A copy that is given up is removed at once:
-//! on a full disk others need the room. One move at a time is copied on each shard.
+//! Until it has switched, a move ends without a trace if it is asked to (the partition shall be elsewhere or stay), if
+//! the partition is deleted, if one of the folders fails, or if there is no room. A copy that is given up is removed at
+//! once: on a full disk others need the room. One move at a time is copied on each shard.
 //!
-//! A log is not compacted while it moves, as in Kafka. Appends, settling, retention and the roll of segments go on: what
-//! is settled behind the copy is copied later, and what is removed from the log is removed from the copy. What no file
-//! holds is carried by the checkpoint. Readers of the old files find the new ones under another generation.
+//! A log is not compacted while it moves, as in Kafka. Appends, settling, retention and the roll of segments go on:
+//! what is settled behind the copy is copied later, and what is removed from the log is removed from the copy. What no
+//! file holds is carried by the checkpoint. Readers of the old files find the new ones under another generation.
 //!
-//! Between *switched* and *handed over* the partition's files are in a folder of another device than its journal, which is
-//! what a start finds when folders were moved to other devices, and handles in the same way (`handover`). Acknowledgements
-//! in flight in the old journal stay valid: whatever it has, the checkpoint in the new one has too. The old journal keeps
-//! what it has of the partition until that checkpoint is durable; if it cannot be, the old journal takes the partition
-//! back, whose folder is offline then.
+//! Between *switched* and *handed over* the partition's files are in a folder of another device than its journal, which
+//! is what a start finds when folders were moved to other devices, and handles in the same way (`handover`).
+//! Acknowledgements in flight in the old journal stay valid: whatever it has, the checkpoint in the new one has too.
+//! The old journal keeps what it has of the partition until that checkpoint is durable; if it cannot be, the old
+//! journal takes the partition back, whose folder is offline then.
 //!
 //! # Crash behaviour
 //! Before the deciding checkpoint is durable, the old folder is the partition's, and the copy is begun anew after the
-//! start. Behind it, the new folder is, and the start does the rest before it has ended: the checkpoint says what is left
-//! to do.
+//! start. Behind it, the new folder is, and the start does the rest before it has ended: the checkpoint says what is
+//! left to do.
 //!
-//! What is not done: files of other names than those of segments stay behind and go with the old folder; batches are copied
-//! as they are, without a look at their checksums.
+//! What is not done: files of other names than those of segments stay behind and go with the old folder; batches are
+//! copied as they are, without a look at their checksums.
 
 mod copy;
 mod switch;
@@ -146,9 +146,6 @@ impl Shard {
 
     async fn run_move(&self, partition: &Rc<Partition>, its: &Rc<Move>) {
         let turn = self.0.moves.turn.take().await;
-        if self.0.stopping.get() {
-            return;
-        }
         match self.copy_and_switch(partition, its).await {
             Ok(()) => self.complete_move(partition).await,
             Err(ended) => self.note_ended(partition, its, &ended),
@@ -157,6 +154,20 @@ impl Shard {
         let mut moving = partition.moving.borrow_mut();
         if moving.as_ref().is_some_and(|now| Rc::ptr_eq(now, its)) {
             *moving = None;
+        }
+    }
+
+    /// Whether there is a reason to go on with a move.
+    fn check_move(&self, partition: &Partition, its: &Move) -> Result<(), Ended> {
+        let is_over = its.is_cancelled.get()
+            || partition.state.borrow().is_dropped
+            || partition.is_offline()
+            || its.target.is_offline.get()
+            || self.0.stopping.get()
+            || self.has_failed();
+        match is_over {
+            true => Err(Ended::Unwanted),
+            false => Ok(()),
         }
     }
 

@@ -124,14 +124,15 @@ impl Store {
     ) -> io::Result<Rc<File>> {
         if !partition.has_dir.get() {
             let dir = self.dir(partition);
-            if self.is_of_another_topic(partition).await? {
+            let topic = self.topic_of_dir(&dir).await?;
+            if let Some(other) = topic.filter(|topic| *topic != partition.key.topic) {
                 // A partition that recovery found may itself be the one that was deleted.
                 if !partition.is_opened.get() {
                     return Err(io::Error::other("its folder belongs to another topic"));
                 }
-                let (folder, topic) = (partition.folder(), partition.key.topic);
+                let folder = partition.folder();
                 let dir = partition.dir_now();
-                self.set_aside_dir(&folder.path, &dir, DirPurpose::Delete, topic)
+                self.set_aside_dir(&folder.path, &dir, DirPurpose::Delete, other)
                     .await?;
             }
             self.io.create_dir_all(&dir).await?;

@@ -166,7 +166,6 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
     run.is_compared.set(true);
     let io = shard.io().clone();
     if run.has_moves {
-        moves::check_folders(&shard, &run).await;
         io.spawn("mover", moves::move_some(shard.clone(), run.clone()));
     }
     if !run.has_clients {

@@ -90,6 +90,16 @@ fn partitions_are_where_the_metadata_says() {
 }
 
 #[test]
+fn a_partition_that_moves_is_recorded_where_it_is() {
+    with_two_folders(async |broker, [in_a, _]| {
+        assert_eq!(broker.shard.move_partition(&in_a, B), Ok(()));
+        broker.shard.io().sleep(LONG_ENOUGH).await;
+        assert_eq!(recorded(&broker), [(B, 1), (B, 1)]);
+        assert_eq!(end(&broker, &in_a).await, Ok(0));
+    });
+}
+
+#[test]
 fn a_folder_that_fails_is_recorded_and_its_partitions_have_no_leader() {
     with_two_folders(async |broker, [in_a, in_b]| {
         broker.shard.fail_folder(B);

@@ -115,7 +115,7 @@ pub(super) const ROWS: &[Property] = &[
     .at_least(0)
     .unit(Unit::BytesPerSecond)
     .dynamic(RuntimeOnly)
-    .not_yet(
+    .honoured(
         "Bytes a second at most when replicas move between data folders. Set while running only.",
     ),
 ];

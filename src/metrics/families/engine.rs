@@ -85,6 +85,18 @@ impl Families {
             shards,
             |shard| &shard.engine.engine.segments_removed,
         );
+        self.count_of_each(
+            "corelog_partitions_moved_total",
+            "Partitions that have moved to another data folder.",
+            shards,
+            |shard| &shard.engine.engine.moves,
+        );
+        self.count_of_each(
+            "corelog_partition_move_bytes_total",
+            "Bytes of segments that were copied for that.",
+            shards,
+            |shard| &shard.engine.engine.moved_bytes,
+        );
         self.durations_of_each(
             "corelog_compaction_pass_seconds",
             "Of each pass of compaction over a log, in seconds (Kafka: LogCleaner \

@@ -13,6 +13,10 @@ import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.LogDirDescription;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionReplica;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.InvalidReplicaAssignmentException;
@@ -20,8 +24,9 @@ import org.apache.kafka.common.errors.InvalidReplicationFactorException;
 import org.apache.kafka.common.errors.InvalidTopicException;
 import org.apache.kafka.common.errors.LogDirNotFoundException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** Several data folders: where partitions are put, what is told of them, and what cannot be moved. */
+/** Several data folders: where partitions are put, what is told of them, how they move, and what cannot be moved. */
 public final class FoldersSuite {
     private static final int NODE = 1;
     private static final String TOOLS = "org.apache.kafka.tools.";
@@ -47,6 +52,7 @@ public final class FoldersSuite {
         checks.check("cordoned folders", suite::cordoned);
         checks.check("what cannot be moved", suite::refusals);
         checks.check("a preferred folder", suite::preferred);
+        checks.check("a partition that moves", suite::moved);
         checks.finish();
     }
 
@@ -164,5 +170,38 @@ public final class FoldersSuite {
         admin.createTopics(List.of(new NewTopic(topic, 3, (short) 1))).all().get();
         Checks.eventually(() -> where(topic).size() == 3, "it is there");
         Checks.equal(new TreeSet<>(where(topic).values()), new TreeSet<>(Set.of(folder)), "where it is");
+    }
+
+    private void moved() throws Exception {
+        String topic = make("moved", 1);
+        int records = 5_000;
+        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap);
+        ByteArraySerializer bytes = new ByteArraySerializer();
+        try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(config, bytes, bytes)) {
+            for (int record = 0; record < records; record++) {
+                producer.send(new ProducerRecord<>(topic, new byte[1_000]));
+            }
+            producer.flush();
+        }
+        String from = where(topic).get(0);
+        String to = folders.stream().filter(folder -> !folder.equals(from)).findFirst().orElseThrow();
+        move(topic, 0, to).get();
+        Checks.eventually(() -> to.equals(where(topic).get(0)), "it is there");
+        Checks.eventually(() -> replicas(topic) == 1, "it is nowhere else");
+        TopicPartition partition = new TopicPartition(topic, 0);
+        Map<TopicPartition, OffsetSpec> latest = Map.of(partition, OffsetSpec.latest());
+        long end = admin.listOffsets(latest).all().get().get(partition).offset();
+        Checks.equal(end, (long) records, "its end");
+        // Asked again, it stays.
+        move(topic, 0, to).get();
+        Checks.equal(where(topic).get(0), to, "where it is");
+    }
+
+    /** How often a partition of a topic is told, those that are under way included. */
+    private long replicas(String topic) throws Exception {
+        return described().values().stream()
+                .flatMap(folder -> folder.replicaInfos().keySet().stream())
+                .filter(partition -> partition.topic().equals(topic))
+                .count();
     }
 }

@@ -68,6 +68,7 @@ impl Shard {
         partition: &'a Rc<Partition>,
         its: &'a Rc<Move>,
     ) -> Result<Copy<'a>, Ended> {
+        self.check_move(partition, its)?;
         // A swap that is under way ends first; another one is not begun while the partition moves.
         drop(partition.settling.take().await);
         let finished = self.finish_swaps(partition).await;
@@ -102,17 +103,7 @@ impl Copy<'_> {
 
     /// Whether there is still a reason to go on.
     pub(super) fn check(&self) -> Result<(), Ended> {
-        let shard = self.shard;
-        let is_over = self.its.is_cancelled.get()
-            || self.partition.state.borrow().is_dropped
-            || self.partition.is_offline()
-            || self.its.target.is_offline.get()
-            || shard.0.stopping.get()
-            || shard.has_failed();
-        match is_over {
-            true => Err(Ended::Unwanted),
-            false => Ok(()),
-        }
+        self.shard.check_move(self.partition, self.its)
     }
 
     /// Makes its folder, durably, instead of those of earlier moves.

@@ -112,8 +112,8 @@ impl Shard {
         Ok(true)
     }
 
-    /// Has the journal of the folder's volume take over the partition. Whether it has it. The caller holds the partition's
-    /// turn.
+    /// Has the journal of the folder's volume take over the partition. Whether it has it. The caller holds the
+    /// partition's turn.
     async fn change_journal(&self, partition: &Rc<Partition>) -> io::Result<bool> {
         let (from, to) = (partition.volume(), partition.folder().volume);
         if from == to {

@@ -44,7 +44,7 @@ impl Product {
 }
 
 /// A folder prepared for one broker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Site {
     product: Product,
     folder: PathBuf,
@@ -100,6 +100,22 @@ impl Site {
     /// What the broker's process keeps everything in.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The same place for a product on another number of cores, if that has a number of them: two instead of one, one
+    /// instead of several.
+    pub fn on_other_cores(&self) -> Option<Self> {
+        let Product::Corelog { binary, cores } = &self.product else {
+            return None;
+        };
+        let product = Product::Corelog {
+            binary: binary.clone(),
+            cores: if *cores == 1 { 2 } else { 1 },
+        };
+        Some(Self {
+            product,
+            ..self.clone()
+        })
     }
 
     /// Starts the broker's process and does not wait for it to be ready.

@@ -81,6 +81,8 @@ pub const SYSTEM_CALLS: Quantity = less("system calls a request");
 pub const CONTEXT_SWITCHES: Quantity = less("context switches a request");
 pub const PAUSE: Quantity = less("p99.99 ms between looks of a shard");
 pub const FIRST_RECORD: Quantity = less("s to the first acknowledged record");
+pub const FIRST_RECORD_CORES: Quantity =
+    less("s to the first acknowledged record on another number of cores");
 pub const ALL_RECORDS: Quantity = less("s to one on each partition");
 pub const CREATION: Quantity = less("s to create and write one record to each");
 /// Of a long run, whose first quarter fills caches and logs.

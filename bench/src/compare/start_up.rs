@@ -17,6 +17,7 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 /// Time without any request after which a broker counts as idle.
 const IDLE: Duration = Duration::from_secs(2);
 const RUNS_ALREADY: &str = "the broker is not started here";
+const NOT_BY_CORES: &str = "its data is not divided by cores";
 const DATA_BYTES: u64 = 1_000_000_000;
 
 /// Waits until a broker takes requests.
@@ -57,7 +58,13 @@ pub fn empty(session: &mut Session<'_>, site: &Site) -> Result<()> {
 pub fn not_measured(session: &mut Session<'_>, workload: &Workload) {
     let quantities: &[Quantity] = match workload.work {
         Work::StartEmpty => &[FIRST_RECORD, RESIDENT, CPU_CORE],
-        Work::RestartMany => &[CREATION, RESIDENT, FIRST_RECORD, ALL_RECORDS],
+        Work::RestartMany => &[
+            CREATION,
+            RESIDENT,
+            FIRST_RECORD,
+            ALL_RECORDS,
+            FIRST_RECORD_CORES,
+        ],
         Work::RestartData => &[FIRST_RECORD],
         Work::LoadOffsets => &[OFFSETS_LOADED, RESIDENT],
         Work::Compaction => &[COMPACTED, CPU_COMPACTED, COMPACTED_LEFT],
@@ -137,6 +144,19 @@ fn restart(session: &mut Session<'_>, site: &Site, topic: &str) -> Result<()> {
     broker.kill9()?;
     session.state(RESTART_10000, FIRST_RECORD, first);
     session.state(RESTART_10000, ALL_RECORDS, all);
+    match site.on_other_cores() {
+        Some(site) => {
+            settle();
+            let (broker, first) = started(&site, |client| client.prime(topic, 1, PATIENCE))?;
+            broker.kill9()?;
+            session.state(RESTART_10000, FIRST_RECORD_CORES, first);
+        }
+        None => session.push(Reading::not_measured(
+            RESTART_10000,
+            FIRST_RECORD_CORES,
+            NOT_BY_CORES,
+        )),
+    }
     Ok(())
 }
 

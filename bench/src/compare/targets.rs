@@ -98,6 +98,7 @@ const TARGETS: &[Target] = &[
     target(names::START_EMPTY, figures::FIRST_RECORD, Max(0.1)),
     target(names::START_EMPTY, figures::RESIDENT, Max(30.0)),
     target(names::RESTART_10000, figures::FIRST_RECORD, Max(2.0)),
+    target(names::RESTART_10000, figures::FIRST_RECORD_CORES, Max(2.0)),
 ];
 
 /// All that is wanted of a figure.

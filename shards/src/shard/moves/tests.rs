@@ -8,10 +8,8 @@ use super::*;
 use crate::io::Io;
 use crate::io::sim::{Crash, Faults, NodeId, Operation, World};
 use crate::journal::Durability;
-use crate::log::batch::Batch;
 use crate::log::config::LogConfig;
-use crate::shard::message::ReadSpec;
-use crate::shard::tests::{append, append_to, config, key, spec, started};
+use crate::shard::tests::{append, append_to, config, key, read_all, started};
 use crate::shard::{FolderConfig, PartitionFacts, ShardConfig};
 
 const FIRST: Uuid = Uuid::from_u128(1);
@@ -80,33 +78,17 @@ fn is_moving(shard: &Shard) -> bool {
     partition.moving.borrow().is_some()
 }
 
+/// Has the partition on its way to the second folder, which takes ten seconds.
+async fn begin_slow_move(shard: &Shard) {
+    shard.set_move_rate(Some(100_000));
+    fill(shard, 100).await;
+    assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+    shard.io().sleep(A_SECOND).await;
+}
+
 async fn moved(shard: &Shard) {
     while is_moving(shard) {
         shard.io().sleep(Duration::from_millis(1)).await;
-    }
-}
-
-/// Offset behind the last batch, each of one record, as a reader gets them.
-async fn read_all(shard: &Shard) -> i64 {
-    let mut offset = 0;
-    loop {
-        let from = ReadSpec {
-            offset,
-            ..spec(1, 0)
-        };
-        let read = shard.read(&[from]).await.remove(0).expect("data");
-        let whole = read.batches.concat();
-        let mut rest = &whole[..];
-        if rest.is_empty() {
-            return offset;
-        }
-        while !rest.is_empty() {
-            let batch = Batch::first(rest).expect("a batch");
-            batch.check_crc().expect("sound");
-            assert_eq!(batch.header().base_offset(), offset);
-            rest = &rest[batch.bytes().len()..];
-            offset += 1;
-        }
     }
 }
 
@@ -142,9 +124,9 @@ fn a_partition_moves_with_all_that_it_has_and_stays_there() {
             moved(&shard).await;
             let after = facts(&shard);
             assert_eq!((after.folder, after.future), (SECOND, None));
-            assert_eq!(read_all(&shard).await, 150);
+            assert_eq!(read_all(&shard, 1).await, 150);
             fill(&shard, 50).await;
-            assert_eq!(read_all(&shard).await, 200);
+            assert_eq!(read_all(&shard, 1).await, 200);
             io.sleep(A_SECOND).await;
             assert_eq!(dirs(&io).await, only("/second/t-0"));
             assert_eq!(shard.metrics().engine.moves.get(), 1);
@@ -154,7 +136,7 @@ fn a_partition_moves_with_all_that_it_has_and_stays_there() {
         world.block_on(node, move |io| async move {
             let shard = opened(&io, device).await;
             assert_eq!(facts(&shard).folder, SECOND);
-            assert_eq!(read_all(&shard).await, 200);
+            assert_eq!(read_all(&shard, 1).await, 200);
             // There and back again.
             for folder in [THIRD, FIRST, SECOND, FIRST] {
                 assert_eq!(shard.move_partition(&key(1), folder), Ok(()));
@@ -162,7 +144,7 @@ fn a_partition_moves_with_all_that_it_has_and_stays_there() {
                 assert_eq!(facts(&shard).folder, folder);
                 fill(&shard, 1).await;
             }
-            assert_eq!(read_all(&shard).await, 204);
+            assert_eq!(read_all(&shard, 1).await, 204);
             shard.stop().await;
         });
         world.crash(node, Crash::Kill);
@@ -170,7 +152,7 @@ fn a_partition_moves_with_all_that_it_has_and_stays_there() {
         world.block_on(node, move |io| async move {
             let shard = opened(&io, device).await;
             assert_eq!(facts(&shard).folder, FIRST);
-            assert_eq!(read_all(&shard).await, 204);
+            assert_eq!(read_all(&shard, 1).await, 204);
             io.sleep(A_SECOND).await;
             assert_eq!(dirs(&io).await, only("/first/t-0"));
         });
@@ -212,7 +194,7 @@ fn a_partition_without_files_moves() {
             moved(&shard).await;
             assert_eq!(facts(&shard).folder, SECOND);
             fill(&shard, 30).await;
-            assert_eq!(read_all(&shard).await, 30);
+            assert_eq!(read_all(&shard, 1).await, 30);
         });
     }
 }
@@ -220,10 +202,7 @@ fn a_partition_without_files_moves() {
 #[test]
 fn a_move_ends_without_a_trace_when_the_partition_shall_stay() {
     with_partition(1, |shard| async move {
-        shard.set_move_rate(Some(100_000));
-        fill(&shard, 100).await;
-        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
-        shard.io().sleep(A_SECOND).await;
+        begin_slow_move(&shard).await;
         let copy = facts(&shard).future.expect("it is on its way");
         assert!((1..1_000_000).contains(&copy.bytes), "{copy:?}");
         assert!((1..=100).contains(&copy.offset_lag), "{copy:?}");
@@ -233,17 +212,14 @@ fn a_move_ends_without_a_trace_when_the_partition_shall_stay() {
         shard.io().sleep(A_SECOND).await;
         assert_eq!(dirs(shard.io()).await, only("/first/t-0"));
         assert_eq!(facts(&shard).folder, FIRST);
-        assert_eq!(read_all(&shard).await, 100);
+        assert_eq!(read_all(&shard, 1).await, 100);
     });
 }
 
 #[test]
 fn a_move_to_another_folder_takes_the_place_of_the_one_before() {
     with_partition(1, |shard| async move {
-        shard.set_move_rate(Some(100_000));
-        fill(&shard, 100).await;
-        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
-        shard.io().sleep(A_SECOND).await;
+        begin_slow_move(&shard).await;
         assert_eq!(shard.move_partition(&key(1), THIRD), Ok(()));
         // Asked again, it goes on.
         assert_eq!(shard.move_partition(&key(1), THIRD), Ok(()));
@@ -252,7 +228,7 @@ fn a_move_to_another_folder_takes_the_place_of_the_one_before() {
         shard.io().sleep(A_SECOND).await;
         assert_eq!(facts(&shard).folder, THIRD);
         assert_eq!(dirs(shard.io()).await, only("/third/t-0"));
-        assert_eq!(read_all(&shard).await, 100);
+        assert_eq!(read_all(&shard, 1).await, 100);
     });
 }
 
@@ -273,10 +249,7 @@ fn a_move_takes_as_long_as_its_rate_makes_it() {
 #[test]
 fn a_deleted_partition_leaves_no_copy() {
     with_partition(1, |shard| async move {
-        shard.set_move_rate(Some(100_000));
-        fill(&shard, 100).await;
-        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
-        shard.io().sleep(A_SECOND).await;
+        begin_slow_move(&shard).await;
         shard.drop_partition(&key(1)).await;
         shard.io().sleep(A_SECOND).await;
         assert_eq!(dirs(shard.io()).await, BTreeSet::new());
@@ -338,7 +311,7 @@ fn a_folder_that_fails_ends_the_moves_to_it() {
             let second = shard.folders().remove(1);
             assert!(second.is_offline, "{second:?}");
             fill(&shard, 1).await;
-            assert_eq!(read_all(&shard).await, 101);
+            assert_eq!(read_all(&shard, 1).await, 101);
         });
     }
 }
@@ -369,7 +342,7 @@ fn a_full_disk_ends_a_move_and_gets_its_room_back() {
         assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
         moved(&shard).await;
         assert_eq!(facts(&shard).folder, SECOND);
-        assert_eq!(read_all(&shard).await, 200);
+        assert_eq!(read_all(&shard, 1).await, 200);
     });
 }
 
@@ -396,7 +369,7 @@ fn an_interrupted_move_is_begun_anew() {
         io.sleep(A_SECOND).await;
         moved(&shard).await;
         assert_eq!(facts(&shard).folder, SECOND);
-        assert_eq!(read_all(&shard).await, 100);
+        assert_eq!(read_all(&shard, 1).await, 100);
         io.sleep(A_SECOND).await;
         assert_eq!(dirs(&io).await, only("/second/t-0"));
     });
@@ -432,7 +405,7 @@ fn a_partition_whose_new_journal_fails_has_all_at_the_next_start() {
     let shard = restarted(&mut world, node, Crash::PowerLoss);
     world.block_on(node, |_| async move {
         assert_eq!(facts(&shard).folder, SECOND);
-        assert_eq!(read_all(&shard).await, 100);
+        assert_eq!(read_all(&shard, 1).await, 100);
         fill(&shard, 1).await;
     });
 }

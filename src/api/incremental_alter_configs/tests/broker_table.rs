@@ -58,6 +58,7 @@ const CHANGES: &[Change] = &[
     ("message.max.bytes", "77", None),
     ("min.insync.replicas", "7", None),
     ("producer.id.expiration.ms", "77", None),
+    ("replica.alter.log.dirs.io.max.bytes.per.second", "77", None),
 ];
 
 fn dynamic() -> impl Iterator<Item = &'static Property> {

@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use corelog_shards::io::{Completer, slot};
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::FolderFacts;
 use uuid::Uuid;
@@ -37,7 +38,8 @@ pub(super) struct Reports(RefCell<State>);
 
 #[derive(Default)]
 struct State {
-    found: Vec<FoundReplica>,
+    /// Each with who waits for it to be recorded.
+    found: Vec<(FoundReplica, Option<Completer<()>>)>,
     offline: Vec<Uuid>,
     is_cordon_due: bool,
     /// What ends the process; there from when on reports are made.
@@ -125,13 +127,22 @@ impl Broker {
 
     /// A partition is in another folder than the metadata says.
     pub(super) fn found_elsewhere(self: &Rc<Self>, key: PartitionKey, directory: Uuid) {
-        self.report(|state| {
-            state.found.push(FoundReplica {
-                topic_id: key.topic,
-                partition: key.partition,
-                directory,
-            });
-        });
+        self.record_directory(key, directory, None);
+    }
+
+    /// Has the controller note the folder of a partition, and tells `then` when it has.
+    fn record_directory(
+        self: &Rc<Self>,
+        key: PartitionKey,
+        directory: Uuid,
+        then: Option<Completer<()>>,
+    ) {
+        let found = FoundReplica {
+            topic_id: key.topic,
+            partition: key.partition,
+            directory,
+        };
+        self.report(|state| state.found.push((found, then)));
     }
 
     /// The folders that are cordoned may be others now.
@@ -156,8 +167,12 @@ impl Broker {
     pub fn watch_folders(self: &Rc<Self>) {
         let broker = Rc::downgrade(self);
         self.shard.on_moved(move |key, folder| {
+            let (completer, recorded) = slot();
             if let Some(broker) = broker.upgrade() {
-                broker.found_elsewhere(key, folder);
+                broker.record_directory(key, folder, Some(completer));
+            }
+            async move {
+                recorded.await;
             }
         });
         if self.shard.id() == 0 {
@@ -254,7 +269,8 @@ impl Broker {
         let found: Vec<FoundReplica> = {
             let state = self.reports.0.borrow();
             let at_once = state.found.len().min(REPLICAS_AT_ONCE);
-            state.found[..at_once].to_vec()
+            let found = state.found[..at_once].iter();
+            found.map(|(found, _)| *found).collect()
         };
         if found.is_empty() {
             return Ok(false);
@@ -262,7 +278,12 @@ impl Broker {
         let told = found.len();
         self.control(move |context| assign_replicas(context, node_id, &found))
             .await?;
-        self.reports.0.borrow_mut().found.drain(..told);
+        let told: Vec<_> = self.reports.0.borrow_mut().found.drain(..told).collect();
+        for (_, then) in told {
+            if let Some(then) = then {
+                then.complete(());
+            }
+        }
         Ok(true)
     }
 }

@@ -181,10 +181,18 @@ fn check_file_systems(
                 devices.insert(folder.device);
             }
             Err(error @ HostError::Unreadable { .. }) => leave_out(folders, at, error)?,
+            // The one that is not there may have the journals.
+            Err(error) if has_lost_one(folders, folder.device) => leave_out(folders, at, error)?,
             Err(error) => return Err(StartError::Host(error)),
         }
     }
     Ok(())
+}
+
+/// Whether a folder of this device is not used.
+fn has_lost_one(folders: &DataFolders, device: u64) -> bool {
+    let mut all = folders.all.iter();
+    all.any(|folder| folder.is_offline && folder.device == device)
 }
 
 fn leave_out(folders: &mut DataFolders, at: usize, error: HostError) -> Result<(), StartError> {

@@ -319,10 +319,17 @@ pub(super) fn future_dirs<'a>(
     dir: &str,
 ) -> impl Iterator<Item = &'a String> + use<'a> {
     let front = format!("{dir}.");
+    let wanted = PartitionDir::parse(dir);
     let its = names.range(front.clone()..);
     its.take_while(move |name| name.starts_with(&front))
-        .filter(|name| {
-            PartitionDir::parse(name).is_some_and(|dir| dir.purpose == DirPurpose::Future)
+        .filter(move |name| {
+            // Names of topics have dots, too.
+            PartitionDir::parse(name)
+                .zip(wanted.as_ref())
+                .is_some_and(|(found, wanted)| {
+                    found.purpose == DirPurpose::Future
+                        && (&found.topic, found.partition) == (&wanted.topic, wanted.partition)
+                })
         })
 }
 

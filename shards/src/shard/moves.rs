@@ -36,6 +36,7 @@ mod switch;
 
 use std::cell::{Cell, OnceCell};
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use uuid::Uuid;
@@ -69,8 +70,11 @@ pub(crate) struct Move {
     copied_through: Cell<i64>,
 }
 
+/// Ready when it is recorded where a partition is.
+type Recording = Pin<Box<dyn Future<Output = ()>>>;
+
 /// Called with a partition that has moved, and the folder where it is now.
-type OnMoved = Box<dyn Fn(PartitionKey, Uuid)>;
+type OnMoved = Box<dyn Fn(PartitionKey, Uuid) -> Recording>;
 
 /// The moves of one shard.
 #[derive(Default)]
@@ -128,8 +132,14 @@ impl Shard {
         Ok(())
     }
 
-    /// Calls `then` with each partition of this shard that has moved, and its new folder.
-    pub fn on_moved(&self, then: impl Fn(PartitionKey, Uuid) + 'static) {
+    /// Calls `then` with each partition of this shard that has moved, and its new folder. What is left of it elsewhere
+    /// stays until what `then` returns is ready: whoever starts without the new folder is to find that missing, rather
+    /// than what was there before.
+    pub fn on_moved<F: Future<Output = ()> + 'static>(
+        &self,
+        then: impl Fn(PartitionKey, Uuid) -> F + 'static,
+    ) {
+        let then = move |key, folder| -> Recording { Box::pin(then(key, folder)) };
         let set = self.0.moves.on_moved.set(Box::new(then));
         assert!(set.is_ok(), "one observer of moves");
     }
@@ -176,18 +186,19 @@ impl Shard {
         partition: &Rc<Partition>,
         its: &Rc<Move>,
     ) -> Result<(), Ended> {
-        let mut copy = self.begin_copy(partition, its).await?;
-        let copied = async {
+        let switched = async {
+            let mut copy = self.begin_copy(partition, its).await?;
             copy.make_dir().await?;
-            copy.catch_up().await
+            copy.catch_up().await?;
+            self.switch(partition, &mut copy).await
         };
-        let switched = match copied.await {
-            Ok(()) => self.switch(partition, &mut copy).await,
-            Err(ended) => Err(ended),
-        };
+        let switched = switched.await;
         // What a stop interrupts is found by the next start, which begins anew.
         if switched.is_err() && !self.0.stopping.get() && !its.target.is_offline.get() {
-            copy.remove().await;
+            let folder = &its.target.path;
+            if let Err(error) = self.remove_copies(partition, folder).await {
+                tracing::warn!(partition = %partition.dir, folder = %folder.display(), %error, "cannot remove the copy of a partition");
+            }
         }
         switched
     }

@@ -258,7 +258,7 @@ pub async fn open(
     // Until all have handed over, a partition that is not here may still come.
     shard.meet().await;
     shard.0.newest_copies.take();
-    shard.finish_begun_moves().await?;
+    shard.finish_begun_moves().await;
     shard.finish_begun_swaps().await?;
     shard.remove_journals(&recovered.orphans).await?;
     // Until all have taken over what was in other places, folders depend on those.
@@ -546,19 +546,19 @@ impl Shard {
     }
 
     /// Gives the folders of partitions their names that had just moved to other log folders when the last run ended.
-    async fn finish_begun_moves(&self) -> Result<(), StartError> {
+    async fn finish_begun_moves(&self) {
         for key in self.partitions() {
             let Some(partition) = self.partition(&key) else {
                 continue;
             };
             let is_finished = *partition.unfinished_move.borrow() == UnfinishedMove::default();
             if !is_finished && !partition.is_offline() {
-                let path = partition.folder().path.clone();
-                let finished = self.finish_move(&partition).await;
-                finished.map_err(at(&path))?;
+                // Its checkpoint says until the next start what is left to do.
+                if let Err(error) = self.finish_move(&partition).await {
+                    self.segment_failed(&partition, &error);
+                }
             }
         }
-        Ok(())
     }
 
     /// Puts the segments in their places that compaction was about to when the last run ended.

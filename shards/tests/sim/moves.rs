@@ -36,11 +36,12 @@ fn draw_folders(world: &mut World) -> Vec<FolderConfig> {
 pub fn watch(shard: &Shard, run: &Rc<Run>) {
     let telling = Rc::downgrade(run);
     shard.on_moved(move |key, folder| {
-        let Some(run) = telling.upgrade() else { return };
+        let run = telling.upgrade();
         let partition = key.partition as usize;
-        if run.key(partition) == key {
+        if let Some(run) = run.filter(|run| run.key(partition) == key) {
             run.places.borrow_mut()[partition] = folder;
         }
+        std::future::ready(())
     });
 }
 

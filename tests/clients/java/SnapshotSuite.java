@@ -93,7 +93,7 @@ public final class SnapshotSuite {
         program.addAll(List.of(command.split(" ")));
         for (int attempt = 0; attempt < 10; attempt++) {
             Process shell = new ProcessBuilder(program).redirectErrorStream(true).redirectOutput(said.toFile()).start();
-            if (!shell.waitFor(10, TimeUnit.SECONDS)) {
+            if (!shell.waitFor(60, TimeUnit.SECONDS)) {
                 shell.destroyForcibly().waitFor();
             }
             String text = Files.readString(said);

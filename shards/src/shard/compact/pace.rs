@@ -104,6 +104,7 @@ impl Throttle {
 
     /// From now on, at this rate from now on; nothing if that is unlimited.
     fn wait(&mut self, now: Instant, a_second: Option<u64>) -> Duration {
+        let a_second = a_second.map(|rate| rate.max(1));
         let waited_for = |rate: u64| now.since(self.since).as_secs_f64() * rate as f64;
         self.owed = (self.owed - self.a_second.map_or(0.0, waited_for)).max(0.0);
         (self.since, self.a_second) = (now, a_second);
@@ -115,7 +116,7 @@ impl Throttle {
             // What is less than a byte is lost in the rounding.
             Some(_) if self.owed < 1.0 => Duration::ZERO,
             Some(rate) => {
-                let seconds = self.owed / rate.max(1) as f64;
+                let seconds = self.owed / rate as f64;
                 Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const LAST_SEGMENTS_MAX: usize = 2;
 /// A move that has to go slowly looks again whether it is still wanted.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// See the module. Removed by [`Copy::remove`] if nothing comes of it.
+/// See the module. Removed by [`Shard::remove_copies`] if nothing comes of it.
 pub(super) struct Copy<'a> {
     shard: &'a Shard,
     partition: &'a Rc<Partition>,
@@ -36,6 +36,8 @@ pub(super) struct Copy<'a> {
     pub(super) future: Uuid,
     dir: PathBuf,
     segments: BTreeMap<i64, Copied>,
+    /// All segments before the one with this base offset are copied and finished.
+    done_before: i64,
     /// The file written last.
     open: Option<(i64, Rc<File>)>,
     buffer: Option<DmaBuffer>,
@@ -62,6 +64,29 @@ struct Part {
 }
 
 impl Shard {
+    /// Removes the copies of a partition in a log folder.
+    pub(super) async fn remove_copies(
+        &self,
+        partition: &Partition,
+        target: &Path,
+    ) -> io::Result<()> {
+        let (io, store) = (self.io(), &self.0.store);
+        let names = io.list_dir(target).await?;
+        let names = names.into_iter().map(|entry| entry.name).collect();
+        for name in future_dirs(&names, &partition.dir) {
+            let topic = store.topic_of_dir(&target.join(name)).await?;
+            if topic.is_some_and(|topic| topic != partition.key.topic) {
+                continue;
+            }
+            let unique = Uuid::from_u64_pair(io.random_u64(), io.random_u64());
+            let aside = store.set_aside_dir(target, name, DirPurpose::Delete, unique);
+            if let Some(aside) = aside.await? {
+                store.remove_dir_with_files(&aside).await;
+            }
+        }
+        Ok(())
+    }
+
     /// What is needed for a copy; there is no folder for it yet.
     pub(super) async fn begin_copy<'a>(
         &'a self,
@@ -87,6 +112,7 @@ impl Shard {
             future,
             dir: its.target.path.join(name),
             segments: BTreeMap::new(),
+            done_before: i64::MIN,
             open: None,
             buffer: None,
             due: io.now(),
@@ -113,38 +139,14 @@ impl Copy<'_> {
     }
 
     async fn try_make_dir(&self) -> io::Result<()> {
-        let (io, store) = (self.shard.io(), &self.shard.0.store);
+        let io = self.shard.io();
         let target = &self.its.target.path;
-        let names = io.list_dir(target).await?;
-        let names = names.into_iter().map(|entry| entry.name).collect();
-        for name in future_dirs(&names, &self.partition.dir) {
-            let aside = store.set_aside_dir(target, name, DirPurpose::Delete, self.future);
-            if let Some(aside) = aside.await? {
-                store.remove_dir_with_files(&aside).await;
-            }
-        }
+        self.shard.remove_copies(self.partition, target).await?;
         io.create_dir_all(&self.dir).await?;
         let metadata = format_partition_metadata(self.partition.key.topic);
         let path = self.dir.join(PARTITION_METADATA);
         io.write_small(&path, metadata.as_bytes()).await?;
         io.sync_dir(target).await
-    }
-
-    /// Removes it with all that is in it.
-    pub(super) async fn remove(mut self) {
-        self.open = None;
-        let store = &self.shard.0.store;
-        let target = &self.its.target.path;
-        let name = self.dir.file_name().map(|name| name.to_string_lossy());
-        let Some(name) = name else { return };
-        let aside = store.set_aside_dir(target, &name, DirPurpose::Delete, self.future);
-        match aside.await {
-            Ok(Some(aside)) => store.remove_dir_with_files(&aside).await,
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(dir = %self.dir.display(), %error, "cannot remove the copy of a partition");
-            }
-        }
     }
 
     /// Copies what files hold, until it is only a little that they have beyond the copy. The caller does not hold the
@@ -153,6 +155,9 @@ impl Copy<'_> {
         loop {
             self.check()?;
             let parts = self.parts(false);
+            if let Some(first) = parts.first() {
+                self.done_before = first.base_offset;
+            }
             let left: u64 = parts.iter().map(|part| part.to - part.from).sum();
             self.note_progress(&parts);
             let is_close = left <= LAST_BYTES_MAX && parts.len() <= LAST_SEGMENTS_MAX;
@@ -187,8 +192,9 @@ impl Copy<'_> {
         let start = state.log.start_offset();
         // Those that lie below the log start are about to go, or gone already.
         let below = segments.partition_point(|segment| segment.base_offset <= start);
+        let done = segments.partition_point(|segment| segment.base_offset < self.done_before);
         let mut parts = Vec::new();
-        for segment in &segments[below.saturating_sub(1)..] {
+        for segment in &segments[below.saturating_sub(1).max(done)..] {
             let none = Copied::default();
             let copied = self.segments.get(&segment.base_offset).unwrap_or(&none);
             let is_finished = segment.is_finished;

@@ -1,12 +1,14 @@
 //! From the old folder to the new one: the steps behind which there is no way back.
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 
 use uuid::Uuid;
 
 use super::Ended;
 use super::copy::Copy;
+use crate::io::futures::first_of;
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline};
 use crate::log::segment_name::DirPurpose;
@@ -29,10 +31,7 @@ impl Shard {
     ) -> Result<(), Ended> {
         let target = copy.target();
         let turn = partition.settling.take().await;
-        let carried_bytes_max = || {
-            let others = self.0.volumes[target.volume].carried_bytes_max();
-            self.volume(partition).carried_bytes_max().min(others)
-        };
+        let carried_bytes_max = || self.carried_bytes_max_of(partition, &target);
         loop {
             copy.check()?;
             let settled = self.settle_for_checkpoint(partition).await;
@@ -77,12 +76,6 @@ impl Shard {
                     let folder = partition.folder();
                     tracing::info!(partition = %partition.dir, folder = %folder.path.display(), "a partition has moved");
                     self.0.metrics.moves.add(1);
-                    let is_dropped = partition.state.borrow().is_dropped;
-                    if let Some(then) = self.0.moves.on_moved.get()
-                        && !is_dropped
-                    {
-                        then(partition.key, folder.id);
-                    }
                     return;
                 }
                 Err(error) => self.segment_failed(partition, &error),
@@ -96,32 +89,77 @@ impl Shard {
         &self,
         partition: &Rc<Partition>,
     ) -> io::Result<bool> {
-        let _turn = partition.settling.take().await;
-        if !self.change_journal(partition).await? {
+        let is_dropped = || partition.state.borrow().is_dropped;
+        let turn = partition.settling.take().await;
+        let Some(left) = self.change_journal(partition).await? else {
             return Ok(false);
-        }
+        };
         // Whatever became of the checkpoint that says so: before it is durable, the old folder is the partition's.
-        if !self.anchor_synced(partition).await {
+        if left.is_none() && !is_dropped() && !self.anchor_synced(partition).await {
             return Ok(false);
         }
-        let is_dropped = partition.state.borrow().is_dropped;
-        if !is_dropped {
+        drop(turn);
+        let is_recorded = self.is_recorded(partition).await;
+        let _turn = partition.settling.take().await;
+        if let Some(old) = left {
+            let volume = &self.0.volumes[old.volume];
+            volume.end_leaving(is_recorded);
+            if is_recorded && !volume.acknowledges_no_more() {
+                // Should that fail, the next start ends the old copy.
+                _ = self.forget_copies(vec![old]).await;
+            }
+        }
+        if !is_recorded {
+            return Ok(false);
+        }
+        if !is_dropped() {
             self.name_folder(partition).await?;
         }
         self.leave_old_folders(partition).await;
         Ok(true)
     }
 
-    /// Has the journal of the folder's volume take over the partition. Whether it has it. The caller holds the
+    /// Waits until those above the engine have recorded where the partition is, so that nobody looks for it where it was.
+    /// Whether nobody will: a deleted partition is looked for nowhere. The caller does not hold the partition's turn, which
+    /// a deletion waits for, and the record may wait for that.
+    async fn is_recorded(&self, partition: &Rc<Partition>) -> bool {
+        let Some(then) = self.0.moves.on_moved.get() else {
+            return true;
+        };
+        let is_dropped = || partition.state.borrow().is_dropped;
+        let recording = then(partition.key, partition.folder().id);
+        let mut recording = self.io().spawn("record a move", recording);
+        while !recording.is_done() && !is_dropped() {
+            if self.0.stopping.get() || self.has_failed() {
+                return false;
+            }
+            let a_while = self.io().sleep(RETRY);
+            first_of(pin!(&mut recording), pin!(a_while)).await;
+        }
+        true
+    }
+
+    /// Has the journal of the folder's volume take over the partition; `None` if that has not succeeded. Else the copy in
+    /// the journal that it has left, if it was in another one, which the caller has to end. The caller holds the
     /// partition's turn.
-    async fn change_journal(&self, partition: &Rc<Partition>) -> io::Result<bool> {
+    async fn change_journal(
+        &self,
+        partition: &Rc<Partition>,
+    ) -> io::Result<Option<Option<OldCopy>>> {
         let (from, to) = (partition.volume(), partition.folder().volume);
         if from == to {
-            return Ok(true);
+            return Ok(Some(None));
         }
-        self.settle_for_checkpoint(partition).await?;
+        if let Err(error) = self.settle_for_checkpoint(partition).await {
+            let carried = partition.state.borrow().log.carried_bytes();
+            if error.raw_os_error() != Some(libc::ENOSPC)
+                || carried > self.carried_bytes_max_of(partition, &partition.folder())
+            {
+                return Err(error);
+            }
+        }
         if partition.is_offline() {
-            return Ok(false);
+            return Ok(None);
         }
         let old = OldCopy {
             volume: from,
@@ -130,23 +168,27 @@ impl Shard {
         };
         if partition.state.borrow().is_dropped {
             // The old journal has been told.
-            return Ok(true);
+            return Ok(Some(None));
         }
         self.0.volumes[from].begin_leaving();
         self.hand_to_volume(partition, to);
-        let mut is_synced = self.anchor_synced(partition).await;
-        let has_it = is_synced;
-        if !is_synced && !self.0.stopping.get() && !self.has_failed() {
+        if self.anchor_synced(partition).await {
+            return Ok(Some(Some(old)));
+        }
+        let mut is_back = false;
+        if !self.0.stopping.get() && !self.has_failed() {
             // The new one has failed, and the folder is offline: the old one carries what it has until the next start.
             self.hand_to_volume(partition, from);
-            is_synced = self.anchor_synced(partition).await;
+            is_back = self.anchor_synced(partition).await;
         }
-        self.0.volumes[from].end_leaving(is_synced);
-        if has_it && !self.0.volumes[from].acknowledges_no_more() {
-            // Should that fail, the next start ends the old copy.
-            _ = self.forget_copies(vec![old]).await;
-        }
-        Ok(has_it)
+        self.0.volumes[from].end_leaving(is_back);
+        Ok(None)
+    }
+
+    /// How much a checkpoint may carry that takes a partition to the journal of a folder.
+    fn carried_bytes_max_of(&self, partition: &Partition, folder: &Folder) -> u64 {
+        let others = self.0.volumes[folder.volume].carried_bytes_max();
+        self.volume(partition).carried_bytes_max().min(others)
     }
 
     /// Has another journal go on with the partition, from a checkpoint with all that its files do not hold.
@@ -205,8 +247,9 @@ impl Shard {
         if store.topic_of_dir(&from).await? == Some(partition.key.topic) {
             let occupant = store.topic_of_dir(&to).await?;
             let is_others = occupant.is_some_and(|topic| topic != partition.key.topic);
-            if is_others && !partition.is_opened.get() {
-                // It may itself be the one that was deleted.
+            // It may itself be the one that was deleted.
+            let is_deleted = !partition.is_opened.get() || partition.state.borrow().is_dropped;
+            if is_others && is_deleted {
                 return Ok(());
             }
             self.set_name_free(&folder, partition).await?;

@@ -164,12 +164,67 @@ fn the_broker_is_told_when_a_partition_has_moved() {
     with_partition(1, |shard| async move {
         let told = Rc::new(Cell::new(None));
         let telling = told.clone();
-        shard.on_moved(move |key, folder| telling.set(Some((key, folder))));
+        shard.on_moved(move |key, folder| {
+            telling.set(Some((key, folder)));
+            std::future::ready(())
+        });
         fill(&shard, 10).await;
         assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
         assert_eq!(told.get(), None);
         moved(&shard).await;
         assert_eq!(told.get(), Some((key(1), SECOND)));
+    });
+}
+
+/// Whoever starts without the new folder, before it is recorded that the partition is there, finds that missing, and no
+/// older copy in its old place.
+#[test]
+fn the_old_place_knows_of_a_move_until_that_is_recorded() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let shard = opened(&io, 1).await;
+        shard.on_moved(|_, _| std::future::pending());
+        fill(&shard, 100).await;
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        io.sleep(A_SECOND).await;
+        assert_eq!(facts(&shard).folder, SECOND);
+        assert!(is_moving(&shard));
+        fill(&shard, 10).await;
+        assert_eq!(read_all(&shard, 1).await, 110);
+        shard.stop().await;
+    });
+    world.crash(node, Crash::PowerLoss);
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let mut config = folders(1);
+        config.folders[1].is_offline = true;
+        let shard = started(&io, config).await;
+        let opened = shard.open_partition(key(1), "t-0", FIRST, 0, LogConfig::default());
+        _ = opened.await;
+        assert!(facts(&shard).is_offline);
+    });
+    let shard = restarted(&mut world, node, Crash::PowerLoss);
+    world.block_on(node, |_| async move {
+        assert_eq!(facts(&shard).folder, SECOND);
+        assert_eq!(read_all(&shard, 1).await, 110);
+    });
+}
+
+/// Topics may have names that begin with the name of another one's partition.
+#[test]
+fn copies_of_other_partitions_are_left_alone() {
+    with_partition(1, |shard| async move {
+        fill(&shard, 100).await;
+        let other = "/second/t-0.retry-3.00000000000000000000000000000001-future";
+        let created = shard.io().create_dir_all(Path::new(other)).await;
+        created.expect("a folder");
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        moved(&shard).await;
+        let both = BTreeSet::from([PathBuf::from("/second/t-0"), PathBuf::from(other)]);
+        shard.io().sleep(A_SECOND).await;
+        assert_eq!(dirs(shard.io()).await, both);
     });
 }
 

@@ -189,10 +189,12 @@ fn with_owned(
     }
     let with_its = |(mut member, owned): (Member, Vec<NamedPartitions>)| {
         for named in owned {
-            let Some(topic) = image.topics.id_of(&named.topic) else {
+            let Some(topic) = image.topics.by_name(&named.topic) else {
                 continue;
             };
-            for partition in named.partitions {
+            let is_there = |partition: &i32| topic.partition(*partition).is_some();
+            let topic = topic.id;
+            for partition in named.partitions.into_iter().filter(is_there) {
                 if taken.insert((topic, partition)) {
                     let assigned = member.assigned.entry(topic).or_default();
                     assigned.insert(partition, epoch);

@@ -75,12 +75,15 @@ fn a_full_disk_does_not_hold_up_a_stop() {
         filler.fill();
         // Within the bound of the harness.
         broker.stop();
-        broker.restart();
-        filler.reconnect(&broker);
-        filler.ledger.verify();
-        broker.stop();
+        // It takes what room there is for the ends of segments, which may be the last.
+        if !has_to_wait(&mut broker) {
+            filler.reconnect(&broker);
+            filler.ledger.verify();
+            broker.stop();
+            broker.spawn();
+        }
         fs::remove_file(&ballast).expect("the ballast");
-        broker.restart();
+        broker.await_answer();
         filler.reconnect(&broker);
         filler.ledger.verify();
         assert_eq!(filler.append_somewhere(), 0, "there is room");
@@ -127,7 +130,8 @@ fn has_to_wait(broker: &mut Broker) -> bool {
         if log[printed..].contains("INFO ready") {
             return false;
         }
-        if log[printed..].contains("cannot make a journal file") {
+        let waits = ["cannot make a journal file", "the start waits for room"];
+        if waits.iter().any(|what| log[printed..].contains(what)) {
             return true;
         }
         assert!(broker.is_running(), "the start failed:\n{log}");

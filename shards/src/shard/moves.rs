@@ -5,7 +5,8 @@
 //! | asked | nothing yet: it waits for the moves before it | its turn |
 //! | copying | a folder `TOPIC-PARTITION.ID-future` in the log folder where it goes, with copies of what its files hold | less than a megabyte is left to copy |
 //! | caught up | the partition's turn is held: nothing else writes its files; all that is settled is copied and synced | a checkpoint names the new folder, *durably* |
-//! | switched | the new folder is the partition's, still with the name of a future one; the old one is what it was | the journal of the new folder's device has the partition, durably, if that is another one |
+//! | switched | the new folder is the partition's, still with the name of a future one; the old one is what it was | it is recorded above the engine where the partition is |
+//! | recorded | nobody looks for it in the old folder, should the new one be missing | the journal of the new folder's device has the partition, durably, if that is another one |
 //! | handed over | the old journal says that its copy is over | the new folder has its name, the old one is set aside |
 //! | moved | as if it had always been there | |
 //!

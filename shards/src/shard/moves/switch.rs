@@ -91,25 +91,16 @@ impl Shard {
     ) -> io::Result<bool> {
         let is_dropped = || partition.state.borrow().is_dropped;
         let turn = partition.settling.take().await;
-        let Some(left) = self.change_journal(partition).await? else {
-            return Ok(false);
-        };
         // Whatever became of the checkpoint that says so: before it is durable, the old folder is the partition's.
-        if left.is_none() && !is_dropped() && !self.anchor_synced(partition).await {
+        if !is_dropped() && !self.anchor_synced(partition).await {
             return Ok(false);
         }
         drop(turn);
-        let is_recorded = self.is_recorded(partition).await;
-        let _turn = partition.settling.take().await;
-        if let Some(old) = left {
-            let volume = &self.0.volumes[old.volume];
-            volume.end_leaving(is_recorded);
-            if is_recorded && !volume.acknowledges_no_more() {
-                // Should that fail, the next start ends the old copy.
-                _ = self.forget_copies(vec![old]).await;
-            }
+        if !self.is_recorded(partition).await {
+            return Ok(false);
         }
-        if !is_recorded {
+        let _turn = partition.settling.take().await;
+        if !self.change_journal(partition).await? {
             return Ok(false);
         }
         if !is_dropped() {
@@ -119,7 +110,8 @@ impl Shard {
         Ok(true)
     }
 
-    /// Waits until those above the engine have recorded where the partition is, so that nobody looks for it where it was.
+    /// Waits until those above the engine have recorded where the partition is. Until then the old journal has it, so that
+    /// a start without the new folder finds that missing, and nothing in the old place.
     /// Whether nobody will: a deleted partition is looked for nowhere. The caller does not hold the partition's turn, which
     /// a deletion waits for, and the record may wait for that.
     async fn is_recorded(&self, partition: &Rc<Partition>) -> bool {
@@ -139,16 +131,12 @@ impl Shard {
         true
     }
 
-    /// Has the journal of the folder's volume take over the partition; `None` if that has not succeeded. Else the copy in
-    /// the journal that it has left, if it was in another one, which the caller has to end. The caller holds the
+    /// Has the journal of the folder's volume take over the partition. Whether it has it. The caller holds the
     /// partition's turn.
-    async fn change_journal(
-        &self,
-        partition: &Rc<Partition>,
-    ) -> io::Result<Option<Option<OldCopy>>> {
+    async fn change_journal(&self, partition: &Rc<Partition>) -> io::Result<bool> {
         let (from, to) = (partition.volume(), partition.folder().volume);
         if from == to {
-            return Ok(Some(None));
+            return Ok(true);
         }
         if let Err(error) = self.settle_for_checkpoint(partition).await {
             let carried = partition.state.borrow().log.carried_bytes();
@@ -159,7 +147,7 @@ impl Shard {
             }
         }
         if partition.is_offline() {
-            return Ok(None);
+            return Ok(false);
         }
         let old = OldCopy {
             volume: from,
@@ -168,21 +156,23 @@ impl Shard {
         };
         if partition.state.borrow().is_dropped {
             // The old journal has been told.
-            return Ok(Some(None));
+            return Ok(true);
         }
         self.0.volumes[from].begin_leaving();
         self.hand_to_volume(partition, to);
-        if self.anchor_synced(partition).await {
-            return Ok(Some(Some(old)));
-        }
-        let mut is_back = false;
-        if !self.0.stopping.get() && !self.has_failed() {
+        let mut is_synced = self.anchor_synced(partition).await;
+        let has_it = is_synced;
+        if !is_synced && !self.0.stopping.get() && !self.has_failed() {
             // The new one has failed, and the folder is offline: the old one carries what it has until the next start.
             self.hand_to_volume(partition, from);
-            is_back = self.anchor_synced(partition).await;
+            is_synced = self.anchor_synced(partition).await;
         }
-        self.0.volumes[from].end_leaving(is_back);
-        Ok(None)
+        self.0.volumes[from].end_leaving(is_synced);
+        if has_it && !self.0.volumes[from].acknowledges_no_more() {
+            // Should that fail, the next start ends the old copy.
+            _ = self.forget_copies(vec![old]).await;
+        }
+        Ok(has_it)
     }
 
     /// How much a checkpoint may carry that takes a partition to the journal of a folder.

@@ -63,6 +63,20 @@ fn with_partition<F: Future<Output = ()> + 'static>(
     });
 }
 
+/// A node whose only shard has a partition with so many batches in the first folder, and two devices.
+fn filled(batches: i64) -> (World, NodeId, Shard) {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    let shard = world.block_on(node, move |io| async move {
+        let shard = opened(&io, 1).await;
+        fill(&shard, batches).await;
+        io.sleep(A_SECOND).await;
+        shard
+    });
+    (world, node, shard)
+}
+
 async fn fill(shard: &Shard, batches: i64) {
     for _ in 0..batches {
         append(shard, vec![append_to(1, 10_000)]).await;
@@ -341,14 +355,7 @@ fn what_is_deleted_from_the_front_meanwhile_is_not_in_the_copy() {
 
 /// The next operation of this kind on the copy fails.
 fn with_failing_copy(operation: Operation, job: impl AsyncFnOnce(Shard) + 'static) {
-    let mut world = World::new(1, Faults::none());
-    let node = world.add_node();
-    world.start(node, 1, |_, _| async {});
-    let shard = world.block_on(node, |io| async move {
-        let shard = opened(&io, 1).await;
-        fill(&shard, 100).await;
-        shard
-    });
+    let (mut world, node, shard) = filled(100);
     world.fail_next(node, operation, "-future/000");
     world.block_on(node, |_| async move {
         assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
@@ -373,15 +380,7 @@ fn a_folder_that_fails_ends_the_moves_to_it() {
 
 #[test]
 fn a_full_disk_ends_a_move_and_gets_its_room_back() {
-    let mut world = World::new(1, Faults::none());
-    let node = world.add_node();
-    world.start(node, 1, |_, _| async {});
-    let shard = world.block_on(node, |io| async move {
-        let shard = opened(&io, 1).await;
-        fill(&shard, 200).await;
-        io.sleep(A_SECOND).await;
-        shard
-    });
+    let (mut world, node, shard) = filled(200);
     let used = world.disk_used(node);
     world.set_disk_capacity(node, used + 500_000);
     let full = shard.clone();
@@ -414,10 +413,7 @@ fn an_interrupted_move_is_begun_anew() {
     world.start(node, 1, |_, _| async {});
     world.block_on(node, |io| async move {
         let shard = opened(&io, 1).await;
-        fill(&shard, 100).await;
-        shard.set_move_rate(Some(100_000));
-        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
-        io.sleep(A_SECOND).await;
+        begin_slow_move(&shard).await;
     });
     let shard = restarted(&mut world, node, Crash::PowerLoss);
     world.block_on(node, |io| async move {
@@ -433,15 +429,7 @@ fn an_interrupted_move_is_begun_anew() {
 /// The journal of the second device fails when it has to take the partition over.
 #[test]
 fn a_partition_whose_new_journal_fails_has_all_at_the_next_start() {
-    let mut world = World::new(1, Faults::none());
-    let node = world.add_node();
-    world.start(node, 1, |_, _| async {});
-    let shard = world.block_on(node, |io| async move {
-        let shard = opened(&io, 1).await;
-        fill(&shard, 100).await;
-        io.sleep(A_SECOND).await;
-        shard
-    });
+    let (mut world, node, shard) = filled(100);
     world.fail_next(node, Operation::Write, "/second/journal/0000-0000");
     world.block_on(node, |io| async move {
         assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));

@@ -188,12 +188,12 @@ impl Partition {
 
     /// Name that its folder has now.
     pub(crate) fn dir_now(&self) -> Cow<'_, str> {
-        let future = self.unfinished_move.borrow().future;
-        match (future, PartitionDir::parse(&self.dir)) {
-            (Some(future), Some(dir)) => {
-                Cow::Owned(dir_set_aside(&dir, DirPurpose::Future, future))
-            }
-            _ => Cow::Borrowed(&self.dir),
+        let Some(future) = self.unfinished_move.borrow().future else {
+            return Cow::Borrowed(&self.dir);
+        };
+        match PartitionDir::parse(&self.dir) {
+            Some(dir) => Cow::Owned(dir_set_aside(&dir, DirPurpose::Future, future)),
+            None => Cow::Borrowed(&self.dir),
         }
     }
 

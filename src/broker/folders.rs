@@ -107,10 +107,7 @@ impl Broker {
     }
 
     pub(super) fn is_online(&self, id: Uuid) -> bool {
-        let folders = self.shard.folders();
-        folders
-            .iter()
-            .any(|folder| folder.id == id && !folder.is_offline)
+        self.shard.is_folder_online(id)
     }
 
     /// Remembers where a partition that is not there yet is to be put.

@@ -334,7 +334,7 @@ impl Log {
             let active = ActiveSegment {
                 index: &self.index,
                 size_bytes: active.bytes as u32,
-                lot: mixed(self.roll_seed ^ active.base_offset as u64),
+                seed: self.roll_seed ^ active.base_offset as u64,
                 first_timestamp_ms: active.first_timestamp_ms,
                 created_ms: active.created_ms,
             };
@@ -671,14 +671,6 @@ pub struct DiskPlace {
     pub limit: u64,
     /// Base offset of the next segment, if the file holds all of its own.
     pub next_base: Option<i64>,
-}
-
-/// A number that seems to have nothing to do with the one that it is made of (the last step of
-/// SplitMix64).
-fn mixed(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }
 
 fn producer_batch(header: &BatchHeader<'_>) -> ProducerBatch {

@@ -19,8 +19,8 @@ pub struct RollLimits {
 pub struct ActiveSegment<'log> {
     pub index: &'log SegmentIndex,
     pub size_bytes: u32,
-    /// Any number that is another one for other segments: what part of the jitter it takes.
-    pub lot: u64,
+    /// Any number that is another one for other segments: what part of the jitter it takes follows from it.
+    pub seed: u64,
     /// Largest timestamp of its first batch; negative if that carries none.
     pub first_timestamp_ms: i64,
     pub created_ms: i64,
@@ -36,13 +36,21 @@ pub struct Incoming {
 
 impl RollLimits {
     /// As Kafka has it, less than the jitter and less than the time itself.
-    fn jitter_of(self, lot: u64) -> i64 {
+    fn jitter_of(self, seed: u64) -> i64 {
         let below = self.jitter_ms.min(self.segment_ms);
         match u64::try_from(below) {
-            Ok(below) if below > 0 => (lot % below) as i64,
+            Ok(below) if below > 0 => (mixed(seed) % below) as i64,
             _ => 0,
         }
     }
+}
+
+/// A number that seems to have nothing to do with the one that it is made of (the last step of
+/// SplitMix64).
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 /// Time counts from the first batch's timestamp to the new one's, so that replayed history rolls
@@ -65,7 +73,7 @@ pub fn must_roll(
         now_ms.saturating_sub(active.created_ms)
     };
     size_bytes > u64::from(limits.segment_bytes)
-        || waited_ms > limits.segment_ms - limits.jitter_of(active.lot)
+        || waited_ms > limits.segment_ms - limits.jitter_of(active.seed)
         || active.index.is_full(limits.index_bytes)
         || !active.index.can_hold(incoming.last_offset)
 }
@@ -91,7 +99,7 @@ mod tests {
         ActiveSegment {
             index,
             size_bytes,
-            lot: 7,
+            seed: 7,
             first_timestamp_ms: 9_500,
             created_ms: 0,
         }
@@ -136,9 +144,9 @@ mod tests {
     #[test]
     fn earlier_by_a_part_of_the_jitter() {
         let index = SegmentIndex::new(50);
-        let waited = |limits: RollLimits, lot, waited_ms| {
+        let waited = |limits: RollLimits, seed, waited_ms| {
             let active = ActiveSegment {
-                lot,
+                seed,
                 first_timestamp_ms: 10_000 - waited_ms,
                 ..active(&index, 1)
             };
@@ -148,18 +156,24 @@ mod tests {
             jitter_ms: 100,
             ..LIMITS
         };
-        for lot in [0, 1, 99, 100, 12_345, u64::MAX] {
-            let jitter_ms = (lot % 100) as i64;
-            assert!(!waited(some, lot, 500 - jitter_ms));
-            assert!(waited(some, lot, 501 - jitter_ms));
-        }
+        let jitters: Vec<i64> = (0..1_000)
+            .map(|seed| {
+                let jitter_ms = some.jitter_of(seed);
+                assert!(!waited(some, seed, 500 - jitter_ms));
+                assert!(waited(some, seed, 501 - jitter_ms));
+                jitter_ms
+            })
+            .collect();
+        assert!((0..100).all(|jitter_ms| jitters.contains(&jitter_ms)));
+        assert!(jitters.iter().all(|jitter_ms| *jitter_ms < 100));
         let most = RollLimits {
             jitter_ms: i64::MAX,
             ..LIMITS
         };
-        assert!(!waited(most, 499, 1), "less than the time itself");
-        assert!(waited(most, 499, 2));
-        assert!(!waited(most, 500, 500));
+        assert!(
+            (0..1_000).all(|seed| !waited(most, seed, 0)),
+            "less than the time itself"
+        );
     }
 
     #[test]

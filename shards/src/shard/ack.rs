@@ -208,13 +208,12 @@ impl Shard {
     /// next requests, and the journals write those, the others get theirs. Sent all at once, they would
     /// come back all at once as well, and disk and core would wait for each other.
     pub(super) async fn release_replies(self) {
-        let volumes = self.0.volumes.len();
         let mut first = 0;
         loop {
             let mut released = 0;
             while let Some((volume, (reply, at))) = self.next_completed(first) {
                 // The volumes take turns.
-                first = (volume + 1) % volumes;
+                first = volume + 1;
                 reply.release(at, &self.0.mesh);
                 released += 1;
                 if released == REPLIES_AT_ONCE {
@@ -228,9 +227,9 @@ impl Shard {
 
     /// What has completed on a volume, from this one on, and which one that is.
     fn next_completed(&self, first: usize) -> Option<(usize, (Waiting, Instant))> {
-        let volumes = self.0.volumes.iter().enumerate().cycle();
-        let mut volumes = volumes.skip(first).take(self.0.volumes.len());
-        volumes.find_map(|(place, volume)| Some((place, volume.next_completed()?)))
+        let volumes = &self.0.volumes;
+        let mut places = (first..volumes.len()).chain(0..first);
+        places.find_map(|place| Some((place, volumes[place].next_completed()?)))
     }
 
     /// Waits until the newest entry of a volume's journal, which has this ticket, is on stable storage;

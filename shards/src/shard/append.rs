@@ -223,6 +223,7 @@ impl Shard {
         bytes: usize,
     ) -> Result<(), AppendError> {
         let bytes_max = volume.journal.append_bytes_max();
+        // What is out of reach for good comes first: a producer that is told of a size or of room would try again.
         if self.has_failed() {
             Err(AppendError::StorageFailed)
         } else if partition.is_offline() {

@@ -56,7 +56,7 @@ impl Shard {
     /// others may give back, or nothing goes without that folder: then the caller tries again.
     pub(super) fn segment_failed(&self, partition: &Partition, error: &io::Error) {
         if error.raw_os_error() == Some(libc::ENOSPC) {
-            self.set_disk_full(&self.0.volumes[partition.folder().volume], true);
+            self.set_disk_full(self.volume_of_files(partition), true);
         } else if error.raw_os_error().is_none()
             || is_exhaustion(error)
             || !self.goes_on_without(&[partition.folder()])

@@ -32,6 +32,7 @@ mod retention;
 mod seek;
 mod settle;
 pub(crate) mod store;
+mod throttle;
 pub(crate) mod volume;
 
 pub use append::PendingAppend;

@@ -416,10 +416,17 @@ mod tests {
             shard.io().sleep(Duration::from_secs(5)).await;
             let journal = &shard.0.volumes[0].journal;
             assert!(journal.waiting_bytes() > 0, "there is no room for appends");
+            let mut checkpoints = 0;
             while journal.room_to_carry() > 0 {
+                assert!(checkpoints < 1_000, "the room for checkpoints has an end");
                 shard.checkpoint(&other);
+                checkpoints += 1;
                 shard.io().sleep(RETRY).await;
             }
+            assert!(
+                checkpoints > 0,
+                "the turn of the one that is held does not take all of it"
+            );
             assert!(shard.anchor_in_turn(&partition).await);
             let synced = Cell::new(false);
             let waiting = async { synced.set(shard.anchor_synced(&partition).await) };

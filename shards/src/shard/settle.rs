@@ -242,7 +242,7 @@ impl Shard {
             }
             self.note_settled(partition, &piece);
             if piece.to > piece.from {
-                self.set_disk_full(self.volume(partition), false);
+                self.set_disk_full(self.volume_of_files(partition), false);
             }
         }
         Ok(())

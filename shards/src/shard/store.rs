@@ -199,38 +199,44 @@ impl Store {
         segment_base: i64,
         create: bool,
     ) -> io::Result<File> {
-        if let Some(cleaned) = self.cleaned_path(partition, segment_base, FileKind::Log) {
-            match self.io.open(&cleaned, OpenMode::READ_WRITE).await {
-                // Meanwhile it has got its own name.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                opened => return opened,
-            }
-        }
-        let how = match create {
-            true => OpenMode::CREATE,
-            false => OpenMode::READ_WRITE,
+        let open = async |path: &Path, may_create: bool| {
+            let how = match create && may_create {
+                true => OpenMode::CREATE,
+                false => OpenMode::READ_WRITE,
+            };
+            self.io.open(path, how).await
         };
-        let (path, renamed) = self.paths(partition, segment_base, FileKind::Log);
-        match (self.io.open(&path, how).await, renamed) {
-            (Err(error), Some(renamed)) if error.kind() == io::ErrorKind::NotFound => {
-                self.io.open(&renamed, how).await
-            }
-            (opened, _) => opened,
-        }
+        self.with_path(partition, segment_base, FileKind::Log, open)
+            .await
     }
 
-    /// Where a file of a segment is, and where it is about to be if its partition is being given the name of its folder.
-    fn paths(
+    /// Does something with a file of a segment under the name that it has at this moment: compaction or a move may be
+    /// about to give it another one. Whoever makes the file if there is none may do so where he is told that he may.
+    async fn with_path<T>(
         &self,
         partition: &Partition,
         segment_base: i64,
         kind: FileKind,
-    ) -> (PathBuf, Option<PathBuf>) {
+        act: impl AsyncFn(&Path, bool) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let is_not_found = |done: &io::Result<T>| {
+            let error = done.as_ref().err();
+            error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        if let Some(cleaned) = self.cleaned_path(partition, segment_base, kind) {
+            let done = act(&cleaned, false).await;
+            if !is_not_found(&done) {
+                return done;
+            }
+        }
         let name = SegmentFile::new(segment_base, kind).name();
         let is_future = partition.unfinished_move.borrow().future.is_some();
-        let renamed = || partition.folder().path.join(&*partition.dir).join(&name);
-        let path = self.dir(partition).join(&name);
-        (path, is_future.then(renamed))
+        let done = act(&self.dir(partition).join(&name), true).await;
+        if is_future && is_not_found(&done) {
+            let renamed = partition.folder().path.join(&*partition.dir);
+            return act(&renamed.join(&name), true).await;
+        }
+        done
     }
 
     /// Writes both index files of a full segment.
@@ -301,20 +307,8 @@ impl Store {
         segment_base: i64,
         kind: FileKind,
     ) -> io::Result<Vec<u8>> {
-        if let Some(cleaned) = self.cleaned_path(partition, segment_base, kind) {
-            match self.io.read_small(&cleaned).await {
-                // Meanwhile it has got its own name.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                read => return read,
-            }
-        }
-        let (path, renamed) = self.paths(partition, segment_base, kind);
-        match (self.io.read_small(&path).await, renamed) {
-            (Err(error), Some(renamed)) if error.kind() == io::ErrorKind::NotFound => {
-                self.io.read_small(&renamed).await
-            }
-            (read, _) => read,
-        }
+        let read = async |path: &Path, _| self.io.read_small(path).await;
+        self.with_path(partition, segment_base, kind, read).await
     }
 
     /// Where a file of a segment may still lie that compaction has just put in the place of others.

@@ -229,8 +229,19 @@ impl Shard {
             .collect()
     }
 
+    /// Whether this is a folder of the configuration that is not out of reach.
+    pub fn is_folder_online(&self, id: Uuid) -> bool {
+        self.0.folders.online().any(|folder| folder.id == id)
+    }
+
     /// The volume of a partition.
     pub(super) fn volume(&self, partition: &Partition) -> &Volume {
         &self.0.volumes[partition.volume()]
+    }
+
+    /// The volume of the device that a partition's files are on: another one while a move has switched to the new folder
+    /// and not yet to that one's journal.
+    pub(super) fn volume_of_files(&self, partition: &Partition) -> &Volume {
+        &self.0.volumes[partition.folder().volume]
     }
 }

@@ -14,6 +14,7 @@ use corelog_shards::shard::{FolderConfig, MoveError, Shard};
 use uuid::Uuid;
 
 use crate::compaction::{self, Model, PARTITIONS, Run};
+use crate::node::stop_all;
 
 const FOLDERS: u128 = 3;
 
@@ -169,23 +170,9 @@ impl Lives {
         }
         let is_stopped = run.is_compared.get() && self.world.random_below(5) == 0;
         if is_stopped {
-            self.stop(&run);
+            stop_all(&mut self.world, self.node, &run.shards.borrow());
         }
         self.crash(&run);
-    }
-
-    fn stop(&mut self, run: &Run) {
-        let stopped = Rc::new(Cell::new(0));
-        let shards = run.shards.borrow().clone();
-        for shard in &shards {
-            let (shard, stopped) = (shard.clone(), stopped.clone());
-            self.world.io(self.node).spawn("stop", async move {
-                shard.stop().await;
-                stopped.set(stopped.get() + 1);
-            });
-        }
-        self.world.run_for(Duration::from_secs(20));
-        assert_eq!(stopped.get(), shards.len(), "a stop hangs");
     }
 
     fn crash(&mut self, run: &Run) {

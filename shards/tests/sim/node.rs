@@ -87,17 +87,7 @@ impl Run {
 
     /// Stops the shards that have started; panics if that takes for ever.
     pub fn stop(&self, world: &mut World, node: NodeId) {
-        let stopped = Rc::new(Cell::new(0));
-        let shards = self.shards.borrow().clone();
-        for shard in &shards {
-            let (shard, stopped) = (shard.clone(), stopped.clone());
-            world.io(node).spawn("stop", async move {
-                shard.stop().await;
-                stopped.set(stopped.get() + 1);
-            });
-        }
-        world.run_for(Duration::from_secs(20));
-        assert_eq!(stopped.get(), shards.len(), "a stop hangs");
+        stop_all(world, node, &self.shards.borrow());
         let unanswered = self.unanswered.get();
         assert_eq!(unanswered, 0, "appends were never answered");
     }
@@ -210,4 +200,18 @@ impl Story {
             self.0.push(line);
         }
     }
+}
+
+/// Stops shards of a node; panics if that takes for ever.
+pub fn stop_all(world: &mut World, node: NodeId, shards: &[Shard]) {
+    let stopped = Rc::new(Cell::new(0));
+    for shard in shards {
+        let (shard, stopped) = (shard.clone(), stopped.clone());
+        world.io(node).spawn("stop", async move {
+            shard.stop().await;
+            stopped.set(stopped.get() + 1);
+        });
+    }
+    world.run_for(Duration::from_secs(20));
+    assert_eq!(stopped.get(), shards.len(), "a stop hangs");
 }

@@ -42,6 +42,7 @@ fn go_on_after(world: &mut World, node: NodeId, fails: &[Operation]) -> i64 {
     for operation in fails {
         world.fail_next(node, *operation, "/second/topic2");
     }
+    let ends = !fails.is_empty();
     world.block_on(node, |io| async move {
         shard.fail_folder(SECOND);
         let mut appends_left = 1_000;
@@ -51,6 +52,7 @@ fn go_on_after(world: &mut World, node: NodeId, fails: &[Operation]) -> i64 {
             appends_left -= 1;
         }
         io.sleep(A_SECOND).await;
+        assert_eq!(shard.has_failed(), ends);
     });
     BATCHES
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Ended, Move};
-use crate::io::{BLOCK, DmaBuffer, File, Instant, OpenMode, align_down};
+use crate::io::{BLOCK, DmaBuffer, File, OpenMode, align_down};
 use crate::log::segment_name::{
     DirPurpose, FileKind, PARTITION_METADATA, PartitionDir, SegmentFile, dir_set_aside,
     format_partition_metadata,
@@ -18,6 +18,7 @@ use crate::partition::Partition;
 use crate::shard::Shard;
 use crate::shard::folders::{future_dirs, unless_gone};
 use crate::shard::store::SEGMENT_FILES;
+use crate::shard::throttle::Throttle;
 use crate::shard::volume::Folder;
 
 /// Less than this is copied while the partition's turn is held.
@@ -41,8 +42,7 @@ pub(super) struct Copy<'a> {
     /// The file written last.
     open: Option<(i64, Rc<File>)>,
     buffer: Option<DmaBuffer>,
-    /// When what was copied so far may have been, at the allowed rate.
-    due: Instant,
+    throttle: Throttle,
 }
 
 /// How much of a segment was copied.
@@ -115,7 +115,7 @@ impl Shard {
             done_before: i64::MIN,
             open: None,
             buffer: None,
-            due: io.now(),
+            throttle: Throttle::new(io.now()),
         };
         Ok(copy)
     }
@@ -304,7 +304,7 @@ impl Copy<'_> {
             copied.bytes = at;
             copied.synced = None;
             if is_paced {
-                self.pace(wanted as u64).await;
+                self.pace(wanted).await;
             }
             io.yield_now().await;
         }
@@ -369,14 +369,16 @@ impl Copy<'_> {
     }
 
     /// Waits until so many bytes more may have been copied.
-    async fn pace(&mut self, bytes: u64) {
-        let rate = &self.shard.0.moves.bytes_a_second;
-        let Some(a_second) = rate.get() else { return };
+    async fn pace(&mut self, bytes: usize) {
         let io = self.shard.io();
-        let takes = Duration::from_secs(bytes) / u32::try_from(a_second).unwrap_or(u32::MAX).max(1);
-        self.due = self.due.max(io.now()) + takes;
-        while rate.get() == Some(a_second) && self.check().is_ok() && io.now() < self.due {
-            io.sleep(self.due.since(io.now()).min(PAUSE_MAX)).await;
+        self.throttle.owe(bytes);
+        while self.check().is_ok() {
+            let a_second = self.shard.0.moves.bytes_a_second.get();
+            let wait = self.throttle.wait(io.now(), a_second);
+            if wait.is_zero() {
+                return;
+            }
+            io.sleep(wait.min(PAUSE_MAX)).await;
         }
     }
 }

@@ -110,10 +110,10 @@ impl Shard {
         Ok(true)
     }
 
-    /// Waits until those above the engine have recorded where the partition is. Until then the old journal has it, so that
-    /// a start without the new folder finds that missing, and nothing in the old place.
-    /// Whether nobody will: a deleted partition is looked for nowhere. The caller does not hold the partition's turn, which
-    /// a deletion waits for, and the record may wait for that.
+    /// Waits until those above the engine have recorded where the partition is; `false` if the shard ends before that. Until
+    /// then the old journal has it, so that a start without the new folder finds that missing, and nothing in the old place.
+    /// A deleted partition is not waited for: nobody will look for it. The caller does not hold the partition's turn: a
+    /// deletion waits for that, and the record may wait for the deletion.
     async fn is_recorded(&self, partition: &Rc<Partition>) -> bool {
         let Some(then) = self.0.moves.on_moved.get() else {
             return true;

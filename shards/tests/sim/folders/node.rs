@@ -18,6 +18,7 @@ use super::compacted::cleaner;
 use super::layout::{Dependencies, Layout, folder_of, id_of};
 use super::topics::{TOPICS, Topics, config_of, dir_of, is_retained};
 use crate::model::shard_config;
+use crate::node::stop_all;
 use crate::verification::{facts_of, read_whole};
 
 /// One run of a node, from a start to its end.
@@ -118,17 +119,7 @@ impl Run {
     /// Stops the shards that have started; panics if that takes for ever.
     pub fn stop(&self, world: &mut World, node: NodeId) {
         self.is_stopping.set(true);
-        let stopped = Rc::new(Cell::new(0));
-        let shards = self.shards.borrow().clone();
-        for shard in &shards {
-            let (shard, stopped) = (shard.clone(), stopped.clone());
-            world.io(node).spawn("stop", async move {
-                shard.stop().await;
-                stopped.set(stopped.get() + 1);
-            });
-        }
-        world.run_for(Duration::from_secs(20));
-        assert_eq!(stopped.get(), shards.len(), "a stop hangs");
+        stop_all(world, node, &self.shards.borrow());
         assert_eq!(self.unanswered.get(), 0, "appends were never answered");
     }
 

@@ -1,10 +1,10 @@
-//! AlterReplicaLogDirs: moves partitions to other data folders. The answer says that a move has
-//! begun; DescribeLogDirs tells how far it is.
+//! AlterReplicaLogDirs: moves partitions to other data folders. The answer says that a move will
+//! come to its turn, also after a restart; DescribeLogDirs tells how far it is.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use corelog_shards::shard::FolderFacts;
+use corelog_shards::shard::{FolderFacts, MoveError};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_replica_log_dirs_response::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
@@ -66,7 +66,9 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
         );
     }
     let answers = ask_owners(shard, questions, |shard, key, folder| async move {
-        shard.move_partition(&key, folder)
+        shard.move_partition(&key, folder)?;
+        shard.moves_announced().await;
+        Ok::<(), MoveError>(())
     });
     for ((topic, partition), moved) in answers.await {
         let error = moved.err().map(errors::of_move);

@@ -2,8 +2,9 @@
 //!
 //! | state | what is there | what leads on |
 //! |---|---|---|
-//! | asked | nothing yet: it waits for the moves before it | its turn |
-//! | copying | a folder `TOPIC-PARTITION.ID-future` in the log folder where it goes, with copies of what its files hold | less than a megabyte is left to copy |
+//! | asked | nothing yet | a folder `TOPIC-PARTITION.ID-future` in the log folder where it goes, durably |
+//! | announced | that folder, with nothing but the topic's id: it waits for the moves before it | its turn |
+//! | copying | copies of what its files hold are there, too | less than a megabyte is left to copy |
 //! | caught up | the partition's turn is held: nothing else writes its files; all that is settled is copied and synced | a checkpoint names the new folder, *durably* |
 //! | switched | the new folder is the partition's, still with the name of a future one; the old one is what it was | it is recorded above the engine where the partition is |
 //! | recorded | nobody looks for it in the old folder, should the new one be missing | the journal of the new folder's device has the partition, durably, if that is another one |
@@ -12,7 +13,8 @@
 //!
 //! Until it has switched, a move ends without a trace if it is asked to (the partition shall be elsewhere or stay), if
 //! the partition is deleted, if one of the folders fails, or if there is no room. A copy that is given up is removed at
-//! once: on a full disk others need the room. One move at a time is copied on each shard.
+//! once: on a full disk others need the room. One move at a time is copied on each shard; one that only waits ends as soon
+//! as it is not wanted any more.
 //!
 //! A log is not compacted while it moves, as in Kafka. Appends, settling, retention and the roll of segments go on:
 //! what is settled behind the copy is copied later, and what is removed from the log is removed from the copy. What no
@@ -25,8 +27,8 @@
 //! journal takes the partition back, whose folder is offline then.
 //!
 //! # Crash behaviour
-//! Before the deciding checkpoint is durable, the old folder is the partition's, and the copy is begun anew after the
-//! start. Behind it, the new folder is, and the start does the rest before it has ended: the checkpoint says what is
+//! Before the deciding checkpoint is durable, the old folder is the partition's, and a move that was announced is begun
+//! anew after the start. Behind it, the new folder is, and the start does the rest before it has ended: the checkpoint says what is
 //! left to do.
 //!
 //! What is not done: files of other names than those of segments stay behind and go with the old folder; batches are
@@ -37,7 +39,8 @@ mod switch;
 
 use std::cell::{Cell, OnceCell};
 use std::io;
-use std::pin::Pin;
+use std::path::PathBuf;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use uuid::Uuid;
@@ -45,9 +48,10 @@ use uuid::Uuid;
 use super::Shard;
 use super::query::FutureCopy;
 use super::volume::Folder;
-use crate::io::is_exhaustion;
-use crate::log::segment_name::{DirPurpose, PartitionDir};
-use crate::partition::{Partition, State, Turn};
+use crate::io::futures::first_of;
+use crate::io::{Notify, is_exhaustion};
+use crate::log::segment_name::{DirPurpose, PartitionDir, dir_set_aside};
+use crate::partition::{Partition, State, Turn, TurnGuard};
 use crate::route::PartitionKey;
 
 /// Why a partition is not moved.
@@ -64,11 +68,22 @@ pub enum MoveError {
 /// A move of one partition.
 pub(crate) struct Move {
     target: Rc<Folder>,
+    /// Name of its folder there, and the number in that.
+    name: String,
+    future: Uuid,
     is_cancelled: Cell<bool>,
+    cancelled: Notify,
     /// Bytes that were copied.
     bytes: Cell<u64>,
     /// First offset of which that is not sure.
     copied_through: Cell<i64>,
+}
+
+impl Move {
+    /// The folder of the copy.
+    fn dir(&self) -> PathBuf {
+        self.target.path.join(&self.name)
+    }
 }
 
 /// Ready when it is recorded where a partition is.
@@ -82,6 +97,11 @@ type OnMoved = Box<dyn Fn(PartitionKey, Uuid) -> Recording>;
 pub(super) struct Moves {
     /// One at a time is under way.
     turn: Turn,
+    /// One at a time is announced.
+    announcing: Turn,
+    /// How many have not been announced.
+    unannounced: Cell<usize>,
+    announced: Notify,
     bytes_a_second: Cell<Option<u64>>,
     on_moved: OnceCell<OnMoved>,
 }
@@ -97,8 +117,9 @@ enum Ended {
 }
 
 impl Shard {
-    /// Has a partition of this shard move to a folder; returns when that has begun. Where it was on its way to another
-    /// one, that ends. [`Shard::facts_of`] tells how far it is.
+    /// Has a partition of this shard move to a folder, behind the moves that were asked for before. Where it was on its
+    /// way to another one, that ends. [`Shard::facts_of`] tells how far it is; [`Shard::moves_announced`] waits until a
+    /// start would go on with it.
     pub fn move_partition(&self, key: &PartitionKey, folder: Uuid) -> Result<(), MoveError> {
         let partition = self.partition(key).ok_or(MoveError::UnknownPartition)?;
         let folders = self.0.folders.configured();
@@ -113,19 +134,28 @@ impl Shard {
                 return Ok(());
             }
             running.is_cancelled.set(true);
+            running.cancelled.notify_one();
         }
         if partition.folder().id == folder {
             *moving = None;
             return Ok(());
         }
+        let parsed = PartitionDir::parse(&partition.dir).ok_or(MoveError::UnknownPartition)?;
+        let future = Uuid::from_u64_pair(self.io().random_u64(), self.io().random_u64());
+        let name = dir_set_aside(&parsed, DirPurpose::Future, future);
         let its = Rc::new(Move {
             target: target.clone(),
+            name,
+            future,
             is_cancelled: Cell::new(false),
+            cancelled: Notify::new(),
             bytes: Cell::new(0),
             copied_through: Cell::new(i64::MIN),
         });
         *moving = Some(its.clone());
         drop(moving);
+        let unannounced = &self.0.moves.unannounced;
+        unannounced.set(unannounced.get() + 1);
         let shard = self.clone();
         self.io().spawn("move", async move {
             shard.run_move(&partition, &its).await;
@@ -150,33 +180,80 @@ impl Shard {
         self.0.moves.bytes_a_second.set(bytes_a_second);
     }
 
+    /// Waits until the next start would go on with all moves that were asked for so far and have not ended.
+    pub async fn moves_announced(&self) {
+        while self.0.moves.unannounced.get() > 0 {
+            self.0.moves.announced.notified().await;
+        }
+    }
+
     /// Waits until no move is under way. The shard is stopping, so that none is begun.
     pub(super) async fn moves_ended(&self) {
+        self.moves_announced().await;
         drop(self.0.moves.turn.take().await);
     }
 
     async fn run_move(&self, partition: &Rc<Partition>, its: &Rc<Move>) {
-        let turn = self.0.moves.turn.take().await;
-        match self.copy_and_switch(partition, its).await {
-            Ok(()) => self.complete_move(partition).await,
-            Err(ended) => self.note_ended(partition, its, &ended),
+        let announced = self.announce_move(partition, its).await;
+        let moves = &self.0.moves;
+        moves.unannounced.set(moves.unannounced.get() - 1);
+        if moves.unannounced.get() == 0 {
+            moves.announced.notify_all();
         }
-        drop(turn);
+        let run = async {
+            announced?;
+            let Some(turn) = self.turn_to_move(its).await else {
+                return Err(Ended::Unwanted);
+            };
+            self.copy_and_switch(partition, its).await?;
+            self.complete_move(partition).await;
+            drop(turn);
+            Ok(())
+        };
+        if let Err(ended) = run.await {
+            self.note_ended(partition, its, &ended);
+            // What a stop interrupts is found by the next start, which begins anew.
+            if !self.0.stopping.get() && !its.target.is_offline.get() {
+                self.remove_copy(partition, its).await;
+            }
+        }
         let mut moving = partition.moving.borrow_mut();
         if moving.as_ref().is_some_and(|now| Rc::ptr_eq(now, its)) {
             *moving = None;
         }
     }
 
-    /// Whether there is a reason to go on with a move.
-    fn check_move(&self, partition: &Partition, its: &Move) -> Result<(), Ended> {
-        let is_over = its.is_cancelled.get()
+    /// Makes the folder of the copy, durably. Also while the shard stops: whoever asked may have been told that the
+    /// partition moves.
+    async fn announce_move(&self, partition: &Partition, its: &Move) -> Result<(), Ended> {
+        let _turn = self.0.moves.announcing.take().await;
+        if self.is_unwanted(partition, its) {
+            return Err(Ended::Unwanted);
+        }
+        let announced = self.make_copy_dir(partition, its).await;
+        announced.map_err(Ended::Target)
+    }
+
+    /// The turn of a move; `None` if it is cancelled before.
+    async fn turn_to_move(&self, its: &Move) -> Option<TurnGuard<'_>> {
+        let turn = Cell::new(None);
+        let taking = async { turn.set(Some(self.0.moves.turn.take().await)) };
+        first_of(pin!(taking), pin!(its.cancelled.notified())).await;
+        turn.into_inner()
+    }
+
+    /// Whether there is no reason to go on with a move, now or after the next start.
+    fn is_unwanted(&self, partition: &Partition, its: &Move) -> bool {
+        its.is_cancelled.get()
             || partition.state.borrow().is_dropped
             || partition.is_offline()
             || its.target.is_offline.get()
-            || self.0.stopping.get()
-            || self.has_failed();
-        match is_over {
+            || self.has_failed()
+    }
+
+    /// Whether there is a reason to go on with a move now.
+    fn check_move(&self, partition: &Partition, its: &Move) -> Result<(), Ended> {
+        match self.0.stopping.get() || self.is_unwanted(partition, its) {
             true => Err(Ended::Unwanted),
             false => Ok(()),
         }
@@ -187,21 +264,12 @@ impl Shard {
         partition: &Rc<Partition>,
         its: &Rc<Move>,
     ) -> Result<(), Ended> {
-        let switched = async {
-            let mut copy = self.begin_copy(partition, its).await?;
-            copy.make_dir().await?;
-            copy.catch_up().await?;
-            self.switch(partition, &mut copy).await
-        };
-        let switched = switched.await;
-        // What a stop interrupts is found by the next start, which begins anew.
-        if switched.is_err() && !self.0.stopping.get() && !its.target.is_offline.get() {
-            let folder = &its.target.path;
-            if let Err(error) = self.remove_copies(partition, folder).await {
-                tracing::warn!(partition = %partition.dir, folder = %folder.display(), %error, "cannot remove the copy of a partition");
-            }
-        }
-        switched
+        self.remove_other_copies(partition, its)
+            .await
+            .map_err(Ended::Target)?;
+        let mut copy = self.begin_copy(partition, its).await?;
+        copy.catch_up().await?;
+        self.switch(partition, &mut copy).await
     }
 
     fn note_ended(&self, partition: &Rc<Partition>, its: &Move, ended: &Ended) {

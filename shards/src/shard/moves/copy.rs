@@ -11,8 +11,7 @@ use uuid::Uuid;
 use super::{Ended, Move};
 use crate::io::{BLOCK, DmaBuffer, File, OpenMode, align_down};
 use crate::log::segment_name::{
-    DirPurpose, FileKind, PARTITION_METADATA, PartitionDir, SegmentFile, dir_set_aside,
-    format_partition_metadata,
+    DirPurpose, FileKind, PARTITION_METADATA, SegmentFile, format_partition_metadata,
 };
 use crate::partition::Partition;
 use crate::shard::Shard;
@@ -28,13 +27,11 @@ const LAST_SEGMENTS_MAX: usize = 2;
 /// A move that has to go slowly looks again whether it is still wanted.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// See the module. Removed by [`Shard::remove_copies`] if nothing comes of it.
+/// See the module. Removed by [`Shard::remove_copy`] if nothing comes of it.
 pub(super) struct Copy<'a> {
     shard: &'a Shard,
     partition: &'a Rc<Partition>,
     its: &'a Rc<Move>,
-    /// Number in its folder's name.
-    pub(super) future: Uuid,
     dir: PathBuf,
     segments: BTreeMap<i64, Copied>,
     /// All segments before the one with this base offset are copied and finished.
@@ -64,30 +61,59 @@ struct Part {
 }
 
 impl Shard {
-    /// Removes the copies of a partition in a log folder.
-    pub(super) async fn remove_copies(
+    /// Makes the folder of a move's copy, durably.
+    pub(super) async fn make_copy_dir(&self, partition: &Partition, its: &Move) -> io::Result<()> {
+        let io = self.io();
+        let dir = its.dir();
+        io.create_dir_all(&dir).await?;
+        let metadata = format_partition_metadata(partition.key.topic);
+        let path = dir.join(PARTITION_METADATA);
+        io.write_small(&path, metadata.as_bytes()).await?;
+        io.sync_dir(&its.target.path).await
+    }
+
+    /// Removes the copy of a move that has come to nothing.
+    pub(super) async fn remove_copy(&self, partition: &Partition, its: &Move) {
+        let target = &its.target.path;
+        if let Err(error) = self.remove_copy_dir(target, &its.name).await {
+            let folder = target.display();
+            tracing::warn!(partition = %partition.dir, %folder, %error, "cannot remove the copy of a partition");
+        }
+    }
+
+    /// Removes copies of a partition that earlier runs have left where it goes now.
+    pub(super) async fn remove_other_copies(
         &self,
         partition: &Partition,
-        target: &Path,
+        its: &Move,
     ) -> io::Result<()> {
         let (io, store) = (self.io(), &self.0.store);
+        let target = &its.target.path;
         let names = io.list_dir(target).await?;
         let names = names.into_iter().map(|entry| entry.name).collect();
         for name in future_dirs(&names, &partition.dir) {
-            let topic = store.topic_of_dir(&target.join(name)).await?;
-            if topic.is_some_and(|topic| topic != partition.key.topic) {
+            if *name == its.name {
                 continue;
             }
-            let unique = Uuid::from_u64_pair(io.random_u64(), io.random_u64());
-            let aside = store.set_aside_dir(target, name, DirPurpose::Delete, unique);
-            if let Some(aside) = aside.await? {
-                store.remove_dir_with_files(&aside).await;
+            let topic = store.topic_of_dir(&target.join(name)).await?;
+            if topic.is_none_or(|topic| topic == partition.key.topic) {
+                self.remove_copy_dir(target, name).await?;
             }
         }
         Ok(())
     }
 
-    /// What is needed for a copy; there is no folder for it yet.
+    async fn remove_copy_dir(&self, target: &Path, name: &str) -> io::Result<()> {
+        let (io, store) = (self.io(), &self.0.store);
+        let unique = Uuid::from_u64_pair(io.random_u64(), io.random_u64());
+        let aside = store.set_aside_dir(target, name, DirPurpose::Delete, unique);
+        if let Some(aside) = aside.await? {
+            store.remove_dir_with_files(&aside).await;
+        }
+        Ok(())
+    }
+
+    /// What is needed for a copy.
     pub(super) async fn begin_copy<'a>(
         &'a self,
         partition: &'a Rc<Partition>,
@@ -102,15 +128,11 @@ impl Shard {
         let loaded = self.0.store.all_aborted(partition).await;
         loaded.map_err(|error| Ended::Source(io::Error::other(format!("{error:?}"))))?;
         let io = self.io();
-        let future = Uuid::from_u64_pair(io.random_u64(), io.random_u64());
-        let parsed = PartitionDir::parse(&partition.dir).ok_or(Ended::Unwanted)?;
-        let name = dir_set_aside(&parsed, DirPurpose::Future, future);
         let copy = Copy {
             shard: self,
             partition,
             its,
-            future,
-            dir: its.target.path.join(name),
+            dir: its.dir(),
             segments: BTreeMap::new(),
             done_before: i64::MIN,
             open: None,
@@ -122,6 +144,11 @@ impl Shard {
 }
 
 impl Copy<'_> {
+    /// Number in its folder's name.
+    pub(super) fn future(&self) -> Uuid {
+        self.its.future
+    }
+
     /// The log folder that it is in.
     pub(super) fn target(&self) -> Rc<Folder> {
         self.its.target.clone()
@@ -130,23 +157,6 @@ impl Copy<'_> {
     /// Whether there is still a reason to go on.
     pub(super) fn check(&self) -> Result<(), Ended> {
         self.shard.check_move(self.partition, self.its)
-    }
-
-    /// Makes its folder, durably, instead of those of earlier moves.
-    pub(super) async fn make_dir(&self) -> Result<(), Ended> {
-        self.check()?;
-        self.try_make_dir().await.map_err(Ended::Target)
-    }
-
-    async fn try_make_dir(&self) -> io::Result<()> {
-        let io = self.shard.io();
-        let target = &self.its.target.path;
-        self.shard.remove_copies(self.partition, target).await?;
-        io.create_dir_all(&self.dir).await?;
-        let metadata = format_partition_metadata(self.partition.key.topic);
-        let path = self.dir.join(PARTITION_METADATA);
-        io.write_small(&path, metadata.as_bytes()).await?;
-        io.sync_dir(target).await
     }
 
     /// Copies what files hold, until it is only a little that they have beyond the copy. The caller does not hold the

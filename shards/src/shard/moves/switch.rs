@@ -57,7 +57,7 @@ impl Shard {
         // All in one step from here to the checkpoint.
         copy.check()?;
         partition.state.borrow_mut().log.note_files_copied();
-        partition.set_folder(target, copy.future);
+        partition.set_folder(target, copy.future());
         partition.has_dir.set(true);
         self.0.store.forget_files(partition);
         self.checkpoint(partition);

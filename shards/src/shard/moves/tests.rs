@@ -464,3 +464,66 @@ fn what_compaction_writes_before_a_move_takes_no_place_behind_it() {
         assert_ne!(partition.place(), before);
     });
 }
+
+/// Two partitions of which the first has a slow copy, so that the second has to wait.
+async fn begin_two_moves(shard: &Shard) {
+    let opened = shard.open_partition(key(2), "u-0", FIRST, 0, LogConfig::default());
+    opened.await.expect("a partition");
+    append(shard, vec![append_to(2, 1_000)]).await;
+    begin_slow_move(shard).await;
+    assert_eq!(shard.move_partition(&key(2), SECOND), Ok(()));
+    shard.moves_announced().await;
+}
+
+/// As in Apache Kafka, which begins with all copies at once.
+#[test]
+fn a_move_that_waits_for_others_is_begun_anew_too() {
+    for stops in [false, true] {
+        let mut world = World::new(1, Faults::none());
+        let node = world.add_node();
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, move |io| async move {
+            let shard = opened(&io, 1).await;
+            begin_two_moves(&shard).await;
+            if stops {
+                shard.stop().await;
+            }
+        });
+        let shard = restarted(&mut world, node, Crash::PowerLoss);
+        world.block_on(node, |io| async move {
+            let opened = shard.open_partition(key(2), "u-0", FIRST, 0, LogConfig::default());
+            opened.await.expect("a partition");
+            io.sleep(30 * A_SECOND).await;
+            let folder = |number| shard.facts_of(&key(number)).map(|facts| facts.folder);
+            assert_eq!((folder(1), folder(2)), (Some(SECOND), Some(SECOND)));
+            assert_eq!(read_all(&shard, 2).await, 1);
+            let both = ["/second/t-0", "/second/u-0"].map(PathBuf::from);
+            assert_eq!(dirs(&io).await, BTreeSet::from(both));
+        });
+    }
+}
+
+#[test]
+fn a_move_that_waits_ends_at_once_when_the_partition_shall_stay() {
+    with_partition(1, |shard| async move {
+        begin_two_moves(&shard).await;
+        assert_eq!(
+            dirs(shard.io()).await.len(),
+            3,
+            "both copies beside the first partition"
+        );
+        // Back and forth leaves nothing behind but what was asked last.
+        for folder in [FIRST, SECOND, THIRD, SECOND, FIRST, THIRD] {
+            assert_eq!(shard.move_partition(&key(2), folder), Ok(()));
+        }
+        shard.io().sleep(A_SECOND).await;
+        assert!(is_moving(&shard), "the first one is under way");
+        let names = dirs(shard.io()).await;
+        let copies = names.iter().filter(|name| !name.starts_with("/first"));
+        let copies: Vec<_> = copies.filter_map(|name| name.parent()).collect();
+        assert_eq!(copies, ["/second", "/third"].map(Path::new));
+        assert_eq!(shard.move_partition(&key(2), FIRST), Ok(()));
+        shard.io().sleep(A_SECOND).await;
+        assert_eq!(dirs(shard.io()).await.len(), 2);
+    });
+}

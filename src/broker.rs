@@ -249,7 +249,7 @@ impl Broker {
     pub async fn apply(self: &Rc<Self>, delta: &Delta) {
         let mut changed = delta.configs.keys().map(|resource| resource.kind);
         let is_of_brokers = changed.any(|kind| kind == ResourceKind::Broker);
-        let old_defaults = is_of_brokers.then(|| self.log_defaults());
+        let old_defaults = is_of_brokers.then(|| self.topic_defaults());
         Rc::make_mut(&mut self.image.borrow_mut()).apply(delta);
         for topic in delta.deleted_topics() {
             self.settings.borrow_mut().remove(&topic.id);
@@ -274,7 +274,7 @@ impl Broker {
         if let Some(old_defaults) = old_defaults {
             self.resolve_config();
             self.settings.borrow_mut().clear();
-            is_broad = self.log_defaults() != old_defaults;
+            is_broad = self.topic_defaults() != old_defaults;
             if self.shard.id() == 0 {
                 self.cordon_changed();
             }
@@ -283,11 +283,10 @@ impl Broker {
         self.groups.metadata_changed(delta);
     }
 
-    /// What the logs of topics without settings of their own are given.
-    fn log_defaults(&self) -> LogConfig {
+    /// What topics have where they have no settings of their own.
+    fn topic_defaults(&self) -> TopicSettings {
         let (image, nothing) = (self.image(), Overrides::new());
-        let layers = self.layers(&image, &nothing);
-        log_config(&TopicSettings::resolve(layers, &nothing))
+        TopicSettings::resolve(self.layers(&image, &nothing), &nothing)
     }
 
     /// The broker's settings by what the metadata says.

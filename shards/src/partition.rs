@@ -176,6 +176,14 @@ impl Partition {
         self.note_place();
     }
 
+    /// From now on it counts as one of a folder that is offline.
+    pub(crate) fn set_offline_in(&self, folder: Rc<Folder>) {
+        assert!(folder.is_offline.get(), "its files are elsewhere");
+        self.unfinished_move.borrow_mut().future = None;
+        self.folder.replace(folder);
+        self.note_place();
+    }
+
     /// Its files are in another place.
     pub(crate) fn note_place(&self) {
         self.places.set(self.places.get() + 1);

@@ -67,3 +67,42 @@ fn settings_are_handed_out_in_turns_and_only_if_logs_are_concerned() {
     assert!(turns_of_a_neighbour("log.retention.ms", "1234567") > 2);
     assert_eq!(turns_of_a_neighbour("max.connections", "1000"), 0);
 }
+
+/// What the engine goes by for a partition of a topic with this policy, once `name` has become the default of all brokers.
+fn dirty_ratio_after(policy: &str, ratio: &str) -> Option<f64> {
+    let (policy, ratio) = (policy.to_owned(), ratio.to_owned());
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let broker = testing::broker(&io, Path::new("/data")).await;
+        let topic = ConfigResource::topic("compacted");
+        let image = image_of(&[("compacted", 1)], &[]);
+        let mut replayer = Replayer::new(image);
+        let mut change = |resource: &ConfigResource, name: &str, value: String| {
+            let record = config_record(resource, name, Some(value));
+            let offset = replayer.image().last_offset + 1;
+            let replayed = replayer.replay(offset, 0, &record.into());
+            replayed.expect("a sound record");
+            (replayer.image().clone(), replayer.take_delta())
+        };
+        let (image, _) = change(&topic, "cleanup.policy", policy);
+        broker.install(image).await;
+        let all = ConfigResource::cluster_default();
+        let (image, delta) = change(&all, "log.cleaner.min.cleanable.ratio", ratio);
+        broker.apply(&delta).await;
+        let topic = image.topics.by_name("compacted").expect("it is there");
+        let key = PartitionKey {
+            topic: topic.id,
+            partition: 0,
+        };
+        let config = broker.shard.config_of(&key).expect("it is open");
+        config.compaction.map(|config| config.when.dirty_ratio_min)
+    })
+}
+
+#[test]
+fn defaults_of_compaction_reach_logs_that_are_compacted() {
+    assert_eq!(dirty_ratio_after("compact", "0.25"), Some(0.25));
+    assert_eq!(dirty_ratio_after("delete", "0.25"), None);
+}

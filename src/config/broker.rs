@@ -324,8 +324,10 @@ fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
             map_bytes_max: read.count("log.cleaner.dedupe.buffer.size"),
             io_bytes_a_second: {
                 let bytes = read.ratio("log.cleaner.io.max.bytes.per.second");
-                // Kafka's default is the largest number that there is.
-                (bytes < u64::MAX as f64).then_some(bytes as u64)
+                // Kafka's default is the largest number that there is; it does not wait for a negative rate either.
+                (0.0..u64::MAX as f64)
+                    .contains(&bytes)
+                    .then_some(bytes as u64)
             },
         },
         move_bytes_a_second: {

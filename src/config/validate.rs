@@ -10,6 +10,21 @@ use super::property::Scope;
 use super::table;
 use super::value::Value;
 
+const CLEANER_THREADS: &str = "log.cleaner.threads";
+
+/// Sizes of pools of threads in Apache Kafka that change while it runs.
+const POOLS: [&str; 9] = [
+    "num.io.threads",
+    "num.network.threads",
+    "num.replica.fetchers",
+    "num.recovery.threads.per.data.dir",
+    "background.threads",
+    CLEANER_THREADS,
+    "remote.log.reader.threads",
+    "remote.log.manager.copier.thread.pool.size",
+    "remote.log.manager.expiration.thread.pool.size",
+];
+
 /// Whether a topic may set all of `topic` itself, on a broker with these layers.
 pub fn check_topic(layers: Layers<'_>, topic: &Overrides) -> Result<(), ConfigError> {
     if let Some(name) = topic
@@ -89,16 +104,18 @@ fn name_of_bound(bound: &str, name: &str) -> Option<String> {
     Some(format!("group.{kind}.{bound}.{what}"))
 }
 
-/// Whether this broker may be set to `layers.broker` while it runs, all of it taken together.
-pub fn check_broker(layers: Layers<'_>) -> Result<(), ConfigError> {
+/// Whether this broker may be set to `layers.broker` while it runs, all of it taken together, where it was set to
+/// `before`.
+pub fn check_broker(layers: Layers<'_>, before: Layers<'_>) -> Result<(), ConfigError> {
     check_dynamic(layers.broker)?;
     check_change(layers)?;
+    check_pools(layers, before)?;
     check_cordoned_log_dirs(layers)?;
     BrokerConfig::resolve(layers).map(drop)
 }
 
-/// Whether `layers.cluster` may be the default of all brokers.
-pub fn check_cluster_default(layers: Layers<'_>) -> Result<(), ConfigError> {
+/// Whether `layers.cluster` may be the default of all brokers, where it was that of `before`.
+pub fn check_cluster_default(layers: Layers<'_>, before: Layers<'_>) -> Result<(), ConfigError> {
     check_dynamic(layers.cluster)?;
     let only_per_broker = |name: &&String| {
         let row = table::broker().get(base_name(name));
@@ -109,6 +126,7 @@ pub fn check_cluster_default(layers: Layers<'_>) -> Result<(), ConfigError> {
         layers.cluster.keys().filter(only_per_broker),
     )?;
     check_change(layers)?;
+    check_pools(layers, before)?;
     BrokerConfig::resolve(layers).map(drop)
 }
 
@@ -162,6 +180,46 @@ fn check_change(layers: Layers<'_>) -> Result<(), ConfigError> {
             value: kept.to_string(),
             why,
         });
+    }
+    Ok(())
+}
+
+/// Kafka makes a pool of threads at most twice as large, or half as large, in one step. There are none here, but tools
+/// that go by that rule are to meet it.
+fn check_pools(layers: Layers<'_>, before: Layers<'_>) -> Result<(), ConfigError> {
+    for name in POOLS {
+        let row = table::broker()[name];
+        let (Some(Value::Number(old)), Some(Value::Number(new))) =
+            (before.broker_value(row), layers.broker_value(row))
+        else {
+            continue;
+        };
+        if new == old {
+            continue;
+        }
+        let is_cleaner = name == CLEANER_THREADS;
+        let why = match () {
+            () if new < old / 2 && is_cleaner => {
+                format!(
+                    "Log cleaner threads cannot be reduced to less than half the current value {old}"
+                )
+            }
+            () if new > old * 2 && is_cleaner => {
+                format!(
+                    "Log cleaner threads cannot be increased to more than double the current value {old}"
+                )
+            }
+            () if new < old / 2 => format!(
+                "Dynamic thread count update validation failed for {name}={new}, value should be at least half the \
+                 current value {old}"
+            ),
+            () if new > old * 2 => format!(
+                "Dynamic thread count update validation failed for {name}={new}, value should not be greater than \
+                 double the current value {old}"
+            ),
+            () => continue,
+        };
+        return Err(ConfigError::Refused(why));
     }
     Ok(())
 }

@@ -48,9 +48,12 @@ impl Cache {
             .retain(|(of, base, _)| is_left(of, *base));
     }
 
-    /// A partition has ended: nothing holds on to what it has in memory.
-    pub(super) fn forgot_partition(&self, partition: &Rc<Partition>, bytes: usize) {
-        self.forgot_segments(partition, i64::MAX, bytes);
+    /// Partitions are dropped: nothing holds on to what they have in memory, so many bytes.
+    pub(super) fn forgot_ended(&self, bytes: usize) {
+        self.shrank(bytes);
+        self.settled
+            .borrow_mut()
+            .retain(|(of, ..)| !of.state.borrow().is_dropped);
     }
 
     /// A segment was settled up to a position. Forgets the oldest settled batches while there are too many.

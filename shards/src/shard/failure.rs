@@ -146,6 +146,11 @@ impl Shard {
             partitions.values().filter(here).cloned().collect()
         };
         partitions.sort_unstable_by_key(|partition| partition.key);
+        self.let_go_offline(&partitions);
+    }
+
+    /// Lets go of partitions whose folders are offline now, and tells those who wait for them.
+    pub(super) fn let_go_offline(&self, partitions: &[Rc<Partition>]) {
         let mut unsettled = vec![0; self.0.volumes.len()];
         for partition in partitions {
             let mut state = partition.state.borrow_mut();
@@ -157,7 +162,7 @@ impl Shard {
             }
         }
         for (volume, unsettled) in self.0.volumes.iter().zip(unsettled) {
-            volume.settling.forgot_offline(unsettled);
+            volume.settling.forgot_ended(unsettled);
         }
     }
 

@@ -187,7 +187,7 @@ impl Shard {
 
     /// Forgets a copy of a partition of which a newer one has come. The caller holds its turn.
     fn supersede(&self, old: &Rc<Partition>) {
-        self.end_partition(old);
+        self.end_partitions(std::slice::from_ref(old));
         self.0.store.forget_files(old);
         let mut partitions = self.0.partitions.borrow_mut();
         if partitions

@@ -104,49 +104,53 @@ impl Shard {
         }
     }
 
-    /// Marks a partition as gone, lets go of its memory and tells those who wait for it; does nothing
-    /// the second time.
-    pub(super) fn end_partition(&self, partition: &Rc<Partition>) {
-        let mut state = partition.state.borrow_mut();
-        if std::mem::replace(&mut state.is_dropped, true) {
-            return;
+    /// Marks partitions as gone, lets go of their memory and tells those who wait for them; does nothing for those that are
+    /// gone already.
+    pub(super) fn end_partitions(&self, partitions: &[Rc<Partition>]) {
+        let mut unsettled = vec![0; self.0.volumes.len()];
+        let mut cached = 0;
+        for partition in partitions {
+            let mut state = partition.state.borrow_mut();
+            if std::mem::replace(&mut state.is_dropped, true) {
+                continue;
+            }
+            if !partition.is_offline() {
+                unsettled[partition.volume()] += state.log.unsettled_bytes();
+            }
+            cached += state.log.tail().backing_bytes();
+            self.0.producers.forgot(state.log.producers().len());
+            let watches = state.take_watches();
+            drop(state);
+            for watch in watches {
+                self.wake(watch);
+            }
         }
-        self.forget_memory_of(partition, &state.log);
-        self.0.producers.forgot(state.log.producers().len());
-        let watches = state.take_watches();
-        drop(state);
-        for watch in watches {
-            self.wake(watch);
+        for (volume, unsettled) in self.0.volumes.iter().zip(unsettled) {
+            volume.settling.forgot_ended(unsettled);
         }
+        self.0.cache.forgot_ended(cached);
     }
 
-    /// Nothing holds on to what a partition has in memory.
-    fn forget_memory_of(&self, partition: &Rc<Partition>, log: &Log) {
-        if !partition.is_offline() {
-            let settling = &self.volume(partition).settling;
-            settling.forgot_partition(partition, log.unsettled_bytes());
-        }
-        let cache = &self.0.cache;
-        cache.forgot_partition(partition, log.tail().backing_bytes());
-    }
-
-    /// Ends partitions of this shard, some at a time, as [`Self::drop_partition`] does.
+    /// Ends partitions of this shard: from now on they are unknown. Once this returns, the names of their folders are free
+    /// for other topics, and their files go after the delay of the broker; if the shard has failed meanwhile, they stay
+    /// where they are. Some at a time.
     pub async fn drop_partitions(&self, keys: &[PartitionKey]) {
         for some in keys.chunks(DROPPED_AT_ONCE) {
-            join_all(some.iter().map(|key| self.drop_partition(key))).await;
+            let ended: Vec<Rc<Partition>> = {
+                let mut partitions = self.0.partitions.borrow_mut();
+                some.iter()
+                    .filter_map(|key| partitions.remove(key))
+                    .collect()
+            };
+            self.end_partitions(&ended);
+            join_all(ended.iter().map(|partition| self.leave_ended(partition))).await;
         }
     }
 
-    /// Ends a partition of this shard: from now on it is unknown. Once this returns, its folder's name
-    /// is free for another topic, and its files go after the delay of the broker; if the shard has
-    /// failed meanwhile, they stay where they are.
-    pub async fn drop_partition(&self, key: &PartitionKey) {
-        let Some(partition) = self.0.partitions.borrow_mut().remove(key) else {
-            return;
-        };
-        self.end_partition(&partition);
+    /// Has the journal and the folder of an ended partition go.
+    async fn leave_ended(&self, partition: &Rc<Partition>) {
         let has_journal = partition.state.borrow().anchor > 0;
-        let volume = self.volume(&partition);
+        let volume = self.volume(partition);
         if has_journal && !volume.acknowledges_no_more() {
             let ticket = volume.journal.append(Entry {
                 head: EntryHead {
@@ -174,7 +178,7 @@ impl Shard {
             .0
             .store
             .set_aside(
-                &partition,
+                partition,
                 Uuid::from_u64_pair(self.io().random_u64(), self.io().random_u64()),
             )
             .await;

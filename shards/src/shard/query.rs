@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::Shard;
 use super::compact::{self, CompactionFacts};
 use super::message::ReadError;
+use crate::log::config::LogConfig;
 use crate::log::epochs::EpochEnd;
 use crate::partition::{Partition, Traffic, check_epoch};
 use crate::route::PartitionKey;
@@ -152,6 +153,13 @@ impl Shard {
     /// Facts about one partition of this shard.
     pub fn facts_of(&self, key: &PartitionKey) -> Option<PartitionFacts> {
         Some(facts_of(&*self.partition(key)?, self.io().wall_ms()))
+    }
+
+    /// The settings that a partition of this shard goes by.
+    pub fn config_of(&self, key: &PartitionKey) -> Option<Rc<LogConfig>> {
+        let partition = self.partition(key)?;
+        let state = partition.state.borrow();
+        Some(state.log.config.clone())
     }
 
     /// Facts about all partitions of this shard, in no order.

@@ -200,29 +200,37 @@ impl Shard {
         }
     }
 
-    /// Settles what is too much to carry, then queues a checkpoint.
+    /// Settles what is too much to carry, then queues a checkpoint. Between attempts others have the partition's turn: on a
+    /// full disk they may be what makes room.
     pub(super) async fn anchor_anew(&self, partition: &Rc<Partition>) {
-        let turn = partition.settling.take().await;
-        self.anchor_in_turn(partition).await;
-        drop(turn);
-    }
-
-    /// The same for a caller who holds the partition's turn. Whether a checkpoint was queued.
-    pub(super) async fn anchor_in_turn(&self, partition: &Rc<Partition>) -> bool {
-        while let Err(error) = self.settle_for_checkpoint(partition).await {
-            self.segment_failed(partition, &error);
+        loop {
+            let turn = partition.settling.take().await;
+            let anchored = self.anchor_in_turn(partition).await;
+            drop(turn);
+            if anchored.is_ok() {
+                return;
+            }
             let volume = self.volume(partition);
             if self.0.stopping.get() || self.has_failed() || volume.has_failed.get() {
                 volume.reclaim.gave_up.set(true);
-                return false;
+                return;
             }
             self.io().sleep(RETRY).await;
+        }
+    }
+
+    /// The same, once, for a caller who holds the partition's turn. Whether a checkpoint was queued: nobody needs one of a
+    /// partition that is gone.
+    pub(super) async fn anchor_in_turn(&self, partition: &Rc<Partition>) -> io::Result<bool> {
+        if let Err(error) = self.settle_for_checkpoint(partition).await {
+            self.segment_failed(partition, &error);
+            return Err(error);
         }
         let is_wanted = !partition.state.borrow().is_dropped && !self.has_failed();
         if is_wanted {
             self.checkpoint(partition);
         }
-        is_wanted
+        Ok(is_wanted)
     }
 
     /// Settles and syncs until little is left to carry. Batches go on coming in meanwhile; those who
@@ -347,7 +355,9 @@ mod tests {
     use super::*;
     use crate::io::futures::first_of;
     use crate::io::sim::{Faults, World};
+    use crate::log::config::LogConfig;
     use crate::shard::ShardConfig;
+    use crate::shard::message::AppendError;
     use crate::shard::tests::{
         append, append_to, config, key, open_partition, started, with_shard,
     };
@@ -427,7 +437,8 @@ mod tests {
                 checkpoints > 0,
                 "the turn of the one that is held does not take all of it"
             );
-            assert!(shard.anchor_in_turn(&partition).await);
+            let queued = shard.anchor_in_turn(&partition).await;
+            assert!(queued.is_ok_and(|queued| queued));
             let synced = Cell::new(false);
             let waiting = async { synced.set(shard.anchor_synced(&partition).await) };
             first_of(pin!(waiting), pin!(shard.io().sleep(60 * RETRY))).await;
@@ -462,5 +473,54 @@ mod tests {
         world.set_disk_capacity(node, u64::MAX);
         world.run_for(2 * RETRY);
         assert!(!shard.0.volumes[0].is_disk_full.get());
+    }
+
+    /// What is in the journal and finds no room in its file holds up its own partition's retention as little as others'.
+    #[test]
+    fn retention_makes_room_on_a_full_disk() {
+        let mut world = World::new(1, Faults::none());
+        let node = world.add_node();
+        world.start(node, 1, |_, _| async {});
+        let shard = world.block_on(node, |io| async move {
+            let shard = started(&io, config()).await;
+            open_partition(&shard, 1, Durability::Sync).await;
+            for _ in 0..80 {
+                append(&shard, vec![append_to(1, 60_000)]).await;
+            }
+            io.sleep(Duration::from_secs(1)).await;
+            shard
+        });
+        world.set_disk_capacity(node, world.disk_used(node));
+        world.block_on(node, |io| async move {
+            let mut appends = 0;
+            while append_one(&shard).await.is_ok() {
+                assert!(appends < 1_000, "the disk is never full");
+                appends += 1;
+            }
+            io.sleep(10 * RETRY).await;
+            assert_eq!(append_one(&shard).await, Err(AppendError::StorageFull));
+            let settings = LogConfig {
+                segment_bytes: 1 << 20,
+                retention_bytes: Some(1 << 20),
+                durability: Durability::Sync,
+                ..LogConfig::default()
+            };
+            shard.set_config(&key(1), settings);
+            let is_done = Cell::new(false);
+            let retention = async {
+                shard.enforce_retention().await;
+                is_done.set(true);
+            };
+            first_of(pin!(retention), pin!(io.sleep(100 * RETRY))).await;
+            assert!(is_done.get(), "retention hangs");
+            io.sleep(10 * RETRY).await;
+            append_one(&shard).await.expect("there is room again");
+        });
+    }
+
+    async fn append_one(shard: &Shard) -> Result<(), AppendError> {
+        let pending = shard.append(vec![append_to(1, 60_000)], shard.io().now());
+        let result = pending.await.wait().await.results.remove(0);
+        result.map(drop)
     }
 }

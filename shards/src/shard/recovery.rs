@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::ack::VolumeEvents;
 use super::cache::Cache;
-use super::compact::Cleaner;
+use super::compact::{Cleaner, CompactError};
 use super::handover::{OldCopy, remove_adopted};
 use super::hosts::{Hosts, add_hosts, keep_hosts, look_for_hosts};
 use super::producers::Producers;
@@ -259,7 +259,7 @@ pub async fn open(
     shard.meet().await;
     shard.0.newest_copies.take();
     shard.finish_begun_moves().await;
-    shard.finish_begun_swaps().await?;
+    shard.finish_begun_swaps().await;
     shard.remove_journals(&recovered.orphans).await?;
     // Until all have taken over what was in other places, folders depend on those.
     shard.meet().await;
@@ -561,8 +561,9 @@ impl Shard {
         }
     }
 
-    /// Puts the segments in their places that compaction was about to when the last run ended.
-    async fn finish_begun_swaps(&self) -> Result<(), StartError> {
+    /// Puts the segments in their places that compaction was about to when the last run ended. Where the disk has no room,
+    /// that is done later: until then they are found under the names that they have.
+    async fn finish_begun_swaps(&self) {
         for key in self.partitions() {
             let Some(partition) = self.partition(&key) else {
                 continue;
@@ -570,15 +571,19 @@ impl Shard {
             if partition.is_offline() || !partition.state.borrow().log.is_swapping() {
                 continue;
             }
-            let dir = self.0.store.dir(&partition);
-            // The partition may itself have been deleted, and its folder be another topic's.
-            let is_of_another = self.0.store.is_of_another_topic(&partition).await;
-            if !is_of_another.map_err(at(&dir))? {
-                let finished = self.finish_swaps(&partition).await;
-                finished.map_err(|error| at(&dir)(io::Error::other(error)))?;
+            let finished = match self.0.store.is_of_another_topic(&partition).await {
+                // The partition may itself have been deleted, and its folder be another topic's.
+                Ok(true) => continue,
+                Ok(false) => self.finish_swaps(&partition).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = finished {
+                tracing::warn!(partition = %partition.dir, %error, "cannot finish what compaction has begun");
+                if let CompactError::Io(error) = error {
+                    self.segment_failed(&partition, &error);
+                }
             }
         }
-        Ok(())
     }
 
     pub(super) fn place_recovered(&self, key: PartitionKey, found: Recovering) {

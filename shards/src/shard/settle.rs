@@ -71,10 +71,11 @@ impl Settling {
         self.keep(|other| !Rc::ptr_eq(other, partition));
     }
 
-    /// Partitions of folders that are offline have nothing more to settle here, of which they had so many bytes.
-    pub(super) fn forgot_offline(&self, unsettled_bytes: u64) {
+    /// Partitions that are dropped, or of folders that are offline, have nothing more to settle here, of which they had so
+    /// many bytes.
+    pub(super) fn forgot_ended(&self, unsettled_bytes: u64) {
         self.shrank(unsettled_bytes);
-        self.keep(|partition| !partition.is_offline());
+        self.keep(|partition| !partition.is_offline() && !partition.state.borrow().is_dropped);
     }
 
     fn keep(&self, stays: impl Fn(&Rc<Partition>) -> bool) {

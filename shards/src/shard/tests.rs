@@ -174,7 +174,7 @@ fn deleted_partitions_leave_nothing_in_memory() {
             for pending in pending {
                 answered(&shard, pending).await;
             }
-            shard.drop_partition(&key(topic)).await;
+            shard.drop_partitions(&[key(topic)]).await;
             shard.io().sleep(Duration::from_secs(1)).await;
             assert_eq!(dropped.strong_count(), 0, "{topic} is still there");
             let now = (shard.unsettled_bytes(), shard.cached_bytes());
@@ -193,7 +193,7 @@ fn the_cache_keeps_its_budget_when_partitions_go_while_they_are_settled() {
                 let appends = vec![append_to(1, 30_000), append_to(topic, 40_000)];
                 append(&shard, appends).await;
             }
-            shard.drop_partition(&key(topic)).await;
+            shard.drop_partitions(&[key(topic)]).await;
             let kept = shard.partition(&key(1)).expect("it is open");
             let state = kept.state.borrow();
             assert_eq!(shard.cached_bytes(), state.log.tail().backing_bytes());
@@ -386,7 +386,7 @@ fn a_partition_keeps_its_folder_if_the_journal_does_not_take_its_end() {
     });
     world.fail_next(node, Operation::Write, ".journal");
     let names = world.block_on(node, |io| async move {
-        shard.drop_partition(&key(1)).await;
+        shard.drop_partitions(&[key(1)]).await;
         assert!(shard.has_failed());
         io.sleep(A_WHILE).await;
         let entries = io.list_dir(Path::new("/data")).await.expect("listed");

@@ -1,4 +1,4 @@
-//! Logs that are compacted all the time, under crashes at any step and on disks that now and then fail, beside readers,
+//! Logs that are compacted all the time, under crashes at any step and on disks that now and then fail or fill, beside readers,
 //! deletion from their fronts, and a topic that is deleted and made anew under its name.
 //!
 //! A reader from the start comes to the same state as one of everything that was sent, sees nothing but what was sent,
@@ -18,7 +18,7 @@ use corelog_shards::log::compact::Settings;
 use corelog_shards::log::config::{CompactionConfig, LogConfig};
 use corelog_shards::mesh::{self, Ends};
 use corelog_shards::route::{PartitionKey, Route};
-use corelog_shards::shard::message::{Append, ReadError, ReadSpec};
+use corelog_shards::shard::message::{Append, AppendError, ReadError, ReadSpec};
 use corelog_shards::shard::{
     CleanerConfig, FolderConfig, RotPolicy, Shard, ShardConfig, StartError, open,
 };
@@ -47,6 +47,8 @@ pub struct Run {
     pub topics: Rc<Cell<u128>>,
     pub random: RefCell<Random>,
     pub is_disk_sound: bool,
+    /// Whether the disk fills now and then.
+    pub may_fill: bool,
     pub folders: Vec<FolderConfig>,
     /// By partition: the folder where the metadata says that it is.
     pub places: Rc<RefCell<Vec<Uuid>>>,
@@ -69,6 +71,11 @@ impl Run {
             topic: Uuid::from_u128(topic),
             partition: partition as i32,
         }
+    }
+
+    /// Whether the disk may have the engine refuse something.
+    fn may_refuse(&self) -> bool {
+        !self.is_disk_sound || self.may_fill
     }
 
     pub fn below(&self, bound: u64) -> u64 {
@@ -135,14 +142,14 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
                 StartError::NoFolder => false,
                 StartError::Journal(RecoveryError::Malformed(..)) | StartError::Damaged(_) => false,
             };
-            assert!(is_of_the_disk && !run.is_disk_sound, "{error}");
+            assert!(is_of_the_disk && run.may_refuse(), "{error}");
             return;
         }
     };
     for key in shard.partitions() {
         let is_known = (0..PARTITIONS).any(|partition| run.key(partition) == key);
         if !is_known {
-            shard.drop_partition(&key).await;
+            shard.drop_partitions(&[key]).await;
         }
     }
     for partition in 0..PARTITIONS {
@@ -185,7 +192,7 @@ async fn open_one(shard: &Shard, run: &Run, partition: usize) -> bool {
     let place = run.places.borrow()[partition];
     let opened = shard.open_partition(key, &dir, place, 0, log_config());
     let opened = opened.await;
-    assert!(opened.is_ok() || !run.is_disk_sound);
+    assert!(opened.is_ok() || run.may_refuse());
     if let Ok(found) = opened {
         run.places.borrow_mut()[partition] = found;
     }
@@ -217,23 +224,28 @@ async fn append_some(shard: &Shard, partition: usize, run: &Run, mut rounds: u64
         let pause = run.below(1_000);
         shard.io().sleep(Duration::from_micros(pause)).await;
         let mut pending = Vec::new();
-        for _ in 0..1 + run.below(3) {
+        // One that is refused must be the last of the model.
+        let burst = if run.may_fill { 1 } else { 1 + run.below(3) };
+        for _ in 0..burst {
             let (records, batch) = batch(run);
+            let count = records.len();
             let end = {
                 let model = &mut run.models.borrow_mut()[partition];
                 model.sent.extend(records);
-                model.sent.len() as i64
+                model.sent.len()
             };
             let append = Append::own(key, batch);
-            pending.push((end, shard.append(vec![append], shard.io().now()).await));
+            let appending = shard.append(vec![append], shard.io().now()).await;
+            pending.push((end, count, appending));
         }
-        for (end, pending) in pending {
+        for (end, count, pending) in pending {
             let result = pending.wait().await.results.pop().expect("one");
-            if result.is_err() {
-                return false;
-            }
             let model = &mut run.models.borrow_mut()[partition];
-            model.acked_end = model.acked_end.max(end);
+            match result {
+                Ok(_) => model.acked_end = model.acked_end.max(end as i64),
+                Err(AppendError::StorageFull) if run.may_fill => model.sent.truncate(end - count),
+                Err(_) => return false,
+            }
         }
         if run.below(40) == 0 {
             let acked_end = run.models.borrow()[partition].acked_end;
@@ -280,7 +292,7 @@ async fn come_and_go(shard: Shard, run: Rc<Run>) {
         run.models.borrow_mut()[partition] = Model::default();
         shard
             .run_on_owner(&key, move |owner| async move {
-                owner.drop_partition(&key).await;
+                owner.drop_partitions(&[key]).await;
             })
             .await;
         let opener = run.clone();
@@ -427,13 +439,16 @@ pub fn start(world: &mut World, node: NodeId, shards: usize, run: &Rc<Run>) {
     });
 }
 
-fn simulate(seed: u64) -> u64 {
+/// Longer than all pauses between attempts on a full disk together, but those of compaction.
+const A_WHILE: Duration = Duration::from_secs(5);
+
+fn simulate(seed: u64, may_fill: bool) -> u64 {
     let mut world = World::new(seed, Faults::none());
     let node = world.add_node();
     let models = Rc::new(RefCell::new(vec![Model::default(); PARTITIONS]));
     let topics = Rc::new(Cell::new(0));
     for _ in 0..3 + world.random_below(4) {
-        let is_disk_sound = world.random_below(4) > 0;
+        let is_disk_sound = may_fill || world.random_below(4) > 0;
         world.set_faults(match is_disk_sound {
             true => Faults::none(),
             false => Faults::harsh(),
@@ -443,6 +458,7 @@ fn simulate(seed: u64) -> u64 {
             topics: topics.clone(),
             random: RefCell::new(Random::from_seed(world.random_below(u64::MAX))),
             is_disk_sound,
+            may_fill,
             folders: vec![FolderConfig::only(Uuid::nil(), "/data")],
             places: Rc::new(RefCell::new(vec![Uuid::nil(); PARTITIONS])),
             has_clients: true,
@@ -452,8 +468,12 @@ fn simulate(seed: u64) -> u64 {
         });
         let shards = 1 + world.random_below(2) as usize;
         start(&mut world, node, shards, &run);
-        let steps = world.random_below(12_000);
-        world.run_steps(steps);
+        if may_fill {
+            fill_and_make_room(&mut world, node, &run);
+        } else {
+            let steps = world.random_below(12_000);
+            world.run_steps(steps);
+        }
         run.shards.borrow_mut().clear();
         let crash = match world.random_below(2) {
             0 => Crash::Kill,
@@ -464,16 +484,60 @@ fn simulate(seed: u64) -> u64 {
     world.trace()
 }
 
+/// Now and then the disk has hardly any room, or none; in the end there is some, perhaps, and everything goes on.
+fn fill_and_make_room(world: &mut World, node: NodeId, run: &Rc<Run>) {
+    for _ in 0..1 + world.random_below(4) {
+        let steps = world.random_below(4_000);
+        world.run_steps(steps);
+        let used = world.disk_used(node);
+        let capacity = match world.random_below(3) {
+            0 => u64::MAX,
+            1 => used,
+            _ => used + world.random_below(60_000),
+        };
+        world.set_disk_capacity(node, capacity);
+        if world.random_below(8) == 0 {
+            world.run_for(A_WHILE);
+        }
+    }
+    if world.random_below(2) == 0 {
+        return;
+    }
+    world.set_disk_capacity(node, u64::MAX);
+    let goes_on = |world: &mut World, what: &str, goes_on: &dyn Fn() -> bool| {
+        let end = world.now() + A_WHILE;
+        while !goes_on() {
+            assert!(world.now() < end, "{what} though there is room");
+            world.run_for(A_WHILE / 100);
+        }
+    };
+    goes_on(world, "the start hangs", &|| run.is_compared.get());
+    let ends = || -> Vec<i64> {
+        let models = run.models.borrow();
+        models.iter().map(|model| model.acked_end).collect()
+    };
+    for (partition, before) in ends().into_iter().enumerate().take(PARTITIONS - 1) {
+        goes_on(world, "a log takes nothing", &|| ends()[partition] > before);
+    }
+}
+
 #[test]
 fn compacted_logs_come_to_the_same_whatever_happens() {
     for seed in seeds(150) {
-        simulate(seed);
+        simulate(seed, false);
+    }
+}
+
+#[test]
+fn also_on_a_disk_that_fills() {
+    for seed in seeds(60) {
+        simulate(seed, true);
     }
 }
 
 #[test]
 fn compaction_is_the_same_for_the_same_seed() {
     for seed in 0..3 {
-        assert_eq!(simulate(seed), simulate(seed));
+        assert_eq!(simulate(seed, false), simulate(seed, false));
     }
 }

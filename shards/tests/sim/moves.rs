@@ -140,6 +140,7 @@ impl Lives {
             topics: self.topics.clone(),
             random: RefCell::new(Random::from_seed(self.world.random_below(u64::MAX))),
             is_disk_sound,
+            may_fill: false,
             folders: self.folders.clone(),
             places: self.places.clone(),
             has_clients: has_moves,

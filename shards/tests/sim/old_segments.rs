@@ -163,7 +163,7 @@ fn a_start_leaves_the_segments_of_another_topic_alone() {
 
 async fn make_again_meanwhile(shard: Shard, _: usize) {
     begin_to_remove(&shard).await;
-    shard.drop_partition(&key(0)).await;
+    shard.drop_partitions(&[key(0)]).await;
     let again = PartitionKey {
         topic: Uuid::from_u128(100),
         ..key(0)

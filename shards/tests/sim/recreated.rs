@@ -99,7 +99,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
     };
     for key in shard.partitions() {
         if !known.iter().any(|(_, known)| *known == key) {
-            shard.drop_partition(&key).await;
+            shard.drop_partitions(&[key]).await;
         }
     }
     run.dropped.set(run.dropped.get() + 1);
@@ -164,7 +164,7 @@ async fn replace(shard: &Shard, name: usize, run: &Run) {
         std::mem::take(&mut named.exists).then(|| named.key(name))
     };
     if let Some(old) = old {
-        let dropping = move |owner: Shard| async move { owner.drop_partition(&old).await };
+        let dropping = move |owner: Shard| async move { owner.drop_partitions(&[old]).await };
         shard.run_on_owner(&old, dropping).await;
     }
     if run.random.borrow_mut().below(4) == 0 {

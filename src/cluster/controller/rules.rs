@@ -63,13 +63,14 @@ impl Context<'_> {
         target: &ConfigResource,
         properties: &Properties,
     ) -> Result<(), ControlError> {
-        let mut layers = self.layers();
+        let before = self.layers();
+        let mut layers = before;
         let checked = if target.name.is_empty() {
             layers.cluster = properties;
-            check_cluster_default(layers)
+            check_cluster_default(layers, before)
         } else {
             layers.broker = properties;
-            check_broker(layers)
+            check_broker(layers, before)
         };
         checked.map_err(|why| ControlError::new(ControlErrorKind::InvalidRequest, why.to_string()))
     }

@@ -483,3 +483,18 @@ fn what_a_list_names_twice() {
     let policy = table::topic()["cleanup.policy"];
     assert_eq!(parsed(policy, "delete,compact,delete"), "delete,compact");
 }
+
+#[test]
+fn compaction_has_no_limit_unless_there_is_a_sensible_one() {
+    let limit = |value| {
+        let config = resolve(&[("log.cleaner.io.max.bytes.per.second", value)]);
+        config
+            .expect("it is accepted")
+            .storage
+            .cleaner
+            .io_bytes_a_second
+    };
+    assert_eq!(limit("1.7976931348623157E308"), None);
+    assert_eq!(limit("-1"), None, "as Apache Kafka's throttler takes it");
+    assert_eq!(limit("1048576.9"), Some(1_048_576));
+}

@@ -18,7 +18,7 @@ fn broker(pairs: &[(&str, &str)]) -> Result<(), String> {
         cluster: &nothing,
         file: &nothing,
     };
-    check_broker(layers).map_err(|error| error.to_string())
+    check_broker(layers, Layers::of_file(&nothing)).map_err(|error| error.to_string())
 }
 
 fn cluster_default(pairs: &[(&str, &str)]) -> Result<(), String> {
@@ -29,7 +29,7 @@ fn cluster_default(pairs: &[(&str, &str)]) -> Result<(), String> {
         cluster: &cluster,
         file: &nothing,
     };
-    check_cluster_default(layers).map_err(|error| error.to_string())
+    check_cluster_default(layers, Layers::of_file(&nothing)).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -306,6 +306,52 @@ fn the_default_of_all_brokers_takes_nothing_that_is_one_brokers() {
 }
 
 #[test]
+fn pools_of_threads_change_by_steps_of_two() {
+    let refused = |what: &str| {
+        Err(format!(
+            "Dynamic thread count update validation failed for {what}"
+        ))
+    };
+    for check in [broker, cluster_default] {
+        assert_eq!(
+            check(&[("num.io.threads", "16"), ("background.threads", "5")]),
+            Ok(())
+        );
+        assert_eq!(
+            check(&[("num.io.threads", "17")]),
+            refused(
+                "num.io.threads=17, value should not be greater than double the current value 8"
+            )
+        );
+        assert_eq!(
+            check(&[("background.threads", "4")]),
+            refused("background.threads=4, value should be at least half the current value 10")
+        );
+        assert_eq!(check(&[("log.cleaner.threads", "2")]), Ok(()));
+        let cleaners =
+            "Log cleaner threads cannot be increased to more than double the current value 1";
+        assert_eq!(
+            check(&[("log.cleaner.threads", "3")]),
+            Err(cleaners.to_owned())
+        );
+    }
+    // From what it was changed to before.
+    let nothing = Overrides::new();
+    let (before, after) = (
+        set(&[("log.cleaner.threads", "8")]),
+        set(&[("log.cleaner.threads", "3")]),
+    );
+    let layers = |broker| Layers {
+        broker,
+        cluster: &nothing,
+        file: &nothing,
+    };
+    let checked = check_broker(layers(&after), layers(&before)).map_err(|error| error.to_string());
+    let fewer = "Log cleaner threads cannot be reduced to less than half the current value 8";
+    assert_eq!(checked, Err(fewer.to_owned()));
+}
+
+#[test]
 fn only_folders_that_there_are_can_be_cordoned() {
     let file = set(&[("log.dirs", "/a,/b")]);
     let nothing = Overrides::new();
@@ -316,7 +362,7 @@ fn only_folders_that_there_are_can_be_cordoned() {
             cluster: &nothing,
             file: &file,
         };
-        check_broker(layers).map_err(|error| error.to_string())
+        check_broker(layers, Layers::of_file(&file)).map_err(|error| error.to_string())
     };
     for known in ["/a", "/b,/a", "*", ""] {
         assert_eq!(cordon(known), Ok(()));

@@ -272,7 +272,7 @@ fn what_cannot_be_written_is_taken_back() {
         let broker = started(&io).await;
         assert_eq!(commit(&broker, 1, 5).code().await, Ok(0));
         // The partition goes from under the coordinator.
-        broker.shard.drop_partition(&key()).await;
+        broker.shard.drop_partitions(&[key()]).await;
         let refused = commit(&broker, 1, 6).code().await;
         assert_eq!(refused, Err(Refusal::NotHere));
         io.sleep(LONG_ENOUGH).await;

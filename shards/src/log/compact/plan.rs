@@ -22,8 +22,8 @@ pub struct Candidate {
     pub next_offset: i64,
     /// Bytes of its batches.
     pub bytes: u64,
-    /// Largest timestamp of its records, or a negative one.
-    pub max_timestamp_ms: i64,
+    /// Largest timestamp of its records; without one, when the newest was appended.
+    pub newest_ms: i64,
     /// Timestamp of its first batch, or a negative one.
     pub first_timestamp_ms: i64,
 }
@@ -57,7 +57,7 @@ impl Plan {
         let (clean, rest) = candidates.split_at(split);
         let youngest_ms = now_ms.saturating_sub(settings.lag_min_ms);
         let may_be_touched = |segment: &&Candidate| {
-            let is_old_enough = settings.lag_min_ms <= 0 || segment.max_timestamp_ms <= youngest_ms;
+            let is_old_enough = settings.lag_min_ms <= 0 || segment.newest_ms <= youngest_ms;
             segment.next_offset <= limit && is_old_enough
         };
         let touched = rest.iter().take_while(may_be_touched).count();
@@ -169,7 +169,7 @@ mod tests {
             base_offset: n * 10,
             next_offset: (n + 1) * 10,
             bytes: 100,
-            max_timestamp_ms: NOW_MS - 1000 * (count - n) + 999,
+            newest_ms: NOW_MS - 1000 * (count - n) + 999,
             first_timestamp_ms: NOW_MS - 1000 * (count - n),
         };
         (0..count).map(segment).collect()
@@ -177,6 +177,21 @@ mod tests {
 
     fn plan(first_dirty: i64, limit: i64, settings: &Settings) -> Option<Plan> {
         Plan::of(&segments(6), first_dirty, limit, settings, NOW_MS)
+    }
+
+    #[test]
+    fn without_timestamps_a_segment_is_as_old_as_its_newest_append() {
+        let mut segments = segments(3);
+        for segment in &mut segments {
+            segment.first_timestamp_ms = -1;
+        }
+        segments[1].newest_ms = NOW_MS - 10;
+        let settings = Settings {
+            lag_min_ms: 100,
+            ..SETTINGS
+        };
+        let found = Plan::of(&segments, 0, 30, &settings, NOW_MS).expect("the first one");
+        assert_eq!((found.from, found.to), (0, 10));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! 4. The first dirty offset moves on, with a checkpoint.
 //!
 //! Crash behaviour: before a file is in its place, the log is as it was; behind that, it is as the file has it. What was
-//! left half-written is removed when the partition is looked at next. Going through a log twice changes nothing.
+//! left half-written is removed when the partition is looked at next (without a crash: when the pass has failed). Going through a log twice changes nothing.
 
 mod course;
 mod pace;
@@ -185,6 +185,10 @@ impl Shard {
         };
         let begun = self.io().now();
         let ended = self.compact(&partition, &plan).await;
+        if ended.is_err() && !self.0.stopping.get() {
+            // Others may need the room. If it cannot be done now, the next pass does it.
+            _ = self.remove_half_written(&partition).await;
+        }
         let now = self.io().now();
         let course = partition.compaction.get();
         partition.compaction.set(match ended {
@@ -315,7 +319,7 @@ fn candidates(state: &State) -> Vec<Candidate> {
             base_offset: segment.base_offset,
             next_offset: next.base_offset,
             bytes: segment.bytes,
-            max_timestamp_ms: segment.max_timestamp_ms,
+            newest_ms: segment.newest_ms,
             first_timestamp_ms: segment.first_timestamp_ms,
         })
         .collect()

@@ -53,7 +53,9 @@ impl Shard {
             let log = &mut partition.state.borrow_mut().log;
             log.set_first_dirty_offset(map.latest() + 1);
         }
-        self.anchor_anew(partition).await;
+        let _turn = partition.settling.take().await;
+        // Without a checkpoint a start would go through it once more, which changes nothing.
+        _ = self.anchor_in_turn(partition).await;
         Ok(())
     }
 }

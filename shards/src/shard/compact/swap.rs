@@ -25,15 +25,27 @@ use crate::shard::folders::unless_gone;
 use crate::shard::store::{SEGMENT_FILES, Store};
 
 impl Shard {
-    /// Finishes what an earlier pass has left undone, and removes what it has left behind.
+    /// Finishes what an earlier pass has left undone, and removes what a crash has left behind.
     pub(super) async fn clear_up(&self, partition: &Rc<Partition>) -> Result<(), CompactError> {
         self.finish_swaps(partition).await?;
         // A crash shall not take files that are written from now on for those of an earlier swap.
         if partition.state.borrow().anchor > 0 && !self.anchor_synced(partition).await {
             return Err(CompactError::Gone);
         }
+        self.remove_half_written(partition).await
+    }
+
+    /// Removes the files of a pass that has ended before they had their places.
+    pub(super) async fn remove_half_written(
+        &self,
+        partition: &Rc<Partition>,
+    ) -> Result<(), CompactError> {
         let _turn = partition.settling.take().await;
         still_there(partition)?;
+        // Then they are what the log consists of.
+        if partition.state.borrow().log.is_swapping() {
+            return Ok(());
+        }
         let dir = self.0.store.dir(partition);
         let io = self.io();
         for entry in io.list_dir(&dir).await? {
@@ -102,9 +114,7 @@ impl Shard {
         }
         self.0.store.forget_segments(partition, base..next_offset);
         self.0.store.know_segment(partition, base, file, index);
-        if !self.anchor_in_turn(partition).await || !self.anchor_synced(partition).await {
-            return Err(CompactError::Gone);
-        }
+        self.anchor_swap(partition).await?;
         self.finish_swap(partition, base, next_offset).await?;
         drop(turn);
         Ok(())
@@ -123,13 +133,20 @@ impl Shard {
             return Ok(());
         }
         // Whatever became of the checkpoint that the swap has waited for.
-        if !self.anchor_in_turn(partition).await || !self.anchor_synced(partition).await {
-            return Err(CompactError::Gone);
-        }
+        self.anchor_swap(partition).await?;
         while let Some((base, next)) = swapping(partition) {
             self.finish_swap(partition, base, next).await?;
         }
         Ok(())
+    }
+
+    /// Has the log as it is in memory on stable storage, if the disk has room for that now. The caller holds the partition's
+    /// turn, and gives it back if there is none: others may make some.
+    async fn anchor_swap(&self, partition: &Rc<Partition>) -> Result<(), CompactError> {
+        match self.anchor_in_turn(partition).await? && self.anchor_synced(partition).await {
+            true => Ok(()),
+            false => Err(CompactError::Gone),
+        }
     }
 
     /// The files of a segment get their names, and those of the segments that it was made of go. The caller holds the
@@ -144,11 +161,18 @@ impl Shard {
             .store
             .finish_swap(partition, base_offset, next_offset)
             .await?;
-        if let Some(segment) = partition.state.borrow_mut().log.segment_mut(base_offset) {
-            segment.is_swapping = false;
+        let mark = |is_swapping| {
+            if let Some(segment) = partition.state.borrow_mut().log.segment_mut(base_offset) {
+                segment.is_swapping = is_swapping;
+            }
+        };
+        mark(false);
+        let anchored = self.anchor_in_turn(partition).await;
+        if anchored.is_err() {
+            // Until a checkpoint says that it is over, a start would do this again, with whatever files there are then.
+            mark(true);
         }
-        self.anchor_in_turn(partition).await;
-        Ok(())
+        anchored.map(drop)
     }
 }
 

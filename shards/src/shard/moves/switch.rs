@@ -93,6 +93,9 @@ impl Shard {
         let turn = partition.settling.take().await;
         // Whatever became of the checkpoint that says so: before it is durable, the old folder is the partition's.
         if !is_dropped() && !self.anchor_synced(partition).await {
+            if self.volume(partition).has_failed.get() {
+                self.go_back_offline(partition);
+            }
             return Ok(false);
         }
         drop(turn);
@@ -108,6 +111,16 @@ impl Shard {
         }
         self.leave_old_folders(partition).await;
         Ok(true)
+    }
+
+    /// The journal has failed that was to say where the partition is, and its old folder with it. The next start knows which
+    /// of both has it; until then it is out of reach like all that were there.
+    fn go_back_offline(&self, partition: &Rc<Partition>) {
+        let left = partition.unfinished_move.borrow_mut().left.pop();
+        if let Some(left) = left {
+            partition.set_offline_in(self.0.folders.by_id(left));
+            self.let_go_offline(std::slice::from_ref(partition));
+        }
     }
 
     /// Waits until those above the engine have recorded where the partition is; `false` if the shard ends before that. Until

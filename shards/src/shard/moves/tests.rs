@@ -319,7 +319,7 @@ fn a_move_takes_as_long_as_its_rate_makes_it() {
 fn a_deleted_partition_leaves_no_copy() {
     with_partition(1, |shard| async move {
         begin_slow_move(&shard).await;
-        shard.drop_partition(&key(1)).await;
+        shard.drop_partitions(&[key(1)]).await;
         shard.io().sleep(A_SECOND).await;
         assert_eq!(dirs(shard.io()).await, BTreeSet::new());
     });
@@ -450,6 +450,45 @@ fn a_partition_whose_new_journal_fails_has_all_at_the_next_start() {
         assert_eq!(facts(&shard).folder, SECOND);
         assert_eq!(read_all(&shard, 1).await, 100);
         fill(&shard, 1).await;
+    });
+}
+
+/// The journal of the old folder's device fails when it has to say where the partition is.
+#[test]
+fn a_partition_whose_old_journal_fails_goes_offline_with_its_folder_and_holds_up_no_other() {
+    let (mut world, node, shard) = filled(10);
+    let filling = shard.clone();
+    world.block_on(node, |io| async move {
+        let opened = filling.open_partition(key(2), "u-0", SECOND, 0, LogConfig::default());
+        opened.await.expect("a partition");
+        for _ in 0..100 {
+            append(&filling, vec![append_to(2, 10_000)]).await;
+        }
+        io.sleep(A_SECOND).await;
+    });
+    world.fail_next(node, Operation::Write, "/second/journal/");
+    world.block_on(node, |io| async move {
+        assert_eq!(shard.move_partition(&key(2), THIRD), Ok(()));
+        io.sleep(10 * A_SECOND).await;
+        let after = shard.facts_of(&key(2)).expect("it is open");
+        assert!(after.is_offline && after.folder == SECOND, "{after:?}");
+        let third = shard.folders().remove(2);
+        assert!(!third.is_offline, "{third:?}");
+        assert_eq!(shard.move_partition(&key(1), THIRD), Ok(()));
+        moved(&shard).await;
+        assert_eq!(facts(&shard).folder, THIRD);
+    });
+    let shard = restarted(&mut world, node, Crash::PowerLoss);
+    world.block_on(node, |io| async move {
+        let opened = shard.open_partition(key(2), "u-0", SECOND, 0, LogConfig::default());
+        opened.await.expect("a partition");
+        assert_eq!(read_all(&shard, 2).await, 100);
+        io.sleep(10 * A_SECOND).await;
+        assert_eq!(
+            shard.facts_of(&key(2)).map(|facts| facts.folder),
+            Some(THIRD)
+        );
+        assert_eq!(read_all(&shard, 2).await, 100);
     });
 }
 

@@ -116,7 +116,7 @@ fn without_a_delay_they_go_at_once() {
 fn the_folder_of_a_deleted_partition_keeps_for_the_delay() {
     with_shard(delayed(), |shard| async move {
         fill(&shard, 1).await;
-        shard.drop_partition(&key(1)).await;
+        shard.drop_partitions(&[key(1)]).await;
         shard.io().sleep(DELAY - A_MOMENT).await;
         let [folder] = &folders_of_deleted(shard.io()).await[..] else {
             panic!("one folder")
@@ -135,7 +135,7 @@ fn the_folder_of_a_deleted_partition_keeps_for_the_delay() {
 /// Deletes two segments and another partition. Their files stay for the delay.
 async fn delete_some(shard: &Shard) {
     fill(shard, 2).await;
-    shard.drop_partition(&key(2)).await;
+    shard.drop_partitions(&[key(2)]).await;
     fill(shard, 1).await;
     shard
         .delete_records(&key(1), Some(2))

@@ -208,7 +208,7 @@ async fn replace(shard: &Shard, name: usize, run: &Run) {
         std::mem::take(&mut topic.exists).then(|| topic.key(name))
     };
     if let Some(old) = old {
-        let dropping = move |owner: Shard| async move { owner.drop_partition(&old).await };
+        let dropping = move |owner: Shard| async move { owner.drop_partitions(&[old]).await };
         shard.run_on_owner(&old, dropping).await;
         if run.below(4) == 0 {
             return;

@@ -180,7 +180,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
     };
     for key in shard.partitions() {
         if !(0..TOPICS).any(|name| run.key(name) == Some(key)) {
-            shard.drop_partition(&key).await;
+            shard.drop_partitions(&[key]).await;
         }
     }
     shard.meet().await;

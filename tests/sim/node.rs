@@ -20,15 +20,40 @@ pub const PORT: u16 = 9092;
 const LISTENER: &str = "PLAINTEXT";
 const DATA: &str = "/data";
 const DIRECTORY_ID: Uuid = Uuid::from_u128(1);
-/// Small, so that it goes round.
-const JOURNAL_BYTES: u64 = 1 << 20;
 const CONNECTIONS_MAX: usize = 1_000;
 /// Longer than a stop in order takes.
 const STOP_MAX: Duration = Duration::from_secs(60);
 
+/// What a node is like, from start to start.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// `name=value`.
+    pub properties: Vec<String>,
+    /// The first of them has the metadata log.
+    pub folders: Vec<FolderConfig>,
+    /// Of each shard, small, so that it goes round.
+    pub journal_bytes: u64,
+    /// Of each shard.
+    pub tail_cache_bytes: usize,
+    pub on_rot: RotPolicy,
+}
+
+impl Setup {
+    pub fn new(properties: Vec<String>) -> Setup {
+        Setup {
+            properties,
+            folders: vec![FolderConfig::only(DIRECTORY_ID, DATA)],
+            journal_bytes: 1 << 20,
+            tail_cache_bytes: 256 << 10,
+            on_rot: RotPolicy::Refuse,
+        }
+    }
+}
+
 pub struct Node {
     id: NodeId,
     file: Overrides,
+    setup: Setup,
     was_clean: bool,
     running: Option<Running>,
 }
@@ -43,14 +68,14 @@ struct Running {
 }
 
 impl Node {
-    /// With these properties, `name=value`.
-    pub fn new(world: &mut World, properties: &[String]) -> Node {
+    pub fn new(world: &mut World, setup: Setup) -> Node {
         let id = world.add_node();
-        let loaded = load(&[], properties).unwrap_or_else(|error| panic!("{error}"));
+        let loaded = load(&[], &setup.properties).unwrap_or_else(|error| panic!("{error}"));
         assert!(loaded.unknown.is_empty(), "{:?}", loaded.unknown);
         Node {
             id,
             file: loaded.settings,
+            setup,
             was_clean: true,
             running: None,
         }
@@ -77,12 +102,12 @@ impl Node {
         };
         let (ready, failure) = (running.is_ready.clone(), running.failure.clone());
         let plan = Plan::new(Start {
-            shard_config: shard_config(&config),
+            shard_config: shard_config(&config, &self.setup),
             config,
             node: Identity {
                 cluster_id: "simulated".to_owned(),
-                directory_id: DIRECTORY_ID,
-                log_dirs: vec![DIRECTORY_ID],
+                directory_id: self.setup.folders[0].id,
+                log_dirs: self.setup.folders.iter().map(|folder| folder.id).collect(),
                 file: self.file.clone(),
                 advertised: vec![advertised],
             },
@@ -118,16 +143,18 @@ impl Node {
         running.is_some_and(|running| running.is_ready.load(Ordering::Relaxed))
     }
 
-    /// Panics if the process would have ended by itself: nothing here gives it a reason.
+    /// Why the process would have ended by itself, if it would.
+    pub fn failure(&self) -> Option<String> {
+        let running = self.running.as_ref()?;
+        running.failure.lock().expect("one thread").clone()
+    }
+
+    /// Panics if the process would have ended by itself, where nothing gives it a reason.
     pub fn check(&self) {
-        if let Some(running) = &self.running {
-            let failure = running.failure.lock().expect("one thread");
-            assert_eq!(*failure, None, "the broker gave up");
-        }
+        assert_eq!(self.failure(), None, "the broker gave up");
     }
 
     pub fn crash(&mut self, world: &mut World, how: Crash) {
-        self.check();
         world.crash(self.id, how);
         self.running = None;
     }
@@ -146,11 +173,11 @@ impl Node {
     }
 }
 
-fn shard_config(config: &BrokerConfig) -> ShardConfig {
+fn shard_config(config: &BrokerConfig, setup: &Setup) -> ShardConfig {
     ShardConfig {
-        folders: vec![FolderConfig::only(DIRECTORY_ID, DATA)],
-        journal_bytes: JOURNAL_BYTES,
-        tail_cache_bytes: 256 << 10,
+        folders: setup.folders.clone(),
+        journal_bytes: setup.journal_bytes,
+        tail_cache_bytes: setup.tail_cache_bytes,
         open_files_max: 16,
         memory_flush: config.storage.memory_flush,
         retention_check: config.storage.retention_check_interval,
@@ -160,6 +187,6 @@ fn shard_config(config: &BrokerConfig) -> ShardConfig {
             backoff: Duration::from_secs(1),
             ..CleanerConfig::default()
         },
-        on_rot: RotPolicy::Refuse,
+        on_rot: setup.on_rot,
     }
 }

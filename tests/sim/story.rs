@@ -19,6 +19,14 @@ impl Story {
         }
     }
 
+    /// Of a run that is one of many, to find out whether it fails.
+    pub fn short() -> Story {
+        Story {
+            is_long: false,
+            lines: Rc::default(),
+        }
+    }
+
     pub fn event(&self, now: Instant, event: String) {
         let at = now.as_nanos() as f64 / 1e9;
         self.lines.borrow_mut().push(format!("{at:.6} {event}"));

@@ -1,4 +1,5 @@
-//! What any client has: a connection over the simulated network, one request at a time, and patience.
+//! What any client has: a connection over the simulated network, and patience. Most ask one thing at a time; some send
+//! more before they have their replies.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -35,6 +36,8 @@ struct Connection {
     write: WriteHalf,
     received: BytesMut,
     correlation_id: i32,
+    /// Requests that are to be answered, in their order.
+    awaited: VecDeque<i32>,
 }
 
 /// No reply came: nobody knows what became of the request.
@@ -104,6 +107,13 @@ impl Client {
         request: &R,
         version: i16,
     ) -> Result<R::Response, Lost> {
+        self.connect().await?;
+        let connection = self.connection.as_mut().expect("just made");
+        connection.send(request, version, &self.name, true).await?;
+        connection.receive::<R>(version).await
+    }
+
+    async fn connect(&mut self) -> Result<(), Lost> {
         if self.connection.is_none() {
             let (read, write) = self.io.connect(self.broker).await.map_err(|_| Lost)?;
             self.connection = Some(Connection {
@@ -111,11 +121,73 @@ impl Client {
                 write,
                 received: BytesMut::new(),
                 correlation_id: 0,
+                awaited: VecDeque::new(),
             });
         }
-        let connection = self.connection.as_mut().expect("just made");
-        connection.send(request, version, &self.name).await?;
-        connection.receive::<R>(version).await
+        Ok(())
+    }
+}
+
+/// Several requests at a time.
+impl Client {
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Sends a request without waiting for its reply, if it gets one at all.
+    pub async fn send<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+        is_answered: bool,
+    ) -> Result<(), Lost> {
+        let io = self.io.clone();
+        let sending = async {
+            self.connect().await?;
+            let connection = self.connection.as_mut().expect("just made");
+            let sending = connection.send(request, version, &self.name, is_answered);
+            sending.await
+        };
+        let sent = within(&io, PATIENCE, sending).await.unwrap_or(Err(Lost));
+        if sent.is_err() {
+            self.connection = None;
+        }
+        sent
+    }
+
+    /// The reply to the oldest request that was not answered yet.
+    pub async fn receive<R: Request>(&mut self, version: i16) -> Result<R::Response, Lost> {
+        let io = self.io.clone();
+        let connection = self.connection.as_mut().ok_or(Lost)?;
+        let receiving = connection.receive::<R>(version);
+        let received = within(&io, PATIENCE, receiving).await.unwrap_or(Err(Lost));
+        if received.is_err() {
+            self.connection = None;
+        }
+        received
+    }
+
+    pub fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    /// Panics if something comes that nobody has asked for.
+    pub async fn expect_nothing(&mut self, pause: Duration) {
+        let io = self.io.clone();
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        assert!(connection.awaited.is_empty(), "replies are to come");
+        let reading = connection.read.read(&mut connection.received, READ_BYTES);
+        if within(&io, pause, reading)
+            .await
+            .is_some_and(|read| read.is_err())
+        {
+            self.connection = None;
+        } else {
+            let left = connection.received.len();
+            assert_eq!(left, 0, "bytes that belong to no reply");
+        }
     }
 }
 
@@ -125,8 +197,12 @@ impl Connection {
         request: &R,
         version: i16,
         name: &StrBytes,
+        is_answered: bool,
     ) -> Result<(), Lost> {
         self.correlation_id += 1;
+        if is_answered {
+            self.awaited.push_back(self.correlation_id);
+        }
         let key = ApiKey::try_from(R::KEY).expect("a known API");
         let mut frame = BytesMut::new();
         frame.put_i32(0);
@@ -155,7 +231,8 @@ impl Connection {
                     let header_version = <R::Response as HeaderVersion>::header_version(version);
                     let header = ResponseHeader::decode(&mut body, header_version);
                     let id = header.expect("a reply's header").correlation_id;
-                    assert_eq!(id, self.correlation_id, "replies come in order");
+                    let awaited = self.awaited.pop_front();
+                    assert_eq!(Some(id), awaited, "replies come in order, one for each");
                     let reply = <R::Response as Decodable>::decode(&mut body, version);
                     return Ok(reply.expect("a valid reply"));
                 }

@@ -45,7 +45,7 @@ use std::time::Duration;
 pub use disk::{File, Operation};
 pub use faults::{Crash, Faults};
 pub use net::{Listener, ReadHalf, WriteHalf};
-pub use seeds::seeds;
+pub use seeds::{on_all_cores, seeds};
 pub use shard::Shard;
 
 use super::task::{OnPanic, supervise};

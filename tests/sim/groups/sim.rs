@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use corelog_shards::io::Io;
 
-use crate::commits::{Commits, Moment};
-use crate::generations::Generations;
-use crate::holders::Holders;
+use super::commits::{Commits, Moment};
+use super::generations::Generations;
+use super::holders::Holders;
 use crate::story::Story;
 use crate::wire::Client;
 

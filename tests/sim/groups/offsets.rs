@@ -19,8 +19,8 @@ use kafka_protocol::messages::{
     OffsetFetchRequest, TopicName,
 };
 
-use crate::commits::Place;
-use crate::sim::Sim;
+use super::commits::Place;
+use super::sim::Sim;
 use crate::wire::{Client, Lost, text};
 
 /// The group that nobody is a member of, and the topic it commits to, which stays as it is.

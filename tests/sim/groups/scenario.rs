@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use corelog_shards::io::sim::{Crash, Faults, NodeId, World};
 
-use crate::cast::{Cast, KINDS};
-use crate::commits::Commits;
-use crate::generations::Generations;
-use crate::holders::Holders;
+use super::cast::{Cast, KINDS};
+use super::commits::Commits;
+use super::generations::Generations;
+use super::holders::Holders;
+use super::offsets::{SIMPLE_GROUP, commit_alone, read_all};
+use super::rest::{self, Picture};
+use super::sim::{REBALANCE, SESSION, Sim};
+use super::topics::administrate;
 use crate::log::without_errors;
-use crate::node::{Node, PORT};
-use crate::offsets::{SIMPLE_GROUP, commit_alone, read_all};
-use crate::rest::{self, Picture};
-use crate::sim::{REBALANCE, SESSION, Sim};
+use crate::node::{Node, PORT, Setup};
 use crate::story::Story;
-use crate::topics::administrate;
 
 /// Longer than requests, sessions, rebalances and looks at topics and patterns take, one behind the other.
 const CALM: Duration = Duration::from_secs(90);
@@ -83,7 +83,7 @@ impl Scenario {
             _ => 10_080,
         };
         let properties = properties(&mut world, retention_minutes);
-        let node = Node::new(&mut world, &properties);
+        let node = Node::new(&mut world, Setup::new(properties));
         let mut groups = vec![SIMPLE_GROUP.to_owned()];
         for _ in 0..1 + world.random_below(2) {
             let kind = KINDS[world.random_below(KINDS.len() as u64) as usize];
@@ -174,6 +174,7 @@ impl Scenario {
             _ => Crash::PowerLoss,
         };
         self.tell(format!("the broker ends: {how:?}"));
+        self.node.check();
         self.node.crash(&mut self.world, how);
         self.sim.commits.borrow_mut().crash(self.sim.moment());
     }

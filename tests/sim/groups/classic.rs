@@ -14,11 +14,11 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use crate::consumer_protocol::{
+use super::consumer_protocol::{
     Assigned, Candidate, assignment, deal, read_assignment, read_subscription, subscription,
 };
-use crate::member::{Member, Outcome, Partition, Protocol};
-use crate::sim::{REBALANCE, SESSION};
+use super::member::{Member, Outcome, Partition, Protocol};
+use super::sim::{REBALANCE, SESSION};
 use crate::wire::{Lost, text};
 
 const HEARTBEAT_MS: u64 = 1_500;

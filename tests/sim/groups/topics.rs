@@ -14,10 +14,10 @@ use kafka_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, TopicName,
 };
 
-use crate::commits::Place;
-use crate::member::topics;
-use crate::offsets::{STEADY_PARTITIONS, STEADY_TOPIC, commit_first};
-use crate::sim::Sim;
+use super::commits::Place;
+use super::member::topics;
+use super::offsets::{STEADY_PARTITIONS, STEADY_TOPIC, commit_first};
+use super::sim::Sim;
 use crate::wire::{Client, Lost, text};
 
 /// Topics that groups read.

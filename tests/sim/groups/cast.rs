@@ -8,13 +8,13 @@ use std::time::Duration;
 use corelog_shards::io::Instant;
 use corelog_shards::io::sim::{Crash, NodeId, World};
 
-use crate::classic::Classic;
-use crate::generations::INSTANCE_PREFIX;
-use crate::holders::Process;
-use crate::member::{Character, Handle, Member, Protocol, Wanted, Wish};
-use crate::modern::Modern;
-use crate::sim::Sim;
-use crate::topics::TOPICS;
+use super::classic::Classic;
+use super::generations::INSTANCE_PREFIX;
+use super::holders::Process;
+use super::member::{Character, Handle, Member, Protocol, Wanted, Wish};
+use super::modern::Modern;
+use super::sim::Sim;
+use super::topics::TOPICS;
 
 /// How long a member stays away at the most: longer than its session, too.
 const AWAY_MS_MAX: u64 = 15_000;

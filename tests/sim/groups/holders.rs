@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use corelog_shards::io::Instant;
 
-use crate::commits::Place;
+use super::commits::Place;
 
 /// One life of a member: a process from its start to its end.
 pub type Process = usize;

@@ -12,8 +12,8 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use crate::member::{Member, Outcome, Partition, Protocol, Wanted};
-use crate::sim::{REBALANCE, SESSION};
+use super::member::{Member, Outcome, Partition, Protocol, Wanted};
+use super::sim::{REBALANCE, SESSION};
 use crate::wire::{Lost, text};
 
 /// Instead of an epoch: to join, to leave, to leave and come back.

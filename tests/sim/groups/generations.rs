@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::consumer_protocol::Assigned;
+use super::consumer_protocol::Assigned;
 
 /// With which names of static members begin.
 pub const INSTANCE_PREFIX: &str = "instance-";

@@ -6,11 +6,11 @@ use std::rc::Rc;
 use kafka_protocol::error::{ParseResponseErrorCode, ResponseError};
 use kafka_protocol::messages::{ConsumerGroupDescribeRequest, DescribeGroupsRequest, GroupId};
 
-use crate::commits::Place;
-use crate::holders::Process;
-use crate::member::{Handle, Protocol, topics};
-use crate::offsets::read_group;
-use crate::sim::Sim;
+use super::commits::Place;
+use super::holders::Process;
+use super::member::{Handle, Protocol, topics};
+use super::offsets::read_group;
+use super::sim::Sim;
 use crate::wire::{Client, Lost, text};
 
 /// Where the members of all groups have come to: their ids, generations or epochs, and what they hold.

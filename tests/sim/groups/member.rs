@@ -22,9 +22,9 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use crate::commits::Place;
-use crate::holders::Process;
-use crate::sim::Sim;
+use super::commits::Place;
+use super::holders::Process;
+use super::sim::Sim;
 use crate::wire::{Client, Lost, text};
 
 /// Between two looks at the topics, as a much shorter `metadata.max.age.ms`.

@@ -1,0 +1,268 @@
+//! What a world is like: which kinds of work and of trouble its seed switches on, and how much of each.
+//!
+//! All of it is drawn before the world begins and from randomness of its own, so that what is switched off by hand
+//! changes nothing else: that is how a failing seed is made smaller.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Display, Formatter};
+
+use corelog_shards::io::Random;
+use corelog_shards::journal::Durability;
+
+/// Something that a seed may switch on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Feature {
+    // Work.
+    Idempotent,
+    NoAcks,
+    Compressed,
+    Pipelined,
+    LargeRecords,
+    Written,
+    Memory,
+    Reshard,
+    // Trouble.
+    Kill,
+    PowerLoss,
+    CleanStop,
+    FailedStart,
+    SlowDisk,
+    Resets,
+    SmallPieces,
+    Cuts,
+    ClockJumps,
+}
+
+impl Feature {
+    pub const ALL: [Feature; 17] = [
+        Feature::Idempotent,
+        Feature::NoAcks,
+        Feature::Compressed,
+        Feature::Pipelined,
+        Feature::LargeRecords,
+        Feature::Written,
+        Feature::Memory,
+        Feature::Reshard,
+        Feature::Kill,
+        Feature::PowerLoss,
+        Feature::CleanStop,
+        Feature::FailedStart,
+        Feature::SlowDisk,
+        Feature::Resets,
+        Feature::SmallPieces,
+        Feature::Cuts,
+        Feature::ClockJumps,
+    ];
+
+    pub fn name(self) -> String {
+        format!("{self:?}")
+    }
+
+    pub fn named(name: &str) -> Option<Feature> {
+        let mut all = Feature::ALL.into_iter();
+        all.find(|feature| feature.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// Features that a run goes without, `Moves,Resets`.
+const WITHOUT: &str = "CORELOG_WITHOUT";
+/// What a run has less of, `rounds=1,producers=1`.
+const LIMITS: &str = "CORELOG_LIMITS";
+
+/// Something that there may be less of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    Rounds,
+    RoundMs,
+    Topics,
+    Producers,
+    Fetchers,
+    Shards,
+}
+
+impl Limit {
+    pub const ALL: [Limit; 6] = [
+        Limit::Rounds,
+        Limit::RoundMs,
+        Limit::Topics,
+        Limit::Producers,
+        Limit::Fetchers,
+        Limit::Shards,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Limit::Rounds => "rounds",
+            Limit::RoundMs => "round_ms",
+            Limit::Topics => "topics",
+            Limit::Producers => "producers",
+            Limit::Fetchers => "fetchers",
+            Limit::Shards => "shards",
+        }
+    }
+}
+
+/// A topic as it is made, and made again.
+#[derive(Clone, Debug)]
+pub struct TopicPlan {
+    pub name: &'static str,
+    pub partitions: i32,
+    pub class: Durability,
+    pub segment_bytes: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub on: BTreeSet<Feature>,
+    /// Lives of the broker before all come to rest.
+    pub rounds: u64,
+    /// Of a round, in milliseconds of the world.
+    pub round_ms: u64,
+    pub topics: Vec<TopicPlan>,
+    pub producers: u64,
+    pub fetchers: u64,
+    pub shards_max: u64,
+}
+
+const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
+
+impl Plan {
+    pub fn draw(seed: u64) -> Plan {
+        // Not the randomness that the world begins with.
+        let mut random = Random::from_seed(seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15);
+        // Some worlds have nearly everything, others little.
+        let density = [0.2, 0.5, 0.8][random.below(3) as usize];
+        let drawn = Feature::ALL.map(|feature| random.chance(density).then_some(feature));
+        let on = drawn.into_iter().flatten().collect();
+        let mut topics = Vec::new();
+        for name in &NAMES[..1 + random.below(3) as usize] {
+            topics.push(TopicPlan {
+                name,
+                partitions: 1 + random.below(3) as i32,
+                class: [
+                    Durability::Sync,
+                    Durability::Sync,
+                    Durability::Written,
+                    Durability::Memory,
+                ][random.below(4) as usize],
+                segment_bytes: 3_000 + random.below(20_000) as u32,
+            });
+        }
+        Plan {
+            seed,
+            on,
+            rounds: 1 + random.below(3),
+            round_ms: 5 + random.below(60),
+            topics,
+            producers: 1 + random.below(3),
+            fetchers: 1 + random.below(2),
+            shards_max: 1 + random.below(3),
+        }
+    }
+
+    /// What the seed draws, less what the environment takes away.
+    pub fn chosen(seed: u64) -> Plan {
+        let mut plan = Plan::draw(seed);
+        let listed = |name: &str| std::env::var(name).unwrap_or_default();
+        for name in listed(WITHOUT).split(',').filter(|name| !name.is_empty()) {
+            let feature = Feature::named(name);
+            plan.on
+                .remove(&feature.unwrap_or_else(|| panic!("{WITHOUT}={name}: no feature")));
+        }
+        for limit in listed(LIMITS).split(',').filter(|limit| !limit.is_empty()) {
+            let parsed = limit.split_once('=').and_then(|(name, most)| {
+                let limit = Limit::ALL.into_iter().find(|limit| limit.name() == name)?;
+                Some((limit, most.parse().ok()?))
+            });
+            let (limit, most) = parsed.unwrap_or_else(|| panic!("{LIMITS}={limit}"));
+            plan.set(limit, most);
+        }
+        plan
+    }
+
+    pub fn get(&self, limit: Limit) -> u64 {
+        match limit {
+            Limit::Rounds => self.rounds,
+            Limit::RoundMs => self.round_ms,
+            Limit::Topics => self.topics.len() as u64,
+            Limit::Producers => self.producers,
+            Limit::Fetchers => self.fetchers,
+            Limit::Shards => self.shards_max,
+        }
+    }
+
+    pub fn set(&mut self, limit: Limit, to: u64) {
+        match limit {
+            Limit::Rounds => self.rounds = to,
+            Limit::RoundMs => self.round_ms = to,
+            Limit::Topics => self.topics.truncate(to as usize),
+            Limit::Producers => self.producers = to,
+            Limit::Fetchers => self.fetchers = to,
+            Limit::Shards => self.shards_max = to,
+        }
+    }
+
+    /// How to run it again.
+    pub fn command(&self) -> String {
+        let drawn = Plan::draw(self.seed);
+        let without = drawn.on.difference(&self.on);
+        let without: Vec<String> = without.map(|feature| feature.name()).collect();
+        let lower = Limit::ALL
+            .into_iter()
+            .filter(|limit| self.get(*limit) != drawn.get(*limit));
+        let lower = lower.map(|limit| format!("{}={}", limit.name(), self.get(limit)));
+        let lower: Vec<String> = lower.collect();
+        let mut command = format!("CORELOG_SEED={}", self.seed);
+        if !without.is_empty() {
+            command.push_str(&format!(" {WITHOUT}={}", without.join(",")));
+        }
+        if !lower.is_empty() {
+            command.push_str(&format!(" {LIMITS}={}", lower.join(",")));
+        }
+        command + " cargo test --test sim data::"
+    }
+
+    pub fn has(&self, feature: Feature) -> bool {
+        self.on.contains(&feature)
+    }
+
+    /// The class a topic is made with.
+    pub fn class(&self, topic: usize) -> Durability {
+        match self.topics[topic].class {
+            Durability::Written if !self.has(Feature::Written) => Durability::Sync,
+            Durability::Memory if !self.has(Feature::Memory) => Durability::Sync,
+            class => class,
+        }
+    }
+}
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let on: Vec<String> = self.on.iter().map(|feature| feature.name()).collect();
+        write!(
+            f,
+            "{} rounds of {} ms, {} producers, {} fetchers, up to {} shards, on: {}",
+            self.rounds,
+            self.round_ms,
+            self.producers,
+            self.fetchers,
+            self.shards_max,
+            on.join(",")
+        )?;
+        for (at, topic) in self.topics.iter().enumerate() {
+            let class = self.class(at);
+            let TopicPlan {
+                name,
+                partitions,
+                segment_bytes,
+                ..
+            } = topic;
+            write!(
+                f,
+                "\n  {name}: {partitions} partitions, {class:?}, segments of {segment_bytes} bytes"
+            )?;
+        }
+        Ok(())
+    }
+}

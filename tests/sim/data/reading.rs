@@ -1,0 +1,67 @@
+//! All that is left of a partition, compared with what is known of it.
+
+use std::collections::BTreeMap;
+
+use corelog_shards::io::Io;
+
+use super::fetcher::{Outcome, Terms, ask};
+use super::partition::Key;
+use super::sim::Sim;
+use crate::wire::{Client, Lost};
+
+/// What becomes of what a partition should have, beyond what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// A crash may have cost what was not promised.
+    Crash,
+    /// Everything has to be there.
+    Nothing,
+}
+
+/// Reads partitions through. What was lost is forgotten, if it may be lost.
+pub async fn read_all(sim: &Sim, io: Io, keys: Vec<Key>, after: After) -> Result<(), Lost> {
+    let mut client = sim.client(io, "checker");
+    for key in keys {
+        read_through(sim, &mut client, key, after).await?;
+    }
+    Ok(())
+}
+
+async fn read_through(sim: &Sim, client: &mut Client, key: Key, after: After) -> Result<(), Lost> {
+    let known = sim.model.borrow().floor(key);
+    if after == After::Crash {
+        sim.model.borrow_mut().partition(key).doubt();
+    }
+    let mut next = known.start;
+    let end = loop {
+        let positions = BTreeMap::from([(key, next)]);
+        let mut outcomes = ask(sim, client, &positions, Terms::greedy()).await?;
+        match outcomes.pop() {
+            Some((_, Outcome::Read(to, end))) if to == next => {
+                assert!(to >= end, "{key:?} has nothing at {to} below {end}");
+                break end;
+            }
+            Some((_, Outcome::Read(to, _))) => next = to,
+            // Behind an end that has gone back, or before the start.
+            Some((_, Outcome::OutOfRange)) if next > 0 => next = 0,
+            _ => panic!("{key:?} cannot be read at {next}"),
+        }
+    };
+    let mut model = sim.model.borrow_mut();
+    match after {
+        After::Nothing => {
+            // What nobody is told of may still have come in.
+            assert!(
+                end >= known.end,
+                "{key:?} ends at {end}, not at {}",
+                known.end
+            );
+        }
+        After::Crash => {
+            let class = model.plan.class(model.partitions[&key].topic);
+            let recovered = model.partition(key).recovered(end, class);
+            recovered.unwrap_or_else(|why| panic!("{key:?}: {why}"));
+        }
+    }
+    Ok(())
+}

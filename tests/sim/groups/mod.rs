@@ -1,0 +1,54 @@
+//! Clients of groups, and what they are promised.
+//!
+//! What happens: members of the classic protocol (eager and cooperative) and of the new one, alone and mixed, so that
+//! groups move between the protocols, dynamic and static; they stop, are killed and come back, hang for longer than
+//! their session, let go of partitions too late, are cut off or lose their connections with requests and replies under
+//! way, and find others in their place. Others commit offsets without being members, delete offsets and groups, make
+//! topics grow, delete them and make them again. The broker is stopped, killed, or loses its power, which tears and loses
+//! what was not synced, also while it starts or loads groups; it comes back with another number of shards. Its clock
+//! jumps.
+//!
+//! What is checked:
+//! - Committed offsets: each read tells a commit that was sent and behind which no other one is known to have come
+//!   before the read began, whatever was acknowledged or read before a crash ([`commits`]).
+//! - Owners: nobody is given a partition while another member of the group holds it ([`holders`]); in one generation of
+//!   the classic protocol all get what one leader has dealt out ([`generations`]).
+//! - Rebalances end: once everybody is calm, all groups are stable, and all partitions are held by one who wants them
+//!   ([`rest`]).
+//! - Fencing: a commit of another generation, or of somebody whose partition is another one's, is refused.
+//! - Codes: clients do with each error code what Java's do, and a code that these don't expect fails the run.
+//! - No part of the broker logs an error.
+//
+
+mod cast;
+mod classic;
+mod commits;
+mod consumer_protocol;
+mod generations;
+mod holders;
+mod member;
+mod modern;
+mod offsets;
+mod rest;
+mod scenario;
+mod sim;
+mod topics;
+
+use corelog_shards::io::sim::seeds;
+
+use self::scenario::run;
+
+#[test]
+fn groups_keep_their_promises_whatever_happens() {
+    for seed in seeds(150) {
+        let outcome = run(seed);
+        assert!(outcome.acknowledged > 0 && outcome.read > 0, "{outcome:?}");
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 0..3 {
+        assert_eq!(run(seed), run(seed));
+    }
+}

@@ -13,20 +13,19 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use corelog::protocol::header;
-use corelog::protocol::produce::ProduceRequest as ProduceByHand;
+use bytes::{Buf, BufMut, Bytes};
 use corelog_loadgen::batch::{self, Producer};
 use corelog_loadgen::client::{
     Client, FETCH_VERSION, PRODUCE_VERSION, produce_outcome, produce_request, topic_name, wall_ms,
 };
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
+use crate::apis::{AFTER_CORRELATION, APIS, Api, request, wants_no_reply};
 use crate::harness::{Broker, Launch};
 use crate::random::Random;
-use crate::samples::{NOBODYS, PARTITIONS, Samples, TOPIC, sign};
+use crate::samples::{PARTITIONS, TOPIC, sign};
 
 const SEED: u64 = 0x5eed;
 const ROUNDS: u64 = 30;
@@ -40,13 +39,6 @@ const CANARY: &str = "canary-in-the-mine";
 /// Marks the request that is sent behind each other one, so that no reply is a reply, too.
 const SENTINEL: i32 = 0x7e57;
 const CORRELATION: i32 = 77;
-
-/// Older versions of Produce than the codecs know; the broker refuses them in a reply.
-const PRODUCE_BY_CODEC: i16 = 3;
-/// Newer versions of OffsetCommit and OffsetFetch than the codecs can write: topics have ids in place of names.
-const OFFSETS_BY_CODEC: i16 = 9;
-/// Newer versions of DescribeLogDirs than the codecs know say which folders are cordoned.
-const LOG_DIRS_BY_CODEC: i16 = 4;
 
 #[test]
 fn hostile_requests_are_answered_or_closed_and_disturb_nobody() {
@@ -173,172 +165,6 @@ fn served(client: &mut Client) -> Vec<(i16, i16, i16)> {
     all
 }
 
-struct Api {
-    key: i16,
-    header_version: fn(i16) -> i16,
-    samples: fn(i16, Uuid) -> Vec<Bytes>,
-    large: fn(i16) -> Option<Bytes>,
-    /// Fails unless the bytes are one reply of that version.
-    check: fn(Bytes, i16) -> Result<()>,
-}
-
-const fn api<T: Samples>() -> Api {
-    Api {
-        key: T::KEY,
-        header_version: T::header_version,
-        samples: |version, topic_id| {
-            let mut samples = T::samples(topic_id);
-            samples.push(T::default());
-            // Those that the version has no room for are left out.
-            let encode = |sample| encode(sample, version, topic_id);
-            samples.iter().filter_map(encode).collect()
-        },
-        large: |version| {
-            // Names of many topics could not be told from other texts.
-            let is_by_name = T::KEY != ApiKey::OffsetCommit as i16 || !has_ids::<T>(version);
-            let large = T::large().filter(|_| is_by_name);
-            large.map(|large| encode(&large, version, Uuid::nil()).expect("it fits"))
-        },
-        check: check::<T>,
-    }
-}
-
-/// In the order of their keys.
-static APIS: &[Api] = &[
-    api::<ProduceRequest>(),
-    api::<FetchRequest>(),
-    api::<ListOffsetsRequest>(),
-    api::<MetadataRequest>(),
-    api::<OffsetCommitRequest>(),
-    api::<OffsetFetchRequest>(),
-    api::<FindCoordinatorRequest>(),
-    api::<JoinGroupRequest>(),
-    api::<HeartbeatRequest>(),
-    api::<LeaveGroupRequest>(),
-    api::<SyncGroupRequest>(),
-    api::<DescribeGroupsRequest>(),
-    api::<ListGroupsRequest>(),
-    api::<ApiVersionsRequest>(),
-    api::<CreateTopicsRequest>(),
-    api::<DeleteTopicsRequest>(),
-    api::<DeleteRecordsRequest>(),
-    api::<InitProducerIdRequest>(),
-    api::<OffsetForLeaderEpochRequest>(),
-    api::<DescribeConfigsRequest>(),
-    api::<AlterConfigsRequest>(),
-    api::<AlterReplicaLogDirsRequest>(),
-    api::<DescribeLogDirsRequest>(),
-    api::<CreatePartitionsRequest>(),
-    api::<DeleteGroupsRequest>(),
-    api::<ElectLeadersRequest>(),
-    api::<IncrementalAlterConfigsRequest>(),
-    api::<AlterPartitionReassignmentsRequest>(),
-    api::<ListPartitionReassignmentsRequest>(),
-    api::<OffsetDeleteRequest>(),
-    api::<DescribeQuorumRequest>(),
-    api::<DescribeClusterRequest>(),
-    api::<ConsumerGroupHeartbeatRequest>(),
-    api::<ConsumerGroupDescribeRequest>(),
-    api::<ListConfigResourcesRequest>(),
-    api::<DescribeTopicPartitionsRequest>(),
-];
-
-/// Whether topics have ids, and the codecs do not know it yet.
-fn has_ids<T: Request>(version: i16) -> bool {
-    let is_of_offsets = [ApiKey::OffsetCommit, ApiKey::OffsetFetch].map(|key| key as i16);
-    is_of_offsets.contains(&T::KEY) && version > OFFSETS_BY_CODEC
-}
-
-/// Whether a reply says of each folder whether it is cordoned, and the codecs do not know it yet.
-fn has_cordoned_flag<T: Request>(version: i16) -> bool {
-    T::KEY == ApiKey::DescribeLogDirs as i16 && version > LOG_DIRS_BY_CODEC
-}
-
-/// Takes the flag of the one folder out: only tagged fields, none of them, are behind it.
-fn without_cordoned_flag(body: Bytes) -> Result<Bytes> {
-    let mut body = body.to_vec();
-    ensure!(body.len() > 3, "{} bytes", body.len());
-    ensure!(body.remove(body.len() - 3) == 0, "nothing is cordoned");
-    Ok(body.into())
-}
-
-/// Puts ids in the places of names.
-fn with_ids(body: &[u8], topic_id: Uuid) -> Bytes {
-    let mut body = body.to_vec();
-    for (name, id) in [(TOPIC, topic_id), (NOBODYS, Uuid::max())] {
-        let named = [&[name.len() as u8 + 1], name.as_bytes()].concat();
-        let place = |body: &[u8]| body.windows(named.len()).position(|found| found == named);
-        while let Some(at) = place(&body) {
-            body.splice(at..at + named.len(), *id.as_bytes());
-        }
-    }
-    body.into()
-}
-
-fn encode<T: Request>(sample: &T, version: i16, topic_id: Uuid) -> Option<Bytes> {
-    let is_by_hand = T::KEY == ApiKey::Produce as i16 && version < PRODUCE_BY_CODEC;
-    let mut body = BytesMut::new();
-    let codec_version = if is_by_hand {
-        PRODUCE_BY_CODEC
-    } else if has_ids::<T>(version) {
-        OFFSETS_BY_CODEC
-    } else if has_cordoned_flag::<T>(version) {
-        LOG_DIRS_BY_CODEC
-    } else {
-        version
-    };
-    sample.encode(&mut body, codec_version).ok()?;
-    if is_by_hand {
-        // What they have not: the transactional id.
-        body.advance(2);
-    }
-    if has_ids::<T>(version) {
-        return Some(with_ids(&body, topic_id));
-    }
-    Some(body.freeze())
-}
-
-fn check<T: Request>(mut frame: Bytes, version: i16) -> Result<()> {
-    if T::KEY == ApiKey::Produce as i16 && version < PRODUCE_BY_CODEC {
-        return check_old_produce(frame, version);
-    }
-    let header = T::Response::header_version(version);
-    ResponseHeader::decode(&mut frame, header).context("its header")?;
-    let version = match has_cordoned_flag::<T>(version) {
-        false => version,
-        true => {
-            frame = without_cordoned_flag(frame)?;
-            LOG_DIRS_BY_CODEC
-        }
-    };
-    T::Response::decode(&mut frame, version).context("its body")?;
-    ensure!(frame.is_empty(), "{} bytes after it", frame.len());
-    Ok(())
-}
-
-fn check_old_produce(mut frame: Bytes, version: i16) -> Result<()> {
-    let partition_bytes = if version < 2 { 14 } else { 22 };
-    frame.try_get_i32()?;
-    for _ in 0..frame.try_get_i32()? {
-        let name = frame.try_get_i16()? as usize;
-        ensure!(frame.len() > name, "a name of {name} bytes");
-        frame.advance(name);
-        let partitions = frame.try_get_i32()? as usize;
-        ensure!(
-            frame.len() >= partitions * partition_bytes,
-            "{partitions} partitions"
-        );
-        frame.advance(partitions * partition_bytes);
-    }
-    let throttle_bytes = if version < 1 { 0 } else { 4 };
-    ensure!(
-        frame.len() == throttle_bytes,
-        "{} bytes at its end",
-        frame.len()
-    );
-    Ok(())
-}
-
 /// Requests of one version of one API.
 struct Fuzz<'a> {
     broker: &'a Broker,
@@ -455,30 +281,6 @@ impl<'a> Fuzz<'a> {
         }
         Ok(())
     }
-}
-
-fn wants_no_reply(request: &Bytes) -> bool {
-    let Ok((header, body)) = header::decode(request.clone()) else {
-        return false;
-    };
-    header.api_key == ApiKey::Produce
-        && ProduceByHand::decode(&body, header.api_version).is_ok_and(|request| request.acks == 0)
-}
-
-/// Bytes of a header up to where the client's name begins.
-const AFTER_CORRELATION: usize = 8;
-
-fn request(key: i16, version: i16, header_version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
-    let mut request = BytesMut::new();
-    RequestHeader::default()
-        .with_request_api_key(key)
-        .with_request_api_version(version)
-        .with_correlation_id(correlation)
-        .with_client_id(Some(StrBytes::from_static_str("hostile")))
-        .encode(&mut request, header_version)
-        .expect("a header");
-    request.put_slice(body);
-    request.into()
 }
 
 fn correlation(reply: &Bytes) -> Result<i32> {

@@ -1,5 +1,6 @@
 //! The protocol as seen from outside: bytes that nobody should trust, and who may send any.
 
+mod apis;
 mod careless;
 mod claims;
 mod connections;

@@ -246,7 +246,7 @@ impl Connection {
 }
 
 /// What comes of a future in time.
-async fn within<T>(io: &Io, patience: Duration, future: impl Future<Output = T>) -> Option<T> {
+pub async fn within<T>(io: &Io, patience: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut over = pin!(io.sleep(patience));
     poll_fn(|cx| {

@@ -1,0 +1,118 @@
+//! Fuzzers of what comes from outside, in the simulated world, where a broker takes as many frames as a core can make.
+//!
+//! Frames: bodies of every API and version that is served, made by the schemas ([`schema`]), damaged ([`damage`]), and
+//! sent by several clients at once to a whole broker, beside one client that does nothing wrong ([`clients`]). For each
+//! frame the broker must answer in order with a reply of that version, or close that connection; a frame that is as the
+//! schema says is answered. The well-behaved client never notices. No error is logged, which a panic that cost one
+//! connection would be. No allocation is larger than what some frame brought, and all that is held stays bounded
+//! ([`memory`]).
+//!
+//! `corpus/frames.txt` is sent first. `CORELOG_FUZZ_FRAMES=100000000` sends more, with `CORELOG_FUZZ_THREADS` threads,
+//! `CORELOG_SEED=17` replays one world.
+
+mod clients;
+mod corpus;
+mod damage;
+mod frames;
+mod memory;
+mod schema;
+
+#[expect(dead_code, reason = "others use the rest")]
+#[path = "../protocol/apis.rs"]
+mod apis;
+#[path = "../sim/log.rs"]
+mod log;
+#[expect(dead_code, reason = "others use the rest")]
+#[path = "../sim/node.rs"]
+mod node;
+#[expect(dead_code, reason = "others use the rest")]
+#[path = "../crash/random.rs"]
+mod random;
+#[path = "../protocol/samples.rs"]
+mod samples;
+#[expect(dead_code, reason = "others use the rest")]
+#[path = "../sim/story.rs"]
+mod story;
+#[expect(dead_code, reason = "others use the rest")]
+#[path = "../sim/wire.rs"]
+mod wire;
+
+#[global_allocator]
+static ALLOCATOR: memory::Counting = memory::Counting;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use corelog_shards::io::sim::seeds;
+
+use clients::{Outcome, Sent};
+use corpus::Collection;
+
+/// Without a word from the environment.
+const FRAMES: u64 = 40_000;
+/// What a broker remembers of frames (topics, groups, records) begins anew with each world.
+const FRAMES_OF_WORLD: u64 = 4_000;
+
+fn number(variable: &str, default: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable}={text}: no number")),
+        Err(_) => default,
+    }
+}
+
+#[test]
+fn kept_frames_are_answered_or_closed() {
+    let frames = corpus::kept(1);
+    let count = frames.len() as u64;
+    let outcome = clients::run(0, Sent::Corpus(frames), None);
+    println!("{outcome:?}");
+    assert_eq!(outcome.answered + outcome.closed + outcome.waiting, count);
+}
+
+#[test]
+fn frames_of_every_api_are_answered_or_closed_and_disturb_nobody() {
+    let frames = number("CORELOG_FUZZ_FRAMES", FRAMES);
+    let threads = number("CORELOG_FUZZ_THREADS", 2);
+    let seeds = seeds(frames.div_ceil(FRAMES_OF_WORLD));
+    let begun = Instant::now();
+    let next = AtomicU64::new(seeds.start);
+    let all = Mutex::new(Outcome::default());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let outcome = clients::run(seed, Sent::Made(FRAMES_OF_WORLD), None);
+                    let mut all = all.lock().expect("nobody panics with it");
+                    all.add(outcome);
+                    if (seed + 1).is_multiple_of(1_000) {
+                        eprintln!("{all}, {:.0} frames/s", all.rate(begun.elapsed()));
+                    }
+                }
+            });
+        }
+    });
+    let all = all.into_inner().expect("nobody panics with it");
+    println!("{all}, {:.0} frames/s", all.rate(begun.elapsed()));
+    assert!(
+        all.answered > all.frames / 4 && all.closed > all.frames / 100,
+        "{all}"
+    );
+}
+
+#[test]
+#[ignore = "prints a corpus, to take from what is worth keeping"]
+fn collect_a_corpus() {
+    let mut collection = Collection::default();
+    for seed in seeds(number("CORELOG_FUZZ_FRAMES", FRAMES).div_ceil(FRAMES_OF_WORLD)) {
+        clients::run(seed, Sent::Made(FRAMES_OF_WORLD), Some(&mut collection));
+    }
+    print!("{}", collection.text());
+}

@@ -16,6 +16,7 @@ use std::time::Duration;
 use corelog_shards::log::batch::compress::DecoderPool;
 use corelog_shards::log::compact;
 use corelog_shards::log::config::{CompactionConfig, LogConfig};
+use corelog_shards::metrics::RecoveryMetrics;
 use corelog_shards::route::{METADATA_TOPIC, PartitionKey};
 use corelog_shards::shard::{CleanerConfig, Shard, Stray};
 use rustc_hash::FxHashMap;
@@ -69,6 +70,8 @@ pub struct Broker {
     pub coordinators: Arc<CoordinatorMetrics>,
     /// What the network side of this shard counts.
     pub metrics: Arc<RequestMetrics>,
+    /// How far this shard's start has come.
+    recovery: Arc<RecoveryMetrics>,
     producer_ids: ProducerIds,
     reports: Reports,
     image: RefCell<Rc<Image>>,
@@ -85,8 +88,10 @@ impl Broker {
         let image = Image::empty(node.cluster_id.as_str());
         let slots = config.fetch.session_slots as usize;
         let fetch_sessions = Sessions::new(slots, shard.id(), shard.count());
+        let recovery = shard.metrics().recovery;
         Rc::new(Self {
             shard,
+            recovery,
             fetch_sessions: RefCell::new(fetch_sessions),
             node,
             decoders: DecoderPool::default(),
@@ -220,6 +225,7 @@ impl Broker {
         *self.image.borrow_mut() = Rc::new(image);
         self.resolve_config();
         let image = self.image();
+        self.recovery.partitions.set(self.partitions_in(&image));
         let mut turns = Turns::on(self.shard.io());
         for topic in image.topics.iter() {
             self.open_partitions(topic, topic.partitions.keys().copied(), |_| false)
@@ -243,6 +249,19 @@ impl Broker {
                 _ => self.shard.set_strays_aside(strays).await,
             }
         }
+    }
+
+    /// Partitions of this shard.
+    fn partitions_in(&self, image: &Image) -> u64 {
+        let owned = |topic: &Arc<Topic>| {
+            let keys = topic.partitions.keys().map(|partition| PartitionKey {
+                topic: topic.id,
+                partition: *partition,
+            });
+            keys.filter(|key| self.shard.owner(key) == self.shard.id())
+                .count() as u64
+        };
+        image.topics.iter().map(owned).sum()
     }
 
     /// Takes over a change of the metadata, and has its partitions follow.
@@ -383,6 +402,10 @@ impl Broker {
             match opening.await {
                 Ok(found) => self.opened(key, (topic, partition), &dir, found),
                 Err(error) => tracing::error!(partition = dir, ?error, "cannot open a partition"),
+            }
+            let opened = self.recovery.partitions_opened.get() + 1;
+            if opened <= self.recovery.partitions.get() {
+                self.recovery.partitions_opened.set(opened);
             }
         }
     }

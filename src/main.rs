@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use corelog::cli::status::Status;
 use corelog::cli::{Cli, Command, config, logging, start, tune};
 use corelog::serve::serve;
 use corelog_shards::io::Stop;
@@ -13,36 +14,44 @@ use corelog_shards::runtime::stop_on_signals;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// With what the process ends, and why.
+type Failed = (Status, String);
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Config(args) => {
-            config::run(&args, &mut std::io::stdout()).map_err(|error| error.to_string())
-        }
+        Command::Config(args) => config::run(&args, &mut std::io::stdout()).map_err(failed),
         Command::Start(args) => run_broker(&args),
         Command::Tune(args) => check_host(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("corelog: {error}");
-            ExitCode::FAILURE
+        Err((status, error)) => {
+            logging::say_last(&format!("corelog: {error}"));
+            status.into()
         }
     }
 }
 
-fn check_host(args: &tune::TuneArgs) -> Result<(), String> {
-    match tune::run(args, &mut std::io::stdout()) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("something is missing that the broker needs".to_owned()),
-        Err(error) => Err(error.to_string()),
+fn failed(error: impl ToString) -> Failed {
+    (Status::Failure, error.to_string())
+}
+
+fn check_host(args: &tune::TuneArgs) -> Result<(), Failed> {
+    match tune::run(args, &mut std::io::stdout()).map_err(failed)? {
+        true => Ok(()),
+        false => Err(failed("something is missing that the broker needs")),
     }
 }
 
-fn run_broker(args: &start::StartArgs) -> Result<(), String> {
+fn run_broker(args: &start::StartArgs) -> Result<(), Failed> {
     // Before there is any other thread, so that none of them takes the signals.
     let stop = Stop::new();
-    stop_on_signals(stop.clone()).map_err(|error| format!("cannot wait for signals: {error}"))?;
-    let _log = logging::start(args.log.as_deref()).map_err(|error| error.to_string())?;
-    let prepared = start::prepare(args).map_err(|error| error.to_string())?;
-    serve(prepared, stop).map_err(|error| error.to_string())
+    stop_on_signals(stop.clone())
+        .map_err(|error| failed(format!("cannot wait for signals: {error}")))?;
+    logging::start(args.log.as_deref()).map_err(|error| (Status::Config, error.to_string()))?;
+    let prepared =
+        start::prepare(args).map_err(|error| (Status::from(&error), error.to_string()))?;
+    let served = serve(prepared, stop).map_err(|error| (error.status, error.why));
+    logging::finish();
+    served
 }

@@ -3,10 +3,11 @@
 pub mod plan;
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use corelog_shards::io::Stop;
 use corelog_shards::runtime;
@@ -14,7 +15,9 @@ use corelog_shards::shard::{FolderConfig, RotPolicy, ShardConfig};
 
 use self::plan::{Plan, Start};
 use crate::broker::{Node, cleaner_config};
+use crate::cli::logging;
 use crate::cli::start::Prepared;
+use crate::cli::status::Status;
 use crate::cli::{DataFolders, FolderError};
 use crate::config::{OnRot, StorageConfig};
 use crate::metrics;
@@ -24,28 +27,44 @@ use crate::net::admission::Admission;
 /// Kafka's mark of a clean stop.
 const CLEAN_STOP: &str = ".kafka_cleanshutdown";
 
+/// How long a broker that has failed may take to tell its clients and to end. What it leaves undone
+/// then the next start does.
+const FAILURE_DRAIN_MAX: Duration = Duration::from_secs(10);
+
 /// Why the broker ended other than by request.
 #[derive(Debug)]
-pub struct ServeError(String);
+pub struct ServeError {
+    pub status: Status,
+    pub why: String,
+}
+
+impl ServeError {
+    fn new(status: Status, why: impl ToString) -> ServeError {
+        let why = why.to_string();
+        ServeError { status, why }
+    }
+}
 
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
 impl std::error::Error for ServeError {}
 
-/// Runs a broker until `stop` is requested.
+/// Runs a broker until `stop` is requested. One that fails at its start ends the process; one that fails
+/// later tells its clients and returns, or ends the process if that takes too long.
 pub fn serve(mut prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
-    let was_clean =
-        take_marks(&mut prepared.folders).map_err(|error| ServeError(error.to_string()))?;
+    let was_clean = take_marks(&mut prepared.folders)
+        .map_err(|error| ServeError::new(Status::from(&error), error))?;
     let shards = prepared.cores.len();
     let monitor = Arc::new(Monitor::default());
     let banner = prepared.banner();
     if !prepared.http.is_empty() {
-        metrics::server::start(prepared.http, monitor.clone())
-            .map_err(|error| ServeError(format!("cannot serve metrics: {error}")))?;
+        metrics::server::start(prepared.http, monitor.clone()).map_err(|error| {
+            ServeError::new(Status::Host, format!("cannot serve metrics: {error}"))
+        })?;
     }
     let plan = Plan::new(Start {
         shard_config: shard_config(&prepared.config.storage, &prepared.folders, shards),
@@ -65,14 +84,17 @@ pub fn serve(mut prepared: Prepared, stop: Stop) -> Result<(), ServeError> {
         config: prepared.config.clone(),
         shards,
         was_clean,
-        monitor,
-        stop,
-        on_ready: Box::new(move || print!("{banner}")),
-        on_failure: Box::new(fail),
+        monitor: monitor.clone(),
+        stop: stop.clone(),
+        on_ready: Box::new(move || show(&banner)),
+        on_failure: Box::new(on_failure(monitor.clone(), stop)),
     });
     let of_shards = plan.clone();
     runtime::run_shards(&prepared.cores, move |io, id| of_shards.clone().run(io, id))
-        .map_err(|error| ServeError(error.to_string()))?;
+        .map_err(|error| ServeError::new(Status::from(&error), error))?;
+    if let Some(failure) = monitor.failure() {
+        return Err(ServeError::new(failure.cause.into(), &failure.why));
+    }
     if plan.gave_up() {
         return Ok(());
     }
@@ -123,12 +145,34 @@ fn leave_mark(folder: &Path) {
     }
 }
 
-/// Ends the process. Others may be waiting for what this shard will never do; recovery is cheap.
-fn fail(why: &str) {
-    tracing::error!("ending the process: {why}");
-    // The log may be written by another thread that never gets to it.
-    eprintln!("corelog: {why}");
-    std::process::exit(1)
+/// On a thread of its own: no shard waits for whoever reads it.
+fn show(banner: &str) {
+    let banner = banner.to_owned();
+    std::thread::spawn(move || {
+        // A closed stdout is no reason to stop.
+        let _ = write!(std::io::stdout(), "{banner}");
+        tracing::info!("ready");
+    });
+}
+
+/// What a broker that has failed does: once it serves clients, they are told; a start just ends. In any
+/// case the process ends soon, since some may wait for what will never be done, and recovery is cheap.
+fn on_failure(monitor: Arc<Monitor>, stop: Stop) -> impl Fn(&str) {
+    move |why| {
+        tracing::error!("ending the process: {why}");
+        let failure = monitor.failure().expect("it says so first");
+        let patience = match failure.is_of_start {
+            true => Duration::ZERO,
+            false => FAILURE_DRAIN_MAX,
+        };
+        let (status, why) = (Status::from(failure.cause), why.to_owned());
+        std::thread::spawn(move || {
+            std::thread::sleep(patience);
+            logging::say_last(&format!("corelog: {why}"));
+            std::process::exit(status as i32)
+        });
+        stop.request();
+    }
 }
 
 fn shard_config(storage: &StorageConfig, folders: &DataFolders, shards: usize) -> ShardConfig {

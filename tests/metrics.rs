@@ -17,7 +17,7 @@ use corelog_loadgen::client::{
 use corelog_loadgen::engine::{self, Settings};
 use corelog_loadgen::measure::Judgement;
 use corelog_loadgen::workload::{Load, Shape, named};
-use harness::Broker;
+use harness::{Broker, http};
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -25,13 +25,16 @@ use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequ
 use kafka_protocol::protocol::StrBytes;
 
 const HTTP: &str = "corelog.http.listener=127.0.0.1:0";
-/// How long an answer may take: less than the broker waits for a silent client's request.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where a broker says that it serves metrics, which it may do a moment after it answers clients.
 fn http_address(broker: &Broker) -> SocketAddr {
+    http_address_in(broker, 0)
+}
+
+/// The same, behind so many bytes of what it has printed.
+fn http_address_in(broker: &Broker, from: usize) -> SocketAddr {
     loop {
-        let log = broker.log();
+        let log = broker.log().split_off(from);
         let line = log.lines().find_map(|line| line.split("http://").nth(1));
         let address = line.and_then(|line| line.strip_suffix("/metrics"));
         if let Some(address) = address {
@@ -47,18 +50,7 @@ fn http_address(broker: &Broker) -> SocketAddr {
 
 /// Status and body.
 fn request(address: SocketAddr, head: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("HTTP is served");
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .expect("it can wait");
-    // Replies to this version are never cut into chunks.
-    let head = format!("{head} HTTP/1.0\r\nHost: test\r\n\r\n");
-    stream.write_all(head.as_bytes()).expect("it is read");
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).expect("it is answered");
-    let (head, body) = reply.split_once("\r\n\r\n").expect("a whole head");
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    (status.expect("a status"), body.to_owned())
+    http::request(address, head).expect("HTTP is served")
 }
 
 fn get(address: SocketAddr, path: &str) -> (u16, String) {
@@ -133,6 +125,27 @@ fn what_clients_did_is_what_the_metrics_say() {
     assert_eq!(status, 200);
     let ends = r#"corelog_partition_log_end_offset{topic="measured""#;
     assert_eq!(sum(&partitions, ends), records);
+}
+
+#[test]
+fn a_start_tells_how_much_there_was_to_do() {
+    let mut broker = Broker::start(&[HTTP]);
+    let mut client = Client::connect(broker.address()).expect("a connection");
+    client.create_topic("t", 3, &[]).expect("a topic");
+    let batch = batch::encode(Producer::NONE, client::wall_ms(), [b"one".as_slice()]);
+    let request = produce_request("t", 0, -1, &batch.into());
+    let reply = client.call(&request, PRODUCE_VERSION).expect("a reply");
+    assert_eq!(produce_outcome(&reply).expect("an outcome").0, 0);
+    broker.kill9();
+    let before = broker.log().len();
+    broker.restart();
+    let address = http_address_in(&broker, before);
+    let (_, metrics) = get(address, "/metrics");
+    let of = |series: &str| sum(&metrics, &format!("corelog_recovery_{series} "));
+    assert!(of("journal_bytes") > 0.0, "{metrics}");
+    assert_eq!(of("journal_read_bytes"), of("journal_bytes"));
+    assert_eq!((of("partitions"), of("partitions_opened")), (3.0, 3.0));
+    assert_eq!(of("seconds_left"), 0.0);
 }
 
 #[test]
@@ -242,7 +255,7 @@ fn commit(client: &mut Client, group: &str, topic: &str, partitions: i32, offset
     let request = OffsetCommitRequest::default()
         .with_group_id(GroupId(group))
         .with_topics(vec![topic]);
-    let mut backoff = Backoff::within(PATIENCE);
+    let mut backoff = Backoff::within(http::PATIENCE);
     loop {
         client.call(&find, 4).expect("a reply");
         let reply = client.call(&request, 8).expect("a reply");
@@ -288,7 +301,7 @@ fn how_far_groups_are_behind_is_what_they_committed_beside_the_ends_of_the_logs(
     }
     assert_eq!(all.lines().count(), 3 * (2 + 5));
     // Coordinators that nobody has asked yet may still be loading.
-    let mut backoff = Backoff::within(PATIENCE);
+    let mut backoff = Backoff::within(http::PATIENCE);
     let metrics = loop {
         let (_, metrics) = get(address, "/metrics");
         let states = "corelog_group_coordinator_partitions{";

@@ -24,6 +24,20 @@ impl Counter {
     }
 }
 
+/// A number that is set. One thread does.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Two buckets an octave from 2^10 ns (1 us) to 2^36 ns (69 s), one below, one above.
 const FIRST_OCTAVE: u32 = 10;
 const LAST_OCTAVE: u32 = 36;
@@ -180,12 +194,26 @@ pub struct EngineMetrics {
     pub compaction_kept_bytes: Counter,
 }
 
+/// How far a shard's start has come.
+#[derive(Debug, Default)]
+pub struct RecoveryMetrics {
+    /// Of the journal files that are needed, as far as they are known. A journal ends within its last file.
+    pub journal_bytes: Gauge,
+    pub journal_bytes_read: Gauge,
+    /// Nanoseconds that reading the journals took; 0 while they are read.
+    pub journal_nanos: Gauge,
+    /// Partitions of the metadata that the shard owns; 0 until the metadata is there.
+    pub partitions: Gauge,
+    pub partitions_opened: Gauge,
+}
+
 /// All that one shard counts.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub reactor: Arc<ReactorMetrics>,
     pub journal: Arc<JournalMetrics>,
     pub engine: Arc<EngineMetrics>,
+    pub recovery: Arc<RecoveryMetrics>,
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod folders;
 mod host;
 pub mod logging;
 pub mod start;
+pub mod status;
 pub mod tune;
 
 #[cfg(test)]

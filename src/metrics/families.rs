@@ -7,6 +7,8 @@ mod folders;
 mod metadata;
 mod series;
 
+use std::time::Duration;
+
 use corelog_shards::metrics::Histogram as Durations;
 use kafka_protocol::error::ResponseError;
 use prometheus::core::Collector;
@@ -15,14 +17,21 @@ use prometheus::proto::{LabelPair, MetricFamily};
 
 use self::series::{Families, labels, of_shard};
 use super::monitor::{Counted, Known, Monitor, Phase, ShardState, TopicFacts};
+use super::recovery::Recovery;
 use super::requests::ApiMetrics;
 use crate::api::TABLE;
+use crate::cli::logging;
 
 /// All but what there is for each partition. What only the shards know is missing when they don't
 /// answer.
-pub(super) fn of_broker(monitor: &Monitor, known: Option<&Known>) -> Vec<MetricFamily> {
+pub(super) fn of_broker(
+    monitor: &Monitor,
+    known: Option<&Known>,
+    elapsed: Duration,
+) -> Vec<MetricFamily> {
     let mut families = Families::default();
     families.health(monitor);
+    families.recovery(&monitor.recovery(elapsed));
     let shards = monitor.counted();
     families.requests(&shards);
     families.engine(&shards);
@@ -45,12 +54,51 @@ impl Families {
             "1, with the version of the broker.",
             [(version, 1.0)],
         );
+        self.counters(
+            "corelog_log_lines_lost_total",
+            "Lines of the log that were lost, since nobody read it.",
+            [(Vec::new(), logging::lost_lines() as f64)],
+        );
         let is_ready = monitor.phase() == Phase::Ready;
         self.gauges(
             "corelog_ready",
             "1 while clients are served, 0 while the broker recovers or stops (as /ready).",
             [(Vec::new(), f64::from(u8::from(is_ready)))],
         );
+    }
+
+    fn recovery(&mut self, recovery: &Recovery) {
+        let mut gauge = |name: &str, help: &str, value: f64| {
+            self.gauges(name, help, [(Vec::new(), value)]);
+        };
+        gauge(
+            "corelog_recovery_journal_bytes",
+            "Bytes of the journal files that the start had to read, as far as they are known.",
+            recovery.journal_bytes as f64,
+        );
+        gauge(
+            "corelog_recovery_journal_read_bytes",
+            "Bytes of those that the start has read.",
+            recovery.journal_bytes_read as f64,
+        );
+        gauge(
+            "corelog_recovery_partitions",
+            "Partitions that the start had to open, once the metadata was read (Kafka: \
+             LogManager remainingLogsToRecover is what is left of them).",
+            recovery.partitions as f64,
+        );
+        gauge(
+            "corelog_recovery_partitions_opened",
+            "Partitions that the start has opened.",
+            recovery.partitions_opened as f64,
+        );
+        if let Some(left) = recovery.left {
+            gauge(
+                "corelog_recovery_seconds_left",
+                "About how long what the start is doing will take yet, in seconds.",
+                left.as_secs_f64(),
+            );
+        }
     }
 
     fn requests(&mut self, shards: &[(usize, Counted)]) {

@@ -11,6 +11,7 @@ mod families;
 mod groups;
 pub mod monitor;
 mod partitions;
+pub mod recovery;
 mod requests;
 pub mod server;
 mod stream;

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use corelog_shards::io::Inbox;
-use corelog_shards::metrics::Metrics;
+use corelog_shards::metrics::{Metrics, RecoveryMetrics};
 use corelog_shards::partition::Traffic;
 use corelog_shards::shard::{FolderFacts, PartitionFacts, Shard, journal_dir};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::RequestMetrics;
+use super::recovery::Recovery;
 use crate::broker::Broker;
 use crate::budget::MemoryUse;
 use crate::cluster::driver::{METADATA_LOG, SnapshotFacts};
@@ -42,6 +43,8 @@ pub enum Phase {
     Ready,
     /// What has begun is finished.
     Stopping,
+    /// Something has failed that nothing goes without: nothing more is taken on, and the process ends.
+    Failed,
 }
 
 /// Of one shard.
@@ -52,11 +55,32 @@ pub(super) struct Counted {
     pub coordinators: Arc<CoordinatorMetrics>,
 }
 
+/// What kind of thing has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Data is damaged, or not this broker's.
+    Data,
+    /// A disk.
+    Disk,
+    Other,
+}
+
+/// Why the broker ends by itself.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub cause: Cause,
+    pub why: String,
+    /// Whether clients were never served.
+    pub is_of_start: bool,
+}
+
 /// Shared by the shards and the server.
 /// Begins in [`Phase::Recovering`].
 #[derive(Default)]
 pub struct Monitor {
     phase: AtomicU8,
+    failure: OnceLock<Failure>,
+    recovering: Mutex<BTreeMap<usize, Arc<RecoveryMetrics>>>,
     shards: Mutex<BTreeMap<usize, Watched>>,
     questions: Inbox<Question>,
 }
@@ -163,8 +187,46 @@ impl Known {
 
 /// For the shards.
 impl Monitor {
+    /// A broker that has failed stays so.
     pub fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Relaxed);
+        let enter = |now| (now != Phase::Failed as u8).then_some(phase as u8);
+        let order = Ordering::Relaxed;
+        // An error says that it has failed.
+        let _ = self.phase.fetch_update(order, order, enter);
+    }
+
+    /// The broker has failed, and why. `false` if it had before.
+    pub fn fail(&self, cause: Cause, why: &str) -> bool {
+        let failure = Failure {
+            cause,
+            why: why.to_owned(),
+            is_of_start: self.phase() == Phase::Recovering,
+        };
+        let is_first = self.failure.set(failure).is_ok();
+        self.phase.store(Phase::Failed as u8, Ordering::Relaxed);
+        is_first
+    }
+
+    /// Why the broker has failed, if it has.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.get()
+    }
+
+    /// What a shard tells of its start.
+    pub fn watch_recovery(&self, shard: usize) -> Arc<RecoveryMetrics> {
+        let progress = Arc::<RecoveryMetrics>::default();
+        self.recovering().insert(shard, progress.clone());
+        progress
+    }
+
+    /// How far the start has come, after so long.
+    pub fn recovery(&self, elapsed: Duration) -> Recovery {
+        Recovery::of(self.recovering().values().map(Arc::as_ref), elapsed)
+    }
+
+    fn recovering(&self) -> MutexGuard<'_, BTreeMap<usize, Arc<RecoveryMetrics>>> {
+        let recovering = self.recovering.lock();
+        recovering.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a shard's numbers known.
@@ -282,13 +344,15 @@ async fn state_of(shard: &Shard, partitions: usize) -> ShardState {
 
 /// For the server.
 impl Monitor {
-    pub(super) fn phase(&self) -> Phase {
+    pub fn phase(&self) -> Phase {
         const RECOVERING: u8 = Phase::Recovering as u8;
         const READY: u8 = Phase::Ready as u8;
+        const STOPPING: u8 = Phase::Stopping as u8;
         match self.phase.load(Ordering::Relaxed) {
             RECOVERING => Phase::Recovering,
             READY => Phase::Ready,
-            _ => Phase::Stopping,
+            STOPPING => Phase::Stopping,
+            _ => Phase::Failed,
         }
     }
 
@@ -349,6 +413,19 @@ mod tests {
     use corelog_shards::io::sim::{Faults, World};
 
     use super::*;
+
+    #[test]
+    fn a_broker_that_has_failed_stays_so_and_keeps_its_first_reason() {
+        let monitor = Monitor::default();
+        monitor.enter(Phase::Ready);
+        assert!(monitor.fail(Cause::Disk, "the first"));
+        assert!(!monitor.fail(Cause::Other, "the second"));
+        monitor.enter(Phase::Stopping);
+        assert_eq!(monitor.phase(), Phase::Failed);
+        let failure = monitor.failure().expect("it has failed");
+        assert_eq!((failure.cause, &*failure.why), (Cause::Disk, "the first"));
+        assert!(!failure.is_of_start);
+    }
 
     #[test]
     fn a_shard_that_came_to_its_end_does_not_hang() {

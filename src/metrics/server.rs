@@ -50,6 +50,8 @@ type Reply = Response<Either<Full<Bytes>, Stream>>;
 /// What all connections use.
 struct Server {
     monitor: Arc<Monitor>,
+    /// Before there are shards.
+    started: Instant,
     connections: Connections,
     /// Read what there is for each partition, or for each group: one at a time each, since it is much.
     partitions: Arc<Semaphore>,
@@ -128,6 +130,7 @@ pub fn start(listeners: Vec<TcpListener>, monitor: Arc<Monitor>) -> io::Result<(
 async fn serve(listeners: Vec<TcpListener>, monitor: Arc<Monitor>) {
     let server = Arc::new(Server {
         monitor,
+        started: Instant::now(),
         connections: Connections::default(),
         partitions: Arc::new(Semaphore::new(1)),
         groups: Arc::new(Semaphore::new(1)),
@@ -200,12 +203,13 @@ impl Server {
         Ok(match request.uri().path() {
             "/metrics" => {
                 let known = monitor.known().await;
-                exposition(families::of_broker(monitor, known.as_ref()))
+                let elapsed = self.started.elapsed();
+                exposition(families::of_broker(monitor, known.as_ref(), elapsed))
             }
             "/metrics/partitions" => self.partitions().await,
             "/metrics/groups" => self.groups(request.uri().query()).await,
             "/live" => live(monitor),
-            "/ready" => ready(monitor),
+            "/ready" => ready(monitor, self.started.elapsed()),
             "/" => text(
                 StatusCode::OK,
                 "Corelog: /metrics /metrics/partitions /metrics/groups /live /ready",
@@ -298,12 +302,17 @@ fn live(monitor: &Monitor) -> Reply {
 }
 
 /// Whether clients should be sent here.
-fn ready(monitor: &Monitor) -> Reply {
-    match monitor.phase() {
-        Phase::Ready => text(StatusCode::OK, "ready"),
-        Phase::Recovering => text(StatusCode::SERVICE_UNAVAILABLE, "recovering"),
-        Phase::Stopping => text(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-    }
+fn ready(monitor: &Monitor, elapsed: Duration) -> Reply {
+    let why_not = match monitor.phase() {
+        Phase::Ready => return text(StatusCode::OK, "ready"),
+        Phase::Recovering => format!("recovering: {}", monitor.recovery(elapsed)),
+        Phase::Stopping => "stopping".to_owned(),
+        Phase::Failed => {
+            let why = monitor.failure().map_or("", |failure| &failure.why);
+            format!("failed: {why}")
+        }
+    };
+    text(StatusCode::SERVICE_UNAVAILABLE, &why_not)
 }
 
 fn exposition(families: Vec<prometheus::proto::MetricFamily>) -> Reply {

@@ -13,23 +13,28 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corelog_shards::io::{Io, Stop};
+use corelog_shards::journal::recovery::RecoveryError;
 use corelog_shards::mesh::{self, Ends};
 use corelog_shards::route::Route;
-use corelog_shards::shard::{self, Shard, ShardConfig};
+use corelog_shards::shard::{self, Shard, ShardConfig, StartError};
 use uuid::Uuid;
 
 use crate::broker::{Broker, Node};
 use crate::cli::addresses::BoundListener;
 use crate::cluster::controller::Policy;
-use crate::cluster::driver::{Driver, METADATA_DIR, METADATA_LOG, log_config};
+use crate::cluster::driver::{Driver, DriverError, METADATA_DIR, METADATA_LOG, log_config};
 use crate::cluster::image::Image;
 use crate::config::BrokerConfig;
-use crate::metrics::monitor::{Monitor, Phase};
+use crate::metrics::monitor::{Cause, Monitor, Phase};
 use crate::net::admission::Admission;
 use crate::net::{Limits, Network};
 
 /// How long requests that have begun may take when the broker stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+/// The same when it has failed: they are told so, and what waits for records is cut off.
+const FAILURE_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a start that takes long says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// What a broker is started with.
 pub struct Start {
@@ -46,7 +51,8 @@ pub struct Start {
     pub stop: Stop,
     /// Clients are served from now on.
     pub on_ready: Box<dyn Fn() + Send + Sync>,
-    /// The process has to end at once, and why: others may be waiting for what a shard will never do.
+    /// The broker has failed, and why, as its monitor says as well: the process has to end soon, whatever
+    /// waits for what will never be done. Called once. Requesting `stop` has clients told so.
     pub on_failure: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -90,28 +96,83 @@ impl Plan {
 
     /// The main future of a shard: returns when the broker has come to its end.
     pub async fn run(self: Arc<Self>, io: Io, id: usize) {
-        if let Err(error) = run_shard(&self, io, id).await {
-            (self.start.on_failure)(&error);
+        if let Err((cause, why)) = run_shard(&self, io, id).await {
+            self.fail(cause, &why);
         }
+    }
+
+    fn fail(&self, cause: Cause, why: &str) {
+        if self.start.monitor.fail(cause, why) {
+            (self.start.on_failure)(why);
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.start.monitor.phase() == Phase::Failed
     }
 }
 
-async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
+/// What kind of failure it is, and its words.
+type Failed = (Cause, String);
+
+fn failed(why: String) -> Failed {
+    (Cause::Other, why)
+}
+
+fn of_shard(error: &StartError) -> Failed {
+    let cause = match error {
+        StartError::Damaged(_) | StartError::Journal(RecoveryError::Malformed(..)) => Cause::Data,
+        StartError::Io(..)
+        | StartError::Journal(RecoveryError::Io(..))
+        | StartError::NotAdopted(_)
+        | StartError::NoFolder => Cause::Disk,
+    };
+    (cause, error.to_string())
+}
+
+fn of_controller(error: &DriverError) -> Failed {
+    let cause = match error {
+        DriverError::Read(_) | DriverError::Unsupported { .. } => Cause::Data,
+        DriverError::Append(_) => Cause::Disk,
+    };
+    (cause, error.to_string())
+}
+
+/// Says how far the start is, until it has ended.
+async fn tell_progress(plan: Arc<Plan>, io: Io) {
+    let begin = io.now();
+    let monitor = &plan.start.monitor;
+    loop {
+        io.sleep(PROGRESS_EVERY).await;
+        if monitor.phase() != Phase::Recovering {
+            return;
+        }
+        tracing::info!("recovering: {}", monitor.recovery(io.now().since(begin)));
+    }
+}
+
+async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), Failed> {
     let ends = plan
         .ends
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())[id]
         .take();
     let ends = ends.expect("each shard starts once");
-    let opened = shard::open(
+    let progress = plan.start.monitor.watch_recovery(id);
+    if id == 0 {
+        let telling = tell_progress(plan.clone(), io.clone());
+        io.spawn("progress of the start", telling);
+    }
+    let opened = shard::open_watched(
         io,
         id,
         Route::new(plan.start.shards),
         plan.start.shard_config.clone(),
         ends,
+        progress,
     )
     .await
-    .map_err(|error| error.to_string())?;
+    .map_err(|error| of_shard(&error))?;
     let shard = opened.shard;
     if opened.partitions > 0 {
         tracing::info!(
@@ -122,7 +183,7 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
         );
     }
     let failing = plan.clone();
-    shard.on_failure(move || (failing.start.on_failure)("the journal cannot be written"));
+    shard.on_failure(move || failing.fail(Cause::Disk, "the journal cannot be written"));
     let broker = Broker::new(
         shard.clone(),
         plan.start.node.clone(),
@@ -152,13 +213,17 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), String> {
 }
 
 /// Shard 0's part: from the controller's start to the end of all.
-async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<(), String> {
+async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<(), Failed> {
     let settings = &plan.start.config.metadata_log;
     let folder = plan.start.node.directory_id;
     let opened = shard
         .open_partition(METADATA_LOG, METADATA_DIR, folder, 0, log_config(settings))
         .await;
-    let found = opened.map_err(|error| format!("the metadata log cannot be opened: {error:?}"))?;
+    let refused = |error| {
+        let why = format!("the metadata log cannot be opened: {error:?}");
+        (Cause::Disk, why)
+    };
+    let found = opened.map_err(refused)?;
     let folders = shard.folders();
     let path_of = |id| {
         folders
@@ -167,17 +232,18 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
             .map(|folder| &folder.path)
     };
     if found != folder {
-        return Err(format!(
+        return Err(failed(format!(
             "the metadata log is in {}: set metadata.log.dir to it",
             path_of(found).map_or_else(|| found.to_string(), |path| path.display().to_string())
-        ));
+        )));
     }
     if broker
         .partition_folders()
         .iter()
         .all(|folder| folder.is_offline)
     {
-        return Err("no folder of log.dirs can be used".to_owned());
+        let why = "no folder of log.dirs can be used".to_owned();
+        return Err((Cause::Disk, why));
     }
     let metadata_path = path_of(folder).expect("it is one of the folders");
     let driver = Driver::start(
@@ -190,7 +256,7 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
         |image| broker.registration(image, !plan.start.was_clean),
     )
     .await
-    .map_err(|error| error.to_string())?;
+    .map_err(|error| of_controller(&error))?;
     let driver = Rc::new(driver);
     broker.set_controller(driver.clone());
     shard
@@ -200,19 +266,23 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
     let listening = |shard: Shard| async move {
         let broker = Broker::of(&shard);
         broker.set_network(listen(&serving, &shard, &broker)?);
-        broker.report_folders(Rc::new(move |why: &str| (serving.start.on_failure)(why)));
+        broker.report_folders(Rc::new(move |why: &str| serving.fail(Cause::Disk, why)));
         Ok(())
     };
-    put_into_service(shard, driver.image(), listening).await?;
+    let served = put_into_service(shard, driver.image(), listening).await;
+    served.map_err(failed)?;
     let answering = plan.start.monitor.clone().answer(broker.clone());
     shard.io().spawn("monitor", answering);
     plan.start.monitor.enter(Phase::Ready);
     (plan.start.on_ready)();
-    tracing::info!("ready");
     plan.start.stop.requested().await;
     plan.start.monitor.enter(Phase::Stopping);
+    let patience = match plan.has_failed() {
+        true => FAILURE_PATIENCE,
+        false => DRAIN_PATIENCE,
+    };
     shard
-        .run_on_all(|shard| async move { Broker::of(&shard).drain(DRAIN_PATIENCE).await })
+        .run_on_all(move |shard| async move { Broker::of(&shard).drain(patience).await })
         .await;
     plan.ended.request();
     Ok(())

@@ -15,7 +15,7 @@ use kafka_protocol::ResponseError;
 use crate::folders::{describe, leaders, places_in};
 use crate::harness::{Broker, Launch};
 use crate::ledger::{Ledger, Place};
-use crate::producer::{Order, Orders, Writer};
+use crate::producer::{Orders, Stop, Writer};
 use crate::small_disk::SmallDisk;
 use crate::turn;
 
@@ -46,15 +46,6 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(begin.elapsed() < LONG, "not within {LONG:?}: {what}");
         thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Lets the writers end when a check has failed.
-struct Stop<'a>(&'a Orders);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.give(Order::Stop);
     }
 }
 

@@ -11,7 +11,7 @@ use corelog_loadgen::client::Client;
 
 use crate::harness::Broker;
 use crate::ledger::{Ledger, Place};
-use crate::producer::{Order, Orders, Writer};
+use crate::producer::{Order, Orders, Stop, Writer};
 use crate::random::Random;
 use crate::turn;
 
@@ -29,15 +29,6 @@ const TOPICS: [Topic; 4] = [
 
 fn is_idempotent(writer: u32) -> bool {
     writer % 2 == 1
-}
-
-/// Lets the other threads end when a check has failed in this one.
-struct Stop<'a>(&'a Orders);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.give(Order::Stop);
-    }
 }
 
 #[test]

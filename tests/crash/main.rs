@@ -17,6 +17,7 @@ mod small_disk;
 mod trace;
 
 mod failed_folders;
+mod failed_journal;
 mod full_disk;
 mod groups;
 mod kill;

@@ -14,7 +14,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::folders::places_in;
 use crate::harness::{Broker, Launch};
 use crate::ledger::{Ledger, Place};
-use crate::producer::{Order, Orders, Writer};
+use crate::producer::{Order, Orders, Stop, Writer};
 use crate::random::Random;
 use crate::small_disk::SmallDisk;
 use crate::turn;
@@ -30,15 +30,6 @@ const LIFE_MS: u64 = 1_500;
 const JOURNAL: &str = "corelog.journal.bytes=67108864";
 /// A bound, no measure.
 const LONG: Duration = Duration::from_secs(120);
-
-/// Lets the writers end when a check has failed.
-struct Stop<'a>(&'a Orders);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.give(Order::Stop);
-    }
-}
 
 fn request(place: &Place, folder: &Path) -> AlterReplicaLogDirsRequest {
     let topic = AlterReplicaLogDirTopic::default()

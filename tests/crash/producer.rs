@@ -49,6 +49,15 @@ impl Orders {
     }
 }
 
+/// Lets the other threads end when a check has failed in this one.
+pub struct Stop<'a>(pub &'a Orders);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.give(Order::Stop);
+    }
+}
+
 struct Sent {
     first: u64,
     count: u64,

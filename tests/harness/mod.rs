@@ -11,6 +11,8 @@
     reason = "each test crate that includes this file uses a part of it"
 )]
 
+pub mod http;
+
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -211,20 +213,25 @@ impl Broker {
     /// SIGTERM, and waits for a clean end.
     pub fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
+        let status = self.await_end();
+        assert!(
+            status.success(),
+            "the broker's stop was not clean ({status}):\n{}",
+            self.log()
+        );
+    }
+
+    /// Waits until the process has ended by itself, and tells how.
+    pub fn await_end(&mut self) -> ExitStatus {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.exited() {
-                assert!(
-                    status.success(),
-                    "the broker's stop was not clean ({status}):\n{}",
-                    self.log()
-                );
                 self.child = None;
-                return;
+                return status;
             }
             assert!(
                 begin.elapsed() < STOP_MAX,
-                "the broker does not stop:\n{}",
+                "the broker does not end:\n{}",
                 self.log()
             );
             thread::sleep(Duration::from_millis(2));
@@ -269,7 +276,7 @@ impl Broker {
         kib << 10
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).expect("a process id");
         signal::kill(Pid::from_raw(pid), signal).expect("a signal to the broker");
     }

@@ -86,6 +86,10 @@ pub struct Found<'a> {
     pub carried: Ticket,
     /// Whether groups before this one are lost: it may not fit to what was found.
     pub is_behind_rot: bool,
+    /// Bytes of the needed files up to its group.
+    pub read_bytes: u64,
+    /// Bytes of all needed files.
+    pub needed_bytes: u64,
 }
 
 /// Journal ids that have files in `dir`.
@@ -132,6 +136,8 @@ pub async fn scan(
         groups: 0,
         rot: Vec::new(),
         unvouched: VecDeque::new(),
+        read_bytes: 0,
+        needed_bytes: found.iter().map(|file| file.slot.len).sum(),
     };
     let mut files = Files {
         made,
@@ -151,6 +157,7 @@ pub async fn scan(
     for at in 0..found.len() {
         let before = (scan.groups, scan.rot.len());
         scan.file(&found[at], found.get(at + 1), &mut visit).await?;
+        scan.read_bytes += found[at].slot.len;
         if (scan.groups, scan.rot.len()) == before {
             // All of it was cut off and may vanish at a power loss: were it said to be needed, the next
             // start would take that for damage.
@@ -276,6 +283,9 @@ struct Scan<'a> {
     rot: Vec<Rot>,
     /// The newest groups, as far as none vouches for them.
     unvouched: VecDeque<Unvouched>,
+    /// Bytes of the files before this one, and of all.
+    read_bytes: u64,
+    needed_bytes: u64,
 }
 
 struct Unvouched {
@@ -333,6 +343,8 @@ impl Scan<'_> {
                     body,
                     carried: self.carried,
                     is_behind_rot: !self.rot.is_empty(),
+                    read_bytes: self.read_bytes + position,
+                    needed_bytes: self.needed_bytes,
                 })
                 .map_err(|()| malformed())?;
             }

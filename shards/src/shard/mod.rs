@@ -41,7 +41,7 @@ pub use fetch::Waiter;
 pub use folders::Stray;
 pub use moves::MoveError;
 pub use query::{FutureCopy, ListedOffset, OffsetQuery, PartitionFacts};
-pub use recovery::{Opened, RotPolicy, StartError, open};
+pub use recovery::{Opened, RotPolicy, StartError, open, open_watched};
 pub use volume::{FolderConfig, FolderFacts, journal_dir};
 
 use std::any::Any;
@@ -56,7 +56,7 @@ use rustc_hash::FxHashMap;
 
 use crate::io::{Io, Notify};
 use crate::mesh::Mesh;
-use crate::metrics::{EngineMetrics, JournalMetrics, Metrics};
+use crate::metrics::{EngineMetrics, JournalMetrics, Metrics, RecoveryMetrics};
 use crate::partition::Partition;
 use crate::route::{PartitionKey, Route, ShardId};
 use cache::Cache;
@@ -126,6 +126,7 @@ struct Inner {
     on_failure: OnceCell<Box<dyn Fn()>>,
     failures: RefCell<failure::Failures>,
     metrics: Arc<EngineMetrics>,
+    recovery_metrics: Arc<RecoveryMetrics>,
     /// Of all its journals.
     journal_metrics: Arc<JournalMetrics>,
     /// What lives on this shard above the engine, for jobs that other shards send.
@@ -159,6 +160,7 @@ impl Shard {
             reactor: self.0.io.metrics(),
             journal: self.0.journal_metrics.clone(),
             engine: self.0.metrics.clone(),
+            recovery: self.0.recovery_metrics.clone(),
         }
     }
 

@@ -36,6 +36,7 @@ use crate::log::config::LogConfig;
 use crate::log::snapshot::UnfinishedMove;
 use crate::log::{Log, snapshot};
 use crate::mesh::{Ends, Mesh};
+use crate::metrics::RecoveryMetrics;
 use crate::partition::Partition;
 use crate::route::{PartitionKey, Route, ShardId};
 
@@ -161,9 +162,22 @@ pub async fn open(
     io: Io,
     id: ShardId,
     route: Route,
-    mut config: ShardConfig,
+    config: ShardConfig,
     ends: Ends,
 ) -> Result<Opened, StartError> {
+    open_watched(io, id, route, config, ends, Arc::default()).await
+}
+
+/// As [`open`], and tells in `progress` how far it has come.
+pub async fn open_watched(
+    io: Io,
+    id: ShardId,
+    route: Route,
+    mut config: ShardConfig,
+    ends: Ends,
+    progress: Arc<RecoveryMetrics>,
+) -> Result<Opened, StartError> {
+    let begin = io.now();
     let hosts = look_for_hosts(&io, &mut config.folders).await?;
     let is_missing = |folder: &FolderConfig| folder.is_required && folder.is_offline;
     if config.folders.iter().any(is_missing) {
@@ -178,7 +192,11 @@ pub async fn open(
         let dir = journal_dir(&host.path);
         make_dir(&io, &dir).await.map_err(at(&dir))?;
     }
-    let mut recovered = read_journals(&io, id, route, &folders, config.on_rot).await?;
+    let reading = read_journals(&io, id, route, &folders, config.on_rot, &progress);
+    let mut recovered = reading.await?;
+    let took = io.now().since(begin).as_nanos();
+    let took = u64::try_from(took).unwrap_or(u64::MAX);
+    progress.journal_nanos.set(took.max(1));
     let (mesh, lanes) = Mesh::connect(&io, ends).await;
     let store = Store::new(io.clone(), config.open_files_max);
     for folder in folders.online() {
@@ -243,6 +261,7 @@ pub async fn open(
         on_failure: OnceCell::new(),
         failures: RefCell::default(),
         metrics: Default::default(),
+        recovery_metrics: progress,
         journal_metrics,
         resident: OnceCell::new(),
     }));
@@ -301,6 +320,7 @@ async fn read_journals(
     route: Route,
     folders: &Folders,
     on_rot: RotPolicy,
+    progress: &RecoveryMetrics,
 ) -> Result<Recovered, StartError> {
     let is_mine = |journal_id: u32| journal_id as usize % route.shards() == id;
     let mut recovered = Recovered::default();
@@ -324,7 +344,7 @@ async fn read_journals(
                 volume: folder.volume,
                 journal: is_own.then_some(folder.volume),
             };
-            read_journal(io, &dir, journal_id, place, &mut recovered).await?;
+            read_journal(io, &dir, journal_id, place, &mut recovered, progress).await?;
         }
     }
     if !recovered.rot.is_empty() && on_rot == RotPolicy::Refuse {
@@ -351,13 +371,20 @@ async fn read_journal(
     id: u32,
     place: Place,
     recovered: &mut Recovered,
+    progress: &RecoveryMetrics,
 ) -> Result<(), StartError> {
     let now_ms = io.wall_ms();
+    let before = progress.journal_bytes.get();
     let mut replayed = Replayed::default();
     let scanned = scan(io, dir, id, |found| {
+        progress.journal_bytes.set(before + found.needed_bytes);
+        progress.journal_bytes_read.set(before + found.read_bytes);
         replay(&mut replayed, place, &found, now_ms)
     });
     let scanned = scanned.await.map_err(StartError::Journal)?;
+    // Behind its last group there is nothing to read.
+    let all = progress.journal_bytes.get();
+    progress.journal_bytes_read.set(all);
     recovered.groups += scanned.groups;
     match place.journal {
         Some(volume) => {

@@ -28,6 +28,7 @@ fn shard() -> Counted {
             reactor: Arc::default(),
             journal: Arc::default(),
             engine: Arc::default(),
+            recovery: Arc::default(),
         },
         requests: Arc::default(),
         coordinators: Arc::default(),

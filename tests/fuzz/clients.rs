@@ -27,7 +27,7 @@ use crate::damage::BODY_BYTES_MAX;
 use crate::frames::{Frame, Frames, Versions};
 use crate::log::without_errors;
 use crate::memory;
-use crate::node::{Node, PORT};
+use crate::node::{Node, PORT, Setup};
 use crate::samples::{PARTITIONS, TOPIC};
 use crate::schema::{SHORT_TOPIC, Words};
 use crate::story::Story;
@@ -128,7 +128,7 @@ fn simulate(seed: u64, sent: Sent, collection: Option<&mut Collection>) -> Outco
         ..Faults::none()
     };
     let mut world = World::new(seed, faults);
-    let mut node = Node::new(&mut world, &properties());
+    let mut node = Node::new(&mut world, Setup::new(properties()));
     node.start(&mut world, 1 + (seed % 2) as usize);
     while !node.is_ready() {
         assert!(world.step(), "a start waits for nothing");

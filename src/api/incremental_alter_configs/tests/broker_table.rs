@@ -1,7 +1,12 @@
 //! Every property of brokers that changes while one runs: what it does is another thing from the next change on, set
 //! for one broker and as the default of all, or its documentation says that it does nothing here.
 
-use super::subject::{BROKER, Subject, with_topic};
+use std::time::Duration;
+
+use corelog_shards::route::PartitionKey;
+
+use super::subject::{BROKER, Subject, TOPIC, with_topic};
+use crate::broker::log_config;
 use crate::config::property::{Property, Scope, Status};
 use crate::config::table;
 
@@ -11,6 +16,10 @@ type Change = (
     &'static str,
     Option<(&'static str, &'static str)>,
 );
+
+/// By the simulated clock.
+const A_MOMENT: Duration = Duration::from_millis(100);
+const POLICY: &str = "cleanup.policy";
 
 const CHANGES: &[Change] = &[
     (
@@ -82,12 +91,21 @@ fn what_has_none_says_so() {
     }
 }
 
-/// What the broker does with all settings, and what it does with those of a topic that sets nothing itself.
-fn in_effect(subject: &Subject) -> String {
+/// What the broker does with all settings, and what it does with those of the topic, by which its log goes.
+async fn in_effect(subject: &Subject) -> String {
     let broker = &subject.context.broker;
+    // Shards take turns in handing them out.
+    broker.shard.io().sleep(A_MOMENT).await;
     let image = broker.image();
     let topic = image.topics.by_name("t").expect("the topic");
-    format!("{:?} {:?}", broker.config(), broker.topic_settings(topic))
+    let settings = broker.topic_settings(topic);
+    let key = PartitionKey {
+        topic: topic.id,
+        partition: 0,
+    };
+    let config = broker.shard.config_of(&key).expect("its log");
+    assert_eq!(*config, log_config(&settings));
+    format!("{:?} {settings:?}", broker.config())
 }
 
 async fn alter(subject: &Subject, of: &str, changes: &[(&str, &str)]) {
@@ -97,25 +115,38 @@ async fn alter(subject: &Subject, of: &str, changes: &[(&str, &str)]) {
 
 #[test]
 fn changes_take_effect_without_a_restart() {
-    with_topic(|subject| async move {
-        for (name, value, needed) in CHANGES {
-            let scope = table::broker()[name].scope;
-            let levels: &[&str] = match scope {
-                Scope::PerBroker => &["1"],
-                _ => &["", "1"],
-            };
-            for of in levels {
-                alter(&subject, of, needed.as_slice()).await;
-                let before = in_effect(&subject);
-                alter(&subject, of, &[(name, value)]).await;
-                let after = in_effect(&subject);
-                assert_ne!(before, after, "{name}={value} of {of:?}");
-                subject.remove((BROKER, of), name).await;
-                assert_eq!(before, in_effect(&subject), "{name} of {of:?} removed");
-                if let Some((needed, _)) = needed {
-                    subject.remove((BROKER, of), needed).await;
+    for policy in [None, Some("compact"), Some("compact,delete")] {
+        with_topic(move |subject| async move {
+            if let Some(policy) = policy {
+                let set = subject.alter((TOPIC, "t"), &[(POLICY, policy)]).await;
+                assert_eq!(set.0, 0);
+            }
+            for change @ (name, ..) in CHANGES {
+                // The topic's own comes before it.
+                if *name != "log.cleanup.policy" || policy.is_none() {
+                    takes_effect(&subject, change).await;
                 }
             }
+        });
+    }
+}
+
+async fn takes_effect(subject: &Subject, (name, value, needed): &Change) {
+    let levels: &[&str] = match table::broker()[name].scope {
+        Scope::PerBroker => &["1"],
+        _ => &["", "1"],
+    };
+    for of in levels {
+        alter(subject, of, needed.as_slice()).await;
+        let before = in_effect(subject).await;
+        alter(subject, of, &[(name, value)]).await;
+        let after = in_effect(subject).await;
+        assert_ne!(before, after, "{name}={value} of {of:?}");
+        subject.remove((BROKER, of), name).await;
+        let removed = in_effect(subject).await;
+        assert_eq!(before, removed, "{name} of {of:?} removed");
+        if let Some((needed, _)) = needed {
+            subject.remove((BROKER, of), needed).await;
         }
-    });
+    }
 }

@@ -128,7 +128,7 @@ fn brokers_and_their_default_are_told_apart() {
                 BROKER,
                 "",
                 &[
-                    (THREADS, AlterOp::Set, "3"),
+                    (THREADS, AlterOp::Set, "1"),
                     ("log.cleanup.policy", AlterOp::Append, "compact"),
                 ],
             ),
@@ -144,7 +144,7 @@ fn brokers_and_their_default_are_told_apart() {
         image.properties(&ConfigResource::cluster_default()),
         Some(&properties(&[
             ("log.cleanup.policy", "delete,compact"),
-            (THREADS, "3")
+            (THREADS, "1")
         ]))
     );
 }

@@ -21,11 +21,20 @@ struct Hold {
     confirmed: Instant,
     /// Since when another one holds it.
     superseded: Option<Instant>,
+    /// It learned so late of its share that it may have lost it by then to one who holds it as well: nobody can tell from
+    /// outside which of both the group means.
+    is_in_doubt: bool,
     /// Of a topic that is gone: keeps nobody from those of its successor, for which it may be taken.
     is_void: bool,
     /// Its owner has joined a generation of a group that may go over to the new protocol, and knows nothing of its share
     /// yet. A group that does so then has forgotten who holds what, as Apache Kafka's has: the first to ask is given it.
     is_forgotten: bool,
+}
+
+impl Hold {
+    fn is_valid(&self) -> bool {
+        self.superseded.is_none() && !self.is_in_doubt
+    }
 }
 
 #[derive(Debug)]
@@ -120,9 +129,16 @@ impl Holders {
 
     /// That answer left a partition to it.
     pub fn confirmed(&mut self, process: Process, place: &Place, asked: Instant) {
-        if let Some(hold) = self.hold(process, place) {
-            hold.confirmed = asked;
-            hold.is_forgotten = false;
+        let Some(hold) = self.hold(process, place) else {
+            return;
+        };
+        hold.confirmed = asked;
+        hold.is_forgotten = false;
+        if std::mem::take(&mut hold.is_in_doubt) {
+            // It is the one that the group means.
+            let holds = self.holds.get_mut(place).into_iter().flatten();
+            let others = holds.filter(|hold| hold.process != process && hold.confirmed <= asked);
+            others.for_each(|hold| _ = hold.superseded.get_or_insert(asked));
         }
     }
 
@@ -148,8 +164,7 @@ impl Holders {
             .expect("who is given something was answered");
         let is_late = asked + own.session.min(own.rebalance) <= now;
         let others = self.holds.get(place).into_iter().flatten();
-        let others =
-            others.filter(|hold| hold.superseded.is_none() && !hold.is_void && !hold.is_forgotten);
+        let others = others.filter(|hold| hold.is_valid() && !hold.is_void && !hold.is_forgotten);
         let others: Vec<Process> = others.map(|hold| hold.process).collect();
         for other in others.iter().filter(|_| !is_late) {
             assert_ne!(*other, process, "{place:?} was given twice to {process}");
@@ -168,7 +183,8 @@ impl Holders {
         holds.push(Hold {
             process,
             confirmed: asked,
-            superseded: (is_late && !others.is_empty()).then_some(now),
+            superseded: None,
+            is_in_doubt: is_late && !others.is_empty(),
             is_void: false,
             is_forgotten: false,
         });
@@ -228,7 +244,7 @@ impl Holders {
     pub fn of_group(&self, group: &str) -> Vec<(&Place, Process)> {
         let places = self.holds.iter().filter(|((of, _, _), _)| of == group);
         let holds = places.flat_map(|(place, holds)| holds.iter().map(move |hold| (place, hold)));
-        let valid = holds.filter(|(_, hold)| hold.superseded.is_none());
+        let valid = holds.filter(|(_, hold)| hold.is_valid());
         valid.map(|(place, hold)| (place, hold.process)).collect()
     }
 }

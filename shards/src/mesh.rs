@@ -16,8 +16,10 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashSet;
 
 use crate::io::{
-    Completer, ConnectedReceiver, ConnectedSender, Io, LaneReceiver, LaneSender, Notify, Slot, slot,
+    Completer, ConnectedReceiver, ConnectedSender, Io, Landmark, LaneReceiver, LaneSender, Notify,
+    Slot, slot,
 };
+use crate::mutation::{Mutation, is_on, strikes};
 use crate::route::ShardId;
 use crate::shard::message::{Reply, Request, WatchId};
 
@@ -55,6 +57,7 @@ struct Waiting {
 
 /// The lanes of one shard to all others.
 pub struct Mesh {
+    io: Io,
     peers: Vec<Option<Peer>>,
 }
 
@@ -71,9 +74,13 @@ pub fn lanes(shards: usize) -> Vec<Ends> {
         receivers: (0..shards).map(|_| None).collect(),
     };
     let mut ends: Vec<Ends> = (0..shards).map(none).collect();
+    let capacity = match is_on(Mutation::DropReplyOfFullLane) {
+        true => REQUESTS_MAX,
+        false => LANE_CAPACITY,
+    };
     for from in 0..shards {
         for to in (0..shards).filter(|to| *to != from) {
-            let (sender, receiver) = crate::io::lane(LANE_CAPACITY);
+            let (sender, receiver) = crate::io::lane(capacity);
             ends[from].senders[to] = Some(sender);
             ends[to].receivers[from] = Some(receiver);
         }
@@ -113,7 +120,8 @@ impl Mesh {
                 connected.push((from, receiver.await));
             }
         }
-        (Self { peers }, connected)
+        let io = io.clone();
+        (Self { io, peers }, connected)
     }
 
     fn peer(&self, shard: ShardId) -> &Peer {
@@ -130,6 +138,7 @@ impl Mesh {
             if let Some(id) = id {
                 return peer.send_request(id, request);
             }
+            self.io.reached(Landmark::CreditsUsedUp);
             peer.credit.notified().await;
         }
     }
@@ -143,7 +152,9 @@ impl Mesh {
     pub fn complete(&self, from: ShardId, id: u32, reply: Reply) {
         let peer = self.peer(from);
         peer.waiting.borrow_mut().give_back(id).complete(reply);
-        peer.credit.notify_one();
+        if !is_on(Mutation::ForgetCredit) {
+            peer.credit.notify_one();
+        }
     }
 
     /// Tells a waiting fetch of another shard that there is news.
@@ -236,6 +247,9 @@ pub async fn drain(
             Some(message) => into.push_back(message),
             None => break,
         }
+    }
+    if into.len() > 1 && strikes(Mutation::SwapRequests, 10) {
+        into.swap(0, 1);
     }
     true
 }

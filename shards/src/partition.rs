@@ -25,6 +25,7 @@ use crate::log::aborted::{AbortedTransaction, AbortedTransactions};
 use crate::log::batch::BatchHeader;
 use crate::log::segment_name::{DirPurpose, PartitionDir, dir_set_aside};
 use crate::log::snapshot::UnfinishedMove;
+use crate::mutation::{Mutation, is_on};
 use crate::route::PartitionKey;
 use crate::shard::compact::Course;
 use crate::shard::message::{Probe, ReadError, ReadSpec, WatchId};
@@ -301,6 +302,8 @@ impl State {
     pub fn readable_end(&self, committed: bool) -> i64 {
         if committed {
             self.last_stable_offset()
+        } else if is_on(Mutation::ReadBeyondHighWatermark) {
+            self.log.end_offset()
         } else {
             self.high_watermark
         }

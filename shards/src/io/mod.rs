@@ -53,6 +53,7 @@ pub use lane::{ConnectedReceiver, ConnectedSender, LaneReceiver, LaneSender, lan
 pub use net::{Listener, ReadHalf, WriteHalf};
 pub use notify::{Notified, Notify};
 pub use random::Random;
+pub use sim::{Landmark, Within};
 pub use slot::{Completer, Slot, slot};
 pub use stop::{Stop, StopRequested};
 pub use task::TaskHandle;
@@ -97,6 +98,26 @@ impl Io {
         match &self.backend {
             Backend::Glommio(io) => io.metrics(),
             Backend::Sim(_) => Arc::default(),
+        }
+    }
+
+    /// Tells a simulated world that the engine has come to this state, see [`sim::Coverage`]. A real core has nobody to
+    /// tell.
+    #[inline]
+    pub fn reached(&self, landmark: Landmark) {
+        if let Backend::Sim(io) = &self.backend {
+            io.reached(landmark);
+        }
+    }
+
+    /// The same for a state that takes a while: as long as the result is held.
+    #[inline]
+    pub fn within(&self, landmark: Landmark) -> Within {
+        Within {
+            _held: match &self.backend {
+                Backend::Glommio(_) => None,
+                Backend::Sim(io) => Some(io.within(landmark)),
+            },
         }
     }
 
@@ -188,7 +209,10 @@ impl Io {
         future: impl Future<Output = ()> + 'static,
     ) -> TaskHandle {
         let (task, handle) = supervise(name, on_panic, future);
-        either!(self, io => io.spawn(task));
+        match &self.backend {
+            Backend::Glommio(io) => io.spawn(task),
+            Backend::Sim(io) => io.spawn(name, task),
+        }
         handle
     }
 }

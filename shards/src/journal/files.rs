@@ -17,6 +17,7 @@ use rustc_hash::FxHashMap;
 
 use super::Ticket;
 use crate::io::{BLOCK, File, Io, OpenMode};
+use crate::mutation::{Mutation, is_on};
 
 /// Bytes zeroed by one write: few enough that a group which arrives meanwhile hardly waits.
 const ZERO_CHUNK: usize = 256 << 10;
@@ -135,7 +136,10 @@ impl Files {
             if oldest.carried_through > anchors_through {
                 break;
             }
-            self.released.push_back(oldest.slot);
+            match is_on(Mutation::ReuseFileAtOnce) {
+                true => self.ready.push_back(oldest.slot),
+                false => self.released.push_back(oldest.slot),
+            }
             self.closed.pop_front();
         }
         self.released.len() > before
@@ -248,7 +252,7 @@ pub async fn open_slot(io: &Io, path: &Path) -> io::Result<Handles> {
     };
     let plain = Rc::new(io.open(path, how).await?);
     let how = OpenMode {
-        sync_on_write: true,
+        sync_on_write: !is_on(Mutation::AcknowledgeBeforeSync),
         ..how
     };
     let durable = Rc::new(io.open(path, how).await?);

@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 use super::Ticket;
 use super::files::{Closed, Files, Slot, parse_slot_name, slot_path};
 use super::group::{Entries, EntryHead, EntryKind, GroupError, GroupHeader, HEADER_LEN};
-use crate::io::{BLOCK, File, Io, OpenMode, align_down};
+use crate::io::{BLOCK, File, Io, Landmark, OpenMode, align_down};
+use crate::mutation::{Mutation, is_on};
 
 /// Bytes read at a time.
 const WINDOW: u64 = 1 << 20;
@@ -158,9 +159,10 @@ pub async fn scan(
         let before = (scan.groups, scan.rot.len());
         scan.file(&found[at], found.get(at + 1), &mut visit).await?;
         scan.read_bytes += found[at].slot.len;
-        if (scan.groups, scan.rot.len()) == before {
+        if (scan.groups, scan.rot.len()) == before && !is_on(Mutation::KeepCutOffFile) {
             // All of it was cut off and may vanish at a power loss: were it said to be needed, the next
             // start would take that for damage.
+            io.reached(Landmark::FileCutOff);
             files.released.push_back(found[at].slot);
             continue;
         }
@@ -307,10 +309,15 @@ impl Scan<'_> {
         let mut slice = self.io.slice();
         while position + BLOCK as u64 <= file.slot.len {
             let group = reader.group(position).await?;
+            if matches!(group, Err(GroupError::Header | GroupError::Payload)) {
+                self.io.reached(Landmark::GroupTorn);
+            }
             let sound = group.and_then(|(header, crc)| {
-                self.continues(&header, file)
-                    .then_some((header, crc))
-                    .ok_or(GroupError::NoGroup)
+                let goes_on = self.continues(&header, file);
+                if !goes_on {
+                    self.io.reached(Landmark::GroupStale);
+                }
+                goes_on.then_some((header, crc)).ok_or(GroupError::NoGroup)
             });
             let Ok((header, crc)) = sound else {
                 let expected = self.expected.expect("a file was found");
@@ -382,7 +389,12 @@ impl Scan<'_> {
     /// because that sync failed. They are written again, since after a failed sync another one says
     /// nothing of what was written before.
     async fn secure_unvouched(&mut self) -> Result<(), RecoveryError> {
-        for group in std::mem::take(&mut self.unvouched) {
+        let unvouched = std::mem::take(&mut self.unvouched);
+        if is_on(Mutation::TrustUnvouchedGroups) {
+            return Ok(());
+        }
+        for group in unvouched {
+            self.io.reached(Landmark::GroupSecured);
             let again = async {
                 let how = OpenMode {
                     sync_on_write: true,
@@ -407,7 +419,8 @@ impl Scan<'_> {
             // The first group of a run, or the first one that is still there.
             _ => true,
         };
-        file.holds(header) && Some(header.number) == self.expected && chained
+        let is_of_this_use = file.holds(header) && chained || is_on(Mutation::ReuseStaleGroups);
+        is_of_this_use && Some(header.number) == self.expected
     }
 
     /// Place and number of the next sound group of this file, if a later one, or the file behind it,
@@ -419,6 +432,9 @@ impl Scan<'_> {
         position: u64,
         next: Option<&FoundFile>,
     ) -> Result<Option<(u64, u64)>, RecoveryError> {
+        if is_on(Mutation::MistakeRotForTear) {
+            return Ok(None);
+        }
         let expected = self.expected.expect("a file was found");
         // A file is synced before the next one is begun, as far as that one goes on from it.
         let is_vouched_for = next.is_some_and(FoundFile::is_whole_at_start);
@@ -434,7 +450,8 @@ impl Scan<'_> {
                 && next.is_none_or(|next| header.number < next.begins())
             {
                 let resume = *resume.get_or_insert((at, header.number));
-                if is_vouched_for || header.synced_through >= expected {
+                let is_mistaken = is_on(Mutation::MistakeTearForRot);
+                if is_vouched_for || header.synced_through >= expected || is_mistaken {
                     return Ok(Some(resume));
                 }
                 step = header.padded_len();
@@ -446,6 +463,7 @@ impl Scan<'_> {
             }
         }
         if let Some((at, number)) = resume {
+            self.io.reached(Landmark::GroupBehindTear);
             tracing::warn!(
                 file = %file.path.display(),
                 "group {expected} is torn, and group {number} behind it, at {at}, is cut off with it"
@@ -462,6 +480,7 @@ impl Scan<'_> {
             lost_groups = groups.end - groups.start,
             "the journal is damaged: what was on stable storage cannot be read any more"
         );
+        self.io.reached(Landmark::JournalRotten);
         self.expected = Some(groups.end);
         self.previous = None;
         self.rot.push(Rot {

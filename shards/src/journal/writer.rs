@@ -13,7 +13,8 @@ use super::group::{EntryKind, GroupHeader, HEADER_LEN, encode_entry, payload_crc
 use super::room::usable_bytes;
 use super::{GroupEvents, Journal, JournalConfig};
 use crate::io::futures::{first_of, poll_once};
-use crate::io::{BLOCK, DmaBuffer, is_exhaustion};
+use crate::io::{BLOCK, DmaBuffer, Landmark, is_exhaustion};
+use crate::mutation::{Mutation, is_on};
 
 /// Buffers up to this size are kept for the next group.
 const SPARE_BYTES_MAX: usize = 2 * GROUP_BYTES_TARGET;
@@ -87,6 +88,7 @@ impl Journal {
                 %error,
                 "journal write failed: nothing is acknowledged from now on"
             );
+            self.io.reached(Landmark::JournalFailed);
             events.failed(&error);
             return;
         }
@@ -101,6 +103,7 @@ impl Journal {
                 journal = self.config.id,
                 "the disk is full: the journal ends without its newest entries, which nobody was told of"
             );
+            self.io.reached(Landmark::JournalGaveUp);
             events.gave_up();
         }
     }
@@ -130,11 +133,14 @@ impl Journal {
                 continue;
             };
             let path = slot_path(&self.config.dir, self.config.id, slot.number);
+            let making = self.io.within(Landmark::JournalFileMade);
             let prepared = async {
                 prepare_slot(&self.io, &path, slot, len).await?;
                 open_slot(&self.io, &path).await
             };
-            match prepared.await {
+            let prepared = prepared.await;
+            drop(making);
+            match prepared {
                 Ok(handles) => {
                     let mut files = self.files.borrow_mut();
                     files.prepared(Slot { len, ..slot }, handles);
@@ -208,6 +214,9 @@ impl Journal {
                 let timer = pin!(self.io.sleep(self.memory_flush.get()));
                 flush_due = first_of(timer, pin!(self.work.notified())).await;
             } else if chain.under_way.is_empty() {
+                if !self.pending.borrow().is_empty() {
+                    self.io.reached(Landmark::JournalWaits);
+                }
                 first_of(pin!(self.room.notified()), pin!(self.work.notified())).await;
             } else if chain.under_way.len() < UNDER_WAY_MAX {
                 let finished = pin!(chain.oldest_finished());
@@ -285,6 +294,7 @@ impl Journal {
         } else {
             &handles.plain
         };
+        let is_written = self.io.within(Landmark::GroupWritten);
         let mut writing = pin!(file.write_at(sealed.buffer, sealed.padded, position));
         let outcome = match poll_once(writing.as_mut()).await {
             Some(outcome) => outcome,
@@ -293,13 +303,16 @@ impl Journal {
                 writing.await
             }
         };
+        drop(is_written);
         self.written(outcome, (sealed.number, batch.done(), begun), chain)?;
         chain.carried_through = batch.carried_through;
         if sync && !durable_write {
             // Who asked for no more than the write need not wait for the sync.
             self.tell(chain, events);
             let written_at = self.io.now();
+            let is_synced = self.io.within(Landmark::GroupSynced);
             handles.plain.sync().await?;
+            drop(is_synced);
             let took = self.io.now() - written_at;
             self.metrics.syncs.record(took);
             self.metrics.append_sync.record_many(took, begun.appends);
@@ -308,6 +321,7 @@ impl Journal {
             chain.completed();
         }
         if publishes > 0 {
+            self.io.reached(Landmark::FilesPublished);
             let file_bytes = self.config.file_bytes;
             self.files.borrow_mut().reuse(publishes, file_bytes);
             self.prepare.notify_one();
@@ -346,7 +360,11 @@ impl Journal {
             position,
             begun,
         } = self.seal(&batch, chain);
-        let write = async move { handles.durable.write_at(buffer, padded, position).await };
+        let is_written = self.io.within(Landmark::GroupWritten);
+        let write = async move {
+            let _is_written = is_written;
+            handles.durable.write_at(buffer, padded, position).await
+        };
         chain.carried_through = batch.carried_through;
         chain.under_way.push_back(UnderWay {
             write: Box::pin(write),
@@ -356,6 +374,9 @@ impl Journal {
             done: batch.done(),
             begun,
         });
+        if chain.under_way.len() > 1 {
+            self.io.reached(Landmark::GroupsOverlap);
+        }
         let newest = chain.under_way.back_mut().expect("pushed just now");
         poll_once(pin!(newest.finished())).await;
         self.tell_while_it_is_written(chain, events).await;
@@ -434,7 +455,9 @@ impl Journal {
         (number, done, begun): (u64, Done, Begun),
         chain: &mut Chain,
     ) -> io::Result<()> {
-        written?;
+        if !is_on(Mutation::IgnoreFailedWrite) {
+            written?;
+        }
         let took = self.io.now() - begun.at;
         self.metrics.writes.record(took);
         self.metrics.append_write.record_many(took, begun.appends);
@@ -521,6 +544,9 @@ impl Journal {
             let slot = next.expect("a batch is only taken when a file has room for it");
             (slot, files.next_seq - 1)
         };
+        if seq > u64::from(slot.number) {
+            self.io.reached(Landmark::JournalWrapped);
+        }
         let handles = self.open_handles(slot).await?;
         let next = Active {
             slot,

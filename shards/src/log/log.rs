@@ -27,6 +27,7 @@ use super::producer::{
 use super::roll::{ActiveSegment, Incoming, RollLimits, must_roll};
 use super::segment::Segment;
 use super::tail::{ReadLimits, SegmentPosition, Tail, TailBatch};
+use crate::mutation::{Mutation, is_on};
 
 /// A batch has its place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -365,6 +366,9 @@ impl Log {
             && !replaces_empty
         {
             active.seal(full);
+            if is_on(Mutation::ForgetProducersAtRoll) {
+                self.producers = ProducerTable::new();
+            }
         }
         self.segments.push(Segment::new(base_offset, now_ms));
     }

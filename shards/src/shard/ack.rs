@@ -15,6 +15,7 @@ use super::volume::Volume;
 use crate::io::{Completer, Instant, slot};
 use crate::journal::{Durability, GroupEvents, Ticket};
 use crate::mesh::Mesh;
+use crate::mutation::{Mutation, strikes};
 use crate::partition::Partition;
 use crate::route::ShardId;
 
@@ -34,6 +35,7 @@ impl ReplyTo {
     pub(super) fn send(self, reply: Reply, mesh: &Mesh) {
         match self {
             Self::Local(completer) => completer.complete(reply),
+            Self::Remote(..) if strikes(Mutation::DropAppendWaiter, 100) => {}
             Self::Remote(shard, id) => mesh.reply(shard, id, reply),
         }
     }
@@ -274,6 +276,9 @@ impl Shard {
     /// Moves a partition's high watermark and tells those who wait for it.
     pub(super) fn acknowledge(&self, partition: &Partition, end: i64) {
         for watch in partition.acknowledge(end) {
+            if strikes(Mutation::DropFetchWaiter, 100) {
+                continue;
+            }
             self.wake(watch);
         }
     }

@@ -7,11 +7,12 @@ use super::Shard;
 use super::ack::{Joint, ReplyTo, Unacknowledged, Waiting};
 use super::message::{Acknowledged, Append, AppendError, Appended, Reply, Request};
 use super::volume::Volume;
-use crate::io::{Instant, Slot, slot};
+use crate::io::{Instant, Landmark, Slot, slot};
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline, Ticket};
 use crate::log::batch::header::HEADER_BYTES;
 use crate::log::{Outcome, Placed};
+use crate::mutation::{Mutation, is_on};
 use crate::partition::Partition;
 use crate::route::ShardId;
 
@@ -123,6 +124,7 @@ impl Shard {
         if waits.others.is_empty() {
             return wait(first, Waiting::Alone(reply));
         }
+        self.io().reached(Landmark::JournalsJoined);
         let joint = Joint::new(reply, 1 + waits.others.len());
         for mut one in std::iter::once(first).chain(waits.others) {
             let places = std::mem::take(&mut one.places);
@@ -164,6 +166,9 @@ impl Shard {
         let durability = state.log.config.durability;
         match outcome {
             Outcome::Placed(placed) => {
+                if placed.position == 0 {
+                    self.io().reached(Landmark::SegmentRolled);
+                }
                 let grown = state.log.tail().backing_bytes() - before;
                 self.bound_producers(&partition, &mut state.log, producers_before, now_ms);
                 drop(state);
@@ -181,7 +186,8 @@ impl Shard {
                 let mut acks = volume.acks.borrow_mut();
                 acks.mark(ticket, durability, &partition, end);
                 drop(acks);
-                if durability == Durability::Memory {
+                let is_early = is_on(Mutation::HighWatermarkBeforeSync);
+                if durability == Durability::Memory || is_early {
                     self.acknowledge(&partition, placed.last_offset + 1);
                 }
                 self.settle_if_due(&partition);
@@ -196,9 +202,13 @@ impl Shard {
                 last_offset,
                 log_append_time_ms,
             } => {
-                if last_offset >= state.high_watermark {
+                let is_early = is_on(Mutation::AcknowledgeDuplicateAtOnce);
+                if last_offset >= state.high_watermark && !is_early {
+                    self.io().reached(Landmark::DuplicateUnderWay);
                     // The first copy is still on its way: this one is as durable when that one is.
                     waits.add(at, volume.journal.newest_append(), durability, place);
+                } else {
+                    self.io().reached(Landmark::DuplicateKnown);
                 }
                 Ok(Appended {
                     base_offset,
@@ -233,6 +243,7 @@ impl Shard {
         } else if bytes > bytes_max {
             Err(AppendError::TooLarge { bytes, bytes_max })
         } else if volume.is_out_of_room() {
+            self.io().reached(Landmark::AppendRefused);
             Err(AppendError::StorageFull)
         } else {
             Ok(())

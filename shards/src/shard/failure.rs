@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::Shard;
 use super::volume::Folder;
-use crate::io::is_exhaustion;
+use crate::io::{Landmark, is_exhaustion};
 use crate::partition::Partition;
 
 /// Folders that went offline, and who is told.
@@ -73,6 +73,7 @@ impl Shard {
         if !folder.is_offline.get() {
             tracing::error!(partition = %partition.dir, folder = %folder.path.display(), %error, "cannot write a segment");
         }
+        self.io().reached(Landmark::FolderFailed);
         self.fail_folders(vec![folder], None);
     }
 

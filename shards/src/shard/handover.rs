@@ -20,12 +20,13 @@ use rustc_hash::FxHashMap;
 
 use super::Shard;
 use super::recovery::{Recovering, StartError};
-use crate::io::Io;
+use crate::io::{Io, Landmark};
 use crate::journal::files::parse_slot_name;
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline};
 use crate::log::config::LogConfig;
 use crate::log::snapshot;
+use crate::mutation::{Mutation, is_on};
 use crate::partition::Partition;
 use crate::route::PartitionKey;
 
@@ -91,8 +92,12 @@ impl Shard {
     /// Ends copies of partitions that are in other journals by now. Were one found after its partition was
     /// deleted, it would be taken for it.
     pub(super) async fn forget_copies(&self, copies: Vec<OldCopy>) -> Result<(), StartError> {
+        if is_on(Mutation::ForgetMovedMark) {
+            return Ok(());
+        }
         let mut newest = vec![None; self.0.volumes.len()];
         for copy in copies {
+            self.io().reached(Landmark::OldCopyEnded);
             let ticket = self.0.volumes[copy.volume].journal.carry(Entry {
                 head: EntryHead {
                     kind: EntryKind::Moved,
@@ -147,8 +152,10 @@ impl Shard {
         if newest.is_some_and(|newest| newest >= revision) {
             return true;
         }
+        let _handing_over = self.io().within(Landmark::HandedOver);
         let mut superseded = Vec::new();
         while let Some(known) = self.partition(&key) {
+            self.io().reached(Landmark::OldCopyMet);
             if known.revision.get() >= revision {
                 return true;
             }
@@ -205,6 +212,7 @@ impl Shard {
     ) -> Result<(), StartError> {
         let io = self.io();
         for (dir, id) in orphans {
+            let _removing = io.within(Landmark::JournalRemoved);
             let removed = async {
                 // Half a journal is worse than none: first it is said that all of it is to go.
                 io.write_small(&adopted_mark(dir, *id), b"").await?;

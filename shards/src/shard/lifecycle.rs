@@ -14,6 +14,7 @@ use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline};
 use crate::log::Log;
 use crate::log::config::LogConfig;
+use crate::mutation::{Mutation, is_on};
 use crate::partition::Partition;
 use crate::route::PartitionKey;
 
@@ -83,7 +84,8 @@ impl Shard {
 
     /// Does nothing if this or a later one has begun.
     fn lead(&self, partition: &Rc<Partition>, leader_epoch: i32) {
-        if leader_epoch <= partition.leader_epoch.get() {
+        let is_known = leader_epoch <= partition.leader_epoch.get();
+        if is_known || is_on(Mutation::ForgetLeaderEpoch) {
             return;
         }
         partition.leader_epoch.set(leader_epoch);

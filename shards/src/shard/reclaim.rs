@@ -15,10 +15,11 @@ use std::rc::Rc;
 use super::Shard;
 use super::settle::{RETRY, Reach};
 use super::volume::Volume;
-use crate::io::{File, Notify};
+use crate::io::{File, Landmark, Notify};
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline, Ticket};
 use crate::log::snapshot;
+use crate::mutation::{Mutation, is_on};
 use crate::partition::Partition;
 
 /// A tail up to this is carried forward instead of settled, as long as the journal has room.
@@ -118,7 +119,7 @@ impl Volume {
             let is_here = partition.volume() == place;
             let is_current = is_here && state.anchor == ticket && !state.is_dropped;
             drop(state);
-            if is_current {
+            if is_current && !is_on(Mutation::ForgetToCarry) {
                 oldest.push(partition);
             }
         }
@@ -155,7 +156,7 @@ impl Volume {
         let newest = self.anchors.borrow().back().map(|(ticket, _)| *ticket);
         let carried = self.journal.carried_synced();
         match newest {
-            Some(needs) if needs > carried => {
+            Some(needs) if needs > carried && !is_on(Mutation::ReleaseBeforeCarried) => {
                 *self.reclaim.release.borrow_mut() = Some((target, needs));
             }
             _ => self.journal.release(target),
@@ -197,6 +198,9 @@ impl Shard {
                 return;
             }
             volume.release_when_synced(target);
+            if volume.reclaim.will_release(target) {
+                self.io().reached(Landmark::ReleaseWaits);
+            }
         }
     }
 
@@ -222,6 +226,7 @@ impl Shard {
     /// The same, once, for a caller who holds the partition's turn. Whether a checkpoint was queued: nobody needs one of a
     /// partition that is gone.
     pub(super) async fn anchor_in_turn(&self, partition: &Rc<Partition>) -> io::Result<bool> {
+        let _settled = self.io().within(Landmark::SettledToCarry);
         if let Err(error) = self.settle_for_checkpoint(partition).await {
             self.segment_failed(partition, &error);
             return Err(error);
@@ -303,7 +308,9 @@ impl Shard {
             };
             let Some(base) = unsynced else { return Ok(()) };
             let file = self.0.store.segment_for_write(partition, base).await?;
-            self.sync_segment(partition, &file).await?;
+            if !is_on(Mutation::CheckpointWithoutSync) {
+                self.sync_segment(partition, &file).await?;
+            }
             if let Some(segment) = partition.state.borrow_mut().log.segment_mut(base) {
                 segment.has_unsynced_writes = false;
             }
@@ -320,6 +327,9 @@ impl Shard {
             unfinished_move: &unfinished,
             leader_epoch: partition.leader_epoch.get(),
         };
+        if state.anchor > 0 {
+            self.io().reached(Landmark::CheckpointCarried);
+        }
         let pieces = snapshot::encode(&facts, &state.log);
         drop(unfinished);
         let volume = self.volume(partition);

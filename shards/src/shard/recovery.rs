@@ -26,7 +26,7 @@ use super::producers::Producers;
 use super::store::Store;
 use super::volume::{FolderConfig, Folders, Volume, journal_dir};
 use super::{Shard, ShardConfig};
-use crate::io::{Io, Notify, align_down};
+use crate::io::{Io, Landmark, Notify, align_down};
 use crate::journal::files::Files;
 use crate::journal::group::{EntryKind, be64};
 use crate::journal::recovery::{Found, RecoveryError, Rot, journals_in, scan};
@@ -37,6 +37,7 @@ use crate::log::snapshot::UnfinishedMove;
 use crate::log::{Log, snapshot};
 use crate::mesh::{Ends, Mesh};
 use crate::metrics::RecoveryMetrics;
+use crate::mutation::{Mutation, is_on};
 use crate::partition::Partition;
 use crate::route::{PartitionKey, Route, ShardId};
 
@@ -400,8 +401,14 @@ async fn read_journal(
         None => recovered.orphans.push((dir.to_owned(), id)),
     }
     recovered.rot.extend(scanned.rot);
+    if !replayed.dropped.is_empty() {
+        io.reached(Landmark::DropRecovered);
+    }
     recovered.dropped.extend(replayed.dropped);
     for (key, partition) in replayed.partitions {
+        if recovered.partitions.contains_key(&key) {
+            io.reached(Landmark::OldCopyMet);
+        }
         merge(&mut recovered.partitions, key, partition);
     }
     Ok(())
@@ -442,6 +449,7 @@ impl Recovered {
 /// Keeps the copy with the higher revision.
 fn merge(all: &mut FxHashMap<PartitionKey, Recovering>, key: PartitionKey, partition: Recovering) {
     match all.get(&key) {
+        Some(known) if is_on(Mutation::PreferOldCopy) && known.revision < partition.revision => {}
         Some(known) if known.revision > partition.revision => {}
         _ => {
             all.insert(key, partition);
@@ -468,6 +476,9 @@ fn replay(all: &mut Replayed, place: Place, found: &Found<'_>, now_ms: i64) -> R
         };
         merge(&mut all.partitions, head.key, partition);
         all.dropped.remove(&head.key);
+        return Ok(());
+    }
+    if head.kind == EntryKind::Drop && is_on(Mutation::ForgetDrop) {
         return Ok(());
     }
     if head.kind == EntryKind::Drop {
@@ -580,6 +591,7 @@ impl Shard {
             };
             let is_finished = *partition.unfinished_move.borrow() == UnfinishedMove::default();
             if !is_finished && !partition.is_offline() {
+                self.io().reached(Landmark::MoveFinishedAtStart);
                 // Its checkpoint says until the next start what is left to do.
                 if let Err(error) = self.finish_move(&partition).await {
                     self.segment_failed(&partition, &error);
@@ -598,6 +610,7 @@ impl Shard {
             if partition.is_offline() || !partition.state.borrow().log.is_swapping() {
                 continue;
             }
+            self.io().reached(Landmark::SwapFinishedAtStart);
             let finished = match self.0.store.is_of_another_topic(&partition).await {
                 // The partition may itself have been deleted, and its folder be another topic's.
                 Ok(true) => continue,

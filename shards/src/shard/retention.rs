@@ -8,11 +8,13 @@ use std::rc::Rc;
 
 use super::Shard;
 use super::message::ReadError;
+use crate::io::Landmark;
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline};
 use crate::log::retention::{
     LogBounds, RetainedSegment, RetentionDecision, RetentionPolicy, decide,
 };
+use crate::mutation::{Mutation, is_on};
 use crate::partition::Partition;
 use crate::route::PartitionKey;
 
@@ -158,6 +160,7 @@ impl Shard {
         if partition.state.borrow().anchor == 0 {
             self.checkpoint(partition);
         }
+        self.io().reached(Landmark::LogStartMoved);
         partition.state.borrow_mut().log.set_start(offset);
         let ticket = volume.journal.append(Entry {
             head: EntryHead {
@@ -170,7 +173,8 @@ impl Shard {
             durability: Durability::Sync,
             queued: self.io().now(),
         });
-        if self.synced(volume, ticket).await {
+        let is_early = is_on(Mutation::AcknowledgeLogStartAtOnce);
+        if is_early || self.synced(volume, ticket).await {
             let durable = partition.durable_start.get().max(offset);
             partition.durable_start.set(durable);
             Ok(())
@@ -198,6 +202,7 @@ impl Shard {
         let Some(base) = self.forget_oldest_segment(partition) else {
             return false;
         };
+        let _removing = self.io().within(Landmark::SegmentRemoved);
         self.0.metrics.segments_removed.add(1);
         if let Err(error) = self.give_up_segment(partition, base).await {
             tracing::warn!(partition = %partition.dir, segment = base, %error, "cannot remove a segment");

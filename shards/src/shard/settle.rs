@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use super::Shard;
 use super::volume::Volume;
-use crate::io::{BLOCK, File, Notify, align_down};
+use crate::io::{BLOCK, File, Landmark, Notify, align_down};
+use crate::mutation::{Mutation, is_on};
 use crate::partition::Partition;
 
 /// A partition with this much in memory alone is due.
@@ -137,6 +138,7 @@ impl Shard {
             return;
         }
         if full {
+            self.io().reached(Landmark::DiskFullNoted);
             tracing::error!(
                 shard = self.id(),
                 "the disk is full: appends are refused when the journal is full too"
@@ -229,13 +231,19 @@ impl Shard {
                 .segment_for_write(partition, piece.segment_base)
                 .await?;
             if piece.to > piece.from {
+                let _settling = self.io().within(Landmark::Settling);
                 self.write_piece(partition, &file, &piece).await?;
             }
+            let _finishing = piece
+                .is_last_of_full
+                .then(|| self.io().within(Landmark::SegmentFinished));
             if piece.is_last_of_full || reach == Reach::Cut {
                 file.truncate(piece.to).await?;
             }
             if piece.is_last_of_full {
-                self.sync_segment(partition, &file).await?;
+                if !is_on(Mutation::FinishSegmentWithoutSync) {
+                    self.sync_segment(partition, &file).await?;
+                }
                 self.0
                     .store
                     .write_indexes(partition, piece.segment_base)

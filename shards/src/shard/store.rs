@@ -16,11 +16,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::message::ReadError;
-use crate::io::{File, Io, OpenMode};
+use crate::io::{File, Io, Landmark, OpenMode};
 use crate::log::index::SegmentIndex;
 use crate::log::segment_name::{
     DirPurpose, FileKind, PARTITION_METADATA, SegmentFile, format_partition_metadata,
 };
+use crate::mutation::{Mutation, is_on};
 use crate::partition::Partition;
 use crate::route::PartitionKey;
 use ahead::ReadAhead;
@@ -162,8 +163,14 @@ impl Store {
                 _ => return Ok(()),
             }
         };
-        file.truncate(settled).await?;
-        if settled == 0 {
+        if !is_on(Mutation::KeepLeftovers) {
+            file.truncate(settled).await?;
+        }
+        self.io.reached(match settled {
+            0 => Landmark::SegmentMade,
+            _ => Landmark::LeftoversCut,
+        });
+        if settled == 0 && !is_on(Mutation::ForgetSegmentName) {
             // An attempt before this one may have made the file, but not its name durable.
             self.sync_dir(&self.dir(partition)).await?;
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corelog_shards::io::sim::{Crash, Faults, NodeId, World, seeds};
-use corelog_shards::io::{Io, Random};
+use corelog_shards::io::{Io, Landmark, Random};
 use corelog_shards::journal::recovery::RecoveryError;
 use corelog_shards::log::batch::{BatchBuilder, BatchIter, Codec, Records};
 use corelog_shards::log::compact::Settings;
@@ -442,7 +442,7 @@ pub fn start(world: &mut World, node: NodeId, shards: usize, run: &Rc<Run>) {
 /// Longer than all pauses between attempts on a full disk together, but those of compaction.
 const A_WHILE: Duration = Duration::from_secs(5);
 
-fn simulate(seed: u64, may_fill: bool) -> u64 {
+pub fn simulate(seed: u64, may_fill: bool) -> u64 {
     let mut world = World::new(seed, Faults::none());
     let node = world.add_node();
     let models = Rc::new(RefCell::new(vec![Model::default(); PARTITIONS]));
@@ -468,10 +468,14 @@ fn simulate(seed: u64, may_fill: bool) -> u64 {
         });
         let shards = 1 + world.random_below(2) as usize;
         start(&mut world, node, shards, &run);
+        let steps = world.random_below(12_000);
         if may_fill {
             fill_and_make_room(&mut world, node, &run);
+        } else if world.random_below(3) == 0 && world.run_until_reached(Landmark::Swapping, steps) {
+            // In the middle of it.
+            let steps = world.random_below(100);
+            world.run_steps(steps);
         } else {
-            let steps = world.random_below(12_000);
             world.run_steps(steps);
         }
         run.shards.borrow_mut().clear();

@@ -5,29 +5,73 @@
 use std::rc::Rc;
 
 use corelog_shards::io::sim::{Crash, Faults, World, seeds};
+use corelog_shards::io::{Landmark, Random};
 use corelog_shards::journal::Durability;
 
-use crate::model::{Classes, all_classes, empty_models};
-use crate::node::{Run, Story};
+use crate::model::{Classes, Sending, all_classes, empty_models};
+use crate::node::{Run, Story, run_to_one_of};
 
-fn simulate(seed: u64, classes: Classes) -> u64 {
+/// States in the middle of which a crash tells most.
+const LANDMARKS: &[Landmark] = &[
+    Landmark::GroupsOverlap,
+    Landmark::GroupSynced,
+    Landmark::JournalFileMade,
+    Landmark::JournalWrapped,
+    Landmark::FilesPublished,
+    Landmark::GroupSecured,
+    Landmark::SettledToCarry,
+    Landmark::CheckpointCarried,
+    Landmark::ReleaseWaits,
+    Landmark::Settling,
+    Landmark::SegmentFinished,
+    Landmark::SegmentRolled,
+    Landmark::SegmentMade,
+    Landmark::LogStartMoved,
+    Landmark::SegmentRemoved,
+    Landmark::HandedOver,
+    Landmark::OldCopyEnded,
+    Landmark::JournalRemoved,
+];
+
+/// The same of the journal alone.
+const JOURNAL_LANDMARKS: &[Landmark] = &[
+    Landmark::GroupsOverlap,
+    Landmark::GroupSynced,
+    Landmark::JournalWrapped,
+    Landmark::FilesPublished,
+    Landmark::GroupSecured,
+    Landmark::CheckpointCarried,
+    Landmark::ReleaseWaits,
+];
+
+pub fn simulate(seed: u64, classes: Classes) -> u64 {
     let mut story = Story::default();
     let mut world = World::new(seed, Faults::none());
     let node = world.add_node();
     let models = empty_models();
     let rounds = 3 + world.random_below(4);
     let mut after = None;
-    for _ in 0..rounds {
+    for round in 0..rounds {
         let shards = 1 + world.random_below(3) as usize;
-        let harsh = world.random_below(4) == 0;
-        world.set_faults(if harsh {
-            Faults::harsh()
-        } else {
-            Faults::none()
-        });
+        let kind = world.random_below(4);
+        let harsh = kind == 0;
+        let faults = match kind {
+            0 => Faults::harsh(),
+            1 => Faults {
+                disk_fulls_max: 0,
+                ..Faults::swarm(&mut Random::from_seed(world.random_below(u64::MAX)))
+            },
+            _ => Faults::none(),
+        };
+        world.set_faults(faults);
         let run = Rc::new(Run {
             classes,
             is_disk_sound: !harsh,
+            sending: Sending {
+                leader_epoch: round as i32,
+                ..Sending::default()
+            },
+            is_impatient: true,
             ..Run::new(&mut world, &models, after)
         });
         run.start(&mut world, node, shards);
@@ -35,14 +79,23 @@ fn simulate(seed: u64, classes: Classes) -> u64 {
             0 => world.random_below(300),
             _ => world.random_below(12_000),
         };
-        world.run_steps(steps);
+        let landmark = match world.random_below(3) {
+            0 => run_to_one_of(&mut world, LANDMARKS, steps),
+            _ => None,
+        };
+        if landmark.is_none() {
+            world.run_steps(steps);
+        }
+        if !harsh && run.is_compared.get() && world.random_below(4) == 0 {
+            run.come_to_rest(&mut world);
+        }
         let crash = if world.random_below(2) == 0 {
             Crash::Kill
         } else {
             Crash::PowerLoss
         };
         let event = format!(
-            "{shards} shards, harsh: {harsh}, compared: {}, after {steps} steps {crash:?}",
+            "{shards} shards, harsh: {harsh}, compared: {}, after {steps} steps or {landmark:?}: {crash:?}",
             run.is_compared.get()
         );
         story.tell(event, &models);
@@ -65,6 +118,51 @@ fn nothing_acknowledged_is_lost_changed_or_reordered() {
 fn groups_that_were_not_synced_are_torn_in_any_order() {
     for seed in seeds(300) {
         simulate(seed, |_| Durability::Written);
+    }
+}
+
+/// Many short runs of small batches on a small journal, whose files are used again all the time: what lies
+/// behind a torn end is what earlier runs have left there.
+pub fn simulate_short_runs(seed: u64) {
+    let mut story = Story::default();
+    let mut world = World::new(seed, Faults::none());
+    let node = world.add_node();
+    let models = empty_models();
+    let mut after = None;
+    for _ in 0..25 {
+        let run = Rc::new(Run {
+            classes: |_| Durability::Written,
+            sending: Sending {
+                is_small: true,
+                ..Sending::default()
+            },
+            journal_bytes: Some(8 * (32 << 10)),
+            ..Run::new(&mut world, &models, after)
+        });
+        run.start(&mut world, node, 1);
+        let steps = world.random_below(1_500);
+        let landmark = match world.random_below(2) {
+            0 => run_to_one_of(&mut world, JOURNAL_LANDMARKS, steps),
+            _ => None,
+        };
+        if landmark.is_none() {
+            world.run_steps(steps);
+        }
+        let crash = match world.random_below(3) {
+            0 => Crash::Kill,
+            _ => Crash::PowerLoss,
+        };
+        let event = format!("after {steps} steps or {landmark:?}: {crash:?}");
+        story.tell(event, &models);
+        run.crash(&mut world, node, crash);
+        after = run.worst(crash);
+    }
+}
+
+#[test]
+fn what_earlier_runs_have_left_is_not_taken_for_the_log() {
+    for seed in seeds(200) {
+        simulate_short_runs(seed);
     }
 }
 

@@ -1,5 +1,5 @@
-//! A write or sync of the journal fails: nothing is acknowledged from then on, whoever waits is told,
-//! and a restart finds all that was acknowledged before.
+//! A write or sync of the journal, or of a segment, fails. If the shard cannot go on, nothing is acknowledged from then
+//! on, and whoever waits is told; a restart finds all that was acknowledged before.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn acked(models: &Models) -> Vec<i64> {
 }
 
 /// How many of a few runs have failed.
-fn simulate(seed: u64) -> usize {
+pub fn simulate(seed: u64) -> usize {
     let mut story = Story::default();
     let mut world = World::new(seed, Faults::none());
     let node = world.add_node();
@@ -28,6 +28,7 @@ fn simulate(seed: u64) -> usize {
     for _ in 0..3 {
         let run = Rc::new(Run {
             is_disk_sound: false,
+            is_start_sound: true,
             ..Run::new(&mut world, &models, after)
         });
         run.start(&mut world, node, 1);
@@ -40,14 +41,20 @@ fn simulate(seed: u64) -> usize {
             _ => Operation::Sync,
         };
         // The writer opens its files once, the background task that makes new ones may be hit too.
-        world.fail_next(node, operation, ".journal");
+        let part = match world.random_below(3) {
+            0 => ".log",
+            _ => ".journal",
+        };
+        world.fail_next(node, operation, part);
         for _ in 0..100_000 {
-            if run.has_failed() || !world.step() {
+            if world.failures_left(node) == 0 || !world.step() {
                 break;
             }
         }
+        // Long enough to hear of it, and too short for the journal to forget what was acknowledged.
+        world.run_for(Duration::from_millis(2));
         story.tell(
-            format!("{operation:?} failed: {}", run.has_failed()),
+            format!("{operation:?} of a {part} failed: {}", run.has_failed()),
             &models,
         );
         if run.has_failed() {

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_shards::io::sim::{Crash, Faults, NodeId, Operation, World, seeds};
+use corelog_shards::mutation;
 
 use layout::{Dependencies, Layout, path_of};
 use node::Run;
@@ -29,7 +30,7 @@ struct Story(Vec<String>);
 
 impl Drop for Story {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && mutation::current().is_none() {
             for line in &self.0 {
                 eprintln!("{line}");
             }
@@ -248,7 +249,7 @@ impl Lives {
     }
 }
 
-fn simulate(seed: u64) -> u64 {
+pub fn simulate(seed: u64) -> u64 {
     let mut lives = Lives::new(seed);
     for _ in 0..3 + lives.world.random_below(6) {
         lives.layout.shuffle(&mut lives.world);

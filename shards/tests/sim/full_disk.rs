@@ -12,7 +12,7 @@ use crate::node::{Run, Story};
 /// Longer than all pauses between attempts on a full disk together.
 const A_WHILE: Duration = Duration::from_secs(2);
 
-fn simulate(seed: u64) {
+pub fn simulate(seed: u64) {
     let mut story = Story::default();
     let mut world = World::new(seed, Faults::none());
     let node = world.add_node();

@@ -7,7 +7,13 @@
 //! `sync` whatever was acknowledged, with `written` whatever was acknowledged unless the power failed,
 //! with `memory` nothing in particular.
 //!
-//! `CORELOG_SEEDS=100000` runs more seeds than the default, `CORELOG_SEED=17` replays one.
+//! `CORELOG_SEEDS=100000` runs more seeds than the default, `CORELOG_SEED=17` replays one. With `CORELOG_TRACE=run.txt`
+//! all that happens is added to that file, a line for each event, which tells where two runs part
+//! (`CORELOG_SEED=17 CORELOG_TRACE=run.txt cargo test -p corelog-shards --test sim crashes::nothing`).
+//!
+//! `CORELOG_HOURS=8 cargo test --release -p corelog-shards --test sim -- --ignored --nocapture hours` runs all
+//! simulations on all cores for as long, and prints how often each fault and each state of the engine was reached, and
+//! which never. `mutations` has the deliberate bugs that have to be caught.
 
 mod job;
 mod model;
@@ -20,10 +26,13 @@ mod crashes;
 mod failed_journal;
 mod folders;
 mod full_disk;
+mod hours;
 mod many_partitions;
 mod many_producers;
 mod mesh;
 mod moves;
+#[cfg(debug_assertions)]
+mod mutations;
 mod old_segments;
 mod recreated;
 mod rotten_journal;

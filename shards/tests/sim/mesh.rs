@@ -54,30 +54,34 @@ fn ask_for_much(shard: &Shard, progress: &Progress) {
     }
 }
 
+pub fn simulate(seed: u64) {
+    let mut world = World::new(seed, Faults::none());
+    let node = world.add_node();
+    let progress = Progress::default();
+    let ends = mesh::lanes(SHARDS).into_iter().map(Some);
+    let ends = RefCell::new(ends.collect::<Vec<_>>());
+    world.start(node, SHARDS, |io, id| {
+        let ends = ends.borrow_mut()[id].take().expect("each once");
+        let progress = progress.clone();
+        async move {
+            let config = shard_config(RotPolicy::Refuse);
+            let opened = open(io, id, Route::new(SHARDS), config, ends).await;
+            let shard = opened.unwrap_or_else(|error| panic!("{error}")).shard;
+            shard.meet().await;
+            ask_for_much(&shard, &progress);
+        }
+    });
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(progress.taken(), [REQUESTS_MAX; SHARDS]);
+    progress.may_answer.request();
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(progress.answered.get(), SHARDS * ASKED);
+}
+
 #[test]
 fn what_is_too_much_for_a_lane_waits_and_all_is_answered() {
     for seed in seeds(10) {
-        let mut world = World::new(seed, Faults::none());
-        let node = world.add_node();
-        let progress = Progress::default();
-        let ends = mesh::lanes(SHARDS).into_iter().map(Some);
-        let ends = RefCell::new(ends.collect::<Vec<_>>());
-        world.start(node, SHARDS, |io, id| {
-            let ends = ends.borrow_mut()[id].take().expect("each once");
-            let progress = progress.clone();
-            async move {
-                let config = shard_config(RotPolicy::Refuse);
-                let opened = open(io, id, Route::new(SHARDS), config, ends).await;
-                let shard = opened.unwrap_or_else(|error| panic!("{error}")).shard;
-                shard.meet().await;
-                ask_for_much(&shard, &progress);
-            }
-        });
-        world.run_for(Duration::from_secs(1));
-        assert_eq!(progress.taken(), [REQUESTS_MAX; SHARDS]);
-        progress.may_answer.request();
-        world.run_for(Duration::from_secs(1));
-        assert_eq!(progress.answered.get(), SHARDS * ASKED);
+        simulate(seed);
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use corelog_shards::io::Random;
 use corelog_shards::io::sim::Crash;
 use corelog_shards::journal::Durability;
-use corelog_shards::log::batch::{BatchBuilder, BatchIter};
+use corelog_shards::log::batch::{Batch, BatchBuilder, BatchIter};
 use corelog_shards::log::config::LogConfig;
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::message::{ReadData, ReadSpec};
@@ -31,16 +31,56 @@ pub struct Model {
     pub start_asked: i64,
     pub next_sequence: i32,
     pub high_watermark: i64,
+    /// Leader epochs in which batches were sent, and where each begins.
+    pub epochs: Vec<(i64, i32)>,
 }
 
 impl Model {
     /// Makes the next batch of a partition, with its offset.
-    pub fn next_batch(&mut self, partition: usize, random: &mut Random) -> (i64, Bytes) {
+    pub fn next_batch(
+        &mut self,
+        partition: usize,
+        sending: Sending,
+        random: &mut Random,
+    ) -> (i64, Bytes) {
         let base = self.end();
-        let batch = make_batch(partition, base, self.next_sequence, random);
+        if self.epoch_at(base) != sending.leader_epoch {
+            self.epochs.push((base, sending.leader_epoch));
+        }
+        let batch = match sending.is_small {
+            true => make_small_batch(partition, base, self.next_sequence, random),
+            false => make_batch(partition, base, self.next_sequence, random),
+        };
         self.next_sequence += records_in(&batch) as i32;
         self.sent.push((base, batch.clone()));
         (base, batch)
+    }
+
+    /// The leader epoch in which the batch was sent that holds this offset.
+    pub fn epoch_at(&self, offset: i64) -> i32 {
+        let behind = self.epochs.partition_point(|(begins, _)| *begins <= offset);
+        behind.checked_sub(1).map_or(0, |at| self.epochs[at].1)
+    }
+
+    /// A batch that was found is what was sent.
+    pub fn check(&self, partition: usize, found: Batch<'_>, sent: &(i64, Bytes)) {
+        let (base, sent) = sent;
+        assert_eq!(found.base_offset(), *base, "partition {partition}");
+        assert!(
+            found.bytes()[HEADER_BYTES..] == sent[HEADER_BYTES..],
+            "partition {partition} at {base}"
+        );
+    }
+
+    /// A batch that was found has the leader epoch in which it was sent.
+    pub fn check_epoch(&self, partition: usize, found: Batch<'_>) {
+        let base = found.base_offset();
+        let epoch = self.epoch_at(base);
+        assert_eq!(
+            found.leader_epoch(),
+            epoch,
+            "partition {partition} at {base}"
+        );
     }
 
     /// What a reader got from `offset` on is what was sent, and must be there from now on, by the promise of its
@@ -51,11 +91,9 @@ impl Model {
             let batch = batch.expect("a sound batch");
             let base = batch.header().base_offset();
             let at = self.sent.binary_search_by_key(&base, |(base, _)| *base);
-            let (_, sent) = &self.sent[at.expect("a batch that was sent")];
-            assert!(
-                batch.bytes()[HEADER_BYTES..] == sent[HEADER_BYTES..],
-                "partition {partition} at {base}"
-            );
+            let sent = &self.sent[at.expect("a batch that was sent")];
+            self.check(partition, batch, sent);
+            self.check_epoch(partition, batch);
             next = batch.header().next_offset();
         }
         assert!(
@@ -165,11 +203,33 @@ pub fn spec_of(key: PartitionKey, offset: i64, bytes_max: usize) -> ReadSpec {
     }
 }
 
-pub fn make_batch(partition: usize, first: i64, sequence: i32, random: &mut Random) -> Bytes {
-    let mut builder = BatchBuilder::uncompressed();
-    if is_idempotent(partition) {
-        builder = builder.producer(7, 0, sequence);
+/// What batches are like.
+#[derive(Clone, Copy, Default)]
+pub struct Sending {
+    /// In which they are appended.
+    pub leader_epoch: i32,
+    /// Whether each takes less than a block.
+    pub is_small: bool,
+}
+
+fn builder(partition: usize, sequence: i32) -> BatchBuilder {
+    let builder = BatchBuilder::uncompressed();
+    match is_idempotent(partition) {
+        true => builder.producer(7, 0, sequence),
+        false => builder,
     }
+}
+
+fn make_small_batch(partition: usize, first: i64, sequence: i32, random: &mut Random) -> Bytes {
+    let mut builder = builder(partition, sequence);
+    let mut value = vec![random.below(256) as u8; random.below(1_500) as usize];
+    value.extend_from_slice(&first.to_be_bytes());
+    builder.append(first, None, Some(&value)).expect("appended");
+    Bytes::from(builder.finish().expect("built"))
+}
+
+pub fn make_batch(partition: usize, first: i64, sequence: i32, random: &mut Random) -> Bytes {
+    let mut builder = builder(partition, sequence);
     let large = random.below(20) == 0;
     let count = if large { 1 } else { 1 + random.below(6) };
     for number in 0..count {

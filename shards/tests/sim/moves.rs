@@ -257,7 +257,7 @@ impl Lives {
     }
 }
 
-fn simulate(seed: u64) -> u64 {
+pub fn simulate(seed: u64) -> u64 {
     let mut lives = Lives::new(seed);
     for _ in 0..2 + lives.world.random_below(4) {
         lives.live();

@@ -5,14 +5,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_shards::io::sim::{Crash, NodeId, World};
-use corelog_shards::io::{Io, Random};
+use corelog_shards::io::{Io, Landmark, Random};
 use corelog_shards::journal::recovery::{RecoveryError, Rot};
 use corelog_shards::mesh::{self, Ends};
+use corelog_shards::mutation;
 use corelog_shards::route::Route;
-use corelog_shards::shard::{RotPolicy, Shard, StartError, open};
+use corelog_shards::shard::{RotPolicy, Shard, ShardConfig, StartError, open};
 use uuid::Uuid;
 
-use crate::model::{Classes, Models, PARTITIONS, all_classes, key, log_config, shard_config};
+use crate::model::{
+    Classes, Models, PARTITIONS, Sending, all_classes, key, log_config, shard_config,
+};
 use crate::verification::verify;
 use crate::workload::{read_along, write};
 
@@ -32,6 +35,8 @@ pub struct Run {
     pub classes: Classes,
     /// Whether only a deliberate fault may fail an operation.
     pub is_disk_sound: bool,
+    /// Whether that holds until the models were compared, at least.
+    pub is_start_sound: bool,
     /// Whether the disk may be full: then each writer waits for one batch before it sends the next.
     pub may_fill: bool,
     /// Whether there are clients that write and read.
@@ -42,6 +47,16 @@ pub struct Run {
     pub refused: RefCell<Option<StartError>>,
     /// How far the partitions are at least, whatever was acknowledged: the rest was destroyed.
     pub lost_ends: RefCell<Option<[i64; PARTITIONS]>>,
+    /// What is sent.
+    pub sending: Sending,
+    /// Whether writers send batches again that others have followed, and don't mind which copy is answered.
+    pub is_impatient: bool,
+    /// Bytes of the journal, if they are few.
+    pub journal_bytes: Option<u64>,
+    /// Whether the writers shall come to an end.
+    pub is_over: Cell<bool>,
+    /// Up to where readers have come that wait for more.
+    pub read_to: RefCell<[i64; PARTITIONS]>,
     /// Appends that were not answered yet.
     pub unanswered: Cell<usize>,
     /// Those that have started.
@@ -61,11 +76,17 @@ impl Run {
             has_rotted: false,
             classes: all_classes,
             is_disk_sound: true,
+            is_start_sound: false,
             may_fill: false,
             has_clients: true,
             deletes: true,
             refused: RefCell::default(),
             lost_ends: RefCell::default(),
+            sending: Sending::default(),
+            is_impatient: false,
+            journal_bytes: None,
+            is_over: Cell::new(false),
+            read_to: RefCell::new([-1; PARTITIONS]),
             unanswered: Cell::new(0),
             shards: RefCell::default(),
         }
@@ -85,11 +106,33 @@ impl Run {
         });
     }
 
+    /// Lets the writers end and the others do what is left to do: nobody waits for an answer any more, and
+    /// each reader has all that was sent.
+    pub fn come_to_rest(&self, world: &mut World) {
+        self.is_over.set(true);
+        world.run_for(Duration::from_secs(2));
+        let unanswered = self.unanswered.get();
+        assert_eq!(unanswered, 0, "appends were never answered");
+        for (partition, model) in self.models.borrow().iter().enumerate() {
+            let read_to = self.read_to.borrow()[partition];
+            assert_eq!(
+                read_to,
+                model.end(),
+                "partition {partition}: a reader hangs"
+            );
+        }
+    }
+
     /// Stops the shards that have started; panics if that takes for ever.
     pub fn stop(&self, world: &mut World, node: NodeId) {
         stop_all(world, node, &self.shards.borrow());
         let unanswered = self.unanswered.get();
         assert_eq!(unanswered, 0, "appends were never answered");
+    }
+
+    /// Whether all can be read until the models were compared.
+    pub fn starts_on_sound_disk(&self) -> bool {
+        self.is_disk_sound || self.is_start_sound
     }
 
     /// Whether the journal of some shard has failed.
@@ -122,15 +165,19 @@ impl Run {
 
 async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) {
     let config = shard_config(run.on_rot);
+    let config = ShardConfig {
+        journal_bytes: run.journal_bytes.unwrap_or(config.journal_bytes),
+        ..config
+    };
     let opened = match open(io, id, Route::new(shards), config, ends).await {
         Ok(opened) => opened,
         Err(error) => {
             // The process would end and be started again.
             let is_expected = match error {
                 StartError::Io(..) | StartError::Journal(RecoveryError::Io(..)) => {
-                    !run.is_disk_sound || run.may_fill
+                    !run.starts_on_sound_disk() || run.may_fill
                 }
-                StartError::NotAdopted(_) => !run.is_disk_sound,
+                StartError::NotAdopted(_) => !run.starts_on_sound_disk(),
                 StartError::NoFolder => false,
                 StartError::Journal(RecoveryError::Malformed(..)) => false,
                 StartError::Damaged(_) => run.has_rotted,
@@ -145,7 +192,13 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
         let dir = format!("topic-{partition}");
         let config = log_config((run.classes)(partition));
         if shard
-            .open_partition(key(partition), &dir, Uuid::nil(), 0, config)
+            .open_partition(
+                key(partition),
+                &dir,
+                Uuid::nil(),
+                run.sending.leader_epoch,
+                config,
+            )
             .await
             .is_err()
         {
@@ -159,7 +212,8 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
     }
     for partition in 0..PARTITIONS {
         if !verify(&shard, partition, &run).await {
-            assert!(!run.is_disk_sound, "partition {partition} cannot be read");
+            let is_expected = !run.starts_on_sound_disk();
+            assert!(is_expected, "partition {partition} cannot be read");
             run.is_unreadable.set(true);
             return;
         }
@@ -175,13 +229,28 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
     }
 }
 
+/// Runs on to one of these states, and some steps into what follows.
+pub fn run_to_one_of(
+    world: &mut World,
+    landmarks: &[Landmark],
+    steps_max: u64,
+) -> Option<Landmark> {
+    let landmark = landmarks[world.random_below(landmarks.len() as u64) as usize];
+    if !world.run_until_reached(landmark, steps_max) {
+        return None;
+    }
+    let steps = world.random_below(30);
+    world.run_steps(steps);
+    Some(landmark)
+}
+
 /// What was done to a node, told when the test fails.
 #[derive(Default)]
 pub struct Story(Vec<String>);
 
 impl Drop for Story {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && mutation::current().is_none() {
             for line in &self.0 {
                 eprintln!("{line}");
             }

@@ -293,7 +293,7 @@ fn crash_of(world: &mut World) -> Crash {
     }
 }
 
-fn simulate(seed: u64) {
+pub fn simulate(seed: u64) {
     let mut world = World::new(seed, Faults::none());
     let node = world.add_node();
     let metadata = new_metadata();

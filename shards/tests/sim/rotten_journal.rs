@@ -112,7 +112,7 @@ fn new_run(world: &mut World, models: &Models, after: Option<Crash>) -> Run {
 const NEWEST: usize = 3;
 
 /// Whether the flipped bit was one of a group that was vouched for.
-fn simulate(seed: u64) -> bool {
+pub fn simulate(seed: u64) -> bool {
     let mut story = Story::default();
     let mut world = World::new(seed, Faults::none());
     let node = world.add_node();

@@ -261,7 +261,7 @@ fn new_run(world: &mut World, models: &Models) -> Run {
 }
 
 /// How many of the flipped bits readers have met.
-fn simulate(seed: u64) -> u64 {
+pub fn simulate(seed: u64) -> u64 {
     let mut story = Story::default();
     let mut world = World::new(seed, Faults::none());
     let node = world.add_node();

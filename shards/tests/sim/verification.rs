@@ -5,7 +5,7 @@ use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::message::ReadError;
 use corelog_shards::shard::{PartitionFacts, Shard};
 
-use crate::model::{HEADER_BYTES, Model, key, records_in, spec_of};
+use crate::model::{Model, key, records_in, spec_of};
 use crate::node::Run;
 
 /// Compares a recovered partition with its model, and lets the model follow what a crash has cost.
@@ -16,15 +16,25 @@ pub async fn verify(shard: &Shard, partition: usize, run: &Run) -> bool {
     let bytes = match read_whole(shard, &found).await {
         Ok(bytes) => bytes,
         Err(error) => {
-            assert!(!run.is_disk_sound, "partition {partition}: {error:?}");
+            let is_expected = !run.starts_on_sound_disk();
+            assert!(is_expected, "partition {partition}: {error:?}");
             return false;
         }
     };
+    if run.is_disk_sound {
+        check_epochs(shard, partition, &found, &bytes).await;
+    }
     let model = &mut run.models.borrow_mut()[partition];
     let must_end = model.must_end((run.classes)(partition), run.after);
     let kept = run.lost_ends.borrow().map(|ends| ends[partition]);
     let must_end = must_end.min(kept.unwrap_or(i64::MAX));
     follow(model, partition, &found, &bytes, must_end);
+    if run.is_disk_sound {
+        // No CRC covers it.
+        for batch in BatchIter::new(&bytes) {
+            model.check_epoch(partition, batch.expect("a sound batch"));
+        }
+    }
     true
 }
 
@@ -32,6 +42,27 @@ pub async fn verify(shard: &Shard, partition: usize, run: &Run) -> bool {
 pub async fn facts_of(shard: &Shard, key: PartitionKey) -> Option<PartitionFacts> {
     let asking = move |owner: Shard| async move { owner.facts_of(&key) };
     shard.run_on_owner(&key, asking).await
+}
+
+/// Where each leader epoch ends, as those ask whose log may be longer, is where the next one's batches begin.
+async fn check_epochs(shard: &Shard, partition: usize, found: &PartitionFacts, bytes: &[u8]) {
+    let mut ends: Vec<(i32, i64)> = Vec::new();
+    for batch in BatchIter::new(bytes) {
+        let batch = batch.expect("a sound batch");
+        let (epoch, next) = (batch.leader_epoch(), batch.next_offset());
+        match ends.last_mut() {
+            Some((last, end)) if *last == epoch => *end = next,
+            _ => ends.push((epoch, next)),
+        }
+    }
+    let key = found.key;
+    for (epoch, end) in ends {
+        let asking = move |owner: Shard| async move { owner.epoch_end(&key, None, epoch) };
+        let told = shard.run_on_owner(&key, asking).await;
+        let told = told.expect("it is there").expect("it has begun");
+        let told = (told.epoch, told.end_offset);
+        assert_eq!(told, (epoch, end), "partition {partition}: a leader epoch");
+    }
 }
 
 /// All batches of a partition, from its log start to its high watermark.
@@ -94,12 +125,8 @@ pub fn follow(
     let mut last = found.start_offset;
     for batch in BatchIter::new(bytes) {
         let batch = batch.expect("a sound batch");
-        let (base, sent) = expected.next().expect("no more than was sent");
-        assert_eq!(batch.header().base_offset(), *base, "partition {partition}");
-        assert!(
-            batch.bytes()[HEADER_BYTES..] == sent[HEADER_BYTES..],
-            "partition {partition} at {base}"
-        );
+        let sent = expected.next().expect("no more than was sent");
+        model.check(partition, batch, sent);
         last = batch.header().next_offset();
     }
     assert_eq!(
@@ -109,6 +136,7 @@ pub fn follow(
     );
     let lost = model.sent.partition_point(|(base, _)| *base < end);
     model.sent.truncate(lost);
+    model.epochs.retain(|(begins, _)| *begins < end);
     model.acked_end = end;
     model.high_watermark = end;
     model.next_sequence = model

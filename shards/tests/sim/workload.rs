@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use corelog_shards::shard::Shard;
 use corelog_shards::shard::message::{Append, AppendError, ReadError};
 
@@ -10,7 +11,7 @@ use crate::model::{is_idempotent, key, records_in, spec};
 use crate::node::Run;
 
 pub async fn write(shard: Shard, partition: usize, run: Rc<Run>) {
-    loop {
+    while !run.is_over.get() {
         let pause = run.random.borrow_mut().below(2_000);
         shard.io().sleep(Duration::from_micros(pause)).await;
         let burst = match run.may_fill {
@@ -18,9 +19,13 @@ pub async fn write(shard: Shard, partition: usize, run: Rc<Run>) {
             false => 1 + run.random.borrow_mut().below(4),
         };
         let mut pending = Vec::new();
+        let mut sent: Vec<(i64, Bytes)> = Vec::new();
         for _ in 0..burst {
-            let (base, batch) = run.models.borrow_mut()[partition]
-                .next_batch(partition, &mut run.random.borrow_mut());
+            let (base, batch) = run.models.borrow_mut()[partition].next_batch(
+                partition,
+                run.sending,
+                &mut run.random.borrow_mut(),
+            );
             let append = Append::own(key(partition), batch.clone());
             run.unanswered.set(run.unanswered.get() + 1);
             pending.push((
@@ -28,8 +33,14 @@ pub async fn write(shard: Shard, partition: usize, run: Rc<Run>) {
                 batch.clone(),
                 shard.append(vec![append], shard.io().now()).await,
             ));
+            sent.push((base, batch));
             if is_idempotent(partition) && !run.may_fill && run.random.borrow_mut().below(4) == 0 {
-                // The same again, while the first may still be in flight.
+                // One of them again, while the first copy may still be in flight.
+                let older = match run.is_impatient {
+                    true => run.random.borrow_mut().below(sent.len() as u64) as usize,
+                    false => 0,
+                };
+                let (base, batch) = sent[sent.len() - 1 - older].clone();
                 let again = Append::own(key(partition), batch.clone());
                 run.unanswered.set(run.unanswered.get() + 1);
                 pending.push((
@@ -38,6 +49,10 @@ pub async fn write(shard: Shard, partition: usize, run: Rc<Run>) {
                     shard.append(vec![again], shard.io().now()).await,
                 ));
             }
+        }
+        if run.is_impatient && run.random.borrow_mut().below(2) == 0 {
+            // Whichever is answered first counts.
+            pending.reverse();
         }
         let mut has_ended = false;
         for (base, batch, append) in pending {
@@ -117,6 +132,7 @@ pub async fn read_along(shard: Shard, partition: usize, run: Rc<Run>) {
         };
         run.models.borrow_mut()[partition].note_high_watermark(partition, probe.high_watermark);
         if probe.available == 0 {
+            run.read_to.borrow_mut()[partition] = next;
             waiter.news().await;
             continue;
         }

@@ -14,15 +14,25 @@ use std::time::Duration;
 use crate::io::random::Random;
 use crate::io::time::Instant;
 
+use super::coverage::{Coverage, Fault, Landmark};
 use super::disk::Disk;
 use super::faults::Faults;
 use super::net::Network;
+use super::text::{Actor, Text};
 
 /// Where a task runs. A node that is started again is another incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) node: usize,
+    pub(super) shard: usize,
     pub(super) incarnation: u64,
+}
+
+/// A shard that gets no turns.
+struct Starved {
+    node: usize,
+    shard: usize,
+    until: Instant,
 }
 
 pub(super) struct Node {
@@ -31,11 +41,14 @@ pub(super) struct Node {
     pub(super) disk: Rc<RefCell<Disk>>,
     /// What the node's wall clock shows at the start of the world.
     pub(super) wall_start_ms: i64,
+    /// How many times as long as others it takes for what its disk does.
+    pub(super) slowness: u32,
 }
 
 struct Task {
     /// Taken out while it is polled.
     future: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    name: &'static str,
     place: Place,
     waker: Arc<TaskWaker>,
 }
@@ -68,9 +81,16 @@ pub(super) struct Kernel {
     tasks_made: Cell<u64>,
     /// Tasks that were woken, some of which may be gone by now.
     ready: Arc<Mutex<Vec<u64>>>,
+    starved: RefCell<Vec<Starved>>,
+    /// Who has its turn.
+    running: Cell<Option<Actor>>,
+    text: RefCell<Option<Text>>,
     pub(super) faults: RefCell<Faults>,
     pub(super) nodes: RefCell<Vec<Node>>,
     pub(super) network: RefCell<Network>,
+    pub(super) coverage: RefCell<Coverage>,
+    /// Where the nodes are in what takes a while.
+    pub(super) within: RefCell<Vec<(Place, Landmark)>>,
 }
 
 impl Kernel {
@@ -85,9 +105,14 @@ impl Kernel {
             tasks: RefCell::default(),
             tasks_made: Cell::new(0),
             ready: Arc::default(),
+            starved: RefCell::default(),
+            running: Cell::new(None),
+            text: RefCell::new(Text::from_environment()),
             faults: RefCell::new(faults),
             nodes: RefCell::default(),
             network: RefCell::default(),
+            coverage: RefCell::new(Coverage::NONE),
+            within: RefCell::default(),
         }
     }
 
@@ -112,6 +137,51 @@ impl Kernel {
             hash ^= hash >> 31;
         }
         self.trace.set(hash);
+    }
+
+    /// Adds a line to the text of what happens, if somebody wants to read it.
+    pub(super) fn tell(&self, event: impl FnOnce() -> String) {
+        if let Some(text) = &mut *self.text.borrow_mut() {
+            text.add(self.now(), self.running.get(), &event());
+        }
+    }
+
+    /// Keeps the text in memory from now on.
+    pub(super) fn keep_text(&self) {
+        *self.text.borrow_mut() = Some(Text::Memory(String::new()));
+    }
+
+    /// The text that was kept.
+    pub(super) fn text(&self) -> String {
+        match &*self.text.borrow() {
+            Some(Text::Memory(text)) => text.clone(),
+            _ => String::new(),
+        }
+    }
+
+    /// Counts a fault.
+    pub(super) fn inject(&self, fault: Fault) {
+        self.tell(|| format!("fault: {fault:?}"));
+        self.coverage.borrow_mut().inject(fault);
+    }
+
+    /// Counts a state that the engine has come to.
+    pub(super) fn reach(&self, landmark: Landmark) {
+        self.tell(|| format!("reached: {landmark:?}"));
+        self.coverage.borrow_mut().reach(landmark);
+    }
+
+    /// Counts what a node is in the middle of that ends now.
+    pub(super) fn note_ended_within(&self, node: usize) {
+        let mut within = std::mem::take(&mut *self.within.borrow_mut());
+        within.retain(|(place, landmark)| {
+            let ends = place.node == node;
+            if ends {
+                self.coverage.borrow_mut().end_within(*landmark);
+            }
+            !ends
+        });
+        *self.within.borrow_mut() = within;
     }
 
     pub(super) fn random_u64(&self) -> u64 {
@@ -144,8 +214,30 @@ impl Kernel {
         let resets = faults.network_resets_max > 0 && self.chance(faults.network_reset);
         if resets {
             faults.network_resets_max -= 1;
+            self.inject(Fault::ConnectionReset);
         }
         resets
+    }
+
+    /// Whether the seed lets a connection stand still, and for how long.
+    pub(super) fn draws_stall(&self) -> Option<Duration> {
+        let faults = self.faults.borrow();
+        let stalls = faults.network_stall > 0.0 && self.chance(faults.network_stall);
+        stalls.then(|| {
+            self.inject(Fault::Stalled);
+            self.duration_between((Duration::ZERO, faults.network_stall_max))
+        })
+    }
+
+    fn starve_by_chance(&self, place: Place) {
+        let (probability, longest) = {
+            let faults = self.faults.borrow();
+            (faults.starvation, faults.starvation_max)
+        };
+        if probability > 0.0 && self.chance(probability) {
+            let duration = self.duration_between((Duration::ZERO, longest));
+            self.starve(place.node, place.shard, duration);
+        }
     }
 
     pub(super) fn is_alive(&self, place: Place) -> bool {
@@ -167,7 +259,12 @@ impl Kernel {
     }
 
     /// Adds a task to an incarnation of a node; if that is gone the task is dropped.
-    pub(super) fn spawn(&self, place: Place, future: impl Future<Output = ()> + 'static) {
+    pub(super) fn spawn(
+        &self,
+        place: Place,
+        name: &'static str,
+        future: impl Future<Output = ()> + 'static,
+    ) {
         if !self.is_alive(place) {
             return;
         }
@@ -181,6 +278,7 @@ impl Kernel {
         Arc::clone(&waker).wake();
         let task_state = Task {
             future: Some(Box::pin(future)),
+            name,
             place,
             waker,
         };
@@ -200,13 +298,51 @@ impl Kernel {
         }
     }
 
-    /// The moment of the next alarm.
+    /// The moment of the next alarm, or of the end of a starvation that keeps tasks waiting.
     pub(super) fn next_alarm(&self) -> Option<Instant> {
-        self.alarms.borrow().keys().next().map(|&(at, _)| at)
+        let alarm = self.alarms.borrow().keys().next().map(|&(at, _)| at);
+        [alarm, self.next_turn()].into_iter().flatten().min()
     }
 
+    /// Whether some task can run now.
     pub(super) fn has_ready(&self) -> bool {
-        !self.lock_ready().is_empty()
+        let ready = self.lock_ready();
+        ready.iter().any(|task| self.starved_until(*task).is_none())
+    }
+
+    /// Keeps a shard from its turns for a while.
+    pub(super) fn starve(&self, node: usize, shard: usize, duration: Duration) {
+        self.inject(Fault::Starved);
+        let until = self.now() + duration;
+        self.starved
+            .borrow_mut()
+            .push(Starved { node, shard, until });
+    }
+
+    /// Until when a task gets no turn.
+    fn starved_until(&self, task: u64) -> Option<Instant> {
+        let starved = self.starved.borrow();
+        if starved.is_empty() {
+            return None;
+        }
+        let tasks = self.tasks.borrow();
+        let place = tasks.get(&task)?.place;
+        let its = starved.iter().filter(|starved| {
+            (starved.node, starved.shard) == (place.node, place.shard) && starved.until > self.now()
+        });
+        its.map(|starved| starved.until).max()
+    }
+
+    /// When the first of the tasks may run that wait for turns.
+    fn next_turn(&self) -> Option<Instant> {
+        if self.starved.borrow().is_empty() {
+            return None;
+        }
+        let ready = self.lock_ready();
+        ready
+            .iter()
+            .filter_map(|task| self.starved_until(*task))
+            .min()
     }
 
     /// Moves the clock forward where no alarm is due before.
@@ -220,15 +356,35 @@ impl Kernel {
     }
 
     fn pick(&self) -> Option<u64> {
+        let now = self.now();
+        self.starved
+            .borrow_mut()
+            .retain(|starved| starved.until > now);
         let mut ready = self.lock_ready();
         if ready.is_empty() {
             return None;
         }
-        let index = self.below(ready.len() as u64) as usize;
+        if self.starved.borrow().is_empty() {
+            let index = self.below(ready.len() as u64) as usize;
+            return Some(ready.swap_remove(index));
+        }
+        let may_run = |index: &usize| self.starved_until(ready[*index]).is_none();
+        let places: Vec<usize> = (0..ready.len()).filter(may_run).collect();
+        if places.is_empty() {
+            return None;
+        }
+        let index = places[self.below(places.len() as u64) as usize];
         Some(ready.swap_remove(index))
     }
 
     fn pass_time(&self) -> bool {
+        let alarm = self.alarms.borrow().keys().next().map(|&(at, _)| at);
+        if let Some(turn) = self.next_turn()
+            && alarm.is_none_or(|at| at > turn)
+        {
+            self.clock.set(self.clock.get().max(turn));
+            return true;
+        }
         let Some((key, waker)) = self.alarms.borrow_mut().pop_first() else {
             return false;
         };
@@ -239,7 +395,7 @@ impl Kernel {
 
     /// Polls a task once. False if it is gone.
     fn run(&self, id: u64) -> bool {
-        let (mut future, waker) = {
+        let (mut future, waker, place, name) = {
             let mut tasks = self.tasks.borrow_mut();
             let Some(task) = tasks.get_mut(&id) else {
                 return false;
@@ -247,13 +403,21 @@ impl Kernel {
             let Some(future) = task.future.take() else {
                 return false;
             };
-            (future, Arc::clone(&task.waker))
+            (future, Arc::clone(&task.waker), task.place, task.name)
         };
         waker.is_queued.store(false, Ordering::Relaxed);
         self.steps.set(self.steps.get() + 1);
         self.record(&[1, id, self.now().as_nanos()]);
+        self.running.set(Some(Actor {
+            node: place.node,
+            shard: place.shard,
+            task: name,
+        }));
+        self.tell(|| "runs".to_owned());
+        self.starve_by_chance(place);
         let waker = Waker::from(waker);
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        self.running.set(None);
         let mut tasks = self.tasks.borrow_mut();
         if polled.is_pending()
             && let Some(task) = tasks.get_mut(&id)

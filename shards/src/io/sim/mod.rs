@@ -26,6 +26,7 @@
 //! assert_eq!(found, b"hello");
 //! ```
 
+mod coverage;
 mod disk;
 mod faults;
 mod kernel;
@@ -33,32 +34,45 @@ pub(super) mod lane;
 mod net;
 mod seeds;
 mod shard;
+mod text;
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use coverage::{Count, Coverage, Fault, Landmark, Within, coverage, coverage_of};
 pub use disk::{File, Operation};
 pub use faults::{Crash, Faults};
 pub use net::{Listener, ReadHalf, WriteHalf};
-pub use seeds::{on_all_cores, seeds};
+pub use seeds::{on_all_cores, on_threads, seeds, threads};
 pub use shard::Shard;
 
 use super::task::{OnPanic, supervise};
 use super::time::Instant;
 use super::{Backend, Io};
+use crate::mutation;
 use disk::Disk;
 use kernel::{Kernel, Node, Place};
 
 /// What wall clocks show when a world begins: an evening in November 2023.
 const WALL_START_MS: i64 = 1_700_000_000_000;
 
-/// Steps without an end in sight after which a run counts as stuck.
+/// Steps without an end in sight after which a run counts as stuck. One with a deliberate bug is given up earlier: many
+/// of those end like this.
 const STEPS_MAX: u64 = 50_000_000;
+const STEPS_MAX_MUTATED: u64 = 1_000_000;
+
+fn steps_max() -> u64 {
+    match mutation::current() {
+        Some(_) => STEPS_MAX_MUTATED,
+        None => STEPS_MAX,
+    }
+}
 
 /// Names a node of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +100,7 @@ impl World {
             is_up: false,
             disk: Rc::new(RefCell::new(Disk::new())),
             wall_start_ms: WALL_START_MS,
+            slowness: 1,
         });
         NodeId(nodes.len() - 1)
     }
@@ -104,16 +119,27 @@ impl World {
             node.incarnation += 1;
         }
         self.kernel.record(&[8, node.0 as u64, shards as u64]);
+        self.kernel
+            .tell(|| format!("starts node {} with {shards} shards", node.0));
         for shard in 0..shards {
-            let io = self.io(node);
-            let (task, _) = supervise("main", OnPanic::Propagate, main(io, shard));
-            self.kernel.spawn(self.place(node), task);
+            let place = Place {
+                shard,
+                ..self.place(node)
+            };
+            let (task, _) = supervise("main", OnPanic::Propagate, main(self.io_at(place), shard));
+            self.kernel.spawn(place, "main", task);
         }
     }
 
     /// Ends a node in the middle of whatever it does. It can be started again.
     pub fn crash(&mut self, node: NodeId, crash: Crash) {
         self.kernel.record(&[9, node.0 as u64, crash as u64]);
+        self.kernel.tell(|| format!("ends node {}", node.0));
+        self.kernel.inject(match crash {
+            Crash::Kill => Fault::Kill,
+            Crash::PowerLoss => Fault::PowerLoss,
+        });
+        self.kernel.note_ended_within(node.0);
         self.kernel.nodes.borrow_mut()[node.0].is_up = false;
         self.kernel.drop_tasks_of(node.0);
         self.kernel
@@ -121,24 +147,31 @@ impl World {
             .borrow_mut()
             .crash(node.0, crash, &self.kernel);
         let disk = Rc::clone(&self.kernel.nodes.borrow()[node.0].disk);
+        let mut counts = self.kernel.coverage.borrow_mut();
         self.kernel
-            .with_random(|random| disk.borrow_mut().crash(crash, random));
+            .with_random(|random| disk.borrow_mut().crash(crash, random, &mut counts));
     }
 
     pub fn is_up(&self, node: NodeId) -> bool {
         self.kernel.nodes.borrow()[node.0].is_up
     }
 
+    /// The node's first shard.
     fn place(&self, node: NodeId) -> Place {
         Place {
             node: node.0,
+            shard: 0,
             incarnation: self.kernel.nodes.borrow()[node.0].incarnation,
         }
     }
 
-    /// The outside world as the running node sees it.
+    /// The outside world as the running node sees it, from its first shard.
     pub fn io(&self, node: NodeId) -> Io {
-        let shard = Shard::new(&self.kernel, self.place(node));
+        self.io_at(self.place(node))
+    }
+
+    fn io_at(&self, place: Place) -> Io {
+        let shard = Shard::new(&self.kernel, place);
         Io {
             backend: Backend::Sim(Rc::new(shard)),
         }
@@ -158,7 +191,7 @@ impl World {
         let (task, _) = supervise("block_on", OnPanic::Propagate, async move {
             *slot.borrow_mut() = Some(future.await);
         });
-        self.kernel.spawn(self.place(node), task);
+        self.kernel.spawn(self.place(node), "block_on", task);
         self.run_until(|| output.borrow().is_some());
         output.take().expect("ready, as just seen")
     }
@@ -168,7 +201,7 @@ impl World {
         let start = self.kernel.steps();
         while !condition() {
             assert!(self.step(), "everything waits for something else");
-            assert!(self.kernel.steps() - start < STEPS_MAX, "no end in sight");
+            assert!(self.kernel.steps() - start < steps_max(), "no end in sight");
         }
     }
 
@@ -178,7 +211,7 @@ impl World {
         let start = self.kernel.steps();
         while self.kernel.has_ready() || self.kernel.next_alarm().is_some_and(|at| at <= end) {
             self.step();
-            assert!(self.kernel.steps() - start < STEPS_MAX, "no end in sight");
+            assert!(self.kernel.steps() - start < steps_max(), "no end in sight");
         }
         self.kernel.advance_to(end);
     }
@@ -192,6 +225,20 @@ impl World {
     /// Lets one task run, or time pass. False if nothing is left to happen.
     pub fn step(&mut self) -> bool {
         self.kernel.step()
+    }
+
+    /// Runs until some node comes to that state once more, and stops right there: where a crash tells most.
+    /// `false` if that did not happen in so many steps.
+    pub fn run_until_reached(&mut self, landmark: Landmark, steps_max: u64) -> bool {
+        let times = || self.kernel.coverage.borrow().landmark(landmark).times;
+        let (before, end) = (times(), self.kernel.steps() + steps_max);
+        while times() == before && self.kernel.steps() < end && self.kernel.step() {}
+        times() > before
+    }
+
+    /// What this world has done so far, and what it has come to.
+    pub fn coverage(&self) -> Coverage {
+        self.kernel.coverage.borrow().clone()
     }
 
     pub fn seed(&self) -> u64 {
@@ -212,9 +259,32 @@ impl World {
         self.kernel.trace()
     }
 
+    /// Keeps all that happens from now on as text, a line for each event; without this it goes to the file that
+    /// `CORELOG_TRACE` names, if it does.
+    pub fn keep_text(&mut self) {
+        self.kernel.keep_text();
+    }
+
+    /// What was kept.
+    pub fn text(&self) -> String {
+        self.kernel.text()
+    }
+
     /// Randomness for the test's own decisions, part of the same run.
     pub fn random_below(&mut self, bound: u64) -> u64 {
         self.kernel.below(bound)
+    }
+
+    /// Gives the tasks of one shard of a node no turns for a while, as when its core is busy with something else. Those
+    /// started by [`World::io`] and [`World::block_on`] are tasks of the first.
+    pub fn starve(&mut self, node: NodeId, shard: usize, duration: Duration) {
+        self.kernel.starve(node.0, shard, duration);
+    }
+
+    /// Has all that a node's disk does take so many times as long.
+    pub fn slow_down(&mut self, node: NodeId, times: u32) {
+        self.kernel.inject(Fault::Slowed);
+        self.kernel.nodes.borrow_mut()[node.0].slowness = times.max(1);
     }
 
     /// Changes what may go wrong by itself from now on.
@@ -245,13 +315,53 @@ impl World {
         self.with_disk(node, |disk| disk.order_failure(operation, part));
     }
 
+    /// How many of the failures that were ordered have not come yet.
+    pub fn failures_left(&self, node: NodeId) -> usize {
+        self.with_disk(node, |disk| disk.failures_left())
+    }
+
     /// Flips one bit of a file, behind everybody's back.
     pub fn rot(&mut self, node: NodeId, path: &Path, position: u64, bit: u32) -> io::Result<()> {
-        self.with_disk(node, |disk| disk.rot(path, position, bit))
+        self.with_disk(node, |disk| disk.rot(path, position, bit))?;
+        self.kernel.inject(Fault::Rot);
+        Ok(())
+    }
+
+    /// Flips some bit of some file with `part` in its path; where it was, or `None` if all such files are empty.
+    pub fn rot_some(&mut self, node: NodeId, part: &str) -> Option<(PathBuf, u64, u32)> {
+        let files = self.files(node).into_iter();
+        let files = files.filter(|(path, len)| path.to_string_lossy().contains(part) && *len > 0);
+        let files: Vec<_> = files.collect();
+        if files.is_empty() {
+            return None;
+        }
+        let (path, len) = &files[self.random_below(files.len() as u64) as usize];
+        let (position, bit) = (self.random_below(*len), self.random_below(8) as u32);
+        let flipped = self.rot(node, path, position, bit);
+        flipped.expect("a bit of a file that is there");
+        Some((path.clone(), position, bit))
+    }
+
+    /// All files of a node's disk and their lengths, in the order of their paths. It need not run.
+    pub fn files(&self, node: NodeId) -> Vec<(PathBuf, u64)> {
+        self.with_disk(node, |disk| disk.all_files())
+    }
+
+    /// Lets reads of a part of a file fail for a while.
+    pub fn fail_reads(
+        &mut self,
+        node: NodeId,
+        path: &Path,
+        bytes: Range<u64>,
+        duration: Duration,
+    ) -> io::Result<()> {
+        let until = self.now() + duration;
+        self.with_disk(node, |disk| disk.fail_reads(path, bytes, until))
     }
 
     /// Sets a node's wall clock forward or back.
     pub fn jump_wall_clock(&mut self, node: NodeId, by_ms: i64) {
+        self.kernel.inject(Fault::ClockJump);
         self.kernel.nodes.borrow_mut()[node.0].wall_start_ms += by_ms;
     }
 }
@@ -268,6 +378,7 @@ impl World {
 
     /// Lets nothing through between two nodes until it is healed.
     pub fn cut(&mut self, a: NodeId, b: NodeId) {
+        self.kernel.inject(Fault::Cut);
         self.kernel.network.borrow_mut().cut(a.0, b.0);
     }
 
@@ -275,16 +386,32 @@ impl World {
         self.kernel.network.borrow_mut().heal(a.0, b.0);
     }
 
+    /// Closes all connections between two nodes, or those of a node with itself, in one direction: the readers at `to`
+    /// come to an end, and writers at `from` are told that nobody reads.
+    pub fn half_close(&mut self, from: NodeId, to: NodeId) {
+        self.kernel.inject(Fault::HalfClosed);
+        let network = self.kernel.network.borrow();
+        network.half_close(from.0, to.0, &self.kernel);
+    }
+
+    /// Lets nothing arrive on all connections between two nodes for a while, in either direction; then all of it does.
+    pub fn stall_connections(&mut self, a: NodeId, b: NodeId, duration: Duration) {
+        self.kernel.inject(Fault::Stalled);
+        let until = self.now() + duration;
+        self.kernel.network.borrow().stall(a.0, b.0, until);
+    }
+
     /// Resets all connections between two nodes, or those of a node with itself.
     pub fn reset_connections(&mut self, a: NodeId, b: NodeId) {
         let now = self.kernel.now();
+        self.kernel.inject(Fault::ConnectionReset);
         self.kernel.network.borrow().reset(a.0, b.0, now);
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && mutation::current().is_none() {
             eprintln!(
                 "simulated world failed: CORELOG_SEED={}, {} steps, {:?} after its start",
                 self.seed,
@@ -292,6 +419,7 @@ impl Drop for World {
                 self.now() - Instant::default(),
             );
         }
+        coverage::add_world(self.coverage());
         // Tasks hold the kernel that holds them.
         let nodes = self.kernel.nodes.borrow().len();
         for node in 0..nodes {

@@ -1,17 +1,19 @@
-//! Which seeds a test runs, and where.
+//! Which seeds a test runs, and on how many threads.
 
 use std::any::Any;
-use std::num::NonZero;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use crate::io::task::panic_message;
+
 /// The one seed to run, to see a failure again.
 const ONE: &str = "CORELOG_SEED";
 /// How many seeds to run, in place of what a test thinks enough.
 const HOW_MANY: &str = "CORELOG_SEEDS";
+const THREADS: &str = "CORELOG_THREADS";
 
 /// The seeds from zero to `count`, unless the environment says otherwise:
 /// `CORELOG_SEED=17` runs that one, `CORELOG_SEEDS=100000` that many.
@@ -19,47 +21,76 @@ pub fn seeds(count: u64) -> Range<u64> {
     chosen(count, |name| std::env::var(name).ok())
 }
 
-/// Runs something for each seed, on all cores: worlds know nothing of each other. Panics as the first of them that
-/// does, once those that have begun are at their end.
+/// Runs something for each seed, on all cores. Panics as the first of them that does, once those that have begun are at
+/// their end.
 pub fn on_all_cores(seeds: Range<u64>, run: impl Fn(u64) + Sync) {
-    let next = AtomicU64::new(seeds.start);
     let failure: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return;
-            }
+    let lock = || failure.lock().unwrap_or_else(PoisonError::into_inner);
+    on_threads(
+        seeds,
+        threads(),
+        || lock().is_none(),
+        |seed| {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-                next.store(seeds.end, Ordering::Relaxed);
-                let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                failure.get_or_insert(panic);
-                return;
+                lock().get_or_insert(panic);
             }
-        }
-    };
-    let cores = thread::available_parallelism().map_or(1, NonZero::get) as u64;
-    thread::scope(|scope| {
-        for _ in 1..cores.min(seeds.end.saturating_sub(seeds.start)) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let failure = failure.into_inner();
-    if let Some(panic) = failure.unwrap_or_else(PoisonError::into_inner) {
+        },
+    );
+    if let Some(panic) = lock().take() {
         resume_unwind(panic);
     }
 }
 
-fn chosen(count: u64, variable: impl Fn(&str) -> Option<String>) -> Range<u64> {
-    let number = |name: &str| {
-        let value = variable(name)?;
-        match value.parse() {
-            Ok(number) => Some(number),
-            Err(error) => panic!("{name}={value}: {error}"),
+/// On how many threads seeds should run: `CORELOG_THREADS`, or as many as there are cores.
+pub fn threads() -> usize {
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    number(THREADS, &|name| std::env::var(name).ok()).map_or_else(cores, |count| count as usize)
+}
+
+/// Runs a simulation of one seed after the other on several threads, as long as `goes_on` says so: worlds know nothing
+/// of each other. Returns the seeds that have failed, in order, and what their panics said.
+pub fn on_threads(
+    seeds: Range<u64>,
+    threads: usize,
+    goes_on: impl Fn() -> bool + Sync,
+    simulate: impl Fn(u64) + Sync,
+) -> Vec<(u64, String)> {
+    let next = AtomicU64::new(seeds.start);
+    let run = || {
+        let mut failed = Vec::new();
+        while goes_on() {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                break;
+            }
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| simulate(seed))) {
+                let panic: &(dyn Any + Send) = panic.as_ref();
+                failed.push((seed, panic_message(panic).to_owned()));
+            }
         }
+        failed
     };
-    match (number(ONE), number(HOW_MANY)) {
+    let mut failed: Vec<_> = thread::scope(|scope| {
+        let running: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(run)).collect();
+        let ended = running.into_iter().map(|thread| thread.join());
+        ended
+            .flat_map(|failed| failed.expect("panics are caught"))
+            .collect()
+    });
+    failed.sort();
+    failed
+}
+
+fn number(name: &str, variable: &impl Fn(&str) -> Option<String>) -> Option<u64> {
+    let value = variable(name)?;
+    match value.parse() {
+        Ok(number) => Some(number),
+        Err(error) => panic!("{name}={value}: {error}"),
+    }
+}
+
+fn chosen(count: u64, variable: impl Fn(&str) -> Option<String>) -> Range<u64> {
+    match (number(ONE, &variable), number(HOW_MANY, &variable)) {
         (Some(seed), _) => seed..seed + 1,
         (None, Some(count)) => 0..count,
         (None, None) => 0..count,
@@ -93,6 +124,27 @@ mod tests {
     #[should_panic(expected = "the seed 7")]
     fn a_seed_that_fails_ends_them_all() {
         on_all_cores(0..u64::MAX, |seed| assert!(seed != 7, "the seed 7"));
+    }
+
+    #[test]
+    fn each_seed_runs_once_whatever_the_threads_and_failures() {
+        for threads in [1, 2, 5] {
+            let ran = std::sync::Mutex::new(Vec::new());
+            let simulate = |seed| {
+                ran.lock().expect("not poisoned").push(seed);
+                if seed % 10 == 3 {
+                    std::panic::resume_unwind(Box::new(format!("{seed} fails")));
+                }
+            };
+            let failed = on_threads(0..25, threads, || true, simulate);
+            let mut ran = ran.into_inner().expect("not poisoned");
+            ran.sort_unstable();
+            assert_eq!(ran, (0..25).collect::<Vec<_>>());
+            let expected = [3, 13, 23].map(|seed| (seed, format!("{seed} fails")));
+            assert_eq!(failed, expected);
+        }
+        let none = on_threads(0..5, 2, || false, |_| panic!("not run"));
+        assert!(none.is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::io::time::Instant;
 
+use super::coverage::{Fault, InWorld, Landmark};
 use super::disk::{Disk, Operation};
 use super::kernel::{Kernel, Place, Sleep};
 
@@ -76,6 +77,18 @@ impl Shard {
         self.kernel.record(event);
     }
 
+    pub(super) fn tell(&self, event: impl FnOnce() -> String) {
+        self.kernel.tell(event);
+    }
+
+    pub(in crate::io) fn reached(&self, landmark: Landmark) {
+        self.kernel.reach(landmark);
+    }
+
+    pub(in crate::io) fn within(&self, landmark: Landmark) -> InWorld {
+        InWorld::enter(&self.kernel, self.place, landmark)
+    }
+
     pub(in crate::io) fn slice_is_over(&self) -> bool {
         let probability = self.kernel.faults.borrow().slice_over;
         self.kernel.chance(probability)
@@ -100,13 +113,19 @@ impl Shard {
         Sleep::until(&self.kernel, self.kernel.now() + duration).await;
     }
 
-    pub(in crate::io) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        self.kernel.spawn(self.place, future);
+    pub(in crate::io) fn spawn(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = ()> + 'static,
+    ) {
+        self.kernel.spawn(self.place, name, future);
     }
 
     pub(super) fn disk(&self) -> io::Result<Rc<RefCell<Disk>>> {
         self.check_alive()?;
-        Ok(Rc::clone(&self.kernel.nodes.borrow()[self.place.node].disk))
+        let disk = Rc::clone(&self.kernel.nodes.borrow()[self.place.node].disk);
+        disk.borrow_mut().at(self.kernel.now());
+        Ok(disk)
     }
 
     /// One half of the time that an operation of the disk takes.
@@ -115,12 +134,35 @@ impl Shard {
             let faults = self.kernel.faults.borrow();
             let latency = self.kernel.duration_between(faults.disk_latency);
             if self.kernel.chance(faults.disk_stall) {
+                self.kernel.inject(Fault::DiskStall);
                 latency * (1 + self.kernel.below(100) as u32)
             } else {
                 latency
             }
         };
-        self.pause(duration / 2).await;
+        let slowness = self.kernel.nodes.borrow()[self.place.node].slowness;
+        self.pause(duration * slowness / 2).await;
+    }
+
+    /// For how long the seed lets a place be unreadable.
+    pub(super) fn draws_unreadable(&self) -> Duration {
+        let longest = self.kernel.faults.borrow().read_error_lasts_max;
+        match longest.is_zero() {
+            true => Duration::ZERO,
+            false => self.kernel.duration_between((Duration::ZERO, longest)),
+        }
+    }
+
+    /// Whether the seed lets the disk be full, and for how long, within the budget.
+    pub(super) fn draws_disk_full(&self) -> Option<Duration> {
+        let mut faults = self.kernel.faults.borrow_mut();
+        let may_fill = faults.disk_fulls_max > 0 && faults.disk_full > 0.0;
+        if !may_fill || !self.kernel.chance(faults.disk_full) {
+            return None;
+        }
+        faults.disk_fulls_max -= 1;
+        let longest = faults.disk_full_lasts_max;
+        Some(self.kernel.duration_between((Duration::ZERO, longest)))
     }
 
     /// Whether the seed lets an operation of the disk fail, within the budget.

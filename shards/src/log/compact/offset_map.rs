@@ -5,6 +5,8 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
+use crate::mutation::{Mutation, is_on};
+
 /// Hash of the key and offset + 1; all zeros where there is nothing.
 type Slot = [u64; 3];
 const SLOT_BYTES: usize = size_of::<Slot>();
@@ -45,7 +47,8 @@ impl OffsetMap {
             return Err(Full);
         }
         self.used += usize::from(is_new);
-        self.slots[at] = [hash[0], hash[1], offset as u64 + 1];
+        let beyond = u64::from(is_on(Mutation::CompactNewest));
+        self.slots[at] = [hash[0], hash[1], offset as u64 + 1 + beyond];
         Ok(())
     }
 

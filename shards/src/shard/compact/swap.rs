@@ -15,10 +15,11 @@ use std::rc::Rc;
 
 use super::CompactError;
 use super::writer::Written;
-use crate::io::{File, OpenMode};
+use crate::io::{File, Landmark, OpenMode};
 use crate::log::aborted::{self, AbortedTransaction};
 use crate::log::compact::Candidate;
 use crate::log::segment_name::{FileKind, SegmentFile};
+use crate::mutation::{Mutation, is_on};
 use crate::partition::Partition;
 use crate::shard::Shard;
 use crate::shard::folders::unless_gone;
@@ -95,6 +96,7 @@ impl Shard {
         } = written;
         let base = segment.base_offset;
         segment.is_swapping = true;
+        let _swapping = self.io().within(Landmark::Swapping);
         {
             let mut state = partition.state.borrow_mut();
             // Deleted while the indexes were written.
@@ -114,7 +116,10 @@ impl Shard {
         }
         self.0.store.forget_segments(partition, base..next_offset);
         self.0.store.know_segment(partition, base, file, index);
-        self.anchor_swap(partition).await?;
+        match is_on(Mutation::SwapBeforeCheckpoint) {
+            true => _ = self.anchor_in_turn(partition).await?,
+            false => self.anchor_swap(partition).await?,
+        }
         self.finish_swap(partition, base, next_offset).await?;
         drop(turn);
         Ok(())
@@ -235,6 +240,9 @@ impl Store {
             if is_old {
                 unless_gone(io.remove_file(&dir.join(&entry.name)).await)?;
             }
+        }
+        if is_on(Mutation::ForgetSwappedNames) {
+            return Ok(());
         }
         io.sync_dir(&dir).await
     }

@@ -7,6 +7,7 @@ use crate::io::{BLOCK, DmaBuffer, File, Io, align_down};
 use crate::log::batch::Batch;
 use crate::log::index::{IndexedBatch, SegmentIndex};
 use crate::log::segment::Segment;
+use crate::mutation::{Mutation, is_on};
 use crate::shard::store::DiskShare;
 
 /// Bytes of one write.
@@ -102,7 +103,9 @@ impl Writer {
             self.flush().await?;
         }
         self.file.truncate(self.segment.bytes).await?;
-        self.file.sync().await?;
+        if !is_on(Mutation::CompactWithoutSync) {
+            self.file.sync().await?;
+        }
         self.index.seal();
         self.segment.settled = self.segment.bytes;
         self.segment.finish();

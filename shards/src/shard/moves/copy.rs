@@ -9,10 +9,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Ended, Move};
-use crate::io::{BLOCK, DmaBuffer, File, OpenMode, align_down};
+use crate::io::{BLOCK, DmaBuffer, File, Landmark, OpenMode, align_down};
 use crate::log::segment_name::{
     DirPurpose, FileKind, PARTITION_METADATA, SegmentFile, format_partition_metadata,
 };
+use crate::mutation::{Mutation, is_on};
 use crate::partition::Partition;
 use crate::shard::Shard;
 use crate::shard::folders::{future_dirs, unless_gone};
@@ -253,6 +254,7 @@ impl Copy<'_> {
     /// Copies a part, and completes the segment if that is finished, or if this is the last to be copied of it.
     async fn copy_part(&mut self, part: &Part, is_paced: bool) -> Result<(), Ended> {
         let base = part.base_offset;
+        let _copying = self.shard.io().within(Landmark::MoveCopies);
         let copied = self.copy_bytes(part, is_paced).await;
         match copied {
             // Retention was faster.
@@ -263,7 +265,9 @@ impl Copy<'_> {
         if is_cut {
             let file = self.file(base).await.map_err(Ended::Target)?;
             file.truncate(part.to).await.map_err(Ended::Target)?;
-            file.sync().await.map_err(Ended::Target)?;
+            if !is_on(Mutation::MoveWithoutSync) {
+                file.sync().await.map_err(Ended::Target)?;
+            }
             self.segments.entry(base).or_default().synced = Some(part.to);
         }
         if part.is_finished {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::Ended;
 use super::copy::Copy;
+use crate::io::Landmark;
 use crate::io::futures::first_of;
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline};
@@ -31,6 +32,7 @@ impl Shard {
     ) -> Result<(), Ended> {
         let target = copy.target();
         let turn = partition.settling.take().await;
+        let _switching = self.io().within(Landmark::MoveSwitches);
         let carried_bytes_max = || self.carried_bytes_max_of(partition, &target);
         loop {
             copy.check()?;

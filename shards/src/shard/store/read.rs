@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::scan::{Expected, Piece, Scan};
 use super::{INDEXES_MAX, SegmentKey, Store, segment_key, storage};
-use crate::io::{BLOCK, align_down};
+use crate::io::{BLOCK, Landmark, align_down};
 use crate::log::{DiskPlace, Found};
 use crate::partition::Partition;
 use crate::shard::message::{ReadError, ReadSpec};
@@ -80,6 +80,11 @@ impl Store {
                 let segment = state.log.segment(place.segment_base);
                 segment.is_some_and(|segment| segment.generation == place.generation)
             };
+            match &read {
+                Ok(Some(_)) => self.io.reached(Landmark::ReadFromDisk),
+                Err(ReadError::Corrupt) => self.io.reached(Landmark::SegmentRotten),
+                _ => {}
+            }
             let chunk = match read {
                 // Compaction has put another file there meanwhile.
                 Err(_) | Ok(None) if !is_current() && has_segment_for(partition, offset) => {
@@ -236,6 +241,7 @@ impl Store {
         if segment_key(partition, segment_base).2 != generation {
             return;
         }
+        self.io.reached(Landmark::IndexAstray);
         tracing::warn!(partition = %partition.dir, segment_base, position, "an index does not fit to its segment");
         let mut indexes = self.indexes.borrow_mut();
         let Some(mut index) = indexes.get(&key).cloned() else {

@@ -15,7 +15,7 @@ use corelog_shards::shard::message::ReadData;
 use uuid::Uuid;
 
 use super::compacted;
-use crate::model::{Model, log_config};
+use crate::model::{Model, Sending, log_config};
 use crate::verification::follow;
 
 pub const TOPICS: usize = 6;
@@ -70,7 +70,7 @@ impl Topic {
     pub fn next_batch(&mut self, name: usize, random: &mut Random) -> (i64, Bytes) {
         match is_compacted(name) {
             true => compacted::next_batch(&mut self.model, random),
-            false => self.model.next_batch(name, random),
+            false => self.model.next_batch(name, Sending::default(), random),
         }
     }
 

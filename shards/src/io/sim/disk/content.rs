@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use crate::io::buffer::BLOCK;
 use crate::io::random::Random;
+use crate::io::sim::coverage::{Coverage, Fault};
 
 /// What a device writes at once or not at all.
 const SECTOR: usize = 512;
@@ -278,8 +279,9 @@ impl Content {
     }
 
     /// The process is gone: writes under way end where the seed says.
-    pub(super) fn kill(&mut self, random: &mut Random) {
+    pub(super) fn kill(&mut self, random: &mut Random, counts: &mut Coverage) {
         for ticket in self.shuffled_writes(random) {
+            counts.inject(Fault::WriteInterrupted);
             let pages = self.under_way[&ticket].bytes.len() / BLOCK;
             let part = match random.below(3) {
                 0 => 0,
@@ -299,8 +301,9 @@ impl Content {
     }
 
     /// The power is gone: whatever is not durable is kept, lost or torn.
-    pub(super) fn lose_power(&mut self, mood: Mood, random: &mut Random) {
+    pub(super) fn lose_power(&mut self, mood: Mood, random: &mut Random, counts: &mut Coverage) {
         for ticket in self.shuffled_writes(random) {
+            counts.inject(Fault::WriteInterrupted);
             self.complete_write(ticket, usize::MAX, false);
         }
         let mut lens = vec![self.durable_len];
@@ -311,7 +314,10 @@ impl Content {
                 .pages
                 .get_mut(&number)
                 .expect("an unsynced page exists");
-            history.settle(mood, len.event, random);
+            counts.inject(Fault::WriteUnsynced);
+            if history.settle(mood, len.event, random) {
+                counts.inject(Fault::PageTorn);
+            }
         }
         self.len = len.len;
         self.durable_len = len;
@@ -351,8 +357,8 @@ impl Content {
 
 impl PageHistory {
     /// Leaves one content: a mix, sector by sector, of those that were possible,
-    /// given that cuts up to `last_cut` have survived and later ones have not.
-    fn settle(&mut self, mood: Mood, last_cut: u64, random: &mut Random) {
+    /// given that cuts up to `last_cut` have survived and later ones have not. Whether it is of several.
+    fn settle(&mut self, mood: Mood, last_cut: u64, random: &mut Random) -> bool {
         let versions = std::mem::take(&mut self.versions);
         let mut states = vec![self.durable.take()];
         for version in versions {
@@ -365,14 +371,18 @@ impl PageHistory {
         }
         if states.len() == 1 {
             self.durable = states.pop().flatten();
-            return;
+            return false;
         }
         let mut bytes = [0; BLOCK];
+        let mut taken = BTreeSet::new();
         for (sector, target) in bytes.chunks_exact_mut(SECTOR).enumerate() {
-            let chosen = &states[mood.choose(random, states.len())];
+            let place = mood.choose(random, states.len());
+            taken.insert(place);
+            let chosen = &states[place];
             let from = sector * SECTOR;
             target.copy_from_slice(&bytes_of(chosen)[from..from + SECTOR]);
         }
         self.durable = page_of(&bytes);
+        taken.len() > 1
     }
 }

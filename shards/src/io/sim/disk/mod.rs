@@ -10,11 +10,14 @@ mod operations;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::path::{Component, Path};
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
 
 use crate::io::random::Random;
+use crate::io::time::Instant;
 use crate::io::{DirEntry, FsSpace, OpenMode, align_up};
 
+use super::coverage::Coverage;
 use super::faults::Crash;
 use content::{Content, Mood};
 use names::{Directories, InodeId, ROOT};
@@ -38,6 +41,12 @@ pub(super) struct Disk {
     capacity: u64,
     /// Operations that shall fail, with a part of the path of what they work on.
     ordered_failures: Vec<(Operation, String)>,
+    /// Parts of files that cannot be read until then.
+    unreadable: Vec<(InodeId, Range<u64>, Instant)>,
+    /// There is no room until then.
+    full_until: Instant,
+    /// The world's clock, as of the operation that is under way.
+    now: Instant,
 }
 
 struct Inode {
@@ -83,6 +92,9 @@ impl Disk {
             inodes_made: ROOT,
             capacity: u64::MAX,
             ordered_failures: Vec::new(),
+            unreadable: Vec::new(),
+            full_until: Instant::default(),
+            now: Instant::default(),
         }
     }
 
@@ -93,6 +105,58 @@ impl Disk {
     pub(super) fn order_failure(&mut self, operation: Operation, path_part: &str) {
         self.ordered_failures
             .push((operation, path_part.to_owned()));
+    }
+
+    /// An operation begins at that moment.
+    pub(super) fn at(&mut self, now: Instant) {
+        self.now = now;
+        self.unreadable.retain(|(.., until)| *until > now);
+    }
+
+    /// All files that have a name, by their paths.
+    pub(super) fn all_files(&self) -> Vec<(PathBuf, u64)> {
+        let mut found = Vec::new();
+        let mut open = vec![(PathBuf::from("/"), ROOT)];
+        while let Some((path, directory)) = open.pop() {
+            for (name, inode) in self.directories.list(directory).into_iter().flatten() {
+                let path = path.join(name);
+                match self.files.get(inode) {
+                    Some(file) => found.push((path, file.content.len())),
+                    None => open.push((path, *inode)),
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    pub(super) fn fail_reads(
+        &mut self,
+        path: &Path,
+        bytes: Range<u64>,
+        until: Instant,
+    ) -> io::Result<()> {
+        let inode = self.resolve(path)?;
+        self.make_unreadable(inode, bytes, until);
+        Ok(())
+    }
+
+    fn make_unreadable(&mut self, inode: InodeId, bytes: Range<u64>, until: Instant) {
+        self.unreadable.push((inode, bytes, until));
+    }
+
+    fn is_unreadable(&self, inode: InodeId, bytes: &Range<u64>) -> bool {
+        self.unreadable.iter().any(|(of, bad, until)| {
+            *of == inode && *until > self.now && bad.start < bytes.end && bytes.start < bad.end
+        })
+    }
+
+    fn fill_up(&mut self, until: Instant) {
+        self.full_until = until;
+    }
+
+    pub(super) fn failures_left(&self) -> usize {
+        self.ordered_failures.len()
     }
 
     fn takes_ordered_failure(&mut self, operation: Operation, path: &str) -> bool {
@@ -119,18 +183,18 @@ impl Disk {
         Ok(())
     }
 
-    pub(super) fn crash(&mut self, crash: Crash, random: &mut Random) {
+    pub(super) fn crash(&mut self, crash: Crash, random: &mut Random, counts: &mut Coverage) {
         match crash {
             Crash::Kill => {
                 for file in self.files.values_mut() {
-                    file.content.kill(random);
+                    file.content.kill(random, counts);
                 }
             }
             Crash::PowerLoss => {
                 let mood = Mood::draw(random);
-                self.directories.lose_power(mood, random);
+                self.directories.lose_power(mood, random, counts);
                 for file in self.files.values_mut() {
-                    file.content.lose_power(mood, random);
+                    file.content.lose_power(mood, random, counts);
                     file.allocated = align_up(file.content.len());
                 }
             }
@@ -161,7 +225,10 @@ impl Disk {
     fn space(&self) -> FsSpace {
         FsSpace {
             total: self.capacity,
-            available: self.capacity.saturating_sub(self.used()),
+            available: match self.now < self.full_until {
+                true => 0,
+                false => self.capacity.saturating_sub(self.used()),
+            },
         }
     }
 

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::io::random::Random;
+use crate::io::sim::coverage::{Coverage, Fault};
 
 use super::content::Mood;
 
@@ -168,7 +169,7 @@ impl Directories {
     }
 
     /// The power is gone: a prefix of each directory's changes is left.
-    pub(super) fn lose_power(&mut self, mood: Mood, random: &mut Random) {
+    pub(super) fn lose_power(&mut self, mood: Mood, random: &mut Random, counts: &mut Coverage) {
         let mut ended = BTreeSet::new();
         for (_, change) in std::mem::take(&mut self.unsynced) {
             let touched = change.directories();
@@ -179,6 +180,7 @@ impl Directories {
             };
             if is_lost || touched.iter().any(|directory| ended.contains(directory)) {
                 ended.extend(touched);
+                counts.inject(Fault::NameLost);
             } else {
                 change.apply(&mut self.durable);
             }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::io::buffer::{BLOCK, DmaBuffer};
+use crate::io::sim::coverage::Fault;
 use crate::io::sim::shard::Shard;
 use crate::io::{DirEntry, FsSpace, OpenMode};
 
@@ -32,7 +33,15 @@ impl Shard {
     /// Whether this operation is one of those that fail.
     fn disk_fails(&self, disk: &RefCell<Disk>, operation: Operation, path: &str) -> bool {
         let ordered = disk.borrow_mut().takes_ordered_failure(operation, path);
-        ordered || self.draws_disk_error(operation)
+        let fails = ordered || self.draws_disk_error(operation);
+        if fails {
+            self.kernel().inject(match operation {
+                Operation::Read => Fault::ReadError,
+                Operation::Write => Fault::WriteError,
+                Operation::Sync | Operation::SyncDir => Fault::SyncError,
+            });
+        }
+        fails
     }
 
     pub(in crate::io) async fn open(
@@ -43,6 +52,7 @@ impl Shard {
         // Once it is open it must be closed, even if nobody waits for it any more.
         self.disk_pause().await;
         let disk = self.disk()?;
+        self.tell(|| format!("open {}", path.display()));
         let inode = disk.borrow_mut().open(path, mode)?;
         let file = File {
             shard: Rc::clone(self),
@@ -55,11 +65,13 @@ impl Shard {
     }
 
     pub(in crate::io) async fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.tell(|| format!("make directory {}", path.display()));
         self.disk_operation(|disk| disk.create_directory(path))
             .await
     }
 
     pub(in crate::io) async fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.tell(|| format!("remove directory {}", path.display()));
         self.disk_operation(|disk| disk.remove_directory(path))
             .await
     }
@@ -75,10 +87,12 @@ impl Shard {
             })
             .await?;
         }
+        self.tell(|| format!("remove {}", path.display()));
         self.disk_operation(|disk| disk.unlink(path)).await
     }
 
     pub(in crate::io) async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.tell(|| format!("rename {} to {}", from.display(), to.display()));
         self.disk_operation(|disk| disk.rename(from, to)).await
     }
 
@@ -93,6 +107,7 @@ impl Shard {
         if self.disk_fails(&disk, Operation::SyncDir, &path.to_string_lossy()) {
             return Err(input_output_error());
         }
+        self.tell(|| format!("sync directory {}", path.display()));
         disk.borrow_mut().directories.sync(directory, covered);
         self.record(&[5, directory, covered]);
         self.disk_pause().await;
@@ -219,6 +234,10 @@ impl File {
         self.disk.borrow_mut().file(self.inode).path.clone()
     }
 
+    fn tell(&self, event: impl FnOnce(&str) -> String) {
+        self.shard.tell(|| event(&self.path()));
+    }
+
     fn fails(&self, operation: Operation) -> bool {
         self.shard.disk_fails(&self.disk, operation, &self.path())
     }
@@ -247,12 +266,20 @@ impl File {
         let blocks = bytes.len().div_ceil(BLOCK);
         let some_blocks = self.shard.below(blocks as u64 + 1) as usize * BLOCK;
         if self.fails(Operation::Write) {
+            if some_blocks > 0 {
+                self.shard.kernel().inject(Fault::WritePartly);
+            }
             under_way.complete(some_blocks);
             return Err(input_output_error());
+        }
+        if let Some(duration) = self.shard.draws_disk_full() {
+            let until = self.shard.now() + duration;
+            self.disk.borrow_mut().fill_up(until);
         }
         let end = position + bytes.len() as u64;
         let room = self.disk.borrow_mut().allocate(self.inode, end);
         if room.is_err() {
+            self.shard.kernel().inject(Fault::DiskFull);
             // As much of it as there is room for, at most.
             let available = self.disk.borrow().space().available;
             let allocated = self.disk.borrow_mut().file(self.inode).allocated;
@@ -268,6 +295,7 @@ impl File {
             return Err(no_space());
         }
         under_way.complete(usize::MAX);
+        self.tell(|path| format!("write {path} at {position}, {} bytes", bytes.len()));
         self.shard
             .record(&[2, self.inode, position, bytes.len() as u64]);
         self.shard.disk_pause().await;
@@ -289,13 +317,22 @@ impl File {
         }
         self.shard.disk_pause().await;
         self.shard.disk()?;
+        let range = position..position + into.len() as u64;
+        if self.disk.borrow().is_unreadable(self.inode, &range) {
+            self.shard.kernel().inject(Fault::ReadError);
+            return Err(input_output_error());
+        }
         if self.fails(Operation::Read) {
+            let until = self.shard.now() + self.shard.draws_unreadable();
+            let mut disk = self.disk.borrow_mut();
+            disk.make_unreadable(self.inode, range, until);
             return Err(input_output_error());
         }
         let read = {
             let mut disk = self.disk.borrow_mut();
             disk.file(self.inode).content.read(position, into)
         };
+        self.tell(|path| format!("read {path} at {position}, {read} bytes"));
         self.shard.record(&[3, self.inode, position, read as u64]);
         self.shard.disk_pause().await;
         Ok(read)
@@ -316,6 +353,10 @@ impl File {
                 content.sync(covered);
             }
         }
+        self.tell(|path| match failed {
+            true => format!("sync {path} fails"),
+            false => format!("sync {path}"),
+        });
         self.shard
             .record(&[4, self.inode, covered, u64::from(failed)]);
         self.shard.disk_pause().await;
@@ -327,6 +368,7 @@ impl File {
 
     pub(in crate::io) async fn truncate(&self, len: u64) -> io::Result<()> {
         let inode = self.inode;
+        self.tell(|path| format!("truncate {path} to {len}"));
         self.shard
             .disk_operation(|disk| {
                 disk.truncate(inode, len);
@@ -337,9 +379,15 @@ impl File {
 
     pub(in crate::io) async fn allocate(&self, len: u64) -> io::Result<()> {
         let inode = self.inode;
-        self.shard
+        self.tell(|path| format!("allocate {path} to {len}"));
+        let allocated = self
+            .shard
             .disk_operation(|disk| disk.allocate(inode, len))
-            .await
+            .await;
+        if allocated.is_err() {
+            self.shard.kernel().inject(Fault::DiskFull);
+        }
+        allocated
     }
 
     pub(in crate::io) async fn close(self) -> io::Result<()> {

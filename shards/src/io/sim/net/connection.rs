@@ -41,6 +41,18 @@ impl Connection {
         }
     }
 
+    /// Ends what the side on that node sends; of a node with itself, what the side sends that connected.
+    pub(super) fn half_close(&self, from: usize, kernel: &Kernel) {
+        let side = usize::from(self.nodes[0] != from);
+        self.pipes[side].borrow_mut().end(kernel);
+    }
+
+    pub(super) fn stall(&self, until: Instant) {
+        for pipe in &self.pipes {
+            pipe.borrow_mut().stall(until);
+        }
+    }
+
     pub(super) fn wake_all(&self) {
         for pipe in &self.pipes {
             pipe.borrow_mut().wake_both();
@@ -123,7 +135,10 @@ impl ReadHalf {
             pipe.poll_receive(buffer, is_cut, kernel, cx)
         })
         .await?;
-        half.shard.record(&[7, half.connection.id, read as u64]);
+        let id = half.connection.id;
+        half.shard.record(&[7, id, read as u64]);
+        let event = || format!("receive {read} bytes on connection {id}");
+        half.shard.tell(event);
         Ok(read)
     }
 
@@ -170,9 +185,15 @@ impl WriteHalf {
             if kernel.draws_connection_reset() {
                 half.connection.reset(kernel.now());
             }
+            if let Some(duration) = kernel.draws_stall() {
+                half.connection.stall(kernel.now() + duration);
+            }
+            let before = slice.len();
             if !half.outgoing().borrow_mut().send_some(slice, kernel)? {
                 return Ok(false);
             }
+            let (sent, id) = (before - slice.len(), half.connection.id);
+            kernel.tell(|| format!("send {sent} bytes on connection {id}"));
         }
         Ok(true)
     }

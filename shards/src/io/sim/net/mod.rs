@@ -113,11 +113,30 @@ impl Network {
 
     /// Resets the connections between two nodes.
     pub(super) fn reset(&self, a: usize, b: usize, now: Instant) {
-        for connection in self.connections.values() {
+        for connection in self.between(a, b) {
+            connection.reset(now);
+        }
+    }
+
+    fn between(&self, a: usize, b: usize) -> impl Iterator<Item = &Rc<Connection>> {
+        let all = self.connections.values();
+        all.filter(move |connection| {
             let [one, other] = connection.nodes;
-            if pair(one, other) == pair(a, b) {
-                connection.reset(now);
-            }
+            pair(one, other) == pair(a, b)
+        })
+    }
+
+    /// Ends the direction from one node to another of the connections between them.
+    pub(super) fn half_close(&self, from: usize, to: usize, kernel: &Kernel) {
+        for connection in self.between(from, to) {
+            connection.half_close(from, kernel);
+        }
+    }
+
+    /// Lets nothing arrive on the connections between two nodes until then.
+    pub(super) fn stall(&self, a: usize, b: usize, until: Instant) {
+        for connection in self.between(a, b) {
+            connection.stall(until);
         }
     }
 
@@ -228,6 +247,7 @@ impl Shard {
         };
         let peer = SocketAddr::new(peer_ip, network.next_port(self.node()));
         kernel.record(&[6, connection.id]);
+        kernel.tell(|| format!("connection {} to {address}", connection.id));
         let mut accepted = listener.accepted.borrow_mut();
         accepted.push_back((Rc::clone(&connection), peer));
         if let Some(waker) = listener.waker.borrow_mut().take() {

@@ -20,6 +20,8 @@ pub(super) struct Pipe {
     low_water: usize,
     /// The writer has sent all it will, and that has arrived by then.
     end: Option<Instant>,
+    /// Nothing arrives before.
+    stalled: Instant,
     /// From then on both sides get errors.
     reset: Option<Instant>,
     reader_gone: bool,
@@ -65,6 +67,7 @@ impl Pipe {
             window,
             low_water: 1,
             end: None,
+            stalled: Instant::default(),
             reset: None,
             reader_gone: false,
             reader: Waiter::default(),
@@ -100,11 +103,16 @@ impl Pipe {
         self.wake_both();
     }
 
+    pub(super) fn stall(&mut self, until: Instant) {
+        self.stalled = self.stalled.max(until);
+        self.reader.wake();
+    }
+
     /// Lets the reader find the end after all that was sent before.
     pub(super) fn end(&mut self, kernel: &Kernel) {
         if self.end.is_none() {
             self.end = Some(self.arrival(kernel));
-            self.reader.wake();
+            self.wake_both();
         }
     }
 
@@ -156,6 +164,11 @@ impl Pipe {
         let now = kernel.now();
         if self.is_reset(now) {
             return Poll::Ready(Err(Error::from(ErrorKind::ConnectionReset)));
+        }
+        if now < self.stalled {
+            let reset = self.reset.unwrap_or(self.stalled);
+            self.reader.wait(kernel, Some(reset.min(self.stalled)), cx);
+            return Poll::Pending;
         }
         self.arrive(now);
         let has_ended = self.under_way.is_empty() && self.end.is_some_and(|at| at <= now);

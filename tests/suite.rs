@@ -82,6 +82,24 @@ fn a_run_of_the_suite_is_kept_and_an_equal_one_has_no_regressions() {
 }
 
 #[test]
+fn a_broker_that_is_offered_more_than_it_takes_goes_on_and_recovers() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
+    let binary = env!("CARGO_BIN_EXE_corelog");
+    let results = compare::run(&settings(folder.path(), binary, "overload"))
+        .expect("the suite comes to its end");
+
+    assert_eq!(results.failures(), Vec::<String>::new());
+    let value = |quantity: &str| value(&results, quantity).expect("it is measured");
+    assert_eq!(
+        value("requests/s due"),
+        3.0 * value("requests/s at the limit")
+    );
+    // How much it takes says little on a machine that has other things to do: that it takes any is no matter of time.
+    assert!(value("requests/s acknowledged in overload") > 0.0);
+    assert!(value("acknowledged in the second behind it, times the limit") > 0.0);
+}
+
+#[test]
 fn compaction_is_measured_up_to_where_the_broker_says_that_it_is_over() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
     let binary = env!("CARGO_BIN_EXE_corelog");

@@ -25,6 +25,8 @@ use corelog_loadgen::measure::ThreadClock;
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// More than this without a reply in the open loop means that the broker cannot follow.
 const OPEN_IN_FLIGHT_MAX: usize = 200_000;
+/// Without a reply where more is offered than taken: what fills a Java producer's `buffer.memory` with records of 1 KiB.
+const OFFERED_IN_FLIGHT_MAX: usize = 32 << 10;
 const TIMER: u64 = u64::MAX;
 /// Time for which system calls are counted, behind the time that is measured.
 const CALLS_COUNTED: Duration = Duration::from_secs(1);
@@ -35,6 +37,8 @@ pub enum Pace {
     InFlight(usize),
     /// This many requests a second, whatever happens.
     Rate(f64),
+    /// The same as far as the broker takes them: what is due while a client's buffer is full is left out.
+    Offered(f64),
 }
 
 #[derive(Clone, Debug)]
@@ -101,7 +105,7 @@ impl ProduceSettings {
                 "--in-flight {total}: as many for each of the {} connections, at least one",
                 self.connections
             ),
-            Pace::Rate(rate) => ensure!(
+            Pace::Rate(rate) | Pace::Offered(rate) => ensure!(
                 rate.is_finite() && (0.1..=5e6).contains(&rate),
                 "--rate {rate}: requests a second, from 0.1 to 5000000"
             ),
@@ -315,7 +319,9 @@ impl<'a> Sender<'a> {
             .collect::<Result<Vec<_>>>()?;
         let (depth, timetable) = match settings.pace {
             Pace::InFlight(total) => (total / settings.connections, None),
-            Pace::Rate(rate) => (0, Some(Timetable::new(rate / settings.threads as f64)?)),
+            Pace::Rate(rate) | Pace::Offered(rate) => {
+                (0, Some(Timetable::new(rate / settings.threads as f64)?))
+            }
         };
         if let Some(Timetable { timer, .. }) = &timetable {
             epoll.add(timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
@@ -413,9 +419,9 @@ impl<'a> Sender<'a> {
             );
             let stop_ns = self.window.stop_ns();
             let measured = &mut self.measured;
-            let by_timetable = self.timetable.is_some();
+            let by_timetable = matches!(self.settings.pace, Pace::Rate(_));
             connection.receive(|sent_ns| {
-                // A closed loop counts what was answered within the window, an open one what was due in it.
+                // Where all that is due is sent, what was due in the window counts, else what was answered within it.
                 let decides = if by_timetable { sent_ns } else { now_ns };
                 measured.all_requests += 1;
                 if (end_ns..stop_ns).contains(&decides) {
@@ -472,9 +478,18 @@ impl<'a> Sender<'a> {
             if (start_ns..end_ns).contains(&due_ns) {
                 self.measured.lateness_ns.saturating_record(now_ns - due_ns);
             }
-            let partition = self.take_partition();
             let at = self.next_connection;
             self.next_connection = (at + 1) % self.connections.len();
+            if let Pace::Offered(_) = self.settings.pace
+                && self.connections[at].in_flight()
+                    >= OFFERED_IN_FLIGHT_MAX / self.settings.connections
+            {
+                if (start_ns..end_ns).contains(&due_ns) {
+                    self.measured.left_out += 1;
+                }
+                continue;
+            }
+            let partition = self.take_partition();
             self.connections[at].queue(partition, due_ns);
             ensure!(
                 self.connections[at].in_flight() < OPEN_IN_FLIGHT_MAX / self.connections.len(),

@@ -28,6 +28,8 @@ pub struct Measured {
     pub later_requests: u64,
     /// From the first to the last, the warm-up included.
     pub all_requests: u64,
+    /// That were due in the window and never sent, where more is offered than taken.
+    pub left_out: u64,
     pub latency_ns: Histogram<u64>,
     /// Open loop only: how much later than planned requests left the client.
     pub lateness_ns: Histogram<u64>,
@@ -41,6 +43,7 @@ impl Measured {
             requests: 0,
             later_requests: 0,
             all_requests: 0,
+            left_out: 0,
             latency_ns,
             lateness_ns,
             busiest_thread: ThreadTime::default(),
@@ -51,6 +54,7 @@ impl Measured {
         self.requests += other.requests;
         self.later_requests += other.later_requests;
         self.all_requests += other.all_requests;
+        self.left_out += other.left_out;
         self.latency_ns += other.latency_ns;
         self.lateness_ns += other.lateness_ns;
         let busy = |time: ThreadTime| time.ran_ns + time.waited_ns;
@@ -68,6 +72,8 @@ pub struct ProduceReport {
     pub bytes: u64,
     /// Of the whole run, the warm-up included.
     pub all_bytes: u64,
+    /// Requests that were due and never sent, where more is offered than taken.
+    pub left_out: u64,
     pub latency_ns: Histogram<u64>,
     pub broker: Option<BrokerReport>,
     /// What the broker says of itself, if it does.
@@ -99,6 +105,7 @@ impl ProduceReport {
             requests: measured.requests,
             bytes,
             all_bytes: measured.all_requests * template.payload_bytes,
+            left_out: measured.left_out,
             broker: watched.after.used_since(&watched.before),
             inside: watched.after.inside_since(&watched.before),
             calls_a_request: watched

@@ -37,6 +37,10 @@ const fn neither(name: &'static str) -> Quantity {
 
 pub const REQUESTS: Quantity = more("requests/s");
 pub const DUE: Quantity = neither("requests/s due");
+pub const AT_LIMIT: Quantity = more("requests/s at the limit");
+pub const OVERLOADED: Quantity = more("requests/s acknowledged in overload");
+pub const OVERLOADED_TIMES: Quantity = more("acknowledged in overload, times the limit");
+pub const BEHIND_TIMES: Quantity = more("acknowledged in the second behind it, times the limit");
 pub const MEGABYTES: Quantity = more("MB/s");
 pub const P50: Quantity = less("p50 ms");
 pub const P99: Quantity = less("p99 ms");

@@ -11,6 +11,7 @@ mod compaction;
 mod consume;
 mod figures;
 mod groups;
+mod overload;
 mod page;
 mod produce;
 mod quiet;

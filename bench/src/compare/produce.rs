@@ -46,7 +46,7 @@ pub fn settings_of(
 ) -> ProduceSettings {
     let connections = match pace {
         Pace::InFlight(in_flight) => CONNECTIONS.min(in_flight),
-        Pace::Rate(_) => CONNECTIONS,
+        Pace::Rate(_) | Pace::Offered(_) => CONNECTIONS,
     };
     ProduceSettings {
         target: session.target(),
@@ -119,7 +119,7 @@ pub fn state(session: &mut Session<'_>, name: &str, pace: Pace, report: &Produce
             add(REQUESTS, report.requests_a_second);
             add(MEGABYTES, report.mb_a_second);
         }
-        Pace::Rate(rate) => add(DUE, rate),
+        Pace::Rate(rate) | Pace::Offered(rate) => add(DUE, rate),
     }
     add(P50, report.latency_ms(0.5));
     add(P99, report.latency_ms(0.99));

@@ -13,6 +13,7 @@ use super::compaction;
 use super::consume;
 use super::figures::{Quantity, Reading};
 use super::groups;
+use super::overload;
 use super::produce;
 use super::quiet;
 use super::results::{Results, Run};
@@ -157,6 +158,7 @@ impl<'a> Session<'a> {
             Work::CatchUp { of } => consume::catch_up(self, name, of),
             Work::EndToEnd { of, part } => consume::end_to_end(self, name, of, part),
             Work::Tail => consume::tail(self, name),
+            Work::Overload { times } => overload::run(self, name, times),
             Work::Soak => soak::run(self, name),
             Work::ColdReader { of, part, reads } => {
                 consume::beside_a_cold_reader(self, name, (of, part), reads)

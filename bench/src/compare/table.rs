@@ -45,6 +45,10 @@ impl Results {
                     let part = own_of(row).map(|own| own / max);
                     (format!("<= {max}"), part, |value, one| value <= one)
                 }
+                Wanted::Min(min) => {
+                    let part = own_of(row).map(|own| own / min);
+                    (format!(">= {min}"), part, |value, one| value >= one)
+                }
                 Wanted::PartOfBareLoopMin(part) => {
                     let ratio = ratio_to(BARE_LOOP).map(|ratio| ratio / part);
                     let text = format!(">= {part} x bare loop");

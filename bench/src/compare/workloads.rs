@@ -31,6 +31,7 @@ pub const FSYNC_SMALL_16: &str = "fsync: 1 KiB, 100 partitions, 16 in flight";
 pub const FSYNC_SMALL_256: &str = "fsync: 1 KiB, 100 partitions, 256 in flight";
 pub const FSYNC_LARGE: &str = "fsync: 64 KiB, 100 partitions, 16 in flight";
 pub const FSYNC_HALF: &str = "fsync: 1 KiB, 100 partitions, at 50 % of the limit";
+pub const OVERLOAD: &str = "1 KiB, 100 partitions, overload: 3 times the limit offered";
 pub const SOAK: &str = "soak, 15,000 records/s with retention";
 pub const COMMITS: &str = "commits of 10 offsets, 64 connections, 100 groups";
 pub const SETTLE_CLASSIC: &str = "a classic group of 100 members";
@@ -75,6 +76,10 @@ pub enum Work {
         of: &'static str,
         part: f64,
         reads: &'static str,
+    },
+    /// So many times what the broker takes at most is offered to it.
+    Overload {
+        times: f64,
     },
     /// Records at a constant rate for many minutes, with retention deleting behind them.
     Soak,
@@ -222,6 +227,7 @@ pub const ALL: &[Workload] = &[
             part: 0.5,
         },
     ),
+    other(OVERLOAD, Work::Overload { times: 3.0 }),
     other(COMMITS, Work::Commits),
     other(SETTLE_CLASSIC, Work::Settle(GroupProtocol::Classic)),
     other(SETTLE_CONSUMER, Work::Settle(GroupProtocol::Consumer)),

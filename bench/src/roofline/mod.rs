@@ -25,7 +25,7 @@ const CONNECTIONS: usize = 16;
 /// rate there is one.
 pub fn run(folder: &Path, records: usize, pace: Pace, seconds: u64) -> Result<ProduceReport> {
     let threads = match pace {
-        Pace::Rate(_) => 1,
+        Pace::Rate(_) | Pace::Offered(_) => 1,
         Pace::InFlight(in_flight) => {
             let mut best = (0.0, 1);
             for threads in THREADS.into_iter().filter(|threads| *threads <= in_flight) {
@@ -49,7 +49,7 @@ fn run_with(
 ) -> Result<ProduceReport> {
     let connections = match pace {
         Pace::InFlight(in_flight) => CONNECTIONS.min(in_flight),
-        Pace::Rate(_) => CONNECTIONS,
+        Pace::Rate(_) | Pace::Offered(_) => CONNECTIONS,
     };
     let serving = BareLoop::start(&ServeSettings {
         folder: folder.to_owned(),

@@ -262,12 +262,21 @@ impl Broker {
 
     /// The most memory that the process has held since it was started.
     pub fn memory_peak_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// The memory that the process holds.
+    pub fn memory_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    fn status_bytes(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
             .expect("the process's status");
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .expect("VmHWM");
+            .find_map(|line| line.strip_prefix(field))
+            .expect(field);
         let kib: u64 = line
             .trim()
             .trim_end_matches(" kB")

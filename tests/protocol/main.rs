@@ -1,6 +1,7 @@
 //! The protocol as seen from outside: bytes that nobody should trust, and who may send any.
 
 mod apis;
+mod attacks;
 mod careless;
 mod claims;
 mod connections;

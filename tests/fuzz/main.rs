@@ -7,12 +7,15 @@
 //! connection would be. No allocation is larger than what some frame brought, and all that is held stays bounded
 //! ([`memory`]).
 //!
-//! `corpus/frames.txt` is sent first. `CORELOG_FUZZ_FRAMES=100000000` sends more, with `CORELOG_FUZZ_THREADS` threads,
-//! `CORELOG_SEED=17` replays one world.
+//! Files: what a broker finds in its folder ([`files`]).
+//!
+//! `corpus/frames.txt` is sent first. `CORELOG_FUZZ_FRAMES=100000000` sends more, with `CORELOG_FUZZ_THREADS` threads;
+//! `CORELOG_SEEDS=1000` damages more folders. `CORELOG_SEED=17` replays one world.
 
 mod clients;
 mod corpus;
 mod damage;
+mod files;
 mod frames;
 mod memory;
 mod schema;
@@ -22,7 +25,6 @@ mod schema;
 mod apis;
 #[path = "../sim/log.rs"]
 mod log;
-#[expect(dead_code, reason = "others use the rest")]
 #[path = "../sim/node.rs"]
 mod node;
 #[expect(dead_code, reason = "others use the rest")]
@@ -54,6 +56,7 @@ use corpus::Collection;
 const FRAMES: u64 = 40_000;
 /// What a broker remembers of frames (topics, groups, records) begins anew with each world.
 const FRAMES_OF_WORLD: u64 = 4_000;
+const FOLDERS: u64 = 8;
 
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
@@ -105,6 +108,21 @@ fn frames_of_every_api_are_answered_or_closed_and_disturb_nobody() {
         all.answered > all.frames / 4 && all.closed > all.frames / 100,
         "{all}"
     );
+}
+
+#[test]
+fn damaged_folders_are_served_as_far_as_they_can_be_vouched_for_or_refused() {
+    let mut all = files::Outcome::default();
+    for seed in seeds(FOLDERS) {
+        let outcome = files::run(seed);
+        all.served += outcome.served;
+        all.refused += outcome.refused;
+        all.read += outcome.read;
+        all.held_bytes_max = all.held_bytes_max.max(outcome.held_bytes_max);
+        all.largest_bytes = all.largest_bytes.max(outcome.largest_bytes);
+    }
+    println!("{all:?}");
+    assert!(all.served > 0 && all.refused > 0 && all.read > 0, "{all:?}");
 }
 
 #[test]

@@ -21,6 +21,13 @@ impl Write for Errors {
 
 /// Runs the world of a seed, in which nobody must log an error.
 pub fn without_errors<T>(seed: u64, run: impl FnOnce() -> T) -> T {
+    let (outcome, logged) = with_errors(run);
+    assert!(logged.is_empty(), "CORELOG_SEED={seed}: {logged}");
+    outcome
+}
+
+/// Runs it, and tells what was logged as an error.
+pub fn with_errors<T>(run: impl FnOnce() -> T) -> (T, String) {
     let errors = Errors::default();
     let to = errors.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -29,11 +36,7 @@ pub fn without_errors<T>(seed: u64, run: impl FnOnce() -> T) -> T {
         .without_time()
         .with_writer(move || to.clone())
         .finish();
-    with_default(subscriber, || {
-        let outcome = run();
-        let logged = errors.0.lock().expect("one thread");
-        let logged = String::from_utf8_lossy(&logged);
-        assert!(logged.is_empty(), "CORELOG_SEED={seed}: {logged}");
-        outcome
-    })
+    let outcome = with_default(subscriber, run);
+    let logged = errors.0.lock().expect("one thread");
+    (outcome, String::from_utf8_lossy(&logged).into_owned())
 }

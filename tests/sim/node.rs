@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 pub const PORT: u16 = 9092;
 const LISTENER: &str = "PLAINTEXT";
-const DATA: &str = "/data";
+pub const DATA: &str = "/data";
 const DIRECTORY_ID: Uuid = Uuid::from_u128(1);
 const CONNECTIONS_MAX: usize = 1_000;
 /// Longer than a stop in order takes.

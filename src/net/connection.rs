@@ -17,6 +17,7 @@
 //! [`crate::api::wait`]). (The second stage of an overlapping request may be dropped at any time: it
 //! waits for the engine and does nothing itself.)
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -74,8 +75,10 @@ pub(super) async fn serve(
     watched: Watched,
 ) {
     let replies = Replies::default();
+    let is_resting = Cell::new(false);
     let reader = Reader {
         io: &shared.io,
+        is_resting: &is_resting,
         shared: &shared,
         context: &context,
         replies: &replies,
@@ -100,7 +103,8 @@ pub(super) async fn serve(
             }
             match writing.as_mut().poll(cx) {
                 Poll::Ready(outcome) => return Poll::Ready(outcome),
-                Poll::Pending if end.is_none() && replies.take_moved() => {}
+                // A reader that lets others have their turn is not to be asked again in this one.
+                Poll::Pending if end.is_none() && !is_resting.get() && replies.take_moved() => {}
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -150,6 +154,8 @@ impl End {
 
 struct Reader<'a> {
     io: &'a Io,
+    /// It has nothing to wait for, and lets others have their turn.
+    is_resting: &'a Cell<bool>,
     shared: &'a Shared,
     context: &'a Rc<Context>,
     replies: &'a Replies,
@@ -183,11 +189,6 @@ impl Reader<'_> {
                     if self.watched.watch().is_closing() {
                         return Err(End::ByBroker);
                     }
-                    if slice.is_over(self.io) {
-                        // Others have requests, too.
-                        self.io.yield_now().await;
-                        slice = self.io.slice();
-                    }
                 }
                 Next::Incoming(len) => {
                     let first = self.first_part(len);
@@ -205,9 +206,17 @@ impl Reader<'_> {
                 }
                 Next::Missing(bytes) => {
                     self.set_low_water(bytes);
-                    self.receive().await?;
-                    slice = self.io.slice();
+                    if self.receive().await? {
+                        slice = self.io.slice();
+                    }
                 }
+            }
+            if slice.is_over(self.io) {
+                // Others have requests, too.
+                self.is_resting.set(true);
+                self.io.yield_now().await;
+                self.is_resting.set(false);
+                slice = self.io.slice();
             }
         }
     }
@@ -234,9 +243,10 @@ impl Reader<'_> {
         self.watched.watch().working(reserving).await
     }
 
-    /// Waits for bytes, or for the wish that the connection end.
-    async fn receive(&mut self) -> Result<(), End> {
+    /// Waits for bytes, or for the wish that the connection end. Whether there was a wait.
+    async fn receive(&mut self) -> Result<bool, End> {
         let watch = self.watched.watch();
+        let mut has_waited = false;
         let read = {
             let (buffer, room) = self.decoder.buffer();
             let mut reading = pin!(self.read.read(buffer, room));
@@ -244,7 +254,9 @@ impl Reader<'_> {
                 if watch.is_closing() {
                     return Poll::Ready(None);
                 }
-                reading.as_mut().poll(cx).map(Some)
+                let read = reading.as_mut().poll(cx);
+                has_waited |= read.is_pending();
+                read.map(Some)
             })
             .await
         };
@@ -255,7 +267,7 @@ impl Reader<'_> {
                 self.received = self.io.now();
                 self.watched.has_received(bytes);
                 self.decoder.received(bytes);
-                Ok(())
+                Ok(has_waited)
             }
             Some(Err(error)) => Err(End::Socket(error)),
         }

@@ -39,6 +39,25 @@ fn run(seed: u64) -> usize {
     };
     let mut world = World::new(seed, faults);
     let (server, client) = (world.add_node(), world.add_node());
+    let address = world.socket_address(server, PORT);
+    let (network, engine) = serve(&mut world, server);
+    world.start(client, 1, |_, _| async {});
+
+    let (done, answered) = start_clients(&world, client, address);
+    let cut = world.random_below(3) == 0;
+    if cut {
+        world.run_for(Duration::from_millis(5));
+        world.reset_connections(server, client);
+    }
+    world.run_until(|| done.get() == CLIENTS);
+    world.run_until(|| network.connections() == 0 && engine.under_way.get() == 0);
+    assert_eq!(network.shared.budget.used(), 0);
+    assert_effects_in_order(&engine.events.borrow());
+    answered.get()
+}
+
+/// Starts a network on a node.
+fn serve(world: &mut World, server: NodeId) -> (Rc<Network>, Rc<Engine>) {
     let serving = Rc::new(RefCell::new(None));
     let address = world.socket_address(server, PORT);
     let started = Rc::clone(&serving);
@@ -59,21 +78,44 @@ fn run(seed: u64) -> usize {
             pending::<()>().await;
         }
     });
-    world.start(client, 1, |_, _| async {});
     world.run_until(|| serving.borrow().is_some());
-    let (network, engine) = serving.take().expect("just seen");
+    serving.take().expect("just seen")
+}
 
-    let (done, answered) = start_clients(&world, client, address);
-    let cut = world.random_below(3) == 0;
-    if cut {
-        world.run_for(Duration::from_millis(5));
-        world.reset_connections(server, client);
+#[test]
+fn whoever_sends_much_at_once_lets_others_have_their_turn() {
+    const REQUESTS: i32 = 4_000;
+    /// In simulation a slice is over after one request of ten.
+    const AT_A_STRETCH_MAX: usize = 300;
+    let faults = Faults {
+        network_window: (1 << 20, 1 << 20),
+        ..Faults::none()
+    };
+    let mut world = World::new(0, faults);
+    let (server, client) = (world.add_node(), world.add_node());
+    let address = world.socket_address(server, PORT);
+    let (_network, engine) = serve(&mut world, server);
+    world.start(client, 1, |_, _| async {});
+    let io = world.io(client);
+    world.io(client).spawn("client", async move {
+        let mut client = Client::connect(&io, address).await.expect("it listens");
+        let mut all = BytesMut::new();
+        for id in 0..REQUESTS {
+            all.extend_from_slice(&request(LARGE, 0, id, &[0, 0, 0, 1]));
+        }
+        client.send(all).await;
+        while client.answer().await.is_some() {}
+    });
+    let handled = || engine.events.borrow().len() / 2;
+    while handled() < REQUESTS as usize {
+        let before = handled();
+        assert!(world.step(), "requests are left over");
+        let at_a_stretch = handled() - before;
+        assert!(
+            at_a_stretch < AT_A_STRETCH_MAX,
+            "{at_a_stretch} in one turn"
+        );
     }
-    world.run_until(|| done.get() == CLIENTS);
-    world.run_until(|| network.connections() == 0 && engine.under_way.get() == 0);
-    assert_eq!(network.shared.budget.used(), 0);
-    assert_effects_in_order(&engine.events.borrow());
-    answered.get()
 }
 
 fn start_clients(

@@ -321,7 +321,10 @@ fn storage(read: &Reader<'_>) -> Result<StorageConfig, ConfigError> {
         cleaner: CleanerSettings {
             is_enabled: read.flag("log.cleaner.enable"),
             backoff: read.ms("log.cleaner.backoff.ms"),
-            map_bytes_max: read.count("log.cleaner.dedupe.buffer.size"),
+            // What is too little is refused with Kafka's other checks.
+            map_bytes_max: read
+                .count_unless_negative("log.cleaner.dedupe.buffer.size")
+                .unwrap_or(0),
             io_bytes_a_second: {
                 let bytes = read.ratio("log.cleaner.io.max.bytes.per.second");
                 // Kafka's default is the largest number that there is; it does not wait for a negative rate either.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::set;
 use crate::config::property::Property;
-use crate::config::{BrokerConfig, Layers, Listeners, OnRot, Overrides, reference, table};
+use crate::config::{BrokerConfig, Layers, Listeners, OnRot, Overrides, load, reference, table};
 
 /// As the stock `server.properties`, in short.
 const NODE: &[(&str, &str)] = &[
@@ -33,6 +33,33 @@ fn refusal(pairs: &[(&str, &str)]) -> String {
 
 fn texts(endpoints: &[crate::config::Endpoint]) -> Vec<String> {
     endpoints.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_number_is_taken_or_refused() {
+    const NUMBERS: &[&str] = &[
+        "-9223372036854775808",
+        "-2147483648",
+        "-32768",
+        "-2",
+        "-1",
+        "0",
+        "1",
+        "32767",
+        "2147483647",
+        "9223372036854775807",
+        "1.7976931348623157E308",
+        "-1.7976931348623157E308",
+        "NaN",
+    ];
+    for name in table::broker().keys() {
+        for number in NUMBERS {
+            if load(b"", &[format!("{name}={number}")]).is_ok() {
+                // Whether it makes sense beside the others is not asked here.
+                let _ = resolve(&[(name, number)]);
+            }
+        }
+    }
 }
 
 #[test]

@@ -7,10 +7,10 @@
 //! connection would be. No allocation is larger than what some frame brought, and all that is held stays bounded
 //! ([`memory`]).
 //!
-//! Files: what a broker finds in its folder ([`files`]).
+//! Files: what a broker finds in its folder ([`files`]), and what people write ([`texts`]).
 //!
 //! `corpus/frames.txt` is sent first. `CORELOG_FUZZ_FRAMES=100000000` sends more, with `CORELOG_FUZZ_THREADS` threads;
-//! `CORELOG_SEEDS=1000` damages more folders. `CORELOG_SEED=17` replays one world.
+//! `CORELOG_SEEDS=1000` damages more folders and texts. `CORELOG_SEED=17` replays one world.
 
 mod clients;
 mod corpus;
@@ -19,6 +19,7 @@ mod files;
 mod frames;
 mod memory;
 mod schema;
+mod texts;
 
 #[expect(dead_code, reason = "others use the rest")]
 #[path = "../protocol/apis.rs"]
@@ -51,12 +52,16 @@ use corelog_shards::io::sim::seeds;
 
 use clients::{Outcome, Sent};
 use corpus::Collection;
+use random::Random;
 
 /// Without a word from the environment.
 const FRAMES: u64 = 40_000;
 /// What a broker remembers of frames (topics, groups, records) begins anew with each world.
 const FRAMES_OF_WORLD: u64 = 4_000;
 const FOLDERS: u64 = 8;
+const TEXTS: u64 = 1_500;
+/// A text is a few dozen kilobytes at most.
+const TEXT_ALLOCATION_MAX: usize = 1 << 20;
 
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
@@ -123,6 +128,33 @@ fn damaged_folders_are_served_as_far_as_they_can_be_vouched_for_or_refused() {
     }
     println!("{all:?}");
     assert!(all.served > 0 && all.refused > 0 && all.read > 0, "{all:?}");
+}
+
+#[test]
+fn damaged_texts_are_taken_or_it_is_said_what_is_wrong() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("workload.toml");
+    assert!(texts::is_taken_by_broker(texts::PROPERTIES.as_bytes()));
+    assert!(texts::is_taken_by_loadgen(
+        &path,
+        texts::WORKLOAD.as_bytes()
+    ));
+    let (mut count, mut taken) = (0, 0);
+    for seed in seeds(TEXTS) {
+        let mut random = Random::new(seed);
+        let properties = texts::damage(texts::PROPERTIES, &mut random);
+        let workload = texts::damage(texts::WORKLOAD, &mut random);
+        taken += u64::from(texts::is_taken_by_broker(&properties));
+        taken += u64::from(texts::is_taken_by_loadgen(&path, &workload));
+        count += 2;
+        let largest = memory::take().largest;
+        assert!(
+            largest < TEXT_ALLOCATION_MAX,
+            "CORELOG_SEED={seed}: {largest} bytes at once"
+        );
+    }
+    println!("{taken} of {count} taken");
+    assert!(taken > 0 && taken < count);
 }
 
 #[test]

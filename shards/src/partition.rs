@@ -68,6 +68,8 @@ pub struct Partition {
     pub durable_start: Cell<i64>,
     /// Whether its folder is known to exist.
     pub has_dir: Cell<bool>,
+    /// Whether the start has not found its folder, and it should be there.
+    pub has_lost_dir: Cell<bool>,
     /// Whether it was opened by its owner: one that recovery found may have been deleted.
     pub is_opened: Cell<bool>,
     /// Whether it had to forget producers because there were too many.
@@ -143,6 +145,7 @@ impl Partition {
             is_dirty: Cell::new(false),
             durable_start,
             has_dir: Cell::new(false),
+            has_lost_dir: Cell::new(false),
             is_opened: Cell::new(false),
             has_forgotten_producers: Cell::new(false),
             compaction: Cell::default(),

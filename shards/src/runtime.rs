@@ -211,7 +211,8 @@ pub fn check_io_uring() -> Result<(), StartError> {
     probe_io_uring().map_err(no_ring)
 }
 
-fn check_memlock(bytes: u64) -> Result<(), StartError> {
+/// Whether so many bytes of lockable memory are enough for an executor.
+pub fn check_memlock(bytes: u64) -> Result<(), StartError> {
     if bytes < MEMLOCK_MIN {
         return Err(StartError::MemlockLimit {
             bytes,

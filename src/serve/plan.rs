@@ -16,7 +16,7 @@ use corelog_shards::io::{Io, Stop};
 use corelog_shards::journal::recovery::RecoveryError;
 use corelog_shards::mesh::{self, Ends};
 use corelog_shards::route::Route;
-use corelog_shards::shard::{self, Shard, ShardConfig, StartError};
+use corelog_shards::shard::{self, MissingFolder, Shard, ShardConfig, StartError};
 use uuid::Uuid;
 
 use crate::broker::{Broker, Node};
@@ -33,6 +33,8 @@ use crate::net::{Limits, Network};
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// The same when it has failed: they are told so, and what waits for records is cut off.
 const FAILURE_PATIENCE: Duration = Duration::from_secs(1);
+/// Missing folders that are named.
+const MISSING_NAMED: usize = 5;
 /// How often a start that takes long says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
@@ -121,13 +123,27 @@ fn failed(why: String) -> Failed {
 
 fn of_shard(error: &StartError) -> Failed {
     let cause = match error {
-        StartError::Damaged(_) | StartError::Journal(RecoveryError::Malformed(..)) => Cause::Data,
+        StartError::Damaged(_)
+        | StartError::Missing(_)
+        | StartError::Journal(RecoveryError::Malformed(..)) => Cause::Data,
         StartError::Io(..)
         | StartError::Journal(RecoveryError::Io(..))
         | StartError::NotAdopted(_)
         | StartError::NoFolder => Cause::Disk,
     };
     (cause, error.to_string())
+}
+
+fn of_missing(missing: &[MissingFolder]) -> Failed {
+    let paths = missing.iter().map(|lost| lost.path.display().to_string());
+    let paths: Vec<String> = paths.take(MISSING_NAMED).collect();
+    let why = format!(
+        "{} folders of partitions are missing, with what was acknowledged in them: {}. Restore them, or set \
+         corelog.recovery.on.rot=continue to start with these partitions empty",
+        missing.len(),
+        paths.join(", ")
+    );
+    (Cause::Data, why)
 }
 
 fn of_controller(error: &DriverError) -> Failed {
@@ -219,6 +235,9 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
     let opened = shard
         .open_partition(METADATA_LOG, METADATA_DIR, folder, 0, log_config(settings))
         .await;
+    if let Some(lost) = shard.missing_folder(&METADATA_LOG) {
+        return Err(of_missing(&[lost]));
+    }
     let refused = |error| {
         let why = format!("the metadata log cannot be opened: {error:?}");
         (Cause::Disk, why)
@@ -269,8 +288,7 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
         broker.report_folders(Rc::new(move |why: &str| serving.fail(Cause::Disk, why)));
         Ok(())
     };
-    let served = put_into_service(shard, driver.image(), listening).await;
-    served.map_err(failed)?;
+    put_into_service(shard, driver.image(), listening).await?;
     let answering = plan.start.monitor.clone().answer(broker.clone());
     shard.io().spawn("monitor", answering);
     plan.start.monitor.enter(Phase::Ready);
@@ -294,7 +312,7 @@ async fn put_into_service<F>(
     shard: &Shard,
     image: Image,
     listen: impl FnOnce(Shard) -> F + Clone + Send + 'static,
-) -> Result<(), String>
+) -> Result<(), Failed>
 where
     F: Future<Output = Result<(), String>> + 'static,
 {
@@ -302,10 +320,18 @@ where
     shard
         .run_on_all(move |shard| async move { Broker::of(&shard).drop_unknown(&known).await })
         .await;
+    let missing = shard
+        .run_on_all(|shard| async move { shard.missing_folders().await })
+        .await
+        .concat();
+    if !missing.is_empty() {
+        return Err(of_missing(&missing));
+    }
     shard
         .run_on_all(move |shard| async move { Broker::of(&shard).install(image).await })
         .await;
-    shard.run_on_all(listen).await.into_iter().collect()
+    let listening: Result<(), String> = shard.run_on_all(listen).await.into_iter().collect();
+    listening.map_err(failed)
 }
 
 fn listen(plan: &Plan, shard: &Shard, broker: &Rc<Broker>) -> Result<Network, String> {

@@ -21,6 +21,7 @@
 
 mod append_buf;
 mod buffer;
+mod clock_sync;
 mod file;
 pub mod futures;
 mod glommio;
@@ -46,6 +47,7 @@ use std::time::Duration;
 
 pub use append_buf::AppendBuf;
 pub use buffer::{BLOCK, DmaBuffer, align_down, align_up};
+pub use clock_sync::{ClockSync, clock_sync};
 pub use file::{DirEntry, File, FsSpace, OpenMode};
 pub use glommio::RemoteWaker;
 pub use inbox::Inbox;

@@ -4,11 +4,14 @@
 //! groups it holds). Every block of a file is written once before the file is put to use: a sync of
 //! blocks that were written before carries no metadata, which makes it several times faster.
 //!
+//! A small file in the folder above lists the files of each journal that were made: were one of them
+//! lost, a start would otherwise take what is left for all there was.
+//!
 //! A file's length says how far it was written. So that a first start need not wait, the first files
 //! are short, each four times as long as the one before it; they get their full length when they are
 //! recycled.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -26,6 +29,7 @@ const FIRST_PART: u64 = 16;
 const FIRST_BYTES_MAX: u64 = 4 << 20;
 /// How much longer the next ones are.
 const GROWTH: u64 = 4;
+const LIST_PREFIX: &str = ".journal-";
 /// The shortest file: a few groups.
 const FILE_BYTES_MIN: u64 = 4 * BLOCK as u64;
 
@@ -75,6 +79,10 @@ pub struct Closed {
 pub struct Files {
     /// Number of the next slot that is made.
     pub made: u32,
+    /// Numbers of the slots that there are.
+    pub listed: BTreeSet<u32>,
+    /// Whether others are listed than there are.
+    pub is_list_due: bool,
     /// Slots that are to be made longer before they are used again.
     pub short: VecDeque<Slot>,
     /// Slots that the start found free: an earlier run may have made one longer and the sync of that
@@ -202,6 +210,7 @@ impl Files {
         self.short.retain(is_other);
         self.unproven.retain(is_other);
         self.made = self.made.max(slot.number + 1);
+        self.listed.insert(slot.number);
         self.needs_further = false;
         self.ready.push_back(slot);
     }
@@ -242,6 +251,41 @@ pub fn slot_path(dir: &Path, journal_id: u32, slot: u32) -> PathBuf {
 pub fn parse_slot_name(name: &str) -> Option<(u32, u32)> {
     let (id, slot) = name.strip_suffix(".journal")?.split_once('-')?;
     Some((id.parse().ok()?, slot.parse().ok()?))
+}
+
+/// The file that lists the slots of a journal.
+pub fn list_path(dir: &Path, journal_id: u32) -> PathBuf {
+    dir.with_file_name(format!("{LIST_PREFIX}{journal_id:04}"))
+}
+
+/// Journal id of a file name that [`list_path`] made.
+pub fn parse_list_name(name: &str) -> Option<u32> {
+    name.strip_prefix(LIST_PREFIX)?.parse().ok()
+}
+
+/// Lists the slots of a journal, durably.
+pub async fn write_list(
+    io: &Io,
+    dir: &Path,
+    journal_id: u32,
+    slots: &BTreeSet<u32>,
+) -> io::Result<()> {
+    let lines = slots.iter().map(|slot| format!("{slot:04}\n"));
+    let text = lines.collect::<String>();
+    io.write_small(&list_path(dir, journal_id), text.as_bytes())
+        .await
+}
+
+/// The slots that a journal is said to have: none if nothing is said.
+pub async fn read_list(io: &Io, dir: &Path, journal_id: u32) -> io::Result<BTreeSet<u32>> {
+    match io.read_small(&list_path(dir, journal_id)).await {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Opens a slot for writing groups.

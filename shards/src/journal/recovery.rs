@@ -15,12 +15,14 @@
 //! Nothing is written here but the newest groups, again, where they are. Time and memory are bounded
 //! by the journal's size; what a group claims is never allocated before it is bounded by its file.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Ticket;
-use super::files::{Closed, Files, Slot, parse_slot_name, slot_path};
+use super::files::{
+    Closed, Files, Slot, list_path, parse_list_name, parse_slot_name, read_list, slot_path,
+};
 use super::group::{Entries, EntryHead, EntryKind, GroupError, GroupHeader, HEADER_LEN};
 use crate::io::{BLOCK, File, Io, Landmark, OpenMode, align_down};
 use crate::mutation::{Mutation, is_on};
@@ -49,6 +51,8 @@ pub struct Scanned {
     pub groups: u64,
     /// Damage that is no torn end.
     pub rot: Vec<Rot>,
+    /// Files that were there and are not any more.
+    pub missing: Vec<PathBuf>,
 }
 
 /// Why a journal cannot be read.
@@ -93,14 +97,25 @@ pub struct Found<'a> {
     pub needed_bytes: u64,
 }
 
-/// Journal ids that have files in `dir`.
+/// Journal ids that have files in `dir`, or had some.
 pub async fn journals_in(io: &Io, dir: &Path) -> io::Result<Vec<u32>> {
-    let entries = io.list_dir(dir).await?;
+    let entries = match io.list_dir(dir).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        listed => listed?,
+    };
     let mut ids: Vec<u32> = entries
         .iter()
         .filter_map(|entry| parse_slot_name(&entry.name))
         .map(|(id, _)| id)
         .collect();
+    if let Some(folder) = dir.parent() {
+        let entries = io.list_dir(folder).await?;
+        ids.extend(
+            entries
+                .iter()
+                .filter_map(|entry| parse_list_name(&entry.name)),
+        );
+    }
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)
@@ -111,13 +126,43 @@ pub async fn scan(
     io: &Io,
     dir: &Path,
     id: u32,
-    mut visit: impl FnMut(Found<'_>) -> Result<(), ()>,
+    visit: impl FnMut(Found<'_>) -> Result<(), ()>,
 ) -> Result<Scanned, RecoveryError> {
+    let (scanned, unvouched) = read(io, dir, id, visit).await?;
+    if !is_on(Mutation::TrustUnvouchedGroups) {
+        secure(io, unvouched).await?;
+    }
+    Ok(scanned)
+}
+
+/// Reads journal `id` as [`scan`] does, and writes nothing.
+pub async fn inspect(io: &Io, dir: &Path, id: u32) -> Result<Scanned, RecoveryError> {
+    let (scanned, _) = read(io, dir, id, |_| Ok(())).await?;
+    Ok(scanned)
+}
+
+async fn read(
+    io: &Io,
+    dir: &Path,
+    id: u32,
+    mut visit: impl FnMut(Found<'_>) -> Result<(), ()>,
+) -> Result<(Scanned, VecDeque<Unvouched>), RecoveryError> {
     // The last run may have ended before it had made a file's name durable.
     io.sync_dir(dir)
         .await
         .map_err(|error| RecoveryError::Io(dir.to_owned(), error))?;
     let (mut found, mut free) = list_files(io, dir, id).await?;
+    let there = found.iter().map(|file| &file.slot).chain(&free);
+    let there: BTreeSet<u32> = there.map(|slot| slot.number).collect();
+    let listed = read_list(io, dir, id)
+        .await
+        .map_err(|error| RecoveryError::Io(list_path(dir, id), error))?;
+    let missing: Vec<u32> = listed.difference(&there).copied().collect();
+    // Where a start goes on without them they are made anew.
+    free.extend(missing.iter().map(|number| Slot {
+        number: *number,
+        len: 0,
+    }));
     found.sort_unstable_by_key(|file| file.first.file_seq);
     let slots = found.iter().map(|file| &file.slot).chain(&free);
     let made = slots.map(|slot| slot.number + 1).max().unwrap_or(0);
@@ -142,6 +187,8 @@ pub async fn scan(
     };
     let mut files = Files {
         made,
+        is_list_due: listed != there,
+        listed: there,
         next_seq: found.last().map_or(0, |file| file.first.file_seq + 1),
         ..Files::default()
     };
@@ -172,14 +219,42 @@ pub async fn scan(
             carried_through: scan.carried,
         });
     }
-    scan.secure_unvouched().await?;
     files.next_group = scan.expected.unwrap_or(1);
-    Ok(Scanned {
+    let scanned = Scanned {
         files,
         carried: scan.carried,
         groups: scan.groups,
         rot: scan.rot,
-    })
+        missing: missing
+            .into_iter()
+            .map(|number| slot_path(dir, id, number))
+            .collect(),
+    };
+    Ok((scanned, scan.unvouched))
+}
+
+/// Makes the newest groups durable: the last run may have ended between a write and its sync, or
+/// because that sync failed. They are written again, since after a failed sync another one says
+/// nothing of what was written before.
+async fn secure(io: &Io, unvouched: VecDeque<Unvouched>) -> Result<(), RecoveryError> {
+    for group in unvouched {
+        io.reached(Landmark::GroupSecured);
+        let again = async {
+            let how = OpenMode {
+                sync_on_write: true,
+                ..OpenMode::READ_WRITE
+            };
+            let file = io.open(&group.path, how).await?;
+            let bytes = file.read_at(group.position, group.len as usize).await?;
+            let len = bytes.len();
+            file.write_at(bytes, len, group.position).await.0?;
+            file.close().await
+        };
+        again
+            .await
+            .map_err(|error| RecoveryError::Io(group.path.clone(), error))?;
+    }
+    Ok(())
 }
 
 struct FoundFile {
@@ -383,34 +458,6 @@ impl Scan<'_> {
             position,
             len: header.padded_len(),
         });
-    }
-
-    /// Makes the newest groups durable: the last run may have ended between a write and its sync, or
-    /// because that sync failed. They are written again, since after a failed sync another one says
-    /// nothing of what was written before.
-    async fn secure_unvouched(&mut self) -> Result<(), RecoveryError> {
-        let unvouched = std::mem::take(&mut self.unvouched);
-        if is_on(Mutation::TrustUnvouchedGroups) {
-            return Ok(());
-        }
-        for group in unvouched {
-            self.io.reached(Landmark::GroupSecured);
-            let again = async {
-                let how = OpenMode {
-                    sync_on_write: true,
-                    ..OpenMode::READ_WRITE
-                };
-                let file = self.io.open(&group.path, how).await?;
-                let bytes = file.read_at(group.position, group.len as usize).await?;
-                let len = bytes.len();
-                file.write_at(bytes, len, group.position).await.0?;
-                file.close().await
-            };
-            again
-                .await
-                .map_err(|error| RecoveryError::Io(group.path.clone(), error))?;
-        }
-        Ok(())
     }
 
     fn continues(&self, header: &GroupHeader, file: &FoundFile) -> bool {

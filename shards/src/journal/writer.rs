@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::chain::{Begun, Chain, Done, News, UnderWay};
-use super::files::{Active, Handles, Slot, open_slot, prepare_slot, slot_path};
+use super::files::{Active, Handles, Slot, open_slot, prepare_slot, slot_path, write_list};
 use super::gather::{Batch, GROUP_BYTES_TARGET, Taken, padded_len};
 use super::group::{EntryKind, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
 use super::room::usable_bytes;
@@ -136,6 +137,7 @@ impl Journal {
             let making = self.io.within(Landmark::JournalFileMade);
             let prepared = async {
                 prepare_slot(&self.io, &path, slot, len).await?;
+                self.list_slot(&path, slot).await?;
                 open_slot(&self.io, &path).await
             };
             let prepared = prepared.await;
@@ -164,6 +166,21 @@ impl Journal {
                 }
             }
         }
+    }
+
+    /// Notes a slot that was just made: from now on a start misses it.
+    async fn list_slot(&self, path: &Path, slot: Slot) -> io::Result<()> {
+        let mut listed = self.files.borrow().listed.clone();
+        if !listed.insert(slot.number) {
+            return Ok(());
+        }
+        let (dir, id) = (&self.config.dir, self.config.id);
+        let noted = write_list(&self.io, dir, id, &listed).await;
+        if noted.is_err() {
+            // What was reserved for it goes back.
+            let _ = self.io.remove_file(path).await;
+        }
+        noted
     }
 
     /// Waits until there is something to write and room for it; `None` ends the journal.

@@ -21,7 +21,7 @@ use rustc_hash::FxHashMap;
 use super::Shard;
 use super::recovery::{Recovering, StartError};
 use crate::io::{Io, Landmark};
-use crate::journal::files::parse_slot_name;
+use crate::journal::files::{list_path, parse_slot_name};
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline};
 use crate::log::config::LogConfig;
@@ -244,6 +244,14 @@ async fn remove_journal(io: &Io, dir: &Path, journal_id: u32) -> io::Result<()> 
         if parse_slot_name(&entry.name).is_some_and(|(id, _)| id == journal_id) {
             io.remove_file(&dir.join(&entry.name)).await?;
         }
+    }
+    let list = list_path(dir, journal_id);
+    match io.remove_file(&list).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        removed => removed?,
+    }
+    if let Some(folder) = list.parent() {
+        io.sync_dir(folder).await?;
     }
     io.sync_dir(dir).await?;
     io.remove_file(&adopted_mark(dir, journal_id)).await?;

@@ -25,9 +25,9 @@ use super::hosts::{Hosts, add_hosts, keep_hosts, look_for_hosts};
 use super::producers::Producers;
 use super::store::Store;
 use super::volume::{FolderConfig, Folders, Volume, journal_dir};
-use super::{Shard, ShardConfig};
+use super::{Shard, ShardConfig, missing};
 use crate::io::{Io, Landmark, Notify, align_down};
-use crate::journal::files::Files;
+use crate::journal::files::{Files, parse_list_name, write_list};
 use crate::journal::group::{EntryKind, be64};
 use crate::journal::recovery::{Found, RecoveryError, Rot, journals_in, scan};
 use crate::journal::{Journal, JournalConfig, Ticket};
@@ -63,6 +63,8 @@ pub enum StartError {
     Journal(RecoveryError),
     /// A journal has lost groups that were on stable storage.
     Damaged(Vec<Rot>),
+    /// A journal has lost files.
+    Missing(Vec<PathBuf>),
     /// A partition that moves from one journal to another could not be written there.
     NotAdopted(PartitionKey),
     /// None of the folders can be used, or one cannot without which nothing goes.
@@ -86,6 +88,19 @@ impl std::fmt::Display for StartError {
                 write!(
                     f,
                     "set corelog.recovery.on.rot=continue to start without them"
+                )
+            }
+            Self::Missing(files) => {
+                for file in files {
+                    write!(
+                        f,
+                        "{} is missing, with what was acknowledged in it; ",
+                        file.display()
+                    )?;
+                }
+                write!(
+                    f,
+                    "restore it, or set corelog.recovery.on.rot=continue to start without"
                 )
             }
             Self::NotAdopted(key) => write!(
@@ -145,6 +160,8 @@ struct Recovered {
     groups: u64,
     /// Groups that cannot be read any more.
     rot: Vec<Rot>,
+    /// Files that are not there any more.
+    missing: Vec<PathBuf>,
     /// Journals that no shard has any more, and their folders.
     orphans: Vec<(PathBuf, u32)>,
 }
@@ -210,6 +227,16 @@ pub async fn open_watched(
     }
     let journal_metrics = Arc::default();
     let own = std::mem::take(&mut recovered.own);
+    for (host, own) in folders.hosts().iter().zip(&own) {
+        // What is missing was said to be. Older versions list nothing.
+        let dir = journal_dir(&host.path);
+        if own.files.is_list_due
+            && let Err(error) = write_list(&io, &dir, id as u32, &own.files.listed).await
+        {
+            // It is written with the next file that is made. On a full disk the start goes on.
+            tracing::warn!(journal = id, %error, "cannot list the files of a journal");
+        }
+    }
     let rotten: Vec<(usize, Ticket)> = own
         .iter()
         .enumerate()
@@ -332,6 +359,13 @@ async fn read_journals(
     });
     for folder in folders.online() {
         let dir = journal_dir(&folder.path);
+        let has_lists = lists_journals(io, &folder.path)
+            .await
+            .map_err(at(&folder.path))?;
+        if has_lists {
+            // It was there.
+            make_dir(io, &dir).await.map_err(at(&dir))?;
+        }
         match remove_adopted(io, &dir, is_mine).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             removed => removed.map_err(at(&dir))?,
@@ -347,6 +381,15 @@ async fn read_journals(
             };
             read_journal(io, &dir, journal_id, place, &mut recovered, progress).await?;
         }
+    }
+    for file in &recovered.missing {
+        tracing::error!(
+            file = %file.display(),
+            "a file of the journal is missing: what was acknowledged in it is lost"
+        );
+    }
+    if !recovered.missing.is_empty() && on_rot == RotPolicy::Refuse {
+        return Err(StartError::Missing(recovered.missing));
     }
     if !recovered.rot.is_empty() && on_rot == RotPolicy::Refuse {
         return Err(StartError::Damaged(recovered.rot));
@@ -364,6 +407,13 @@ struct Place {
     volume: usize,
     /// Place of the volume whose journal goes on in it.
     journal: Option<usize>,
+}
+
+/// Whether a folder says that it has journals.
+async fn lists_journals(io: &Io, folder: &Path) -> io::Result<bool> {
+    let entries = io.list_dir(folder).await?;
+    let mut names = entries.iter().map(|entry| parse_list_name(&entry.name));
+    Ok(names.any(|id| id.is_some()))
 }
 
 async fn read_journal(
@@ -401,6 +451,7 @@ async fn read_journal(
         None => recovered.orphans.push((dir.to_owned(), id)),
     }
     recovered.rot.extend(scanned.rot);
+    recovered.missing.extend(scanned.missing);
     if !replayed.dropped.is_empty() {
         io.reached(Landmark::DropRecovered);
     }
@@ -641,6 +692,9 @@ impl Shard {
         let dir = partition.dir_now();
         let is_there = partition.folder().found_dirs.borrow().contains(&*dir);
         if !is_there && !partition.is_offline() {
+            let is_moving = *partition.unfinished_move.borrow() != UnfinishedMove::default();
+            let is_lost = !is_moving && missing::needs_dir(&partition);
+            partition.has_lost_dir.set(is_lost);
             // It has its name already. Nobody shall make another one.
             partition.unfinished_move.borrow_mut().future = None;
         }

@@ -52,6 +52,8 @@ pub(super) struct Store {
     /// Where the batch begins that a sequential reader asks for next.
     cursors: RefCell<Recent<(PartitionKey, i64), (SegmentKey, u64)>>,
     ahead: ReadAhead,
+    /// Segments of which it was told that they cannot be read.
+    told: RefCell<Recent<SegmentKey, ()>>,
     /// Nothing need be durable any more but by the journal: the shard stops.
     is_stopping: Cell<bool>,
 }
@@ -65,6 +67,7 @@ impl Store {
             indexes: RefCell::default(),
             cursors: RefCell::default(),
             ahead: ReadAhead::default(),
+            told: RefCell::default(),
             is_stopping: Cell::new(false),
         }
     }
@@ -123,6 +126,10 @@ impl Store {
         partition: &Partition,
         segment_base: i64,
     ) -> io::Result<Rc<File>> {
+        if partition.has_lost_dir.get() {
+            // What is brought back must find its place free.
+            return Err(io::Error::other("its folder is missing"));
+        }
         if !partition.has_dir.get() {
             let dir = self.dir(partition);
             let topic = self.topic_of_dir(&dir).await?;
@@ -361,7 +368,7 @@ fn segment_key(partition: &Partition, segment_base: i64) -> SegmentKey {
 }
 
 pub(super) fn storage(error: io::Error) -> ReadError {
-    tracing::error!(%error, "cannot read a segment");
+    tracing::error!(%error, "cannot take over a partition");
     ReadError::Storage
 }
 

@@ -139,7 +139,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
             let is_of_the_disk = match error {
                 StartError::Io(..) | StartError::Journal(RecoveryError::Io(..)) => true,
                 StartError::NotAdopted(_) => true,
-                StartError::NoFolder => false,
+                StartError::NoFolder | StartError::Missing(_) => false,
                 StartError::Journal(RecoveryError::Malformed(..)) | StartError::Damaged(_) => false,
             };
             assert!(is_of_the_disk && run.may_refuse(), "{error}");

@@ -178,7 +178,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
                     !run.starts_on_sound_disk() || run.may_fill
                 }
                 StartError::NotAdopted(_) => !run.starts_on_sound_disk(),
-                StartError::NoFolder => false,
+                StartError::NoFolder | StartError::Missing(_) => false,
                 StartError::Journal(RecoveryError::Malformed(..)) => false,
                 StartError::Damaged(_) => run.has_rotted,
             };

@@ -1,13 +1,15 @@
 //! Reading batches from segment files, in chunks, and where in a file to begin.
 
+use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
 use super::scan::{Expected, Piece, Scan};
-use super::{INDEXES_MAX, SegmentKey, Store, segment_key, storage};
+use super::{INDEXES_MAX, SegmentKey, Store, segment_key};
 use crate::io::{BLOCK, Landmark, align_down};
+use crate::log::segment_name::FileKind;
 use crate::log::{DiskPlace, Found};
 use crate::partition::Partition;
 use crate::shard::message::{ReadError, ReadSpec};
@@ -16,6 +18,8 @@ use crate::shard::message::{ReadError, ReadSpec};
 const READ_BYTES_MIN: usize = 128 << 10;
 /// Less than this is not read ahead: the reader is about to find the rest in memory.
 const READ_AHEAD_LEFT_MIN: u64 = 128 << 10;
+/// Segments that cannot be read of which it is remembered that it was told.
+const TOLD_MAX: usize = 1024;
 /// Readers whose place in a file is remembered.
 const CURSORS_MAX: usize = 1024;
 
@@ -90,14 +94,18 @@ impl Store {
                 Err(_) | Ok(None) if !is_current() && has_segment_for(partition, offset) => {
                     continue;
                 }
-                read => read?,
+                read => read.inspect_err(|error| self.tell_of_rot(partition, &place, *error))?,
             };
             offset = match (chunk, place.next_base) {
                 (Some(chunk), _) => return Ok(chunk),
                 // The segment ends before the offset: compaction leaves such gaps.
                 (None, Some(next)) => offset.max(next),
                 // What is not in memory should be here.
-                (None, None) => return Err(ReadError::Corrupt),
+                (None, None) => {
+                    let error = ReadError::Corrupt;
+                    self.tell_of_rot(partition, &place, error);
+                    return Err(error);
+                }
             };
         }
     }
@@ -120,10 +128,8 @@ impl Store {
             is_sequential,
         } = self.start_for(partition, key, wanted_offsets.start).await;
         let mut wanted = spec.bytes_max.clamp(READ_BYTES_MIN, chunk_bytes_max());
-        let file = self
-            .segment(partition, segment_base, false)
-            .await
-            .map_err(storage)?;
+        let opened = self.segment(partition, segment_base, false).await;
+        let file = opened.map_err(|error| self.unreadable(partition, key, &error))?;
         let place = |at: u64| (key, at);
         let mut ahead = match is_sequential {
             true => self.ahead.take(place(align_down(position))).await,
@@ -141,7 +147,7 @@ impl Store {
                 None => share
                     .read(&self.io, &file, aligned, len)
                     .await
-                    .map_err(storage)?,
+                    .map_err(|error| self.unreadable(partition, key, &error))?,
             };
             let end = chunk.len().min((limit - aligned) as usize);
             let start = ((position - aligned) as usize).min(end);
@@ -197,6 +203,38 @@ impl Store {
             }
         }
         Ok(None)
+    }
+
+    /// A segment's file cannot be read, which is told once: readers will come again and again.
+    fn unreadable(&self, partition: &Partition, key: SegmentKey, error: &io::Error) -> ReadError {
+        if self.is_news(partition, key) {
+            let file = self.path(partition, key.1, FileKind::Log);
+            tracing::error!(file = %file.display(), %error, "cannot read a segment");
+        }
+        ReadError::Storage
+    }
+
+    /// The same of one whose file is not what was written.
+    fn tell_of_rot(&self, partition: &Partition, place: &DiskPlace, error: ReadError) {
+        let key = (partition.key, place.segment_base, place.generation);
+        if error == ReadError::Corrupt && self.is_news(partition, key) {
+            let file = self.path(partition, place.segment_base, FileKind::Log);
+            tracing::error!(
+                file = %file.display(),
+                "a segment is damaged: readers of the damaged batches get an error, those before and behind go on"
+            );
+        }
+    }
+
+    fn is_news(&self, partition: &Partition, key: SegmentKey) -> bool {
+        // One that is deleted meanwhile misses nothing.
+        if partition.state.borrow().is_dropped {
+            return false;
+        }
+        let mut told = self.told.borrow_mut();
+        let is_news = told.get(&key).is_none();
+        told.put(key, (), TOLD_MAX);
+        is_news
     }
 
     /// Where to begin reading for an offset: a batch that begins at or before it.

@@ -155,7 +155,9 @@ impl Run {
             StartError::Io(..) | StartError::Journal(RecoveryError::Io(..)) => self.is_disturbed(),
             StartError::NotAdopted(_) => self.is_disturbed(),
             StartError::NoFolder => !self.layout.is_whole(),
-            StartError::Journal(RecoveryError::Malformed(..)) | StartError::Damaged(_) => false,
+            StartError::Journal(RecoveryError::Malformed(..))
+            | StartError::Damaged(_)
+            | StartError::Missing(_) => false,
         };
         assert!(is_expected, "{error}");
         *self.refused.borrow_mut() = Some(error);

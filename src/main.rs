@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use corelog::cli::status::Status;
-use corelog::cli::{Cli, Command, config, logging, start, tune};
+use corelog::cli::{Cli, Command, config, doctor, logging, start, tune};
 use corelog::serve::serve;
 use corelog_shards::io::Stop;
 use corelog_shards::runtime::stop_on_signals;
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Config(args) => config::run(&args, &mut std::io::stdout()).map_err(failed),
         Command::Start(args) => run_broker(&args),
+        Command::Doctor(args) => examine(&args),
         Command::Tune(args) => check_host(&args),
     };
     match outcome {
@@ -34,6 +35,13 @@ fn main() -> ExitCode {
 
 fn failed(error: impl ToString) -> Failed {
     (Status::Failure, error.to_string())
+}
+
+fn examine(args: &doctor::DoctorArgs) -> Result<(), Failed> {
+    match doctor::run(args, &mut std::io::stdout()).map_err(failed)? {
+        true => Ok(()),
+        false => Err(failed("there are problems, each with its remedy beside it")),
+    }
 }
 
 fn check_host(args: &tune::TuneArgs) -> Result<(), Failed> {

@@ -25,7 +25,7 @@ use crate::metrics::monitor::Monitor;
 use crate::net::admission::Admission;
 
 /// Kafka's mark of a clean stop.
-const CLEAN_STOP: &str = ".kafka_cleanshutdown";
+pub(crate) const CLEAN_STOP: &str = ".kafka_cleanshutdown";
 
 /// How long a broker that has failed may take to tell its clients and to end. What it leaves undone
 /// then the next start does.

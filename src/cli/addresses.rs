@@ -133,7 +133,7 @@ fn host_name() -> String {
 
 /// Every address that will do; those of one listener are all bound, except that an empty host is
 /// IPv6's wildcard, which takes IPv4 as well, or IPv4's where there is no IPv6.
-fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, AddressError> {
+pub(super) fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, AddressError> {
     if endpoint.host.is_empty() {
         let wildcard = SocketAddr::from((Ipv6Addr::UNSPECIFIED, endpoint.port));
         return Ok(match try_bind(wildcard) {

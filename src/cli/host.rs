@@ -13,7 +13,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::statvfs::statvfs;
 
 /// Below this many open files a broker with some connections runs short.
-const OPEN_FILES_LOW: u64 = 1024;
+pub const OPEN_FILES_LOW: u64 = 1024;
 
 const BLOCK: usize = 4096;
 

@@ -4,6 +4,8 @@
 
 pub mod addresses;
 pub mod config;
+pub mod doctor;
+mod finding;
 mod folders;
 mod host;
 pub mod logging;
@@ -38,5 +40,6 @@ pub struct Cli {
 pub enum Command {
     Start(start::StartArgs),
     Config(config::ConfigArgs),
+    Doctor(doctor::DoctorArgs),
     Tune(tune::TuneArgs),
 }

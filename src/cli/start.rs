@@ -18,7 +18,7 @@ use super::addresses::{self, AddressError, BoundListener};
 use super::folders::{DataFolders, FolderError};
 use super::host::{self, HostError};
 use crate::config::{
-    BrokerConfig, ConfigError, Endpoint, HttpConfig, Layers, LoadError, Overrides,
+    BrokerConfig, ConfigError, Endpoint, HttpConfig, Layers, LoadError, Loaded, Overrides,
     check_cordoned_log_dirs, load,
 };
 
@@ -220,6 +220,18 @@ pub(super) fn listen_for_http(config: Option<&HttpConfig>) -> Result<Vec<TcpList
 }
 
 fn configuration(args: &StartArgs) -> Result<(Overrides, BrokerConfig), StartError> {
+    let loaded = load_settings(args)?;
+    for warning in loaded.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let layers = Layers::of_file(&loaded.settings);
+    let config = BrokerConfig::resolve(layers).map_err(StartError::Config)?;
+    check_cordoned_log_dirs(layers).map_err(StartError::Config)?;
+    Ok((loaded.settings, config))
+}
+
+/// What the file and the overrides set, each value by itself.
+pub(super) fn load_settings(args: &StartArgs) -> Result<Loaded, StartError> {
     let bytes = match &args.file {
         None => Vec::new(),
         Some(path) => std::fs::read(path).map_err(|source| StartError::File {
@@ -229,17 +241,10 @@ fn configuration(args: &StartArgs) -> Result<(Overrides, BrokerConfig), StartErr
     };
     let mut overrides = args.overrides.clone();
     overrides.extend(args.cores.map(|cores| format!("corelog.cores={cores}")));
-    let loaded = load(&bytes, &overrides).map_err(|error| StartError::Load {
+    load(&bytes, &overrides).map_err(|error| StartError::Load {
         path: args.file.clone(),
         error,
-    })?;
-    for warning in loaded.warnings() {
-        tracing::warn!("{warning}");
-    }
-    let layers = Layers::of_file(&loaded.settings);
-    let config = BrokerConfig::resolve(layers).map_err(StartError::Config)?;
-    check_cordoned_log_dirs(layers).map_err(StartError::Config)?;
-    Ok((loaded.settings, config))
+    })
 }
 
 /// The first cores that this process may use. More shards than cores share them, which is only of

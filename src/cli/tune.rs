@@ -16,7 +16,8 @@ use clap::Args;
 use corelog_shards::runtime;
 
 use self::host::Host;
-use super::host::{HostError, check_direct_io};
+use super::finding::{Finding, Verdict, direct_io, needed};
+use super::host::check_direct_io;
 
 /// Tell what this host's settings cost the broker
 #[derive(Debug, Args)]
@@ -28,27 +29,6 @@ pub struct TuneArgs {
     /// The data folder, or the one above it, whose disk is looked at
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub folder: PathBuf,
-}
-
-/// How much something matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Fine,
-    /// The broker works, and could do better.
-    Advice,
-    /// The broker does not start.
-    Needed,
-    /// The kernel does not say.
-    Unknown,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Finding {
-    setting: String,
-    found: String,
-    verdict: Verdict,
-    /// Why, and what to do; nothing where all is well.
-    remedy: String,
 }
 
 /// Prints all findings. `Ok(false)` if something is missing that the broker needs.
@@ -98,7 +78,7 @@ impl fmt::Display for Verdict {
 }
 
 /// All advice about the settings below `root`, which is / but in tests.
-fn look(root: &Path, folder: &Path) -> Vec<Finding> {
+pub(super) fn look(root: &Path, folder: &Path) -> Vec<Finding> {
     let host = Host {
         root: root.to_owned(),
     };
@@ -113,55 +93,6 @@ fn look(root: &Path, folder: &Path) -> Vec<Finding> {
     ];
     findings.extend(host.disk(folder));
     findings
-}
-
-fn finding(
-    setting: impl Into<String>,
-    found: impl Into<String>,
-    verdict: Verdict,
-    remedy: &str,
-) -> Finding {
-    let remedy = match verdict {
-        Verdict::Fine | Verdict::Unknown => String::new(),
-        Verdict::Advice | Verdict::Needed => remedy.to_owned(),
-    };
-    Finding {
-        setting: setting.into(),
-        found: found.into(),
-        verdict,
-        remedy,
-    }
-}
-
-fn fine_if(is_fine: bool) -> Verdict {
-    match is_fine {
-        true => Verdict::Fine,
-        false => Verdict::Advice,
-    }
-}
-
-/// What a check of the start says: what is wrong, a colon, and what to do.
-fn needed(setting: &str, checked: Result<(), impl fmt::Display>) -> Finding {
-    let Err(error) = checked else {
-        return finding(setting, "works", Verdict::Fine, "");
-    };
-    let error = error.to_string();
-    let (found, remedy) = error.split_once(": ").unwrap_or((&error, &error));
-    finding(setting, found, Verdict::Needed, remedy)
-}
-
-/// A folder that is not there yet, or is another user's, tells nothing.
-fn direct_io(checked: Result<(), HostError>) -> Finding {
-    use io::ErrorKind::{NotFound, PermissionDenied};
-    let setting = "direct I/O";
-    match checked {
-        Err(HostError::NoDirectIo { source, .. })
-            if [NotFound, PermissionDenied].contains(&source.kind()) =>
-        {
-            finding(setting, source.to_string(), Verdict::Unknown, "")
-        }
-        checked => needed(setting, checked),
-    }
 }
 
 #[cfg(test)]

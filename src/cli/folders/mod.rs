@@ -10,6 +10,7 @@
 //! empty folder is made one of this node's.
 
 mod error;
+pub(super) mod look;
 mod meta;
 
 use std::fs::{self, File, OpenOptions};
@@ -110,7 +111,10 @@ impl DataFolders {
         if found.iter().take(log_dirs.len()).all(Option::is_none) {
             return Err(FolderError::NoneLeft(paths));
         }
-        check_together(&paths, &found, metadata)?;
+        let read = found
+            .iter()
+            .map(|it| it.as_ref().map(|it| it.meta.as_ref()));
+        check_together(&paths, &read.collect::<Vec<_>>(), metadata)?;
         let metas = || found.iter().map(|found| found.as_ref()?.meta.as_ref());
         let cluster_id = match (cluster_id, metas().flatten().next()) {
             (Some(given), _) => given.to_owned(),
@@ -265,21 +269,21 @@ impl Found {
     }
 }
 
-/// What must hold of all folders together.
+/// What must hold of all folders together: of those that can be used, `found` has what says whose they are.
 fn check_together(
     paths: &[PathBuf],
-    found: &[Option<Found>],
+    found: &[Option<Option<&Meta>>],
     metadata: usize,
 ) -> Result<(), FolderError> {
-    let usable: Vec<(usize, &PathBuf, &Found)> = (0..)
+    let usable: Vec<(usize, &PathBuf, Option<&Meta>)> = (0..)
         .zip(paths)
         .zip(found)
-        .filter_map(|((at, path), found)| Some((at, path, found.as_ref()?)))
+        .filter_map(|((at, path), found)| Some((at, path, (*found)?)))
         .collect();
-    for (at, (_, second, found)) in usable.iter().enumerate() {
+    for (at, (_, second, meta)) in usable.iter().enumerate() {
         for (_, first, earlier) in &usable[..at] {
-            let id = found.meta.as_ref().and_then(|meta| meta.directory_id);
-            let earlier_id = earlier.meta.as_ref().and_then(|meta| meta.directory_id);
+            let id = meta.and_then(|meta| meta.directory_id);
+            let earlier_id = earlier.and_then(|meta| meta.directory_id);
             if let Some(id) = id.filter(|id| earlier_id == Some(*id)) {
                 return Err(FolderError::DuplicateId {
                     id,
@@ -289,10 +293,8 @@ fn check_together(
             }
         }
     }
-    let metadata_is_new = found[metadata]
-        .as_ref()
-        .is_some_and(|found| found.meta.is_none());
-    for (at, path, found) in &usable {
+    let metadata_is_new = found[metadata].is_some_and(|meta| meta.is_none());
+    for (at, path, meta) in &usable {
         let metadata_log = path.join(METADATA_DIR);
         if *at != metadata && metadata_log.exists() {
             return Err(FolderError::MetadataElsewhere {
@@ -300,7 +302,7 @@ fn check_together(
                 configured: paths[metadata].clone(),
             });
         }
-        if found.meta.is_some() && metadata_is_new {
+        if meta.is_some() && metadata_is_new {
             return Err(FolderError::EmptyMetadata {
                 path: paths[metadata].clone(),
                 used: (*path).clone(),

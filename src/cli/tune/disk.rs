@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::sys::stat::{major, minor, stat};
 
 use super::host::Host;
-use super::{Finding, Verdict, finding, fine_if};
+use crate::cli::finding::{Finding, Verdict, finding, fine_if};
 
 impl Host {
     /// Of the disk that a folder is on.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Verdict, finding, fine_if};
+use crate::cli::finding::{Finding, Verdict, finding, fine_if};
 
 /// Open files below which many connections do not fit.
 const OPEN_FILES: u64 = 65_536;

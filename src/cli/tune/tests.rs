@@ -5,6 +5,7 @@ use nix::errno::Errno;
 
 use super::disk::device_of;
 use super::*;
+use crate::cli::HostError;
 
 /// A host with these files of the kernel's.
 fn host(files: &[(&str, &str)]) -> tempfile::TempDir {

@@ -181,7 +181,10 @@ impl World {
         let is_pending = |member: &member::Member| members.pending_joins.contains(&member.id);
         assert!(!members.iter().any(is_pending));
         let bytes = members.iter().map(|member| member.terms.bytes());
-        assert_eq!(members.bytes_with("", &Terms::default()), bytes.sum());
+        assert_eq!(
+            members.bytes_with("", &Terms::default()),
+            bytes.sum::<usize>()
+        );
         match group.state {
             State::Empty | State::Dead => assert!(members.is_empty()),
             State::PreparingRebalance => assert!(group.join_timer.is_some()),

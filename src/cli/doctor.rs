@@ -1,0 +1,155 @@
+//! `corelog doctor`: looks at host, clock, configuration, data folders and a running broker, and explains what it finds,
+//! with what to do.
+//!
+//! Each check is the one of `corelog start` or `corelog tune` where they have it. Changes nothing but for one block that
+//! is written to a file of its own in each data folder and removed again; takes no lock, so that a broker may be started
+//! meanwhile.
+
+mod broker;
+mod clock;
+mod folders;
+mod host;
+mod settings;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::finding::{Finding, Verdict};
+use super::start::StartArgs;
+
+/// Look at host, clock, configuration, folders and a running broker, and explain what is wrong
+#[derive(Debug, Default, Args)]
+pub struct DoctorArgs {
+    /// Configuration of the broker, as for `corelog start`
+    #[arg(value_name = "server.properties")]
+    pub file: Option<PathBuf>,
+
+    /// Set one property, whatever the file says; may be repeated
+    #[arg(long = "override", value_name = "NAME=VALUE")]
+    pub overrides: Vec<String>,
+
+    /// Cores that the broker runs on [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub cores: Option<u16>,
+
+    /// Tell it as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What was looked at, and what was found there.
+struct Report(Vec<(&'static str, Vec<Finding>)>);
+
+/// Prints all findings. `Ok(false)` if one of them is a problem.
+pub fn run(args: &DoctorArgs, out: &mut dyn Write) -> io::Result<bool> {
+    let report = examine(args, Path::new("/"));
+    match args.json {
+        true => report.print_json(out)?,
+        false => report.print(out)?,
+    }
+    Ok(report.count(Verdict::Needed) == 0)
+}
+
+/// Everything, with the kernel's files below `root`, which is / but in tests.
+fn examine(args: &DoctorArgs, root: &Path) -> Report {
+    let start = StartArgs {
+        file: args.file.clone(),
+        overrides: args.overrides.clone(),
+        cores: args.cores,
+        ..StartArgs::default()
+    };
+    let (config, settings) = settings::examine(&start);
+    let mut report = Report(vec![("configuration", settings)]);
+    // Without a configuration nobody knows which folders and listeners are meant.
+    let wanted = config.as_ref().and_then(|config| config.node.cores);
+    let shards = host::shards(wanted);
+    report
+        .0
+        .push(("host", host::examine(root, config.as_ref(), shards)));
+    let mut clock = clock::examine();
+    if let Some(config) = &config {
+        clock.extend(clock::of_folders(config));
+    }
+    report.0.push(("clock", clock));
+    if let Some(config) = &config {
+        let (is_locked, found) = folders::examine(config, shards);
+        report.0.push(("folders", found));
+        report
+            .0
+            .push(("broker", broker::examine(config, is_locked)));
+    }
+    report
+}
+
+/// In the doctor's words.
+fn level(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Fine => "ok",
+        Verdict::Unknown => "note",
+        Verdict::Advice => "warning",
+        Verdict::Needed => "problem",
+    }
+}
+
+impl Report {
+    fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.0.iter().flat_map(|(_, findings)| findings)
+    }
+
+    fn count(&self, verdict: Verdict) -> usize {
+        self.findings().filter(|it| it.verdict == verdict).count()
+    }
+
+    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (area, findings) in &self.0 {
+            writeln!(out, "{area}")?;
+            for it in findings {
+                writeln!(
+                    out,
+                    "  {:<8} {}: {}",
+                    level(it.verdict),
+                    it.setting,
+                    it.found
+                )?;
+                if !it.remedy.is_empty() {
+                    writeln!(out, "           {}", it.remedy)?;
+                }
+            }
+        }
+        writeln!(
+            out,
+            "{} ok, {} notes, {} warnings, {} problems",
+            self.count(Verdict::Fine),
+            self.count(Verdict::Unknown),
+            self.count(Verdict::Advice),
+            self.count(Verdict::Needed)
+        )
+    }
+
+    fn print_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut findings = Vec::new();
+        for (area, found) in &self.0 {
+            findings.extend(found.iter().map(|it| {
+                json!({
+                    "area": area,
+                    "level": level(it.verdict),
+                    "subject": it.setting,
+                    "found": it.found,
+                    "remedy": it.remedy,
+                })
+            }));
+        }
+        let all = json!({
+            "problems": self.count(Verdict::Needed),
+            "warnings": self.count(Verdict::Advice),
+            "findings": findings,
+        });
+        writeln!(out, "{all:#}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! The machine: what the start refuses to do without, and what `corelog tune` looks at.
+
+use std::path::{Path, PathBuf};
+
+use corelog_shards::runtime;
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::cli::finding::{Finding, Verdict, finding, needed};
+use crate::cli::host::OPEN_FILES_LOW;
+use crate::cli::tune;
+use crate::config::BrokerConfig;
+
+/// The oldest kernel that has what is needed.
+const KERNEL_MIN: (u32, u32) = (5, 15);
+const MIB: u64 = 1 << 20;
+
+/// How many shards a start would have here.
+pub(super) fn shards(wanted: Option<usize>) -> usize {
+    let allowed = runtime::cores().map_or(1, |cores| cores.len());
+    wanted.unwrap_or(allowed).max(1)
+}
+
+pub(super) fn examine(root: &Path, config: Option<&BrokerConfig>, shards: usize) -> Vec<Finding> {
+    let release = std::fs::read_to_string(root.join("proc/sys/kernel/osrelease"));
+    let mut findings = vec![
+        kernel(release.as_deref().unwrap_or_default().trim()),
+        needed("io_uring and locked memory", runtime::check_io_uring()),
+        memlock(limit(Resource::RLIMIT_MEMLOCK)),
+        open_files(limit(Resource::RLIMIT_NOFILE)),
+        huge_pages(root),
+        cores(shards, runtime::cores().map_or(0, |cores| cores.len())),
+    ];
+    if let Some(config) = config {
+        findings.push(memory(root, config, shards));
+    }
+    let folders = config.map_or_else(Vec::new, |config| config.storage.log_dirs.clone());
+    let folder = folders.into_iter().find(|folder| folder.exists());
+    findings.extend(tune::look(
+        root,
+        &folder.unwrap_or_else(|| PathBuf::from(".")),
+    ));
+    findings
+}
+
+fn limit(resource: Resource) -> (u64, u64) {
+    getrlimit(resource).unwrap_or((u64::MAX, u64::MAX))
+}
+
+fn kernel(release: &str) -> Finding {
+    let setting = "kernel";
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse().ok());
+    let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else {
+        return finding(
+            setting,
+            format!("unknown: {release:?}"),
+            Verdict::Unknown,
+            "",
+        );
+    };
+    let verdict = match (major, minor) >= KERNEL_MIN {
+        true => Verdict::Fine,
+        false => Verdict::Needed,
+    };
+    let remedy = "its io_uring lacks what is needed: use Linux 5.15 or later";
+    finding(setting, format!("Linux {release}"), verdict, remedy)
+}
+
+/// Soft and hard.
+fn memlock((_, hard): (u64, u64)) -> Finding {
+    let setting = "limit of locked memory";
+    let found = match hard {
+        u64::MAX => "unlimited".to_owned(),
+        hard => format!("{} KiB", hard >> 10),
+    };
+    let checked = runtime::check_memlock(hard);
+    let verdict = if checked.is_ok() {
+        Verdict::Fine
+    } else {
+        Verdict::Needed
+    };
+    let remedy = checked
+        .err()
+        .map_or_else(String::new, |error| error.to_string());
+    finding(setting, found, verdict, &remedy)
+}
+
+fn open_files((_, hard): (u64, u64)) -> Finding {
+    let setting = "limit of open files";
+    let verdict = match hard < OPEN_FILES_LOW {
+        true => Verdict::Advice,
+        false => Verdict::Fine,
+    };
+    let remedy = "each connection is one, and each core's segments are: ulimit -n, LimitNOFILE= of a systemd unit, \
+                  docker run --ulimit nofile=65536";
+    finding(setting, hard.to_string(), verdict, remedy)
+}
+
+/// No advice: the broker opts out.
+fn huge_pages(root: &Path) -> Finding {
+    let setting = "transparent huge pages";
+    let file = root.join("sys/kernel/mm/transparent_hugepage/enabled");
+    let found = std::fs::read_to_string(file).unwrap_or_default();
+    let chosen = found.split(['[', ']']).nth(1).unwrap_or("?");
+    let found = format!("{chosen}; the broker does without them, whatever is set");
+    finding(setting, found, Verdict::Fine, "")
+}
+
+fn cores(shards: usize, allowed: usize) -> Finding {
+    let setting = "cores";
+    let found = format!("{shards} shards on {allowed} cores");
+    let verdict = match shards > allowed {
+        true => Verdict::Advice,
+        false => Verdict::Fine,
+    };
+    let remedy =
+        "shards that share a core wait for each other: start with --cores of what there are";
+    finding(setting, found, verdict, remedy)
+}
+
+/// What the broker may take beside what the process needs anyway.
+fn memory(root: &Path, config: &BrokerConfig, shards: usize) -> Finding {
+    let setting = "memory";
+    let a_shard = config.storage.tail_cache_bytes_per_shard
+        + 2 * config.network.request_memory_bytes_per_shard;
+    let wanted = a_shard.saturating_mul(shards as u64);
+    let file = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
+    let line = file.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let all = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    let Some(all) = all.map(|kib| kib << 10) else {
+        return finding(setting, "?", Verdict::Unknown, "");
+    };
+    let found = format!(
+        "{} MiB, of which newest records, requests and replies may take {} MiB",
+        all / MIB,
+        wanted / MIB
+    );
+    let verdict = match wanted > all / 2 {
+        true => Verdict::Advice,
+        false => Verdict::Fine,
+    };
+    let remedy = "the kernel ends a process that takes what is not there: set smaller \
+                  corelog.tail.cache.bytes and corelog.request.memory.bytes, or fewer cores";
+    finding(setting, found, verdict, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_before_5_15_are_a_problem() {
+        let of = |release| kernel(release).verdict;
+        assert_eq!(of("5.15.0-91-generic"), Verdict::Fine);
+        assert_eq!(of("6.1.0"), Verdict::Fine);
+        assert_eq!(of("5.4.0-150-generic"), Verdict::Needed);
+        assert_eq!(of("4.19"), Verdict::Needed);
+        assert_eq!(of("plan9"), Verdict::Unknown);
+    }
+
+    #[test]
+    fn what_may_be_locked_and_opened_has_its_least() {
+        let told = memlock((64 << 10, 64 << 10));
+        assert_eq!((told.verdict, &*told.found), (Verdict::Needed, "64 KiB"));
+        assert!(told.remedy.contains("LimitMEMLOCK"), "{told:?}");
+        assert_eq!(memlock((0, u64::MAX)).verdict, Verdict::Fine);
+        assert_eq!(open_files((256, 512)).verdict, Verdict::Advice);
+        // The start raises it.
+        assert_eq!(open_files((256, 4096)).verdict, Verdict::Fine);
+    }
+
+    #[test]
+    fn shards_want_cores_and_memory() {
+        assert_eq!(cores(2, 2).verdict, Verdict::Fine);
+        assert_eq!(cores(3, 2).verdict, Verdict::Advice);
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let config = crate::config::load(b"", &[]).expect("defaults");
+        let layers = crate::config::Layers::of_file(&config.settings);
+        let config = BrokerConfig::resolve(layers).expect("defaults");
+        let with = |kib: u64| {
+            std::fs::create_dir_all(root.path().join("proc")).expect("a folder");
+            let text = format!("MemTotal: {kib} kB\nMemFree: 1 kB\n");
+            std::fs::write(root.path().join("proc/meminfo"), text).expect("a file");
+            memory(root.path(), &config, 2).verdict
+        };
+        assert_eq!(with(8 << 20), Verdict::Fine);
+        assert_eq!(with(1 << 20), Verdict::Advice);
+    }
+}

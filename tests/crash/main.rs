@@ -7,6 +7,7 @@
 mod harness;
 
 mod random;
+mod records;
 mod stamp;
 mod turn;
 
@@ -16,15 +17,23 @@ mod producer;
 mod small_disk;
 mod trace;
 
+mod doctor;
+mod drain;
 mod failed_folders;
 mod failed_journal;
 mod full_disk;
 mod groups;
+mod half_deleted;
 mod kill;
 mod many_connections;
 mod many_partitions;
 mod metadata;
 mod moves;
+mod old_copy;
 mod recreated;
+mod refusals;
+mod rotten_files;
 mod stop;
 mod sync_before_reply;
+mod under_load;
+mod unread_log;

@@ -57,6 +57,13 @@ impl SmallDisk {
             .arg(&self.mounted))
     }
 
+    /// Nobody has a file of it open for writing.
+    pub fn make_read_only(&self) -> Result<(), NotHere> {
+        run(Command::new("mount")
+            .args(["-o", "remount,ro"])
+            .arg(&self.mounted))
+    }
+
     /// The device lives again, with what was synced. Nobody has a file of it open.
     pub fn heal(&self) -> Result<(), NotHere> {
         run(Command::new("umount").arg(&self.mounted))?;

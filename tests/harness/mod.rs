@@ -43,6 +43,8 @@ pub struct Launch<'a> {
     /// Names of several folders for `log.dirs`, within a temporary one; the first is the one that
     /// [`Broker::folder`] tells.
     pub folders: &'a [&'a str],
+    /// Whether what it prints goes into pipes that nobody reads.
+    pub is_unread: bool,
     /// A program that replaces itself with the broker (`prlimit` and its like), and its arguments.
     pub under: &'a [&'a str],
 }
@@ -54,6 +56,7 @@ pub struct Broker {
     under: Vec<String>,
     arguments: Vec<String>,
     cores: Option<usize>,
+    is_unread: bool,
     home: TempDir,
 }
 
@@ -66,6 +69,13 @@ impl Broker {
     }
 
     pub fn launch(launch: Launch<'_>) -> Broker {
+        let mut broker = Broker::prepare(launch);
+        broker.restart();
+        broker
+    }
+
+    /// One that does not run yet.
+    pub fn prepare(launch: Launch<'_>) -> Broker {
         let home = tempfile::Builder::new()
             .prefix("broker-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -97,17 +107,16 @@ impl Broker {
         {
             arguments.extend(["--override".to_owned(), property.to_owned()]);
         }
-        let mut broker = Broker {
+        Broker {
             child: None,
             port,
             folder,
             under: owned(launch.under),
             arguments,
             cores: None,
+            is_unread: launch.is_unread,
             home,
-        };
-        broker.restart();
-        broker
+        }
     }
 
     pub fn port(&self) -> u16 {
@@ -176,11 +185,18 @@ impl Broker {
             .args(&words[1..])
             .current_dir(self.home.path())
             .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle of the log file"))
-            .stderr(log)
+            .stdout(self.output(&log))
+            .stderr(self.output(&log))
             .spawn()
             .expect("the broker's binary");
         self.child = Some(child);
+    }
+
+    fn output(&self, log: &File) -> Stdio {
+        match self.is_unread {
+            true => Stdio::piped(),
+            false => log.try_clone().expect("another handle of it").into(),
+        }
     }
 
     /// Waits until a broker that was spawned answers.
@@ -219,6 +235,26 @@ impl Broker {
             "the broker's stop was not clean ({status}):\n{}",
             self.log()
         );
+    }
+
+    /// What `corelog doctor` says of it: the exit status, and its findings as JSON.
+    pub fn doctor(&self) -> (Option<i32>, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_corelog"))
+            .args(["doctor", "--json", "--override", "corelog.http.listener="])
+            .args(&self.arguments)
+            .current_dir(self.home.path())
+            .output()
+            .expect("the broker's binary");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), said)
+    }
+
+    /// Starts the broker, which is to end by itself: its exit status, and what it has said.
+    pub fn spawn_to_end(&mut self) -> (Option<i32>, String) {
+        let before = self.log().len();
+        self.spawn();
+        let status = self.await_end();
+        (status.code(), self.log().split_off(before))
     }
 
     /// Waits until the process has ended by itself, and tells how.

@@ -1,0 +1,156 @@
+//! The load generator's own verification while the broker is killed, stands still, or is stopped in order: what it was
+//! told is stored comes out once, in order and unchanged.
+//!
+//! `CORELOG_KILLS=1000` kills more often; `CORELOG_CRASH_SEED` gives the seed of the pauses.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use corelog_loadgen::engine::{self, Settings};
+use corelog_loadgen::measure::Judgement;
+use corelog_loadgen::workload::{Acks, Load, Shape, Sizes, Workload, named};
+use nix::sys::signal::Signal;
+
+use crate::harness::Broker;
+use crate::random::Random;
+use crate::turn;
+
+const KILLS: u64 = 20;
+const STANDSTILLS: u64 = 4;
+const STOPS: u64 = 3;
+/// Longer than any test: the load ends when the faults do.
+const DURATION: Duration = Duration::from_secs(24 * 3600);
+
+fn workload(name: &str) -> Workload {
+    let mut workload = named("small-records").expect("it ships");
+    workload.name = name.to_owned();
+    workload.topics.name = name.to_owned();
+    workload.topics.partitions = 6;
+    workload.producers.count = 3;
+    workload.producers.idempotence = true;
+    workload.producers.acks = Acks::All;
+    workload.consumers.count = 2;
+    workload.consumers.fan_out = 1;
+    workload.records.sizes = Sizes::Range(100, 2_000);
+    workload.load = Load::Open(Shape::Poisson(1_500.0));
+    workload.warm_up = Duration::ZERO;
+    workload.duration = DURATION;
+    workload.verify = true;
+    workload
+}
+
+/// Does something to the broker while it is under load, and has everything verified after it.
+fn under_load(name: &str, mut broker: Broker, faults: impl FnOnce(&mut Broker, &mut Random)) {
+    let seed = Random::seed_from("CORELOG_CRASH_SEED");
+    println!("CORELOG_CRASH_SEED={seed}");
+    let workload = workload(name);
+    let settings = Settings {
+        bootstrap: vec![broker.address()],
+        threads: 2,
+    };
+    let (sender, begun) = mpsc::channel();
+    let stop = AtomicBool::new(false);
+    let outcome = thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            engine::run(&workload, &settings, &stop, |progress| {
+                if progress.records_per_s > 0.0 {
+                    // Nobody listens after the first time.
+                    let _ = sender.send(());
+                }
+            })
+        });
+        begun.recv().expect("there is progress");
+        // Lets the load end when a check has failed in here.
+        let _until = Until(&stop);
+        faults(&mut broker, &mut Random::new(seed));
+        stop.store(true, Ordering::Relaxed);
+        running.join().expect("no panic").expect("it goes on")
+    });
+    let found = outcome.verification.expect("it was asked for");
+    assert_eq!(found.judgement(), Judgement::Whole, "{found:?}");
+    assert_eq!(found.duplicated + found.reordered, 0, "{found:?}");
+    assert!(found.acknowledged > 0, "{found:?}");
+    println!(
+        "{} records acknowledged, all of them found",
+        found.acknowledged
+    );
+    broker.stop();
+}
+
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn pause(random: &mut Random, max_ms: u64) {
+    thread::sleep(Duration::from_millis(random.below(max_ms)));
+}
+
+#[test]
+fn killed_at_random_moments() {
+    turn::run("killed-under-generated-load", || {
+        let kills = std::env::var("CORELOG_KILLS").map_or(KILLS, |n| n.parse().expect("a number"));
+        let broker = Broker::start(&["corelog.journal.bytes=67108864"]);
+        under_load("killed", broker, |broker, random| {
+            let mut survived = 0;
+            while survived < kills {
+                pause(random, 400);
+                broker.kill9();
+                survived += 1;
+                while random.one_in(4) {
+                    // Again, while it recovers or just after.
+                    broker.spawn();
+                    pause(random, 150);
+                    broker.kill9();
+                    survived += 1;
+                }
+                if random.one_in(4) {
+                    broker.set_cores(1 + random.below(2) as usize);
+                }
+                broker.restart();
+            }
+            println!("{survived} kills survived");
+        });
+        Ok(())
+    });
+}
+
+#[test]
+fn standing_still_and_going_on() {
+    turn::run("standing-still", || {
+        let broker = Broker::start(&[]);
+        under_load("still", broker, |broker, random| {
+            for _ in 0..STANDSTILLS {
+                pause(random, 300);
+                broker.signal(Signal::SIGSTOP);
+                pause(random, 1_500);
+                broker.signal(Signal::SIGCONT);
+            }
+            assert!(broker.is_running(), "{}", broker.log());
+        });
+        Ok(())
+    });
+}
+
+#[test]
+fn stopped_in_order_and_started_again() {
+    turn::run("stopped-under-load", || {
+        let broker = Broker::start(&[]);
+        under_load("stopped", broker, |broker, random| {
+            for _ in 0..STOPS {
+                pause(random, 400);
+                broker.stop();
+                let mark = broker.folder().join(".kafka_cleanshutdown");
+                assert!(mark.exists(), "{}", broker.log());
+                broker.restart();
+                assert!(!mark.exists(), "from now on a crash is one");
+            }
+        });
+        Ok(())
+    });
+}

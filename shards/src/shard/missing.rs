@@ -39,9 +39,8 @@ impl Shard {
             );
         }
         if self.0.config.on_rot == RotPolicy::Continue {
-            for lost in std::mem::take(&mut missing) {
-                self.drop_partition(&lost.key).await;
-            }
+            let lost: Vec<PartitionKey> = missing.drain(..).map(|lost| lost.key).collect();
+            self.drop_partitions(&lost).await;
         }
         missing
     }

@@ -98,9 +98,9 @@ impl GroupsConfig {
         };
         Ok(Self {
             classic: ClassicGroupsConfig {
-                session_timeout_min: read.ms("group.min.session.timeout.ms"),
-                session_timeout_max: read.ms("group.max.session.timeout.ms"),
-                initial_rebalance_delay: read.ms("group.initial.rebalance.delay.ms"),
+                session_timeout_min: read.ms_or_none("group.min.session.timeout.ms"),
+                session_timeout_max: read.ms_or_none("group.max.session.timeout.ms"),
+                initial_rebalance_delay: read.ms_or_none("group.initial.rebalance.delay.ms"),
                 members_max: read.count("group.max.size"),
             },
             consumer: ConsumerGroupsConfig {
@@ -123,7 +123,9 @@ impl GroupsConfig {
                 regex_refresh_interval: read.ms("group.consumer.regex.refresh.interval.ms"),
             },
             offsets: OffsetsConfig {
-                metadata_bytes_max: read.count("offset.metadata.max.bytes"),
+                metadata_bytes_max: read
+                    .count_unless_negative("offset.metadata.max.bytes")
+                    .map_or(0, |bytes| bytes as usize),
                 retention: Duration::from_secs(
                     MINUTE * read.count::<u64>("offsets.retention.minutes"),
                 ),

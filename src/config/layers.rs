@@ -173,6 +173,11 @@ impl Reader<'_> {
         Duration::from_millis(self.count(name))
     }
 
+    /// The same of a number that the table does not bound below: less than none is none.
+    pub fn ms_or_none(&self, name: &str) -> Duration {
+        Duration::from_millis(self.count_unless_negative(name).unwrap_or(0))
+    }
+
     /// A number with a fraction.
     pub fn ratio(&self, name: &str) -> f64 {
         match self.value(name) {

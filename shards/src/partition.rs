@@ -219,6 +219,11 @@ impl Partition {
         self.folder.borrow().is_offline.get()
     }
 
+    /// Whether anything can be written to its files: its folder is neither out of reach nor lost.
+    pub fn has_files(&self) -> bool {
+        !self.is_offline() && !self.has_lost_dir.get()
+    }
+
     /// Counts a batch that was placed.
     pub fn note_in(&self, records: u64, bytes: usize) {
         let mut traffic = self.traffic.get();

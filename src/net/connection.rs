@@ -182,19 +182,21 @@ impl Reader<'_> {
         let mut memory = None;
         let mut slice = self.io.slice();
         loop {
-            match self.decoder.next_frame().map_err(End::Frame)? {
+            let has_worked = match self.decoder.next_frame().map_err(End::Frame)? {
                 Next::Frame(frame) => {
                     self.watched.set_incoming(false);
                     self.start(frame, memory.take()).await?;
                     if self.watched.watch().is_closing() {
                         return Err(End::ByBroker);
                     }
+                    true
                 }
                 Next::Incoming(len) => {
                     let first = self.first_part(len);
                     memory = Some(self.reserve_first(first, len).await);
                     self.watched.set_incoming(true);
                     self.decoder.begin(len, first);
+                    false
                 }
                 Next::Full { allowed, len } => {
                     let more = allowed.min(len - allowed);
@@ -203,15 +205,18 @@ impl Reader<'_> {
                     self.watched.watch().working(memory.grow(more)).await;
                     self.watched.hold_up(false);
                     self.decoder.allow(more);
+                    false
                 }
                 Next::Missing(bytes) => {
                     self.set_low_water(bytes);
-                    if self.receive().await? {
+                    let has_waited = self.receive().await?;
+                    if has_waited {
                         slice = self.io.slice();
                     }
+                    !has_waited
                 }
-            }
-            if slice.is_over(self.io) {
+            };
+            if has_worked && slice.is_over(self.io) {
                 // Others have requests, too.
                 self.is_resting.set(true);
                 self.io.yield_now().await;

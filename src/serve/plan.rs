@@ -236,7 +236,11 @@ async fn lead(plan: &Arc<Plan>, shard: &Shard, broker: &Rc<Broker>) -> Result<()
         .open_partition(METADATA_LOG, METADATA_DIR, folder, 0, log_config(settings))
         .await;
     if let Some(lost) = shard.missing_folder(&METADATA_LOG) {
-        return Err(of_missing(&[lost]));
+        let why = format!(
+            "{} is missing: without it no topic is known. Restore it",
+            lost.path.display()
+        );
+        return Err((Cause::Data, why));
     }
     let refused = |error| {
         let why = format!("the metadata log cannot be opened: {error:?}");

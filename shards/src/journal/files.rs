@@ -16,6 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crc32c::crc32c;
 use rustc_hash::FxHashMap;
 
 use super::Ticket;
@@ -29,7 +30,10 @@ const FIRST_PART: u64 = 16;
 const FIRST_BYTES_MAX: u64 = 4 << 20;
 /// How much longer the next ones are.
 const GROWTH: u64 = 4;
+/// A journal has a handful of files.
+const SLOT_DIGITS: usize = 4;
 const LIST_PREFIX: &str = ".journal-";
+const LIST_CHECKSUM: &str = "crc32c ";
 /// The shortest file: a few groups.
 const FILE_BYTES_MIN: u64 = 4 * BLOCK as u64;
 
@@ -77,11 +81,13 @@ pub struct Closed {
 /// Which files there are and what they are used for.
 #[derive(Default)]
 pub struct Files {
-    /// Number of the next slot that is made.
+    /// Above the numbers of all slots that there are.
     pub made: u32,
-    /// Numbers of the slots that there are.
+    /// Numbers below that without a file, or with an empty one.
+    pub blank: BTreeSet<u32>,
+    /// Numbers of the slots that have a name.
     pub listed: BTreeSet<u32>,
-    /// Whether others are listed than there are.
+    /// Whether the list says something else.
     pub is_list_due: bool,
     /// Slots that are to be made longer before they are used again.
     pub short: VecDeque<Slot>,
@@ -113,11 +119,16 @@ pub struct Files {
 }
 
 impl Files {
+    /// How many files there are.
+    pub fn count(&self) -> usize {
+        self.made as usize - self.blank.len()
+    }
+
     /// Files that may still be made, or made longer.
     fn unmade(&self, files_max: usize) -> usize {
         match self.full {
             true => 0,
-            false => files_max.saturating_sub(self.made as usize) + self.short.len(),
+            false => files_max.saturating_sub(self.count()) + self.short.len(),
         }
     }
 
@@ -189,17 +200,15 @@ impl Files {
         let len = match &self.active {
             // Only after a crash, when all may be needed, one more is made, to go on in; or when there
             // is no room for what makes room.
-            Some(_) if self.made as usize >= files_max && !self.needs_further => return None,
+            Some(_) if self.count() >= files_max && !self.needs_further => return None,
             // The last one is the reserve of what is carried: it has to take all of that before another
             // one becomes free.
-            _ if self.made as usize + 1 >= files_max => file_bytes.max(self.len_wanted),
+            _ if self.count() + 1 >= files_max => file_bytes.max(self.len_wanted),
             None => first,
             Some(active) => active.slot.len * GROWTH,
         };
-        let new = Slot {
-            number: self.made,
-            len: 0,
-        };
+        let number = self.blank.first().copied().unwrap_or(self.made);
+        let new = Slot { number, len: 0 };
         Some((new, len.min(file_bytes.max(self.len_wanted))))
     }
 
@@ -210,7 +219,7 @@ impl Files {
         self.short.retain(is_other);
         self.unproven.retain(is_other);
         self.made = self.made.max(slot.number + 1);
-        self.listed.insert(slot.number);
+        self.blank.remove(&slot.number);
         self.needs_further = false;
         self.ready.push_back(slot);
     }
@@ -250,7 +259,11 @@ pub fn slot_path(dir: &Path, journal_id: u32, slot: u32) -> PathBuf {
 /// Journal id and slot of a file name that [`slot_path`] made.
 pub fn parse_slot_name(name: &str) -> Option<(u32, u32)> {
     let (id, slot) = name.strip_suffix(".journal")?.split_once('-')?;
-    Some((id.parse().ok()?, slot.parse().ok()?))
+    let is_one_of_few = slot.len() == SLOT_DIGITS;
+    Some((
+        id.parse().ok()?,
+        slot.parse().ok().filter(|_| is_one_of_few)?,
+    ))
 }
 
 /// The file that lists the slots of a journal.
@@ -270,21 +283,56 @@ pub async fn write_list(
     journal_id: u32,
     slots: &BTreeSet<u32>,
 ) -> io::Result<()> {
-    let lines = slots.iter().map(|slot| format!("{slot:04}\n"));
-    let text = lines.collect::<String>();
-    io.write_small(&list_path(dir, journal_id), text.as_bytes())
+    let list = format_list(slots);
+    io.write_small(&list_path(dir, journal_id), list.as_bytes())
         .await
 }
 
-/// The slots that a journal is said to have: none if nothing is said.
+/// The slots that a journal is said to have: none if nothing is said that can be trusted.
 pub async fn read_list(io: &Io, dir: &Path, journal_id: u32) -> io::Result<BTreeSet<u32>> {
-    match io.read_small(&list_path(dir, journal_id)).await {
-        Ok(bytes) => {
-            let text = String::from_utf8_lossy(&bytes);
-            Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(error) => Err(error),
+    let path = list_path(dir, journal_id);
+    let list = match io.read_small(&path).await {
+        Ok(list) => list,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(error),
+    };
+    Ok(parse_list(&list).unwrap_or_else(|| {
+        tracing::warn!(
+            file = %path.display(),
+            "the list of a journal's files is damaged: nobody will notice if one of them is missing"
+        );
+        BTreeSet::new()
+    }))
+}
+
+/// A number on each line, and the CRC-32C of these lines.
+fn format_list(slots: &BTreeSet<u32>) -> String {
+    let lines = slots.iter().map(|slot| format!("{slot:04}\n"));
+    let lines = lines.collect::<String>();
+    format!("{lines}{LIST_CHECKSUM}{:08x}\n", crc32c(lines.as_bytes()))
+}
+
+fn parse_list(list: &[u8]) -> Option<BTreeSet<u32>> {
+    let list = std::str::from_utf8(list).ok()?;
+    let (lines, checksum) = list.split_once(LIST_CHECKSUM)?;
+    let checksum = u32::from_str_radix(checksum.trim_end(), 16).ok()?;
+    if checksum != crc32c(lines.as_bytes()) {
+        return None;
+    }
+    lines.lines().map(|line| line.parse().ok()).collect()
+}
+
+/// Makes the name of a slot durable.
+pub async fn make_slot(io: &Io, path: &Path) -> io::Result<()> {
+    let how = OpenMode {
+        write: true,
+        create: true,
+        ..OpenMode::default()
+    };
+    io.open(path, how).await?.close().await?;
+    match path.parent() {
+        Some(dir) => io.sync_dir(dir).await,
+        None => Ok(()),
     }
 }
 
@@ -303,26 +351,20 @@ pub async fn open_slot(io: &Io, path: &Path) -> io::Result<Handles> {
     Ok(Handles { plain, durable })
 }
 
-/// Writes zeros to what a slot lacks of its length, and makes that durable. The blocks are reserved
-/// before, so that a full disk is found out early.
+/// Writes zeros to what a slot that was made lacks of its length, and makes that durable. The blocks are
+/// reserved before, so that a full disk is found out early.
 pub async fn prepare_slot(io: &Io, path: &Path, slot: Slot, len: u64) -> io::Result<()> {
-    let is_new = slot.len == 0;
     let how = OpenMode {
         write: true,
-        create: is_new,
         ..OpenMode::default()
     };
     let file = io.open(path, how).await?;
     let extended = extend(io, &file, slot.len, len).await;
-    let extended = file.close().await.and(extended);
-    if extended.is_err() && is_new {
-        // What was reserved so far goes back; if even that fails, the next attempt reuses the file.
-        let _ = io.remove_file(path).await;
+    if extended.is_err() && slot.len == 0 {
+        // What was reserved so far goes back; if even that fails, the next attempt has it.
+        let _ = file.truncate(0).await;
     }
-    if let (Ok(()), true, Some(dir)) = (&extended, is_new, path.parent()) {
-        io.sync_dir(dir).await?;
-    }
-    extended
+    file.close().await.and(extended)
 }
 
 async fn extend(io: &Io, file: &File, from: u64, to: u64) -> io::Result<()> {
@@ -390,6 +432,35 @@ mod tests {
             let wanted = Files::default().to_prepare(FILES_MAX, file_bytes);
             let (_, len) = wanted.expect("the first file");
             assert!(len <= 4 << 20, "{len} of {file_bytes}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_has_only_a_name_is_made_as_short_as_any() {
+        let mut files = found(3, &[]);
+        files.blank.insert(1);
+        let wanted = files.to_prepare(FILES_MAX, FILE_BYTES);
+        let blank = Slot { number: 1, len: 0 };
+        assert_eq!(wanted, Some((blank, FILE_BYTES_MIN)));
+        assert_eq!(files.count(), 2);
+    }
+
+    #[test]
+    fn a_damaged_list_says_nothing() {
+        let listed = BTreeSet::from([0, 1, 7]);
+        let list = format_list(&listed).into_bytes();
+        assert_eq!(parse_list(&list), Some(listed));
+        for at in 0..list.len() - 1 {
+            for bit in 0..8 {
+                let mut rotten = list.clone();
+                rotten[at] ^= 1 << bit;
+                let upper = rotten[at].eq_ignore_ascii_case(&list[at]);
+                assert!(
+                    upper || parse_list(&rotten).is_none(),
+                    "byte {at}, bit {bit}"
+                );
+            }
+            assert_eq!(parse_list(&list[..at]), None);
         }
     }
 

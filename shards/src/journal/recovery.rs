@@ -24,7 +24,7 @@ use super::files::{
     Closed, Files, Slot, list_path, parse_list_name, parse_slot_name, read_list, slot_path,
 };
 use super::group::{Entries, EntryHead, EntryKind, GroupError, GroupHeader, HEADER_LEN};
-use crate::io::{BLOCK, File, Io, Landmark, OpenMode, align_down};
+use crate::io::{BLOCK, DirEntry, File, Io, Landmark, OpenMode, align_down};
 use crate::mutation::{Mutation, is_on};
 
 /// Bytes read at a time.
@@ -97,8 +97,8 @@ pub struct Found<'a> {
     pub needed_bytes: u64,
 }
 
-/// Journal ids that have files in `dir`, or had some.
-pub async fn journals_in(io: &Io, dir: &Path) -> io::Result<Vec<u32>> {
+/// Journal ids that have files in `dir`, or had some: the folder above, which has these entries, lists them.
+pub async fn journals_in(io: &Io, dir: &Path, above: &[DirEntry]) -> io::Result<Vec<u32>> {
     let entries = match io.list_dir(dir).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         listed => listed?,
@@ -108,14 +108,8 @@ pub async fn journals_in(io: &Io, dir: &Path) -> io::Result<Vec<u32>> {
         .filter_map(|entry| parse_slot_name(&entry.name))
         .map(|(id, _)| id)
         .collect();
-    if let Some(folder) = dir.parent() {
-        let entries = io.list_dir(folder).await?;
-        ids.extend(
-            entries
-                .iter()
-                .filter_map(|entry| parse_list_name(&entry.name)),
-        );
-    }
+    let names = above.iter().map(|entry| &entry.name);
+    ids.extend(names.filter_map(|name| parse_list_name(name)));
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)
@@ -136,8 +130,13 @@ pub async fn scan(
 }
 
 /// Reads journal `id` as [`scan`] does, and writes nothing.
-pub async fn inspect(io: &Io, dir: &Path, id: u32) -> Result<Scanned, RecoveryError> {
-    let (scanned, _) = read(io, dir, id, |_| Ok(())).await?;
+pub async fn inspect(
+    io: &Io,
+    dir: &Path,
+    id: u32,
+    visit: impl FnMut(Found<'_>) -> Result<(), ()>,
+) -> Result<Scanned, RecoveryError> {
+    let (scanned, _) = read(io, dir, id, visit).await?;
     Ok(scanned)
 }
 
@@ -148,24 +147,25 @@ async fn read(
     mut visit: impl FnMut(Found<'_>) -> Result<(), ()>,
 ) -> Result<(Scanned, VecDeque<Unvouched>), RecoveryError> {
     // The last run may have ended before it had made a file's name durable.
-    io.sync_dir(dir)
-        .await
-        .map_err(|error| RecoveryError::Io(dir.to_owned(), error))?;
-    let (mut found, mut free) = list_files(io, dir, id).await?;
+    let (mut found, mut free) = match io.sync_dir(dir).await {
+        Ok(()) => list_files(io, dir, id).await?,
+        // All of them may be missing.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), Vec::new()),
+        Err(error) => return Err(RecoveryError::Io(dir.to_owned(), error)),
+    };
     let there = found.iter().map(|file| &file.slot).chain(&free);
     let there: BTreeSet<u32> = there.map(|slot| slot.number).collect();
     let listed = read_list(io, dir, id)
         .await
         .map_err(|error| RecoveryError::Io(list_path(dir, id), error))?;
     let missing: Vec<u32> = listed.difference(&there).copied().collect();
-    // Where a start goes on without them they are made anew.
-    free.extend(missing.iter().map(|number| Slot {
-        number: *number,
-        len: 0,
-    }));
     found.sort_unstable_by_key(|file| file.first.file_seq);
     let slots = found.iter().map(|file| &file.slot).chain(&free);
-    let made = slots.map(|slot| slot.number + 1).max().unwrap_or(0);
+    let numbers: BTreeSet<u32> = slots
+        .filter(|slot| slot.len > 0)
+        .map(|slot| slot.number)
+        .collect();
+    let made = numbers.last().map_or(0, |newest| newest + 1);
     // Files that were free hold nothing that is needed, written again in part or not at all.
     let oldest_needed = match found.last() {
         Some(newest) => oldest_needed(io, newest).await?,
@@ -187,14 +187,15 @@ async fn read(
     };
     let mut files = Files {
         made,
+        blank: (0..made)
+            .filter(|number| !numbers.contains(number))
+            .collect(),
         is_list_due: listed != there,
         listed: there,
         next_seq: found.last().map_or(0, |file| file.first.file_seq + 1),
         ..Files::default()
     };
-    let (unwritten, unproven) = free.into_iter().partition(|slot| slot.len == 0);
-    files.short = unwritten;
-    files.unproven = unproven;
+    files.unproven = free.into_iter().filter(|slot| slot.len > 0).collect();
     if let Some(oldest) = found.first()
         && oldest.first.file_seq > oldest_needed
     {

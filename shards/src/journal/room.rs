@@ -111,7 +111,7 @@ impl Journal {
         files.needs_further = true;
         tracing::warn!(
             journal = self.config.id,
-            files = files.made + 1,
+            files = files.count() + 1,
             "the checkpoints of all partitions take more than a journal file: one more is made; set a \
              larger corelog.journal.bytes"
         );

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::files::{Slot, open_slot, prepare_slot, slot_path};
+use super::files::{Slot, make_slot, open_slot, prepare_slot, slot_path};
 use super::group::{EntryKind, GroupHeader};
 use super::recovery::scan;
 use super::*;
@@ -64,6 +64,7 @@ async fn prepare(io: &Io, number: u32, len: u64) -> Slot {
     let dir = Path::new(DIR);
     io.create_dir_all(dir).await.expect("made");
     let path = slot_path(dir, 0, number);
+    make_slot(io, &path).await.expect("made");
     let prepared = prepare_slot(io, &path, Slot { number, len: 0 }, len).await;
     prepared.expect("prepared");
     Slot { number, len }

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::chain::{Begun, Chain, Done, News, UnderWay};
-use super::files::{Active, Handles, Slot, open_slot, prepare_slot, slot_path, write_list};
+use super::files::{
+    Active, Handles, Slot, make_slot, open_slot, prepare_slot, slot_path, write_list,
+};
 use super::gather::{Batch, GROUP_BYTES_TARGET, Taken, padded_len};
 use super::group::{EntryKind, GroupHeader, HEADER_LEN, encode_entry, payload_crc};
 use super::room::usable_bytes;
@@ -136,8 +137,11 @@ impl Journal {
             let path = slot_path(&self.config.dir, self.config.id, slot.number);
             let making = self.io.within(Landmark::JournalFileMade);
             let prepared = async {
+                if slot.len == 0 {
+                    make_slot(&self.io, &path).await?;
+                }
+                self.list_slot(slot).await?;
                 prepare_slot(&self.io, &path, slot, len).await?;
-                self.list_slot(&path, slot).await?;
                 open_slot(&self.io, &path).await
             };
             let prepared = prepared.await;
@@ -168,19 +172,22 @@ impl Journal {
         }
     }
 
-    /// Notes a slot that was just made: from now on a start misses it.
-    async fn list_slot(&self, path: &Path, slot: Slot) -> io::Result<()> {
-        let mut listed = self.files.borrow().listed.clone();
-        if !listed.insert(slot.number) {
-            return Ok(());
-        }
+    /// Notes a slot that has a name: from now on a start misses it.
+    async fn list_slot(&self, slot: Slot) -> io::Result<()> {
+        let listed = {
+            let files = self.files.borrow();
+            let mut listed = files.listed.clone();
+            if !listed.insert(slot.number) && !files.is_list_due {
+                return Ok(());
+            }
+            listed
+        };
         let (dir, id) = (&self.config.dir, self.config.id);
-        let noted = write_list(&self.io, dir, id, &listed).await;
-        if noted.is_err() {
-            // What was reserved for it goes back.
-            let _ = self.io.remove_file(path).await;
-        }
-        noted
+        write_list(&self.io, dir, id, &listed).await?;
+        let mut files = self.files.borrow_mut();
+        files.listed = listed;
+        files.is_list_due = false;
+        Ok(())
     }
 
     /// Waits until there is something to write and room for it; `None` ends the journal.

@@ -14,7 +14,7 @@ use super::Shard;
 use super::message::ReadError;
 use super::store::{Store, storage};
 use super::volume::Folder;
-use crate::io::{BLOCK, File, OpenMode, align_down};
+use crate::io::{BLOCK, DirEntry, File, OpenMode, align_down};
 use crate::log::Log;
 use crate::log::aborted::AbortedTransaction;
 use crate::log::batch::Batch;
@@ -35,14 +35,12 @@ const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
 impl Store {
     /// Notes which folders exist, so that new partitions need not look.
-    pub(super) async fn list_dirs(&self, folder: &Folder) -> io::Result<()> {
-        let entries = self.io().list_dir(&folder.path).await?;
+    pub(super) fn found(&self, folder: &Folder, entries: Vec<DirEntry>) {
         let dirs = entries
             .into_iter()
             .filter(|entry| entry.is_dir)
             .map(|entry| entry.name);
         *folder.found_dirs.borrow_mut() = dirs.collect();
-        Ok(())
     }
 
     async fn import(

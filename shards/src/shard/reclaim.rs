@@ -243,7 +243,7 @@ impl Shard {
     pub(super) async fn settle_for_checkpoint(&self, partition: &Rc<Partition>) -> io::Result<()> {
         let carried = || partition.state.borrow().log.carried_bytes();
         let has_full_segment = || partition.state.borrow().log.has_full_segment_to_settle();
-        let is_over = || partition.state.borrow().is_dropped || partition.is_offline();
+        let is_over = || partition.state.borrow().is_dropped || !partition.has_files();
         let volume = self.volume(partition);
         while !is_over() {
             let aim = CARRIED_BYTES_MAX.min(volume.carried_bytes_max());

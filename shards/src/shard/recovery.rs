@@ -24,10 +24,10 @@ use super::handover::{OldCopy, remove_adopted};
 use super::hosts::{Hosts, add_hosts, keep_hosts, look_for_hosts};
 use super::producers::Producers;
 use super::store::Store;
-use super::volume::{FolderConfig, Folders, Volume, journal_dir};
+use super::volume::{Folder, FolderConfig, Folders, Volume, journal_dir};
 use super::{Shard, ShardConfig, missing};
-use crate::io::{Io, Landmark, Notify, align_down};
-use crate::journal::files::{Files, parse_list_name, write_list};
+use crate::io::{DirEntry, Io, Landmark, Notify, align_down};
+use crate::journal::files::{Files, write_list};
 use crate::journal::group::{EntryKind, be64};
 use crate::journal::recovery::{Found, RecoveryError, Rot, journals_in, scan};
 use crate::journal::{Journal, JournalConfig, Ticket};
@@ -202,39 +202,45 @@ pub async fn open_watched(
         return Err(StartError::NoFolder);
     }
     let folders = Folders::new(&config.folders).ok_or(StartError::NoFolder)?;
+    let mut found = Vec::new();
     for folder in folders.online() {
         let path = &folder.path;
         make_dir(&io, path).await.map_err(at(path))?;
+        let entries = io.list_dir(path).await.map_err(at(path))?;
+        found.push((folder, entries));
     }
+    let reading = read_journals(&io, id, route, &folders, &found, config.on_rot, &progress);
+    let mut recovered = reading.await?;
+    // Not before: what is missing shall find its place free when it is brought back.
     for host in folders.hosts() {
         let dir = journal_dir(&host.path);
         make_dir(&io, &dir).await.map_err(at(&dir))?;
     }
-    let reading = read_journals(&io, id, route, &folders, config.on_rot, &progress);
-    let mut recovered = reading.await?;
     let took = io.now().since(begin).as_nanos();
     let took = u64::try_from(took).unwrap_or(u64::MAX);
     progress.journal_nanos.set(took.max(1));
     let (mesh, lanes) = Mesh::connect(&io, ends).await;
     let store = Store::new(io.clone(), config.open_files_max);
-    for folder in folders.online() {
-        let path = &folder.path;
-        store.list_dirs(folder).await.map_err(at(path))?;
+    for (folder, entries) in found {
+        store.found(folder, entries);
         for (key, dir) in &recovered.dropped {
             let finished = store.finish_drop(folder, key, dir).await;
-            finished.map_err(at(path))?;
+            finished.map_err(at(&folder.path))?;
         }
     }
     let journal_metrics = Arc::default();
-    let own = std::mem::take(&mut recovered.own);
-    for (host, own) in folders.hosts().iter().zip(&own) {
+    let mut own = std::mem::take(&mut recovered.own);
+    for (host, own) in folders.hosts().iter().zip(&mut own) {
         // What is missing was said to be. Older versions list nothing.
         let dir = journal_dir(&host.path);
-        if own.files.is_list_due
-            && let Err(error) = write_list(&io, &dir, id as u32, &own.files.listed).await
-        {
-            // It is written with the next file that is made. On a full disk the start goes on.
-            tracing::warn!(journal = id, %error, "cannot list the files of a journal");
+        if own.files.is_list_due {
+            match write_list(&io, &dir, id as u32, &own.files.listed).await {
+                Ok(()) => own.files.is_list_due = false,
+                // It is written with the next file that is prepared. On a full disk the start goes on.
+                Err(error) => {
+                    tracing::warn!(journal = id, %error, "cannot list the files of a journal");
+                }
+            }
         }
     }
     let rotten: Vec<(usize, Ticket)> = own
@@ -347,6 +353,7 @@ async fn read_journals(
     id: ShardId,
     route: Route,
     folders: &Folders,
+    found: &[(&Rc<Folder>, Vec<DirEntry>)],
     on_rot: RotPolicy,
     progress: &RecoveryMetrics,
 ) -> Result<Recovered, StartError> {
@@ -357,20 +364,13 @@ async fn read_journals(
         own.files.next_group = 1;
         own
     });
-    for folder in folders.online() {
+    for (folder, entries) in found {
         let dir = journal_dir(&folder.path);
-        let has_lists = lists_journals(io, &folder.path)
-            .await
-            .map_err(at(&folder.path))?;
-        if has_lists {
-            // It was there.
-            make_dir(io, &dir).await.map_err(at(&dir))?;
-        }
         match remove_adopted(io, &dir, is_mine).await {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             removed => removed.map_err(at(&dir))?,
         }
-        let ids = journals_in(io, &dir).await.map_err(at(&dir))?;
+        let ids = journals_in(io, &dir, entries).await.map_err(at(&dir))?;
         let is_host = folders.hosts()[folder.volume].id == folder.id;
         for journal_id in ids.into_iter().filter(|id| is_mine(*id)) {
             let is_own = is_host && journal_id as usize == id;
@@ -407,13 +407,6 @@ struct Place {
     volume: usize,
     /// Place of the volume whose journal goes on in it.
     journal: Option<usize>,
-}
-
-/// Whether a folder says that it has journals.
-async fn lists_journals(io: &Io, folder: &Path) -> io::Result<bool> {
-    let entries = io.list_dir(folder).await?;
-    let mut names = entries.iter().map(|entry| parse_list_name(&entry.name));
-    Ok(names.any(|id| id.is_some()))
 }
 
 async fn read_journal(

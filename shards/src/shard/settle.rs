@@ -76,7 +76,7 @@ impl Settling {
     /// many bytes.
     pub(super) fn forgot_ended(&self, unsettled_bytes: u64) {
         self.shrank(unsettled_bytes);
-        self.keep(|partition| !partition.is_offline() && !partition.state.borrow().is_dropped);
+        self.keep(|partition| partition.has_files() && !partition.state.borrow().is_dropped);
     }
 
     fn keep(&self, stays: impl Fn(&Rc<Partition>) -> bool) {
@@ -154,7 +154,7 @@ impl Shard {
         let settling = &self.volume(partition).settling;
         let (unsettled, has_full_segment) = {
             let state = partition.state.borrow();
-            if state.is_dropped || partition.is_offline() {
+            if state.is_dropped || !partition.has_files() {
                 return;
             }
             (
@@ -216,7 +216,7 @@ impl Shard {
 
     fn settle_again(&self, partition: &Rc<Partition>) {
         let is_dropped = partition.state.borrow().is_dropped;
-        if !is_dropped && !partition.is_offline() && !partition.is_queued.replace(true) {
+        if !is_dropped && partition.has_files() && !partition.is_queued.replace(true) {
             let mut due = self.volume(partition).settling.due.borrow_mut();
             due.push_back(partition.clone());
         }
@@ -289,7 +289,7 @@ impl Shard {
 
     fn next_piece(&self, partition: &Partition, reach: Reach) -> Option<Piece> {
         let state = partition.state.borrow();
-        if state.is_dropped || partition.is_offline() {
+        if state.is_dropped || !partition.has_files() {
             return None;
         }
         let segments = state.log.segments();

@@ -267,7 +267,7 @@ fn check_folders(world: &mut World, node: NodeId, metadata: &Metadata) {
     let found = world.block_on(node, |io| async move {
         let mut found = Vec::new();
         for entry in io.list_dir(Path::new(LOG_DIR)).await.expect("listed") {
-            if entry.name != "journal" {
+            if entry.is_dir && entry.name != "journal" {
                 let path = Path::new(LOG_DIR).join(&entry.name);
                 let bytes = io.read_small(&path.join(PARTITION_METADATA)).await;
                 let text = String::from_utf8(bytes.unwrap_or_default()).expect("text");

@@ -153,7 +153,8 @@ impl Model {
             next <= end.max(from),
             "{key:?}: read to {next}, which only {end} bounds"
         );
-        self.partition(key).note_end(next);
+        // Whoever asks behind the high watermark, where the log goes on, gets nothing.
+        self.partition(key).note_end(next.min(end));
         next
     }
 

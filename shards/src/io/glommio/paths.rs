@@ -98,9 +98,14 @@ fn list_dir(path: &Path) -> io::Result<Vec<DirEntry>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        let metadata = match entry.metadata() {
+        // What a link leads to counts: partitions may be kept elsewhere.
+        let metadata = match entry.file_type()?.is_symlink() {
+            true => fs::metadata(entry.path()),
+            false => entry.metadata(),
+        };
+        let metadata = match metadata {
             Ok(metadata) => metadata,
-            // Removed since the directory was read.
+            // Removed since the directory was read, or a link that leads nowhere.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };

@@ -182,6 +182,15 @@ fn paths_can_be_worked_with() {
         assert_eq!(listed, [("c", true), ("z", false)]);
         assert_eq!(io.file_len(&nested.join("z")).await.unwrap(), 5);
 
+        let linked = directory.join("linked");
+        io.create_dir_all(&linked).await.unwrap();
+        for (to, name) in [("a/b/c", "dir"), ("a/b/z", "file"), ("gone", "nothing")] {
+            std::os::unix::fs::symlink(directory.join(to), linked.join(name)).unwrap();
+        }
+        let listed = io.list_dir(&linked).await.unwrap();
+        let listed: Vec<_> = listed.iter().map(|e| (e.name.as_str(), e.is_dir)).collect();
+        assert_eq!(listed, [("dir", true), ("file", false)]);
+
         let not_empty = io.remove_dir(&directory.join("a")).await;
         assert_eq!(not_empty.unwrap_err().kind(), ErrorKind::DirectoryNotEmpty);
         io.remove_file(&nested.join("z")).await.unwrap();

@@ -4,11 +4,15 @@
 //! Each check is the one of `corelog start` or `corelog tune` where they have it. Changes nothing but for one block that
 //! is written to a file of its own in each data folder and removed again; takes no lock, so that a broker may be started
 //! meanwhile.
+//!
+//! A problem is what keeps a broker from its work. What cannot be told of another user's process or files is noted.
 
 mod broker;
 mod clock;
 mod folders;
 mod host;
+mod journals;
+mod process;
 mod settings;
 
 use std::io::{self, Write};
@@ -18,6 +22,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::finding::{Finding, Verdict};
+use super::folders::look::InUse;
 use super::start::StartArgs;
 
 /// Look at host, clock, configuration, folders and a running broker, and explain what is wrong
@@ -66,20 +71,22 @@ fn examine(args: &DoctorArgs, root: &Path) -> Report {
     // Without a configuration nobody knows which folders and listeners are meant.
     let wanted = config.as_ref().and_then(|config| config.node.cores);
     let shards = host::shards(wanted);
-    report
-        .0
-        .push(("host", host::examine(root, config.as_ref(), shards)));
+    let subject = host::Subject {
+        in_use: config.as_ref().map_or(InUse::No, folders::taken),
+        process: config
+            .as_ref()
+            .and_then(|config| folders::taken_by(config, root)),
+    };
+    let host = host::examine(root, config.as_ref(), shards, &subject);
+    report.0.push(("host", host));
     let mut clock = clock::examine();
     if let Some(config) = &config {
         clock.extend(clock::of_folders(config));
     }
     report.0.push(("clock", clock));
     if let Some(config) = &config {
-        let (is_locked, found) = folders::examine(config, shards);
-        report.0.push(("folders", found));
-        report
-            .0
-            .push(("broker", broker::examine(config, is_locked)));
+        report.0.push(("folders", folders::examine(config, shards)));
+        report.0.push(("broker", broker::examine(config, root)));
     }
     report
 }

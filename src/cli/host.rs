@@ -15,6 +15,9 @@ use nix::sys::statvfs::statvfs;
 /// Below this many open files a broker with some connections runs short.
 pub const OPEN_FILES_LOW: u64 = 1024;
 
+/// What is written to find out about direct I/O; one that was killed meanwhile leaves it behind.
+pub(super) const DIRECT_IO_PROBE: &str = ".direct-io-probe";
+
 const BLOCK: usize = 4096;
 
 /// Why this host won't do, with the remedy.
@@ -106,7 +109,7 @@ struct AlignedBlock([u8; BLOCK]);
 
 /// Writes a block past the page cache, into a file that is removed again.
 pub fn check_direct_io(folder: &Path) -> Result<(), HostError> {
-    let path = folder.join(".direct-io-probe");
+    let path = folder.join(DIRECT_IO_PROBE);
     let write = || -> io::Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true);

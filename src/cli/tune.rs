@@ -19,6 +19,9 @@ use self::host::Host;
 use super::finding::{Finding, Verdict, direct_io, needed};
 use super::host::check_direct_io;
 
+/// This process, as /proc names it.
+pub(super) const SELF: &str = "self";
+
 /// Tell what this host's settings cost the broker
 #[derive(Debug, Args)]
 pub struct TuneArgs {
@@ -37,7 +40,7 @@ pub fn run(args: &TuneArgs, out: &mut dyn Write) -> io::Result<bool> {
         needed("io_uring", runtime::check_io_uring()),
         direct_io(check_direct_io(&args.folder)),
     ];
-    findings.extend(look(Path::new("/"), &args.folder));
+    findings.extend(look(Path::new("/"), SELF, &args.folder));
     print(&findings, out)?;
     Ok(!findings.iter().any(|one| one.verdict == Verdict::Needed))
 }
@@ -77,10 +80,20 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// All advice about the settings below `root`, which is / but in tests.
-pub(super) fn look(root: &Path, folder: &Path) -> Vec<Finding> {
+/// Bytes that a process may take by its control groups, if they bound them.
+pub(super) fn memory_max(root: &Path, process: &str) -> Option<u64> {
     let host = Host {
         root: root.to_owned(),
+        process: process.to_owned(),
+    };
+    host.memory_max()
+}
+
+/// All advice about the settings below `root`, which is / but in tests, for a process as /proc names it.
+pub(super) fn look(root: &Path, process: &str, folder: &Path) -> Vec<Finding> {
+    let host = Host {
+        root: root.to_owned(),
+        process: process.to_owned(),
     };
     let mut findings = vec![
         host.open_files(),

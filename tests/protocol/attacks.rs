@@ -142,6 +142,9 @@ fn p99(mut rounds: Vec<Duration>) -> Duration {
     rounds.get(at).copied().unwrap_or_default()
 }
 
+/// The thread that sings; it ends early if it was not served.
+type Canary<'scope> = thread::ScopedJoinHandle<'scope, Vec<Duration>>;
+
 /// Lets the canary end when a check has failed.
 struct Stop<'a>(&'a AtomicBool);
 
@@ -154,12 +157,12 @@ impl Drop for Stop<'_> {
 /// Attacks a broker over so many connections, beside a client that is served all the while.
 fn beside(name: &str, connections: u64, attack: impl FnOnce(&Broker)) {
     let mut broker = launch();
-    let sing_during = |during: &mut dyn FnMut(&AtomicUsize)| {
+    let sing_during = |during: &mut dyn FnMut(&AtomicUsize, &Canary<'_>)| {
         let (stop, sung) = (AtomicBool::new(false), AtomicUsize::new(0));
         thread::scope(|scope| {
             let until = Stop(&stop);
             let canary = scope.spawn(|| sing(broker.address(), &stop, &sung));
-            during(&sung);
+            during(&sung, &canary);
             // It is served behind it all, too.
             let before = sung.load(Ordering::Relaxed);
             while sung.load(Ordering::Relaxed) < before + 3 && !canary.is_finished() {
@@ -169,13 +172,13 @@ fn beside(name: &str, connections: u64, attack: impl FnOnce(&Broker)) {
             p99(canary.join().expect("the canary lives"))
         })
     };
-    let alone = sing_during(&mut |sung| {
-        while sung.load(Ordering::Relaxed) < 200 {
+    let alone = sing_during(&mut |sung, canary| {
+        while sung.load(Ordering::Relaxed) < 200 && !canary.is_finished() {
             thread::sleep(Duration::from_millis(1));
         }
     });
     let mut attack = Some(attack);
-    let beside = sing_during(&mut |_| attack.take().expect("one attack")(&broker));
+    let beside = sing_during(&mut |_, _| attack.take().expect("one attack")(&broker));
     let (peak, stated) = (broker.memory_peak_bytes(), stated_bytes(connections));
     println!(
         "{name}: {} MiB at most of {} stated; p99 of a write and a read {alone:?} alone, {beside:?} beside",
@@ -296,7 +299,12 @@ fn ten_thousand_connections_that_say_nothing_take_little() {
     const FILES: u64 = CONNECTIONS * 3 / 2;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     if hard < FILES {
-        println!("skipped: {FILES} open files are needed, {hard} are allowed");
+        // Past the test runner, which withholds what a test that passes prints.
+        let _ = writeln!(
+            std::io::stdout(),
+            "protocol test silent connections: 0 passed, 1 skipped; not possible here: {FILES} open files are needed, \
+             {hard} are allowed"
+        );
         return;
     }
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("a higher limit");

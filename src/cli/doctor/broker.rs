@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,8 +12,10 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 
+use super::folders;
 use crate::cli::addresses;
 use crate::cli::finding::{Finding, Verdict, finding};
+use crate::cli::folders::look::InUse;
 use crate::config::{BrokerConfig, Endpoint};
 
 /// How long it may take to answer.
@@ -25,33 +28,73 @@ const LOG_DIRS_VERSION: i16 = 4;
 const NOBODY: i32 = -1;
 /// Part of a folder's disk that should be left.
 const FREE_PERCENT_LOW: i64 = 10;
+const LIVE: &str = "/live";
+const READY: &str = "/ready";
+/// How a broker begins to say why it serves no clients.
+const NOT_READY: [&str; 3] = ["recovering", "stopping", "failed"];
+/// Far more than a broker says of its health.
+const HEALTH_BYTES_MAX: u64 = 64 << 10;
 
-pub(super) fn examine(config: &BrokerConfig, is_locked: bool) -> Vec<Finding> {
+pub(super) fn examine(config: &BrokerConfig, root: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     for endpoint in &config.listeners.bound {
         let setting = format!("broker at {endpoint}");
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        let mut connected = None;
-        for address in addresses_of(endpoint) {
-            match TcpStream::connect_timeout(&address, CONNECT_PATIENCE) {
-                Ok(stream) => connected = Some(stream),
-                Err(error) => last = error,
-            }
-        }
+        let connected = connect(endpoint);
+        // Asked behind it: who listens has taken the folders before.
+        let in_use = folders::taken(config);
         match connected {
-            Some(stream) => findings.extend(ask(&setting, stream)),
-            None if is_locked => {
+            Ok(_) if in_use == InUse::No => {
+                let remedy =
+                    "a start would end with status 75: stop that process, or choose another port";
+                let found = "another process listens here: the data folders are not in use";
+                findings.push(finding(setting, found, Verdict::Needed, remedy));
+            }
+            Ok(_) if is_of_another(config, root, endpoint) => {
+                let remedy = "the one with the data folders does not: it may be starting (see /ready and its log), or \
+                              have other listeners than this configuration";
+                let found = "another process listens here";
+                findings.push(finding(setting, found, Verdict::Advice, remedy));
+            }
+            Ok(stream) => findings.extend(ask(&setting, stream, in_use)),
+            Err(error) if in_use == InUse::Yes => {
                 let remedy = "a process has the data folder, and does not listen here: it may be starting (see /ready \
                               and its log), or have other listeners than this configuration";
-                findings.push(finding(setting, last.to_string(), Verdict::Advice, remedy));
+                findings.push(finding(setting, error.to_string(), Verdict::Advice, remedy));
             }
-            None => findings.push(finding(setting, "no broker runs", Verdict::Unknown, "")),
+            Err(_) => findings.push(finding(setting, "no broker runs", Verdict::Unknown, "")),
         }
     }
-    if let Some(http) = &config.http {
-        findings.extend(health(&http.endpoint));
+    if let Some(http) = &config.http
+        && folders::taken(config) != InUse::No
+    {
+        findings.extend(match is_of_another(config, root, &http.endpoint) {
+            true => {
+                let found = "another process answers here: the broker serves no metrics and health";
+                let setting = format!("health at {}", http.endpoint);
+                vec![finding(setting, found, Verdict::Unknown, "")]
+            }
+            false => health(&http.endpoint, folders::taken(config)),
+        });
     }
     findings
+}
+
+/// Whether it is known that who listens there is not the process that has taken the folders.
+fn is_of_another(config: &BrokerConfig, root: &Path, endpoint: &Endpoint) -> bool {
+    let process = folders::taken_by(config, root);
+    let listens = process.and_then(|process| process.listens_on(endpoint.port));
+    listens == Some(false)
+}
+
+fn connect(endpoint: &Endpoint) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in addresses_of(endpoint) {
+        match TcpStream::connect_timeout(&address, CONNECT_PATIENCE) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Where a listener can be reached from here.
@@ -70,11 +113,16 @@ fn addresses_of(endpoint: &Endpoint) -> Vec<SocketAddr> {
     all
 }
 
-fn ask(setting: &str, mut stream: TcpStream) -> Vec<Finding> {
+fn ask(setting: &str, mut stream: TcpStream, in_use: InUse) -> Vec<Finding> {
+    let verdict = match in_use {
+        InUse::Yes => Verdict::Needed,
+        // It may be anybody.
+        InUse::No | InUse::Unknown => Verdict::Unknown,
+    };
     let failed = |what: &str, error: &io::Error| {
         let found = format!("{what} is not answered: {error}");
         let remedy = "what listens there is no broker of Kafka's protocol, or it hangs: see /live and its log";
-        finding(setting, found, Verdict::Needed, remedy)
+        finding(setting, found, verdict, remedy)
     };
     let _ = stream.set_read_timeout(Some(PATIENCE));
     let _ = stream.set_write_timeout(Some(PATIENCE));
@@ -192,42 +240,71 @@ fn log_dirs(told: &DescribeLogDirsResponse) -> Vec<Finding> {
 }
 
 /// What `/live` and `/ready` say.
-fn health(endpoint: &Endpoint) -> Vec<Finding> {
+fn health(endpoint: &Endpoint, in_use: InUse) -> Vec<Finding> {
     let addresses = addresses_of(endpoint);
-    let ask = |path: &str| {
-        let mut all = addresses.iter();
-        all.find_map(|address| get(*address, path).ok())
-    };
     let mut findings = Vec::new();
-    let questions = [
-        (
-            "/live",
-            "a shard hangs: end the process (SIGKILL) and start it again, and report what it logged",
-        ),
-        (
-            "/ready",
-            "clients are not served: it is starting, stopping or has failed, as it says",
-        ),
-    ];
-    for (path, remedy) in questions {
-        let setting = format!("health at {endpoint}{path}");
-        findings.extend(ask(path).map(|(status, said)| {
-            let verdict = match status {
-                200 => Verdict::Fine,
-                _ => Verdict::Needed,
-            };
-            finding(setting, said.trim(), verdict, remedy)
-        }));
+    for path in [LIVE, READY] {
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        let mut tries = addresses.iter().map(|address| get(*address, path));
+        let answer = tries.find_map(|tried| tried.map_err(|error| last = error).ok());
+        match answer {
+            Some((status, said)) => findings.push(of_answer(endpoint, path, status, &said)),
+            None => {
+                findings.push(unanswered(endpoint, path, &last, in_use));
+                break;
+            }
+        }
     }
     findings
 }
 
+fn unanswered(endpoint: &Endpoint, path: &str, error: &io::Error, in_use: InUse) -> Finding {
+    let verdict = match in_use {
+        InUse::Yes => Verdict::Advice,
+        InUse::No | InUse::Unknown => Verdict::Unknown,
+    };
+    let remedy = "a process has the data folder, and does not answer here: it may be starting, stand still (SIGSTOP), \
+                  have another corelog.http.listener, or have found the port taken, which its log says";
+    let setting = format!("health at {endpoint}{path}");
+    finding(setting, format!("no answer: {error}"), verdict, remedy)
+}
+
+/// An answer may be anybody's: only the words of a broker count.
+fn of_answer(endpoint: &Endpoint, path: &str, status: u16, said: &str) -> Finding {
+    let setting = format!("health at {endpoint}{path}");
+    let said = said.trim();
+    match (path, status) {
+        (LIVE, 200) if said == "live" => finding(setting, said, Verdict::Fine, ""),
+        (READY, 200) if said == "ready" => finding(setting, said, Verdict::Fine, ""),
+        (LIVE, 503) if said.starts_with("shards that hang") => {
+            let remedy = "a shard hangs: end the process (SIGKILL) and start it again, and report what it logged";
+            finding(setting, said, Verdict::Needed, remedy)
+        }
+        (READY, 503) if NOT_READY.iter().any(|word| said.starts_with(word)) => {
+            let verdict = match said.starts_with("failed") {
+                true => Verdict::Needed,
+                false => Verdict::Advice,
+            };
+            let remedy =
+                "clients are not served: it is starting, stopping or has failed, as it says";
+            finding(setting, said, verdict, remedy)
+        }
+        (_, status) => {
+            let found = format!("something else answers, with status {status}");
+            finding(setting, found, Verdict::Unknown, "")
+        }
+    }
+}
+
+/// The status of an answer and its text, as far as it is of use.
 fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, CONNECT_PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply)?;
+    let mut reply = Vec::new();
+    stream.take(HEALTH_BYTES_MAX).read_to_end(&mut reply)?;
+    let reply = String::from_utf8_lossy(&reply);
     let cut = || io::Error::from(io::ErrorKind::UnexpectedEof);
     let (head, body) = reply.split_once("\r\n\r\n").ok_or_else(cut)?;
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
@@ -247,6 +324,32 @@ mod tests {
 
     fn verdicts(findings: &[Finding]) -> Vec<Verdict> {
         findings.iter().map(|it| it.verdict).collect()
+    }
+
+    #[test]
+    fn only_a_brokers_own_words_tell_its_health() {
+        let endpoint = Endpoint {
+            listener: "HTTP".to_owned(),
+            host: "localhost".to_owned(),
+            port: 9644,
+        };
+        let of = |path, status, said| of_answer(&endpoint, path, status, said).verdict;
+        assert_eq!(of(LIVE, 200, "live\n"), Verdict::Fine);
+        assert_eq!(of(READY, 200, "ready\n"), Verdict::Fine);
+        assert_eq!(of(LIVE, 503, "shards that hang: 1\n"), Verdict::Needed);
+        assert_eq!(of(READY, 503, "recovering: 1 of 2\n"), Verdict::Advice);
+        assert_eq!(of(READY, 503, "failed: the disk\n"), Verdict::Needed);
+        for path in [LIVE, READY] {
+            assert_eq!(of(path, 404, "not found\n"), Verdict::Unknown);
+            assert_eq!(of(path, 503, "no upstream\n"), Verdict::Unknown);
+            assert_eq!(of(path, 200, "<html>welcome</html>"), Verdict::Unknown);
+        }
+        let silent = |in_use| {
+            let error = io::ErrorKind::ConnectionRefused.into();
+            unanswered(&endpoint, LIVE, &error, in_use).verdict
+        };
+        assert_eq!(silent(InUse::Yes), Verdict::Advice);
+        assert_eq!(silent(InUse::Unknown), Verdict::Unknown);
     }
 
     #[test]

@@ -1,20 +1,22 @@
 //! The data folders: whose they are, whether they can be used, and whether what they hold is whole.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use corelog_shards::io::Io;
-use corelog_shards::journal::recovery::{inspect, journals_in};
 use corelog_shards::log::segment_name::{DirPurpose, PartitionDir};
-use corelog_shards::runtime;
 use corelog_shards::shard::journal_dir;
+use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, Uid, access};
 
+use super::journals;
+use super::process::Process;
+use crate::cli::FolderError;
 use crate::cli::finding::{Finding, Verdict, finding, needed};
-use crate::cli::folders::look::{Looked, check, look};
-use crate::cli::host::{check_direct_io, check_room};
+use crate::cli::folders::look::{InUse, Looked, check, in_use, look};
+use crate::cli::host::{HostError, check_direct_io, check_room};
 use crate::cluster::driver::METADATA_DIR;
 use crate::cluster::snapshot::SnapshotId;
 use crate::config::BrokerConfig;
@@ -23,8 +25,8 @@ use crate::serve::CLEAN_STOP;
 /// Part of a disk that should be left.
 const FREE_PERCENT_LOW: u64 = 10;
 
-/// Whether a running process holds one of them, and what was found.
-pub(super) fn examine(config: &BrokerConfig, shards: usize) -> (bool, Vec<Finding>) {
+/// Those of `log.dirs`, and that of the metadata log if it is none of them; and which one that is.
+fn paths(config: &BrokerConfig) -> (Vec<PathBuf>, usize) {
     let storage = &config.storage;
     let mut paths = storage.log_dirs.clone();
     let among_them = paths
@@ -34,6 +36,28 @@ pub(super) fn examine(config: &BrokerConfig, shards: usize) -> (bool, Vec<Findin
         paths.push(storage.metadata_log_dir.clone());
         paths.len() - 1
     });
+    (paths, metadata)
+}
+
+/// Whether a process has taken one of them.
+pub(super) fn taken(config: &BrokerConfig) -> InUse {
+    let (paths, _) = paths(config);
+    let each: Vec<InUse> = paths.iter().map(|path| in_use(path)).collect();
+    let ranked = [InUse::Yes, InUse::Unknown];
+    let worst = ranked.into_iter().find(|it| each.contains(it));
+    worst.unwrap_or(InUse::No)
+}
+
+/// The process that has taken one of them, if this user may know.
+pub(super) fn taken_by(config: &BrokerConfig, root: &Path) -> Option<Process> {
+    let (paths, _) = paths(config);
+    let mut locked = paths.iter().filter(|path| in_use(path) == InUse::Yes);
+    locked.find_map(|path| Process::with_lock(root, path))
+}
+
+pub(super) fn examine(config: &BrokerConfig, shards: usize) -> Vec<Finding> {
+    let storage = &config.storage;
+    let (paths, metadata) = paths(config);
     let mut findings = Vec::new();
     let mut all = Vec::with_capacity(paths.len());
     for path in &paths {
@@ -47,7 +71,7 @@ pub(super) fn examine(config: &BrokerConfig, shards: usize) -> (bool, Vec<Findin
                 all.push(None);
             }
             Err(error) => {
-                findings.push(needed(&name(path), Err::<(), _>(error)));
+                findings.push(refused(path, error));
                 all.push(None);
             }
         }
@@ -57,11 +81,10 @@ pub(super) fn examine(config: &BrokerConfig, shards: usize) -> (bool, Vec<Findin
     }
     findings.extend(devices(&all, shards, storage.journal_bytes_per_shard));
     if let Some(looked) = &all[metadata] {
-        findings.extend(metadata_log(looked));
+        findings.extend(metadata_log(looked, &all));
     }
-    let is_locked = all.iter().flatten().any(|looked| looked.is_locked);
-    findings.extend(journals(&all, is_locked));
-    (is_locked, findings)
+    findings.extend(journals::examine(&all));
+    findings
 }
 
 fn name(path: &Path) -> String {
@@ -93,26 +116,74 @@ fn missing(path: &Path) -> Finding {
 }
 
 fn may_write(path: &Path) -> bool {
-    access(path, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
+    writable(path).is_ok()
+}
+
+fn writable(path: &Path) -> Result<(), Errno> {
+    access(path, AccessFlags::W_OK | AccessFlags::X_OK)
+}
+
+/// One that cannot be looked into.
+fn refused(path: &Path, error: FolderError) -> Finding {
+    if let FolderError::Io { source, .. } = &error
+        && source.kind() == ErrorKind::PermissionDenied
+        && let Some(owner) = other_owner(path)
+    {
+        return of_another(path, "not readable", &owner);
+    }
+    needed(&name(path), Err::<(), _>(error))
+}
+
+/// Who owns a folder, if that is not this user.
+fn other_owner(path: &Path) -> Option<String> {
+    let own = Uid::effective().as_raw();
+    match fs::metadata(path) {
+        Ok(folder) if folder.uid() == own => None,
+        Ok(folder) => Some(format!("user {}", folder.uid())),
+        // Not even that may be asked.
+        Err(_) => Some("another user".to_owned()),
+    }
+}
+
+/// The broker may be this user's or another's: nothing can be told.
+fn of_another(path: &Path, what: &str, owner: &str) -> Finding {
+    let found = format!(
+        "{what} for this user, and {owner} owns it: run the doctor as the broker's user, who has to own it"
+    );
+    finding(name(path), found, Verdict::Unknown, "")
+}
+
+/// One in which this user cannot write.
+fn unwritable(path: &Path, error: Errno, other_owner: Option<String>) -> Finding {
+    match other_owner {
+        Some(owner) if error == Errno::EACCES => of_another(path, "not writable", &owner),
+        _ => {
+            let remedy = "make it writable for the user that the broker runs as (mount -o remount,rw; chown)";
+            let found = format!("not writable: {}", error.desc());
+            finding(name(path), found, Verdict::Needed, remedy)
+        }
+    }
 }
 
 fn of_one(looked: &Looked) -> Vec<Finding> {
     let path = &looked.path;
     let setting = name(path);
-    if !may_write(path) {
-        let remedy =
-            "make it writable for the user that the broker runs as (mount -o remount,rw; chown)";
-        return vec![finding(setting, "not writable", Verdict::Needed, remedy)];
+    if let Err(error) = writable(path) {
+        return vec![unwritable(path, error, other_owner(path))];
     }
     let mut findings = vec![needed(
         &format!("direct I/O in {}", path.display()),
         check_direct_io(path),
     )];
-    let (found, verdict) = match (looked.is_locked, looked.is_new) {
-        (true, _) => ("used by a running process", Verdict::Fine),
-        (false, true) => ("empty", Verdict::Fine),
-        (false, false) if path.join(CLEAN_STOP).exists() => ("stopped in order", Verdict::Fine),
-        (false, false) => (
+    let (found, verdict) = match (looked.in_use, looked.is_new) {
+        (InUse::Yes, _) => ("used by a running process", Verdict::Fine),
+        (InUse::Unknown, _) => (
+            "whether a process uses it cannot be told: its lock is not readable",
+            Verdict::Unknown,
+        ),
+        (InUse::No, true) => ("empty", Verdict::Fine),
+        (InUse::No, false) if path.join(CLEAN_STOP).exists() => ("stopped in order", Verdict::Fine),
+        (InUse::No, false) => (
             "the last run ended without a stop: the next start reads what was not settled from the journals",
             Verdict::Unknown,
         ),
@@ -154,7 +225,7 @@ fn devices(all: &[Option<Looked>], shards: usize, journal_bytes: u64) -> Vec<Fin
         seen.push((looked.device, &looked.path));
         let setting = format!("room in {}", looked.path.display());
         if let Err(error) = check_room(&looked.path, shards, journal_bytes) {
-            findings.push(needed(&setting, Err::<(), _>(error)));
+            findings.push(no_room(&setting, error));
             continue;
         }
         let Ok(room) = statvfs(&looked.path) else {
@@ -177,23 +248,43 @@ fn devices(all: &[Option<Looked>], shards: usize, journal_bytes: u64) -> Vec<Fin
     findings
 }
 
+fn no_room(setting: &str, error: HostError) -> Finding {
+    match error {
+        HostError::Unreadable { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            let found = "its journals are not readable for this user";
+            finding(setting, found, Verdict::Unknown, "")
+        }
+        error => needed(setting, Err::<(), _>(error)),
+    }
+}
+
 /// Without it nobody knows any topic.
-fn metadata_log(looked: &Looked) -> Vec<Finding> {
+fn metadata_log(looked: &Looked, all: &[Option<Looked>]) -> Vec<Finding> {
     let dir = looked.path.join(METADATA_DIR);
     let setting = format!("metadata log {}", dir.display());
-    let names: Option<Vec<String>> = fs::read_dir(&dir).ok().map(|entries| {
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        names.collect()
-    });
-    let Some(names) = names else {
-        // It is made when the journal does not hold all of it any more; a start may have come no further.
-        return match has_journal(&looked.path) || !has_partitions(&looked.path) {
-            true => Vec::new(),
-            false => {
-                let remedy = "without it all topics are unknown: restore it, from a copy of the folder if there is one";
-                vec![finding(setting, "not there", Verdict::Needed, remedy)]
+    let names: Vec<String> = match fs::read_dir(&dir) {
+        Ok(entries) => {
+            let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            names.collect()
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // It is made when the journal does not hold all of it any more; a start may have come no further. The
+            // journals are in one of the folders of the device.
+            let of_device = |it: &&Looked| it.device == looked.device;
+            let mut on_device = all.iter().flatten().filter(of_device);
+            if on_device.any(|it| has_journal(&it.path)) || !has_partitions(&looked.path) {
+                return Vec::new();
             }
-        };
+            let remedy = "without it all topics are unknown: restore it, from a copy of the folder if there is one";
+            return vec![finding(setting, "not there", Verdict::Needed, remedy)];
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return vec![finding(setting, error.to_string(), Verdict::Unknown, "")];
+        }
+        Err(error) => {
+            let remedy = "make it a folder that can be read: without it all topics are unknown";
+            return vec![finding(setting, error.to_string(), Verdict::Needed, remedy)];
+        }
     };
     let damaged: Vec<&String> = names
         .iter()
@@ -222,92 +313,35 @@ fn has_partitions(folder: &Path) -> bool {
     names.any(|name| is_one(&name))
 }
 
+/// One that this user may not read may have some.
 fn has_journal(folder: &Path) -> bool {
-    fs::read_dir(journal_dir(folder)).is_ok_and(|mut entries| entries.next().is_some())
+    match fs::read_dir(journal_dir(folder)) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) => error.kind() == ErrorKind::PermissionDenied,
+    }
 }
 
-/// Reads the journals as a start does, and changes nothing.
-fn journals(all: &[Option<Looked>], is_locked: bool) -> Vec<Finding> {
-    let used: Vec<PathBuf> = all
-        .iter()
-        .flatten()
-        .filter(|looked| !looked.is_new)
-        .map(|looked| looked.path.clone())
-        .collect();
-    if is_locked || used.is_empty() || runtime::check_io_uring().is_err() {
-        return Vec::new();
-    }
-    let findings = Arc::<Mutex<Vec<Finding>>>::default();
-    let Some(core) = runtime::cores()
-        .ok()
-        .and_then(|cores| cores.first().copied())
-    else {
-        return Vec::new();
-    };
-    let found = findings.clone();
-    let ran = runtime::run_shards(&[core], move |io, _| {
-        let (used, found) = (used.clone(), found.clone());
-        async move {
-            for folder in &used {
-                let read = read_journals(&io, folder).await;
-                found
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .extend(read);
-            }
-        }
-    });
-    let mut findings =
-        std::mem::take(&mut *findings.lock().unwrap_or_else(PoisonError::into_inner));
-    findings.extend(
-        ran.err()
-            .map(|error| needed("journals", Err::<(), _>(error))),
-    );
-    findings
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn read_journals(io: &Io, folder: &Path) -> Vec<Finding> {
-    let dir = journal_dir(folder);
-    let ids = match journals_in(io, &dir).await {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
-        Err(error) => return vec![needed(&dir.display().to_string(), Err::<(), _>(error))],
-        Ok(ids) => ids,
-    };
-    let mut findings = Vec::new();
-    for id in ids {
-        let setting = format!("journal {id} in {}", dir.display());
-        findings.push(match inspect(io, &dir, id).await {
-            Ok(read) if !read.missing.is_empty() => {
-                let found = format!(
-                    "{} of its files are missing, such as {}",
-                    read.missing.len(),
-                    read.missing[0].display()
-                );
-                let remedy = "what was acknowledged in them is lost: restore them, or the folder from a copy, or start \
-                              without them with corelog.recovery.on.rot=continue";
-                finding(setting, found, Verdict::Needed, remedy)
-            }
-            Ok(read) if read.rot.is_empty() => {
-                finding(setting, format!("{} groups are whole", read.groups), Verdict::Fine, "")
-            }
-            Ok(read) => {
-                let lost: u64 = read.rot.iter().map(|rot| rot.groups.end - rot.groups.start).sum();
-                let first = &read.rot[0];
-                let found = format!(
-                    "damaged: {lost} groups cannot be read, the first in {} at {}",
-                    first.path.display(),
-                    first.position
-                );
-                let remedy = "records that were acknowledged are lost: restore the folder from a copy that has them, or \
-                              start without them with corelog.recovery.on.rot=continue; and check the disk (smartctl \
-                              -a, dmesg)";
-                finding(setting, found, Verdict::Needed, remedy)
-            }
-            Err(error) => {
-                let remedy = "restore the file, or check the disk (smartctl -a, dmesg)";
-                finding(setting, error.to_string(), Verdict::Needed, remedy)
-            }
-        });
+    #[test]
+    fn what_only_another_user_may_write_is_noted_and_what_nobody_may_is_a_problem() {
+        let path = Path::new("/data");
+        let of = |error, owner: Option<&str>| unwritable(path, error, owner.map(str::to_owned));
+        let others = of(Errno::EACCES, Some("user 991"));
+        assert_eq!(others.verdict, Verdict::Unknown);
+        assert!(others.found.contains("run the doctor as"), "{others:?}");
+        assert_eq!(of(Errno::EACCES, None).verdict, Verdict::Needed);
+        assert_eq!(of(Errno::EROFS, Some("user 991")).verdict, Verdict::Needed);
+        let here = std::env::temp_dir();
+        let denied = |path: &Path| {
+            let source = ErrorKind::PermissionDenied.into();
+            let path = path.to_owned();
+            refused(&path.clone(), FolderError::Io { path, source }).verdict
+        };
+        assert_eq!(denied(&here.join("no-such-folder")), Verdict::Unknown);
+        let own = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(denied(own.path()), Verdict::Needed);
     }
-    findings
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use corelog_shards::runtime;
 use nix::sys::resource::{Resource, getrlimit};
 
+use super::process::Process;
 use crate::cli::finding::{Finding, Verdict, finding, needed};
+use crate::cli::folders::look::InUse;
 use crate::cli::host::OPEN_FILES_LOW;
 use crate::cli::tune;
 use crate::config::BrokerConfig;
@@ -14,36 +16,90 @@ use crate::config::BrokerConfig;
 const KERNEL_MIN: (u32, u32) = (5, 15);
 const MIB: u64 = 1 << 20;
 
+/// Whose limits are meant.
+pub(super) struct Subject {
+    /// Whether a broker runs.
+    pub(super) in_use: InUse,
+    /// Its process, where that is known.
+    pub(super) process: Option<Process>,
+}
+
+impl Subject {
+    /// As /proc names it.
+    fn name(&self) -> String {
+        match (&self.process, self.in_use) {
+            (Some(process), _) => process.pid.to_string(),
+            (None, InUse::No) => tune::SELF.to_owned(),
+            // There is no such process: nothing is known of it.
+            (None, InUse::Yes | InUse::Unknown) => "unknown".to_owned(),
+        }
+    }
+
+    /// What must be allowed. A broker that runs may have been allowed more than the doctor, by its unit or container.
+    fn limits(&self) -> Vec<Finding> {
+        if let Some(process) = &self.process
+            && let Some(locked) = process.limit("Max locked memory")
+            && let Some(files) = process.limit("Max open files")
+        {
+            return vec![memlock(locked), open_files(files)];
+        }
+        let own = vec![
+            needed("io_uring and locked memory", runtime::check_io_uring()),
+            memlock(limit(Resource::RLIMIT_MEMLOCK)),
+            open_files(limit(Resource::RLIMIT_NOFILE)),
+        ];
+        match self.in_use {
+            InUse::No => own,
+            InUse::Yes | InUse::Unknown => own.into_iter().map(of_the_doctor).collect(),
+        }
+    }
+}
+
+/// What is not fine for the doctor may be for a broker.
+fn of_the_doctor(own: Finding) -> Finding {
+    if own.verdict == Verdict::Fine {
+        return own;
+    }
+    let found = format!("{} for the doctor; the broker may have more", own.found);
+    finding(own.setting, found, Verdict::Unknown, "")
+}
+
 /// How many shards a start would have here.
 pub(super) fn shards(wanted: Option<usize>) -> usize {
     let allowed = runtime::cores().map_or(1, |cores| cores.len());
     wanted.unwrap_or(allowed).max(1)
 }
 
-pub(super) fn examine(root: &Path, config: Option<&BrokerConfig>, shards: usize) -> Vec<Finding> {
+pub(super) fn examine(
+    root: &Path,
+    config: Option<&BrokerConfig>,
+    shards: usize,
+    subject: &Subject,
+) -> Vec<Finding> {
     let release = std::fs::read_to_string(root.join("proc/sys/kernel/osrelease"));
-    let mut findings = vec![
-        kernel(release.as_deref().unwrap_or_default().trim()),
-        needed("io_uring and locked memory", runtime::check_io_uring()),
-        memlock(limit(Resource::RLIMIT_MEMLOCK)),
-        open_files(limit(Resource::RLIMIT_NOFILE)),
+    let mut findings = vec![kernel(release.as_deref().unwrap_or_default().trim())];
+    findings.extend(subject.limits());
+    findings.extend([
         huge_pages(root),
         cores(shards, runtime::cores().map_or(0, |cores| cores.len())),
-    ];
+    ]);
+    let process = subject.name();
     if let Some(config) = config {
-        findings.push(memory(root, config, shards));
+        findings.push(memory(root, &process, config, shards));
     }
     let folders = config.map_or_else(Vec::new, |config| config.storage.log_dirs.clone());
     let folder = folders.into_iter().find(|folder| folder.exists());
     findings.extend(tune::look(
         root,
+        &process,
         &folder.unwrap_or_else(|| PathBuf::from(".")),
     ));
     findings
 }
 
-fn limit(resource: Resource) -> (u64, u64) {
-    getrlimit(resource).unwrap_or((u64::MAX, u64::MAX))
+/// The hard one, to which the start raises the soft one.
+fn limit(resource: Resource) -> u64 {
+    getrlimit(resource).map_or(u64::MAX, |(_, hard)| hard)
 }
 
 fn kernel(release: &str) -> Finding {
@@ -67,8 +123,7 @@ fn kernel(release: &str) -> Finding {
     finding(setting, format!("Linux {release}"), verdict, remedy)
 }
 
-/// Soft and hard.
-fn memlock((_, hard): (u64, u64)) -> Finding {
+fn memlock(hard: u64) -> Finding {
     let setting = "limit of locked memory";
     let found = match hard {
         u64::MAX => "unlimited".to_owned(),
@@ -86,7 +141,7 @@ fn memlock((_, hard): (u64, u64)) -> Finding {
     finding(setting, found, verdict, &remedy)
 }
 
-fn open_files((_, hard): (u64, u64)) -> Finding {
+fn open_files(hard: u64) -> Finding {
     let setting = "limit of open files";
     let verdict = match hard < OPEN_FILES_LOW {
         true => Verdict::Advice,
@@ -120,10 +175,11 @@ fn cores(shards: usize, allowed: usize) -> Finding {
 }
 
 /// What the broker may take beside what the process needs anyway.
-fn memory(root: &Path, config: &BrokerConfig, shards: usize) -> Finding {
+fn memory(root: &Path, process: &str, config: &BrokerConfig, shards: usize) -> Finding {
     let setting = "memory";
     let a_shard = config.storage.tail_cache_bytes_per_shard
-        + 2 * config.network.request_memory_bytes_per_shard;
+        + 2 * config.network.request_memory_bytes_per_shard
+        + config.storage.journal_bytes_per_shard / 4;
     let wanted = a_shard.saturating_mul(shards as u64);
     let file = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
     let line = file.lines().find_map(|line| line.strip_prefix("MemTotal:"));
@@ -131,8 +187,9 @@ fn memory(root: &Path, config: &BrokerConfig, shards: usize) -> Finding {
     let Some(all) = all.map(|kib| kib << 10) else {
         return finding(setting, "?", Verdict::Unknown, "");
     };
+    let all = all.min(tune::memory_max(root, process).unwrap_or(u64::MAX));
     let found = format!(
-        "{} MiB, of which newest records, requests and replies may take {} MiB",
+        "{} MiB, of which newest records, requests, replies and what is not settled may take {} MiB",
         all / MIB,
         wanted / MIB
     );
@@ -141,7 +198,8 @@ fn memory(root: &Path, config: &BrokerConfig, shards: usize) -> Finding {
         false => Verdict::Fine,
     };
     let remedy = "the kernel ends a process that takes what is not there: set smaller \
-                  corelog.tail.cache.bytes and corelog.request.memory.bytes, or fewer cores";
+                  corelog.tail.cache.bytes, corelog.request.memory.bytes and corelog.journal.bytes, use fewer cores, \
+                  or allow the container more";
     finding(setting, found, verdict, remedy)
 }
 
@@ -161,13 +219,12 @@ mod tests {
 
     #[test]
     fn what_may_be_locked_and_opened_has_its_least() {
-        let told = memlock((64 << 10, 64 << 10));
+        let told = memlock(64 << 10);
         assert_eq!((told.verdict, &*told.found), (Verdict::Needed, "64 KiB"));
         assert!(told.remedy.contains("LimitMEMLOCK"), "{told:?}");
-        assert_eq!(memlock((0, u64::MAX)).verdict, Verdict::Fine);
-        assert_eq!(open_files((256, 512)).verdict, Verdict::Advice);
-        // The start raises it.
-        assert_eq!(open_files((256, 4096)).verdict, Verdict::Fine);
+        assert_eq!(memlock(u64::MAX).verdict, Verdict::Fine);
+        assert_eq!(open_files(512).verdict, Verdict::Advice);
+        assert_eq!(open_files(4096).verdict, Verdict::Fine);
     }
 
     #[test]
@@ -182,9 +239,44 @@ mod tests {
             std::fs::create_dir_all(root.path().join("proc")).expect("a folder");
             let text = format!("MemTotal: {kib} kB\nMemFree: 1 kB\n");
             std::fs::write(root.path().join("proc/meminfo"), text).expect("a file");
-            memory(root.path(), &config, 2).verdict
+            memory(root.path(), "77", &config, 2)
         };
-        assert_eq!(with(8 << 20), Verdict::Fine);
-        assert_eq!(with(1 << 20), Verdict::Advice);
+        let much = with(8 << 20);
+        assert_eq!(much.verdict, Verdict::Fine);
+        // As README.md reckons them, 448 MiB a core.
+        assert!(much.found.ends_with("may take 896 MiB"), "{much:?}");
+        assert_eq!(with(1 << 20).verdict, Verdict::Advice);
+        let files = [
+            ("proc/77/cgroup", "0::/pod/broker\n"),
+            ("sys/fs/cgroup/cgroup.controllers", "cpu memory\n"),
+            ("sys/fs/cgroup/pod/memory.max", "1073741824\n"),
+            ("sys/fs/cgroup/pod/broker/memory.max", "max\n"),
+        ];
+        for (path, text) in files {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("a file");
+        }
+        // A container has no more than it is allowed.
+        assert_eq!(with(8 << 20).verdict, Verdict::Advice);
+    }
+
+    #[test]
+    fn the_limits_of_the_doctor_are_not_those_of_a_broker_that_runs() {
+        let low = || memlock(64 << 10);
+        let noted = of_the_doctor(low());
+        assert_eq!(noted.verdict, Verdict::Unknown);
+        assert_eq!(of_the_doctor(memlock(u64::MAX)), memlock(u64::MAX));
+        let subject = |in_use| Subject {
+            in_use,
+            process: None,
+        };
+        for in_use in [InUse::Yes, InUse::Unknown] {
+            let limits = subject(in_use).limits();
+            let is_bad = |it: &Finding| [Verdict::Needed, Verdict::Advice].contains(&it.verdict);
+            assert!(!limits.iter().any(is_bad), "{limits:?}");
+            assert_ne!(subject(in_use).name(), tune::SELF);
+        }
+        assert_eq!(subject(InUse::No).name(), tune::SELF);
     }
 }

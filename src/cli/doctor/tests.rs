@@ -3,11 +3,26 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
+use std::rc::Rc;
 
+use bytes::Bytes;
+use corelog_shards::journal::files::slot_path;
+use corelog_shards::journal::group::{
+    ENTRY_HEADER_LEN, EntryHead, EntryKind, GroupHeader, HEADER_LEN, encode_entry, payload_crc,
+};
+use corelog_shards::log::Log;
+use corelog_shards::log::batch::BatchBuilder;
+use corelog_shards::log::snapshot::{self, UnfinishedMove};
+use corelog_shards::route::PartitionKey;
+use corelog_shards::shard::journal_dir;
 use tempfile::TempDir;
+use uuid::Uuid;
 
+use super::process::Process;
 use super::*;
-use crate::cli::start::prepare;
+use crate::cli::finding::finding;
+use crate::cli::folders::look::look;
+use crate::cli::start::{Prepared, prepare};
 
 fn temp() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -46,13 +61,25 @@ fn bad(report: &Report, area: &str) -> Vec<(&'static str, String)> {
     bad.map(told).collect()
 }
 
-/// A folder that a broker has used.
-fn used(folder: &Path, overrides: &[&str]) {
+/// A broker that has taken its folders, and has no shards yet.
+fn started(folder: &Path, overrides: &[&str]) -> Prepared {
     let start = StartArgs {
         overrides: args(folder, overrides).overrides,
         ..StartArgs::default()
     };
-    drop(prepare(&start).unwrap());
+    prepare(&start).unwrap()
+}
+
+/// A folder that a broker has used.
+fn used(folder: &Path, overrides: &[&str]) {
+    drop(started(folder, overrides));
+}
+
+fn assert_none(found: &[(&'static str, String)], words: &str) {
+    assert!(
+        !found.iter().any(|(_, text)| text.contains(words)),
+        "{words}: {found:?}"
+    );
 }
 
 fn assert_one(found: &[(&'static str, String)], level: &str, words: &str) {
@@ -78,11 +105,7 @@ fn a_folder_that_is_not_there_yet_is_no_problem() {
 #[test]
 fn a_folder_in_use_is_fine_and_one_left_without_a_stop_is_noted() {
     let folder = temp();
-    let start = StartArgs {
-        overrides: args(folder.path(), &[]).overrides,
-        ..StartArgs::default()
-    };
-    let prepared = prepare(&start).unwrap();
+    let prepared = started(folder.path(), &[]);
     let report = examined(folder.path(), &[]);
     assert!(
         bad(&report, "folders").is_empty(),
@@ -196,22 +219,217 @@ fn the_configuration_is_read_as_by_a_start() {
     assert_one(&bad(&report, "configuration"), "problem", "none.properties");
 }
 
-#[test]
-fn what_listens_and_is_no_broker_is_a_problem() {
-    let folder = temp();
+/// Listens, takes one connection and lets go of it.
+fn closing() -> (TcpListener, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let closing = std::thread::spawn(move || drop(listener.accept()));
-    let report = examined(
-        folder.path(),
-        &[&format!("listeners=PLAINTEXT://{address}")],
+    let accepting = listener.try_clone().unwrap();
+    let accept = move || drop(accepting.accept());
+    (listener, std::thread::spawn(accept))
+}
+
+/// The property that has a broker listen there.
+fn listening(listener: &TcpListener) -> String {
+    format!("listeners=PLAINTEXT://{}", listener.local_addr().unwrap())
+}
+
+#[test]
+fn what_listens_where_a_broker_should_is_a_problem_unless_it_is_the_broker() {
+    let folder = temp();
+    let (listener, accepting) = closing();
+    let report = examined(folder.path(), &[&listening(&listener)]);
+    accepting.join().unwrap();
+    assert_one(
+        &bad(&report, "broker"),
+        "problem",
+        "another process listens here",
     );
-    closing.join().unwrap();
+    // With a broker that has taken the folders it may be that one, which does not answer.
+    let _prepared = started(folder.path(), &[]);
+    let (listener, accepting) = closing();
+    let report = examined(folder.path(), &[&listening(&listener)]);
+    accepting.join().unwrap();
     assert_one(
         &bad(&report, "broker"),
         "problem",
         "ApiVersions is not answered",
     );
+}
+
+#[test]
+fn health_is_asked_of_a_broker_that_runs_and_of_nobody_else() {
+    let folder = temp();
+    used(folder.path(), &[]);
+    let others = TcpListener::bind("127.0.0.1:0").unwrap();
+    let http = format!(
+        "corelog.http.listener=127.0.0.1:{}",
+        others.local_addr().unwrap().port()
+    );
+    let report = examined(folder.path(), &[&http]);
+    assert_none(&bad(&report, "broker"), "health");
+    drop(others);
+    let _prepared = started(folder.path(), &[]);
+    let report = examined(folder.path(), &[&http]);
+    assert_one(&bad(&report, "broker"), "warning", "no answer");
+}
+
+#[test]
+fn the_process_that_has_taken_a_folder_is_found() {
+    let folder = temp();
+    let root = Path::new("/");
+    let data = folder.path().join("data");
+    let prepared = started(folder.path(), &[]);
+    let process = Process::with_lock(root, &data).unwrap();
+    assert_eq!(process.pid, std::process::id());
+    assert!(process.limit("Max open files").is_some());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    assert_eq!(process.listens_on(port), Some(true));
+    drop((prepared, listener));
+    assert_eq!(process.listens_on(port), None);
+    assert!(Process::with_lock(root, &data).is_none());
+}
+
+#[test]
+fn the_journals_of_the_metadata_log_may_be_in_another_folder_of_its_device() {
+    let folder = temp();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let overrides = [
+        format!("log.dirs={},{}", at("a"), at("b")),
+        format!("metadata.log.dir={}", at("b")),
+    ];
+    let overrides = overrides.each_ref().map(String::as_str);
+    used(folder.path(), &overrides);
+    fs::create_dir(folder.path().join("b/topic-0")).unwrap();
+    let report = examined(folder.path(), &overrides);
+    assert_one(&bad(&report, "folders"), "problem", "metadata log");
+    fs::create_dir_all(folder.path().join("a/journal/some")).unwrap();
+    let report = examined(folder.path(), &overrides);
+    assert_none(&bad(&report, "folders"), "metadata log");
+}
+
+#[test]
+fn what_is_found_in_journals_while_a_broker_starts_is_not_told() {
+    let folder = temp();
+    used(folder.path(), &[]);
+    let folders = [folder.path().join("data")];
+    let damaged = || vec![finding("journal", "damaged", Verdict::Needed, "restore it")];
+    let verdicts = |found: Vec<Finding>| -> Vec<Verdict> {
+        let verdicts = found.iter().map(|it| it.verdict);
+        verdicts.collect()
+    };
+    let found = journals::unless_started(&folders, damaged);
+    assert_eq!(verdicts(found), [Verdict::Needed]);
+    let mut prepared = None;
+    let found = journals::unless_started(&folders, || {
+        prepared = Some(started(folder.path(), &[]));
+        damaged()
+    });
+    assert_eq!(verdicts(found), [Verdict::Unknown]);
+    drop(prepared);
+    // It has ended again by now.
+    let found = journals::unless_started(&folders, || {
+        let dir = journal_dir(&folders[0]);
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("0000-0000.journal"), "").unwrap();
+        damaged()
+    });
+    assert_eq!(verdicts(found), [Verdict::Unknown]);
+}
+
+/// Writes a journal of one group.
+fn write_journal(data: &Path, entries: &[(EntryKind, Vec<u8>)]) {
+    let key = PartitionKey {
+        topic: Uuid::from_u128(7),
+        partition: 0,
+    };
+    let mut payload = Vec::new();
+    for (kind, body) in entries {
+        let head = EntryHead {
+            kind: *kind,
+            key,
+            revision: 0,
+        };
+        let at = payload.len();
+        payload.resize(at + ENTRY_HEADER_LEN, 0);
+        encode_entry(&head, body.len(), &mut payload[at..]);
+        payload.extend(body);
+    }
+    let header = GroupHeader {
+        journal_id: 0,
+        file_seq: 0,
+        run_id: 1,
+        number: 1,
+        synced_through: 0,
+        previous: 0,
+        oldest_needed: 0,
+        payload_len: payload.len() as u32,
+        payload_crc: payload_crc(0, &payload),
+    };
+    let mut group = vec![0; header.padded_len() as usize];
+    header.encode(&mut group);
+    group[HEADER_LEN..][..payload.len()].copy_from_slice(&payload);
+    let dir = journal_dir(data);
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(slot_path(&dir, 0, 0), group).unwrap();
+}
+
+/// A checkpoint of partition `t-0` in a data folder, with a batch that is in a file as far as this says.
+fn checkpoint(folder: Uuid, is_settled: bool, unfinished_move: &UnfinishedMove) -> Vec<u8> {
+    let mut log = Log::new(Rc::default());
+    let mut batch = BatchBuilder::uncompressed().at(0, 0);
+    batch.append(1, None, Some(b"value")).unwrap();
+    let batch = Bytes::from(batch.finish().unwrap());
+    log.append(&batch, 1, 0, 0).unwrap();
+    if is_settled {
+        log.segment_mut(0).unwrap().settled = batch.len() as u64;
+    }
+    let facts = snapshot::Facts {
+        dir: "t-0",
+        folder,
+        unfinished_move,
+        leader_epoch: 0,
+    };
+    snapshot::encode(&facts, &log).concat()
+}
+
+#[test]
+fn the_folder_of_a_partition_that_a_journal_names_must_be_there() {
+    let folder = temp();
+    used(folder.path(), &[]);
+    let data = folder.path().join("data");
+    let id = look(&data).unwrap().unwrap().id().unwrap();
+    let rests = UnfinishedMove::default();
+    let settled = || (EntryKind::Checkpoint, checkpoint(id, true, &rests));
+    let told = |entries: &[(EntryKind, Vec<u8>)]| {
+        write_journal(&data, entries);
+        let report = examined(folder.path(), &[]);
+        let whole = report
+            .findings()
+            .any(|it| it.found.ends_with("groups are whole"));
+        assert!(whole, "{:?}", bad(&report, "folders"));
+        bad(&report, "folders")
+    };
+    let words = "folders of partitions that are missing";
+    assert_one(&told(&[settled()]), "problem", words);
+    // Nothing of it is in a file yet; it is in a folder that is not there; it moves; it was deleted.
+    let moves = UnfinishedMove {
+        future: Some(Uuid::from_u128(9)),
+        left: Vec::new(),
+    };
+    let others = [
+        checkpoint(id, false, &rests),
+        checkpoint(Uuid::from_u128(8), true, &rests),
+        checkpoint(id, true, &moves),
+    ];
+    for body in others {
+        assert_none(&told(&[(EntryKind::Checkpoint, body)]), words);
+    }
+    assert_none(
+        &told(&[settled(), (EntryKind::Drop, b"t-0".to_vec())]),
+        words,
+    );
+    fs::create_dir(data.join("t-0")).unwrap();
+    assert_none(&told(&[settled()]), words);
 }
 
 #[test]

@@ -7,20 +7,36 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
+use uuid::Uuid;
 
 use super::meta::Meta;
 use super::{FolderError, LOCK, WHOLE_FILE, check_together, has_data};
+
+/// Whether a process has taken a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum InUse {
+    No,
+    Yes,
+    /// This user may not look.
+    Unknown,
+}
 
 /// A folder that is there.
 pub(in crate::cli) struct Looked {
     pub(in crate::cli) path: PathBuf,
     /// Number of the device that it is on.
     pub(in crate::cli) device: u64,
-    /// Whether a process uses it.
-    pub(in crate::cli) is_locked: bool,
+    pub(in crate::cli) in_use: InUse,
     /// Whether nobody has used it.
     pub(in crate::cli) is_new: bool,
     meta: Option<Meta>,
+}
+
+impl Looked {
+    /// Kafka's `directory.id`, if it has one yet.
+    pub(in crate::cli) fn id(&self) -> Option<Uuid> {
+        self.meta.as_ref()?.directory_id
+    }
 }
 
 /// `None` if it is not there. An error for one that no start would use.
@@ -40,7 +56,7 @@ pub(in crate::cli) fn look(path: &Path) -> Result<Option<Looked>, FolderError> {
     Ok(Some(Looked {
         path: path.to_owned(),
         device,
-        is_locked: is_locked(path),
+        in_use: in_use(path),
         is_new: meta.is_none(),
         meta,
     }))
@@ -67,12 +83,22 @@ pub(in crate::cli) fn check(
     })
 }
 
-/// Whether somebody else holds its lock. Asked, not tried: a broker may be about to start.
-fn is_locked(path: &Path) -> bool {
-    let Ok(file) = File::open(path.join(LOCK)) else {
-        return false;
+/// The file that whoever uses a folder has locked.
+pub(in crate::cli) fn lock_file(folder: &Path) -> PathBuf {
+    folder.join(LOCK)
+}
+
+/// Whether somebody holds its lock. Asked, not tried: a broker may be about to start.
+pub(in crate::cli) fn in_use(folder: &Path) -> InUse {
+    let file = match File::open(lock_file(folder)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return InUse::Unknown,
+        Err(_) => return InUse::No,
     };
     let mut lock = WHOLE_FILE;
-    let asked = fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock));
-    asked.is_ok() && lock.l_type != libc::F_UNLCK as libc::c_short
+    match fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)) {
+        Ok(_) if lock.l_type == libc::F_UNLCK as libc::c_short => InUse::No,
+        Ok(_) => InUse::Yes,
+        Err(_) => InUse::Unknown,
+    }
 }

@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 pub use self::error::FolderError;
 use self::meta::{META, META_BESIDE, Meta};
+use crate::cli::host::DIRECT_IO_PROBE;
 use crate::cluster::driver::METADATA_DIR;
 use crate::cluster::ids::random_id;
 
@@ -39,8 +40,8 @@ const WHOLE_FILE: libc::flock = libc::flock {
     l_pid: 0,
 };
 
-/// What a folder may hold and still count as empty: a file system's own, and an earlier attempt.
-const NOT_DATA: [&str; 3] = [LOCK, "lost+found", META_BESIDE];
+/// What a folder may hold and still count as empty: a file system's own, and what an earlier attempt or a look has left.
+const NOT_DATA: [&str; 4] = [LOCK, "lost+found", META_BESIDE, DIRECT_IO_PROBE];
 
 /// The locked data folders of a node.
 #[derive(Debug)]

@@ -91,7 +91,9 @@ fn meta_properties_of_apache_kafka_are_understood() {
 fn a_folder_with_data_and_no_meta_properties_is_refused() {
     let folder = temp();
     fs::create_dir(folder.path().join("lost+found")).unwrap();
-    fs::write(folder.path().join("meta.properties.tmp"), "half").unwrap();
+    for left in ["meta.properties.tmp", ".direct-io-probe"] {
+        fs::write(folder.path().join(left), "half").unwrap();
+    }
     drop(open(folder.path(), 1).unwrap());
     fs::remove_file(folder.path().join("meta.properties")).unwrap();
     fs::create_dir(folder.path().join("topic-0")).unwrap();

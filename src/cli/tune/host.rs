@@ -23,6 +23,8 @@ const FAST_CLOCKS: [&str; 4] = [
 /// What the kernel shows below `root`, which is / but in tests.
 pub(super) struct Host {
     pub root: PathBuf,
+    /// Whose limits are meant, as /proc names it.
+    pub process: String,
 }
 
 impl Host {
@@ -38,7 +40,9 @@ impl Host {
 
     pub(super) fn open_files(&self) -> Finding {
         let setting = "open files of a process";
-        let limits = self.read("proc/self/limits").unwrap_or_default();
+        let limits = self
+            .read(format!("proc/{}/limits", self.process))
+            .unwrap_or_default();
         let line = limits
             .lines()
             .find(|line| line.starts_with("Max open files"));
@@ -53,19 +57,29 @@ impl Host {
         finding(setting, hard, fine_if(is_enough), remedy)
     }
 
+    /// What a file says in the process's own group and in those above it; `None` without version 2 of control groups.
+    fn of_groups(&self, file: &str) -> Option<Vec<String>> {
+        let own = self.read(format!("proc/{}/cgroup", self.process))?;
+        let group = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        self.read("sys/fs/cgroup/cgroup.controllers")?;
+        let groups = Path::new(group).ancestors();
+        let files = groups.map(|group| Path::new("sys/fs/cgroup").join(group).join(file));
+        Some(files.filter_map(|file| self.read(file)).collect())
+    }
+
+    /// Bytes that the process may take, if its own group or one above it bounds them.
+    pub(super) fn memory_max(&self) -> Option<u64> {
+        let limits = self.of_groups("memory.max")?;
+        limits.iter().filter_map(|limit| limit.parse().ok()).min()
+    }
+
     /// Of the process's own group or one above it: each of them holds.
     pub(super) fn cpu_quota(&self) -> Finding {
         let setting = "quota of CPU time";
-        let own = self.read("proc/self/cgroup").unwrap_or_default();
-        let group = own.lines().find_map(|line| line.strip_prefix("0::/"));
-        let is_known = self.read("sys/fs/cgroup/cgroup.controllers").is_some();
-        let Some(group) = group.filter(|_| is_known) else {
+        let Some(quotas) = self.of_groups("cpu.max") else {
             return finding(setting, "?", Verdict::Unknown, "");
         };
-        let quota = Path::new(group).ancestors().find_map(|group| {
-            let quota = self.read(Path::new("sys/fs/cgroup").join(group).join("cpu.max"))?;
-            (!quota.starts_with("max")).then_some(quota)
-        });
+        let quota = quotas.into_iter().find(|quota| !quota.starts_with("max"));
         let remedy = "a shard that has used up its quota stands still for tens of milliseconds: give the \
                       container whole cores (cpuset), or start with --cores below the quota";
         match quota {

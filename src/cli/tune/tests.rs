@@ -22,6 +22,7 @@ fn verdict(files: &[(&str, &str)], of: fn(&Host) -> Finding) -> Verdict {
     let root = host(files);
     of(&Host {
         root: root.path().to_owned(),
+        process: SELF.to_owned(),
     })
     .verdict
 }
@@ -133,6 +134,7 @@ fn the_disk_is_that_of_the_folder() {
     }
     let findings = Host {
         root: root.path().to_owned(),
+        process: SELF.to_owned(),
     }
     .disk(&data);
     let found: Vec<_> = findings
@@ -153,7 +155,7 @@ fn the_disk_is_that_of_the_folder() {
 #[test]
 fn every_finding_that_is_not_fine_says_what_to_do() {
     let root = host(&[("proc/sys/net/core/somaxconn", "128")]);
-    let findings = look(root.path(), Path::new("/"));
+    let findings = look(root.path(), SELF, Path::new("/"));
     let mut out = Vec::new();
     print(&findings, &mut out).expect("memory takes it");
     let text = String::from_utf8(out).expect("text");

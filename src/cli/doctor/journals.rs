@@ -1,0 +1,276 @@
+//! The journals: whether they are whole, and whether the folders of partitions are there that they name.
+//!
+//! They are read as a start reads them, and without the lock, so that a broker may be started meanwhile. One that was
+//! writes their files anew, which looks like damage: then nothing is told of what was found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use corelog_shards::io::Io;
+use corelog_shards::journal::group::EntryKind;
+use corelog_shards::journal::recovery::{Found, RecoveryError, inspect, journals_in};
+use corelog_shards::log::snapshot::{self, UnfinishedMove};
+use corelog_shards::route::PartitionKey;
+use corelog_shards::runtime;
+use corelog_shards::shard::journal_dir;
+use uuid::Uuid;
+
+use crate::cli::finding::{Finding, Verdict, finding, needed};
+use crate::cli::folders::look::{InUse, Looked, in_use};
+
+/// A folder that has been used.
+#[derive(Clone, Debug)]
+struct Folder {
+    path: PathBuf,
+    id: Option<Uuid>,
+}
+
+/// Of folders that nobody uses; of others nothing can be told.
+pub(super) fn examine(all: &[Option<Looked>]) -> Vec<Finding> {
+    let used = all.iter().flatten().filter(|looked| !looked.is_new);
+    let folders: Vec<Folder> = used
+        .map(|looked| Folder {
+            path: looked.path.clone(),
+            id: looked.id(),
+        })
+        .collect();
+    let is_free = all.iter().flatten().all(|it| it.in_use == InUse::No);
+    if !is_free || folders.is_empty() || runtime::check_io_uring().is_err() {
+        return Vec::new();
+    }
+    let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.path.clone()).collect();
+    unless_started(&paths, || read(folders))
+}
+
+/// What was found, unless a broker has used the folders meanwhile.
+pub(super) fn unless_started(
+    folders: &[PathBuf],
+    look: impl FnOnce() -> Vec<Finding>,
+) -> Vec<Finding> {
+    let before = changes(folders);
+    let findings = look();
+    let is_free = folders.iter().all(|path| in_use(path) == InUse::No);
+    // One that has ended again has left its traces.
+    if is_free && changes(folders) == before {
+        return findings;
+    }
+    let found = "a broker was started while they were read: nothing can be told of them";
+    vec![finding("journals", found, Verdict::Unknown, "")]
+}
+
+/// When the journals' files and their list were changed.
+fn changes(folders: &[PathBuf]) -> BTreeMap<PathBuf, SystemTime> {
+    let dirs = folders.iter().map(|folder| journal_dir(folder));
+    let entries = dirs.flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
+    let changed = entries.filter_map(|it| Some((it.path(), it.metadata().ok()?.modified().ok()?)));
+    changed.collect()
+}
+
+/// Reads all journals on one core.
+fn read(folders: Vec<Folder>) -> Vec<Finding> {
+    let cores = runtime::cores().unwrap_or_default();
+    let Some(core) = cores.first() else {
+        return Vec::new();
+    };
+    let findings = Arc::<Mutex<Vec<Finding>>>::default();
+    let found = findings.clone();
+    let ran = runtime::run_shards(&[*core], move |io, _| {
+        let (folders, found) = (folders.clone(), found.clone());
+        async move {
+            let read = read_all(&io, &folders).await;
+            *found.lock().unwrap_or_else(PoisonError::into_inner) = read;
+        }
+    });
+    let mut findings =
+        std::mem::take(&mut *findings.lock().unwrap_or_else(PoisonError::into_inner));
+    findings.extend(
+        ran.err()
+            .map(|error| needed("journals", Err::<(), _>(error))),
+    );
+    findings
+}
+
+async fn read_all(io: &Io, folders: &[Folder]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut named = Named::default();
+    for folder in folders {
+        let dir = journal_dir(&folder.path);
+        let ids = async {
+            let above = io.list_dir(&folder.path).await?;
+            journals_in(io, &dir, &above).await
+        };
+        let ids = match ids.await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                findings.push(unreadable(&dir.display().to_string(), &error, &error));
+                continue;
+            }
+            Ok(ids) => ids,
+        };
+        for id in ids {
+            findings.push(read_one(io, &dir, id, folder.id, &mut named).await);
+        }
+    }
+    // What damaged ones name is not all there was.
+    if findings.iter().all(|it| it.verdict == Verdict::Fine) {
+        findings.extend(named.missing(folders));
+    }
+    findings
+}
+
+async fn read_one(
+    io: &Io,
+    dir: &Path,
+    id: u32,
+    folder: Option<Uuid>,
+    named: &mut Named,
+) -> Finding {
+    let setting = format!("journal {id} in {}", dir.display());
+    let mut in_it = BTreeMap::new();
+    let dropped = &mut named.dropped;
+    let read = inspect(io, dir, id, |found| {
+        note(&mut in_it, dropped, &found, folder)
+    });
+    let read = match read.await {
+        Ok(read) => read,
+        Err(RecoveryError::Io(path, error)) => {
+            let found = format!("{}: {error}", path.display());
+            return unreadable(&setting, &error, &found);
+        }
+        Err(error) => return unreadable(&setting, &std::io::ErrorKind::InvalidData.into(), &error),
+    };
+    named.merge(in_it);
+    if !read.missing.is_empty() {
+        let found = format!(
+            "{} of its files are missing, such as {}",
+            read.missing.len(),
+            read.missing[0].display()
+        );
+        let remedy = "what was acknowledged in them is lost: restore them, or the folder from a copy, or start \
+                      without them with corelog.recovery.on.rot=continue";
+        return finding(setting, found, Verdict::Needed, remedy);
+    }
+    let Some(first) = read.rot.first() else {
+        let found = format!("{} groups are whole", read.groups);
+        return finding(setting, found, Verdict::Fine, "");
+    };
+    let lost: u64 = read
+        .rot
+        .iter()
+        .map(|rot| rot.groups.end - rot.groups.start)
+        .sum();
+    let found = format!(
+        "damaged: {lost} groups cannot be read, the first in {} at {}",
+        first.path.display(),
+        first.position
+    );
+    let remedy = "records that were acknowledged are lost: restore the folder from a copy that has them, or start \
+                  without them with corelog.recovery.on.rot=continue; and check the disk (smartctl -a, dmesg)";
+    finding(setting, found, Verdict::Needed, remedy)
+}
+
+/// What only the broker's user may read tells nothing.
+fn unreadable(setting: &str, error: &std::io::Error, found: &impl ToString) -> Finding {
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        let found = format!("{}: run the doctor as the broker's user", found.to_string());
+        return finding(setting, found, Verdict::Unknown, "");
+    }
+    let remedy = "restore the file, or check the disk (smartctl -a, dmesg)";
+    finding(setting, found.to_string(), Verdict::Needed, remedy)
+}
+
+/// What the newest checkpoint of a partition says of its folder.
+struct Place {
+    revision: u64,
+    /// The data folder that it is in.
+    folder: Option<Uuid>,
+    dir: String,
+    /// Whether records are in files there, and where they are has not just changed.
+    must_be_there: bool,
+}
+
+/// The folders of partitions that journals name.
+#[derive(Default)]
+struct Named {
+    places: BTreeMap<PartitionKey, Place>,
+    dropped: BTreeSet<PartitionKey>,
+}
+
+/// Notes an entry of one journal, as a start replays it.
+fn note(
+    places: &mut BTreeMap<PartitionKey, Place>,
+    dropped: &mut BTreeSet<PartitionKey>,
+    found: &Found<'_>,
+    folder: Option<Uuid>,
+) -> Result<(), ()> {
+    let head = found.head;
+    match head.kind {
+        EntryKind::Checkpoint => {
+            let read = snapshot::decode(found.body, Rc::default()).map_err(|_| ())?;
+            let mut segments = read.log.segments().iter();
+            let is_moving = read.unfinished_move != UnfinishedMove::default();
+            let place = Place {
+                revision: head.revision,
+                folder: read.folder.or(folder),
+                dir: read.dir,
+                must_be_there: segments.any(|segment| segment.settled > 0) && !is_moving,
+            };
+            keep_newest(places, head.key, place);
+        }
+        EntryKind::Drop => {
+            places.remove(&head.key);
+            dropped.insert(head.key);
+        }
+        EntryKind::Moved => {
+            places.remove(&head.key);
+        }
+        EntryKind::Append | EntryKind::LeaderEpoch | EntryKind::LogStart => {}
+    }
+    Ok(())
+}
+
+fn keep_newest(places: &mut BTreeMap<PartitionKey, Place>, key: PartitionKey, place: Place) {
+    let known = places.get(&key);
+    if known.is_none_or(|known| known.revision <= place.revision) {
+        places.insert(key, place);
+    }
+}
+
+impl Named {
+    /// Adds what one journal says.
+    fn merge(&mut self, places: BTreeMap<PartitionKey, Place>) {
+        for (key, place) in places {
+            keep_newest(&mut self.places, key, place);
+        }
+    }
+
+    /// Those that are not there, for which a start is refused.
+    fn missing(&self, folders: &[Folder]) -> Option<Finding> {
+        let named = self.places.iter();
+        let known = named.filter(|(key, place)| place.must_be_there && !self.dropped.contains(key));
+        let paths = known.filter_map(|(_, place)| {
+            let mut folders = folders.iter();
+            // One that is not among the data folders any more takes its partitions with it.
+            let folder = folders.find(|it| it.id.is_some() && it.id == place.folder)?;
+            Some(folder.path.join(&place.dir))
+        });
+        let missing: Vec<PathBuf> = paths
+            .filter(|path| matches!(path.try_exists(), Ok(false)))
+            .collect();
+        let first = missing.first()?;
+        let found = format!("{}, such as {}", missing.len(), first.display());
+        let remedy = "their records are lost: restore them from a copy, or start without with \
+                      corelog.recovery.on.rot=continue, which makes them anew. Those of topics that were deleted as \
+                      the last run ended are not missed";
+        Some(finding(
+            "folders of partitions that are missing",
+            found,
+            Verdict::Needed,
+            remedy,
+        ))
+    }
+}

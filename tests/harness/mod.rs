@@ -148,6 +148,9 @@ impl Broker {
 
     /// The number of cores from the next start on.
     pub fn set_cores(&mut self, cores: usize) {
+        if let Some(at) = self.arguments.iter().position(|it| it == "--cores") {
+            self.arguments.drain(at..at + 2);
+        }
         self.cores = Some(cores);
     }
 

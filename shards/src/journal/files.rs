@@ -150,7 +150,7 @@ impl Files {
 
     /// Frees the files that no anchor after `anchors_through` needs; whether there were any.
     pub fn release(&mut self, anchors_through: Ticket) -> bool {
-        let before = self.released.len();
+        let before = self.closed.len();
         while let Some(oldest) = self.closed.front() {
             if oldest.carried_through > anchors_through {
                 break;
@@ -161,7 +161,7 @@ impl Files {
             }
             self.closed.pop_front();
         }
-        self.released.len() > before
+        self.closed.len() < before
     }
 
     /// Whether there is something to say about files that are not needed, and room to say it.

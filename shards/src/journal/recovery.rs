@@ -12,7 +12,8 @@
 //!   later number: the block has rotted. Recovery reports what is missing and goes on behind it; the
 //!   caller decides what to make of that.
 //!
-//! Nothing is written here but the newest groups, again, where they are. Time and memory are bounded
+//! Nothing is written here but the newest groups, again, where they are, and at most one block of a group
+//! that is cut off. Time and memory are bounded
 //! by the journal's size; what a group claims is never allocated before it is bounded by its file.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -167,10 +168,11 @@ async fn read(
         .collect();
     let made = numbers.last().map_or(0, |newest| newest + 1);
     // Files that were free hold nothing that is needed, written again in part or not at all.
-    let oldest_needed = match found.last() {
-        Some(newest) => oldest_needed(io, newest).await?,
-        None => 0,
+    let statement = match found.last() {
+        Some(newest) => Some(newest_statement(io, newest).await?),
+        None => None,
     };
+    let oldest_needed = statement.as_ref().map_or(0, |newest| newest.oldest_needed);
     let needed = found.split_off(found.partition_point(|file| file.first.file_seq < oldest_needed));
     free.extend(found.iter().map(|file| file.slot));
     let found = needed;
@@ -180,6 +182,7 @@ async fn read(
         expected: found.first().map(FoundFile::begins),
         previous: None,
         groups: 0,
+        oldest_needed: 0,
         rot: Vec::new(),
         unvouched: VecDeque::new(),
         read_bytes: 0,
@@ -219,6 +222,13 @@ async fn read(
             seq: found[at].first.file_seq,
             carried_through: scan.carried,
         });
+    }
+    // Where only a group that was cut off says that files are free, they may be written anew no sooner than
+    // that is on stable storage: were it lost then, they would be needed again.
+    if let Some(statement) = statement
+        && statement.oldest_needed > scan.oldest_needed
+    {
+        scan.unvouched.push_back(statement.said_by);
     }
     files.next_group = scan.expected.unwrap_or(1);
     let scanned = Scanned {
@@ -289,19 +299,36 @@ impl FoundFile {
     }
 }
 
+/// What a group says of the oldest file that is needed.
+struct Statement {
+    oldest_needed: u64,
+    /// The block with its header.
+    said_by: Unvouched,
+}
+
 /// What the newest file says of the oldest that is needed: its last group knows best. True even of
 /// groups that are to be cut off, since they only tell what was on stable storage before.
-async fn oldest_needed(io: &Io, newest: &FoundFile) -> Result<u64, RecoveryError> {
+async fn newest_statement(io: &Io, newest: &FoundFile) -> Result<Statement, RecoveryError> {
     let mut reader = Reader::open(io, &newest.path, newest.slot.len).await?;
-    let mut oldest = newest.first.oldest_needed;
+    let said = |header: &GroupHeader, position| Statement {
+        oldest_needed: header.oldest_needed,
+        said_by: Unvouched {
+            number: header.number,
+            path: newest.path.clone(),
+            position,
+            len: BLOCK as u64,
+        },
+    };
+    let mut found = said(&newest.first, newest.first_at);
     let mut position = newest.first_at;
     let mut slice = io.slice();
     while position + BLOCK as u64 <= newest.slot.len {
         let bytes = reader.ensure(position, BLOCK as u64).await?;
         if let Ok((header, _)) = GroupHeader::decode(bytes)
             && newest.holds(&header)
+            && header.oldest_needed > found.oldest_needed
         {
-            oldest = oldest.max(header.oldest_needed);
+            found = said(&header, position);
         }
         position += BLOCK as u64;
         if slice.is_over(io) {
@@ -310,7 +337,7 @@ async fn oldest_needed(io: &Io, newest: &FoundFile) -> Result<u64, RecoveryError
         }
     }
     reader.close().await?;
-    Ok(oldest)
+    Ok(found)
 }
 
 /// The journal's files that hold groups, and the slots that hold none.
@@ -358,6 +385,8 @@ struct Scan<'a> {
     /// Run of the group before, and the checksum that the next of the same run must name.
     previous: Option<(u64, u32)>,
     groups: u64,
+    /// The oldest file that is needed, as those groups say that belong to the log.
+    oldest_needed: u64,
     rot: Vec<Rot>,
     /// The newest groups, as far as none vouches for them.
     unvouched: VecDeque<Unvouched>,
@@ -433,6 +462,7 @@ impl Scan<'_> {
             }
             self.note_unvouched(&header, &file.path, position);
             self.groups += 1;
+            self.oldest_needed = self.oldest_needed.max(header.oldest_needed);
             self.previous = Some((header.run_id, crc));
             self.expected = Some(header.number + 1);
             position += header.padded_len();

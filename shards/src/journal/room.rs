@@ -128,15 +128,18 @@ impl Journal {
 
     /// When half of the files are in use, the oldest should become free.
     pub(super) fn ask_for_reclaim(&self, events: &dyn GroupEvents) {
+        let JournalConfig { files_max, .. } = self.config;
+        let free = self.files.borrow().free_or_unmade(files_max);
+        if free < files_max.div_ceil(2) {
+            self.ask_for_oldest(events);
+        }
+    }
+
+    /// The oldest file should become free.
+    pub(super) fn ask_for_oldest(&self, events: &dyn GroupEvents) {
         let through = {
             let files = self.files.borrow();
-            let scarce =
-                files.free_or_unmade(self.config.files_max) < self.config.files_max.div_ceil(2);
-            files
-                .closed
-                .front()
-                .filter(|_| scarce)
-                .map(|oldest| oldest.carried_through)
+            files.closed.front().map(|oldest| oldest.carried_through)
         };
         if let Some(through) = through {
             events.reclaim(through);

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::files::{Slot, make_slot, open_slot, prepare_slot, slot_path};
+use super::files::{Closed, Slot, make_slot, open_slot, prepare_slot, slot_path};
 use super::group::{EntryKind, GroupHeader};
 use super::recovery::scan;
 use super::*;
-use crate::io::BLOCK;
 use crate::io::sim::{Crash, Faults, Operation, World};
+use crate::io::{BLOCK, Landmark};
 use crate::route::PartitionKey;
 
 const DIR: &str = "/journal";
@@ -18,6 +18,8 @@ const FILE_BYTES: u64 = 96 << 10;
 #[derive(Default)]
 struct Events {
     synced: Cell<Ticket>,
+    /// Up to where files should become free.
+    asked: Cell<Option<Ticket>>,
 }
 
 impl GroupEvents for Events {
@@ -29,7 +31,9 @@ impl GroupEvents for Events {
 
     fn carried(&self, _through: Ticket) {}
 
-    fn reclaim(&self, _through: Ticket) {}
+    fn reclaim(&self, through: Ticket) {
+        self.asked.set(Some(through));
+    }
 
     fn disk_full(&self, _full: bool) {}
 
@@ -194,6 +198,39 @@ fn what_is_too_long_for_the_next_file_goes_into_the_one_behind_it() {
 }
 
 #[test]
+fn what_many_short_files_have_no_room_for_has_others_become_free() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    let events = Rc::new(Events::default());
+    let its_events = events.clone();
+    world.start(node, 1, |_, _| async {});
+    let journal = world.block_on(node, |io| async move {
+        let mut files = Files::default();
+        files.ready.push_back(prepare(&io, 0, FILE_BYTES).await);
+        for number in 1..4 {
+            let short = prepare(&io, number, 16 << 10).await;
+            files.unproven.push_back(short);
+        }
+        for number in 4..8 {
+            files.closed.push_back(Closed {
+                slot: prepare(&io, number, FILE_BYTES).await,
+                seq: u64::from(number),
+                carried_through: 7,
+            });
+        }
+        (files.made, files.next_seq) = (8, 8);
+        let journal = start_in(&io, files, &its_events);
+        journal.append(append_of(60_000));
+        journal
+    });
+    world.run_for(Duration::from_secs(1));
+    assert_eq!((events.synced.get(), events.asked.get()), (0, Some(7)));
+    journal.release(7);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(events.synced.get(), 1);
+}
+
+#[test]
 fn what_is_too_long_for_any_file_makes_a_longer_one() {
     let mut world = World::new(1, Faults::none());
     let node = world.add_node();
@@ -221,6 +258,35 @@ fn what_is_too_long_for_any_file_makes_a_longer_one() {
     assert_eq!(scanned, [3 * FILE_BYTES as usize, 100]);
 }
 
+/// Writes the first block of a group whose entries are not there, and does not sync it.
+async fn write_torn(io: &Io, slot: Slot, header: GroupHeader) {
+    let torn = GroupHeader {
+        journal_id: 0,
+        run_id: 1,
+        previous: 0,
+        payload_len: 100,
+        payload_crc: 7,
+        ..header
+    };
+    let mut block = io.buffer(BLOCK);
+    torn.encode(&mut block);
+    let file = open_slot(io, &slot_path(Path::new(DIR), 0, slot.number)).await;
+    let (written, _) = file.expect("opened").plain.write_at(block, BLOCK, 0).await;
+    written.expect("written");
+}
+
+const FIRST: GroupHeader = GroupHeader {
+    journal_id: 0,
+    file_seq: 0,
+    run_id: 1,
+    number: 1,
+    synced_through: 0,
+    previous: 0,
+    oldest_needed: 0,
+    payload_len: 0,
+    payload_crc: 0,
+};
+
 #[test]
 fn a_file_with_nothing_but_a_torn_group_is_not_needed() {
     let mut world = World::new(1, Faults::none());
@@ -228,28 +294,62 @@ fn a_file_with_nothing_but_a_torn_group_is_not_needed() {
     world.start(node, 1, |_, _| async {});
     let (slot, scanned) = world.block_on(node, |io| async move {
         let slot = prepare(&io, 0, FILE_BYTES).await;
-        let mut block = io.buffer(BLOCK);
-        let torn = GroupHeader {
-            journal_id: 0,
-            file_seq: 0,
-            run_id: 1,
-            number: 1,
-            synced_through: 0,
-            previous: 0,
-            oldest_needed: 0,
-            payload_len: 100,
-            payload_crc: 7,
-        };
-        torn.encode(&mut block);
-        let file = open_slot(&io, &slot_path(Path::new(DIR), 0, 0)).await;
-        let (written, _) = file.expect("opened").plain.write_at(block, BLOCK, 0).await;
-        written.expect("written");
+        write_torn(&io, slot, FIRST).await;
         (slot, scan(&io, Path::new(DIR), 0, |_| Ok(())).await)
     });
     let scanned = scanned.expect("read");
     assert_eq!((scanned.groups, scanned.rot), (0, Vec::new()));
     assert!(scanned.files.closed.is_empty());
     assert_eq!(scanned.files.released, [slot]);
+}
+
+#[test]
+fn files_that_only_a_torn_group_calls_free_are_not_missed_when_that_is_lost() {
+    const RECORD: usize = 40_000;
+    for seed in 0..40 {
+        let mut world = World::new(seed, Faults::none());
+        let node = world.add_node();
+        let events = Rc::new(Events::default());
+        world.start(node, 1, |_, _| async {});
+        let its_events = events.clone();
+        world.block_on(node, |io| async move {
+            let journal = start(&io, &[FILE_BYTES; 3], &its_events).await;
+            let named = io.sync_dir(Path::new("/")).await;
+            named.expect("the folder lasts");
+            for _ in 0..4 {
+                journal.append(append_of(RECORD));
+            }
+        });
+        world.run_until(|| events.synced.get() == 4);
+        world.crash(node, Crash::Kill);
+        // The power fails in the middle of the first write to the file that was free.
+        world.start(node, 1, |_, _| async {});
+        let its_events = events.clone();
+        world.block_on(node, |io| async move {
+            let slot = Slot {
+                number: 2,
+                len: FILE_BYTES,
+            };
+            let first_of_third = GroupHeader {
+                file_seq: 2,
+                number: 2,
+                synced_through: 1,
+                oldest_needed: 1,
+                ..FIRST
+            };
+            write_torn(&io, slot, first_of_third).await;
+            let scanned = scan(&io, Path::new(DIR), 0, |_| Ok(())).await;
+            let files = scanned.expect("read").files;
+            start_in(&io, files, &its_events).append(append_of(RECORD));
+        });
+        world.run_until_reached(Landmark::GroupWritten, u64::MAX / 2);
+        world.crash(node, Crash::PowerLoss);
+        world.start(node, 1, |_, _| async {});
+        let scanned = world.block_on(node, |io| async move {
+            scan(&io, Path::new(DIR), 0, |_| Ok(())).await
+        });
+        assert_eq!(scanned.expect("read").rot, [], "seed {seed}");
+    }
 }
 
 #[test]

@@ -240,6 +240,8 @@ impl Journal {
             } else if chain.under_way.is_empty() {
                 if !self.pending.borrow().is_empty() {
                     self.io.reached(Landmark::JournalWaits);
+                    // However many files are free: they may be short ones.
+                    self.ask_for_oldest(events);
                 }
                 first_of(pin!(self.room.notified()), pin!(self.work.notified())).await;
             } else if chain.under_way.len() < UNDER_WAY_MAX {

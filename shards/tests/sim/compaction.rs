@@ -56,6 +56,8 @@ pub struct Run {
     pub has_clients: bool,
     /// Whether partitions are moved from one folder to another.
     pub has_moves: bool,
+    /// Whether these shall come to an end.
+    pub is_over: Cell<bool>,
     /// Whether the partitions are as their models say.
     pub is_compared: Cell<bool>,
     pub shards: RefCell<Vec<Shard>>,
@@ -219,7 +221,7 @@ fn batch(run: &Run) -> (Vec<Record>, Bytes) {
 /// Appends until the shard fails, and deletes from the front now and then. `true` when `stop` says so.
 async fn append_some(shard: &Shard, partition: usize, run: &Run, mut rounds: u64) -> bool {
     let key = run.key(partition);
-    while rounds > 0 {
+    while rounds > 0 && !run.is_over.get() {
         rounds -= 1;
         let pause = run.below(1_000);
         shard.io().sleep(Duration::from_micros(pause)).await;
@@ -282,6 +284,7 @@ async fn come_and_go(shard: Shard, run: Rc<Run>) {
     loop {
         let rounds = run.below(60);
         if !append_some(&shard, partition, &run, rounds).await
+            || run.is_over.get()
             || !verify(&shard, partition, &run).await
         {
             return;
@@ -463,6 +466,7 @@ pub fn simulate(seed: u64, may_fill: bool) -> u64 {
             places: Rc::new(RefCell::new(vec![Uuid::nil(); PARTITIONS])),
             has_clients: true,
             has_moves: false,
+            is_over: Cell::new(false),
             is_compared: Cell::new(false),
             shards: RefCell::default(),
         });
@@ -472,8 +476,9 @@ pub fn simulate(seed: u64, may_fill: bool) -> u64 {
         if may_fill {
             fill_and_make_room(&mut world, node, &run);
         } else if world.random_below(3) == 0 && world.run_until_reached(Landmark::Swapping, steps) {
-            // In the middle of it.
-            let steps = world.random_below(100);
+            // In the middle of it, or when it is over, and nobody writes who would make its names durable.
+            run.is_over.set(world.random_below(2) == 0);
+            let steps = world.random_below(300);
             world.run_steps(steps);
         } else {
             world.run_steps(steps);

@@ -166,6 +166,65 @@ fn what_earlier_runs_have_left_is_not_taken_for_the_log() {
     }
 }
 
+/// States of a start that takes over partitions.
+const HANDOVER_LANDMARKS: &[Landmark] = &[
+    Landmark::HandedOver,
+    Landmark::OldCopyEnded,
+    Landmark::OldCopyMet,
+    Landmark::JournalRemoved,
+];
+
+/// Each run has another number of shards than the last one, and every other one ends before it has started:
+/// partitions are handed over again and again, and copies of them lie in several journals.
+pub fn simulate_handovers(seed: u64) {
+    let mut story = Story::default();
+    let mut world = World::new(seed, Faults::none());
+    let node = world.add_node();
+    let models = empty_models();
+    let (mut after, mut shards) = (None, 0);
+    for _ in 0..20 {
+        shards = (shards + 1 + world.random_below(2) as usize) % 3;
+        let run = Rc::new(Run {
+            sending: Sending {
+                is_small: true,
+                ..Sending::default()
+            },
+            ..Run::new(&mut world, &models, after)
+        });
+        run.start(&mut world, node, 1 + shards);
+        let mut landmark = None;
+        if world.random_below(2) == 0 {
+            for _ in 0..1 + world.random_below(4) {
+                landmark = run_to_one_of(&mut world, HANDOVER_LANDMARKS, 300);
+            }
+        } else {
+            let started = run.clone();
+            world.run_until(|| started.is_compared.get());
+            let steps = world.random_below(1_500);
+            world.run_steps(steps);
+        }
+        let crash = match world.random_below(2) {
+            0 => Crash::Kill,
+            _ => Crash::PowerLoss,
+        };
+        let event = format!(
+            "{} shards, compared: {}, after {landmark:?}: {crash:?}",
+            1 + shards,
+            run.is_compared.get()
+        );
+        story.tell(event, &models);
+        run.crash(&mut world, node, crash);
+        after = run.worst(crash);
+    }
+}
+
+#[test]
+fn partitions_that_are_handed_over_again_and_again_keep_all() {
+    for seed in seeds(60) {
+        simulate_handovers(seed);
+    }
+}
+
 /// One run of clients that crashes after so many steps, and the start after it.
 fn crash_after(seed: u64, steps: u64, crash: Crash) {
     let mut story = Story::default();

@@ -148,6 +148,42 @@ impl Lives {
         }
     }
 
+    /// One short run with the folders as they are now, in which nothing fails.
+    fn live_briefly(&mut self) {
+        self.world.set_faults(Faults::none());
+        self.layout.mount(&mut self.world, self.node);
+        let (world, node) = (&mut self.world, self.node);
+        let run = Run::new(world, &self.topics, &self.layout, &self.dependencies);
+        let run = Rc::new(run);
+        let shards = 1 + world.random_below(3) as usize;
+        let event = format!("briefly {shards} shards, {:?}", self.layout);
+        self.story.tell(event, &self.topics);
+        self.dependencies.note_start(&self.layout, false);
+        run.start(world, node, shards);
+        for _ in 0..100 {
+            if run.is_compared.get() || run.refused.borrow().is_some() {
+                break;
+            }
+            world.run_for(Duration::from_millis(2));
+        }
+        let steps = world.random_below(STEPS_MAX / 10);
+        world.run_steps(steps);
+        run.check_folders();
+        let crash = crash_of(world);
+        let is_complete = run.opened.get() == shards;
+        self.dependencies.note_start(&self.layout, is_complete);
+        let event = format!(
+            "compared: {}, refused: {:?}, {steps} steps, {crash:?}",
+            run.is_compared.get(),
+            *run.refused.borrow()
+        );
+        self.story.tell(event, &self.topics);
+        run.crash(world, node, crash);
+        for topic in self.topics.borrow_mut().iter_mut() {
+            topic.note(crash);
+        }
+    }
+
     /// One run with the folders as they are now, with faults and a crash somewhere.
     fn live(&mut self) {
         self.world.set_faults(Faults::none());
@@ -269,6 +305,25 @@ pub fn simulate(seed: u64) -> u64 {
 fn partitions_keep_what_was_acknowledged() {
     for seed in seeds(60) {
         simulate(seed);
+    }
+}
+
+/// Short runs on folders that go from device to device, and stay away for several of them: what journals know of a
+/// folder that is away goes from one to the next, and is out of date when the folder comes back.
+pub fn simulate_absences(seed: u64) {
+    let mut lives = Lives::new(seed);
+    lives.layout.required = None;
+    for _ in 0..14 {
+        lives.layout.drift(&mut lives.world);
+        lives.live_briefly();
+    }
+    lives.settle_down();
+}
+
+#[test]
+fn folders_that_come_back_have_all_that_was_acknowledged() {
+    for seed in seeds(60) {
+        simulate_absences(seed);
     }
 }
 

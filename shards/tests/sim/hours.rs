@@ -8,7 +8,7 @@ use corelog_shards::journal::Durability;
 
 use crate::model::all_classes;
 use crate::{
-    compaction, crashes, failed_journal, folders, full_disk, mesh, moves, recreated,
+    compaction, crashes, failed_journal, folders, full_disk, journal_alone, mesh, moves, recreated,
     rotten_journal, rotten_segments,
 };
 
@@ -20,10 +20,18 @@ pub const SIMULATIONS: &[(&str, Simulation)] = &[
     ("crashes::nothing_acknowledged", all_classes_crash),
     ("crashes::groups_that_were", written_groups_tear),
     ("crashes::what_earlier_runs", crashes::simulate_short_runs),
+    ("crashes::partitions_that", crashes::simulate_handovers),
     ("compaction::compacted_logs", compacting),
-    ("failed_journal", failing),
+    ("failed_journal::a_failed_journal", failing),
+    (
+        "failed_journal::what_a_failed",
+        failed_journal::simulate_failed_segments,
+    ),
+    ("folders::folders_that", folders::simulate_absences),
     ("folders::partitions_keep", in_folders),
     ("full_disk::a_full_disk", full_disk::simulate),
+    ("journal_alone::a_journal_holds", journals),
+    ("journal_alone::groups_behind", stale_journals),
     ("mesh::what_is_too_much", mesh::simulate),
     ("moves::partitions_that_move", moving),
     ("recreated", recreated::simulate),
@@ -49,6 +57,14 @@ pub fn failing(seed: u64) {
 
 pub fn in_folders(seed: u64) {
     folders::simulate(seed);
+}
+
+pub fn journals(seed: u64) {
+    journal_alone::simulate(seed);
+}
+
+pub fn stale_journals(seed: u64) {
+    journal_alone::simulate_stale(seed);
 }
 
 pub fn moving(seed: u64) {

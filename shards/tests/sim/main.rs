@@ -27,6 +27,7 @@ mod failed_journal;
 mod folders;
 mod full_disk;
 mod hours;
+mod journal_alone;
 mod many_partitions;
 mod many_producers;
 mod mesh;

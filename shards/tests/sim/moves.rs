@@ -145,6 +145,7 @@ impl Lives {
             places: self.places.clone(),
             has_clients: has_moves,
             has_moves,
+            is_over: Cell::new(false),
             is_compared: Cell::new(false),
             shards: RefCell::default(),
         });

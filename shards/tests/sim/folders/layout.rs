@@ -87,6 +87,27 @@ impl Layout {
         }
     }
 
+    /// One folder goes to another device, or goes away if another one is there; each that is away may come back.
+    pub fn drift(&mut self, world: &mut World) {
+        for placed in &mut self.placed {
+            if world.random_below(3) == 0 {
+                placed.missing = None;
+            }
+        }
+        let at = world.random_below(self.placed.len() as u64) as usize;
+        let is_left = self
+            .there()
+            .any(|placed| placed.folder != self.placed[at].folder);
+        match world.random_below(3) {
+            0 if is_left => self.placed[at].missing = Some(Missing::Offline),
+            1 => {}
+            _ => self.placed[at].device = world.random_below(2),
+        }
+        if self.there().next().is_none() {
+            self.placed[at].missing = None;
+        }
+    }
+
     /// Takes one or two folders away, but not all.
     pub fn lose_some(&mut self, world: &mut World) {
         let lost = 1 + world.random_below(self.placed.len() as u64 - 1).min(1);

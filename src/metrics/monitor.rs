@@ -89,6 +89,19 @@ pub struct Monitor {
 enum Question {
     Known(oneshot::Sender<Known>),
     Lags(Cursor, oneshot::Sender<Lags>),
+    Load(Box<dyn FnOnce(Load) + Send>),
+}
+
+/// What clients make the broker hold, over all shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    pub connections: usize,
+    /// Of requests that are being read or worked on.
+    pub request_bytes: usize,
+    /// Of large replies that clients have not taken yet.
+    pub reply_bytes: usize,
+    pub cached_bytes: usize,
+    pub cached_bytes_max: usize,
 }
 
 struct Watched {
@@ -260,10 +273,29 @@ impl Monitor {
                 Question::Lags(cursor, asked) if !asked.is_closed() => {
                     let _ = asked.send(lag::read(&broker, cursor).await);
                 }
+                Question::Load(then) => then(load_of(&broker.shard).await),
                 _ => {}
             }
         }
     }
+
+    /// Has the broker say what it holds, once it serves clients.
+    pub fn load(&self, then: impl FnOnce(Load) + Send + 'static) {
+        self.questions.put(Question::Load(Box::new(then)));
+    }
+}
+
+async fn load_of(shard: &Shard) -> Load {
+    let told = shard.run_on_all(|shard| async move { state_of(&shard, 0).await });
+    let mut load = Load::default();
+    for state in told.await {
+        load.connections += state.connections;
+        load.request_bytes += state.request_memory.used_bytes;
+        load.reply_bytes += state.reply_memory.used_bytes;
+        load.cached_bytes += state.cached_bytes;
+        load.cached_bytes_max += state.cached_bytes_max;
+    }
+    load
 }
 
 async fn find_out(broker: &Broker) -> Known {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use corelog_loadgen::batch::{self, Producer};
 use corelog_loadgen::client::{produce_outcome, produce_request, topic_name};
-use corelog_shards::io::sim::{Faults, World};
+use corelog_shards::io::sim::{Crash, Faults, World};
 use corelog_shards::io::{Io, ReadHalf};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -181,6 +181,8 @@ fn simulate(seed: u64, sent: Sent, collection: Option<&mut Collection>) -> Outco
     while shared.sung.get() < sung + 2 {
         assert!(world.step(), "the canary waits for nothing");
     }
+    world.crash(client, Crash::Kill);
+    node.check_drained(&mut world);
     node.stop(&mut world);
     drop(world);
     if let (Some(to), Some(from)) = (collection, &shared.collection) {

@@ -28,7 +28,7 @@ use kafka_protocol::messages::{
     OffsetCommitRequest,
 };
 
-use crate::log::with_errors;
+use crate::log::without_panics;
 use crate::memory;
 use crate::node::{DATA, Node, PORT, Setup};
 use crate::random::Random;
@@ -69,12 +69,7 @@ pub struct Outcome {
 
 /// Makes a folder and damages it again and again.
 pub fn run(seed: u64) -> Outcome {
-    let (outcome, logged) = with_errors(|| simulate(seed));
-    assert!(
-        !logged.contains("panicked"),
-        "CORELOG_SEED={seed}: {logged}"
-    );
-    outcome
+    without_panics(seed, || simulate(seed))
 }
 
 fn simulate(seed: u64) -> Outcome {
@@ -90,7 +85,7 @@ fn simulate(seed: u64) -> Outcome {
     let pause = world.random_below(SETTLING_MS);
     world.run_for(Duration::from_millis(pause));
     match world.random_below(3) {
-        0 => node.stop(&mut world),
+        0 => _ = node.stop(&mut world),
         1 => node.crash(&mut world, Crash::Kill),
         _ => node.crash(&mut world, Crash::PowerLoss),
     }

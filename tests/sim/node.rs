@@ -9,6 +9,7 @@ use std::time::Duration;
 use corelog::broker::Node as Identity;
 use corelog::cli::addresses::BoundListener;
 use corelog::config::{BrokerConfig, Endpoint, Layers, Overrides, load};
+use corelog::metrics::monitor::{Load, Monitor};
 use corelog::net::admission::Admission;
 use corelog::serve::plan::{Plan, Start};
 use corelog_shards::io::Stop;
@@ -23,6 +24,9 @@ const DIRECTORY_ID: Uuid = Uuid::from_u128(1);
 const CONNECTIONS_MAX: usize = 1_000;
 /// Longer than a stop in order takes.
 const STOP_MAX: Duration = Duration::from_secs(60);
+
+/// Longer than it takes to notice that clients have gone.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// What a node is like, from start to start.
 #[derive(Clone, Debug)]
@@ -53,7 +57,8 @@ impl Setup {
 pub struct Node {
     id: NodeId,
     file: Overrides,
-    setup: Setup,
+    /// From the next start on.
+    pub setup: Setup,
     was_clean: bool,
     running: Option<Running>,
 }
@@ -61,6 +66,8 @@ pub struct Node {
 /// A process, from its start to its end.
 struct Running {
     shards: usize,
+    plan: Arc<Plan>,
+    monitor: Arc<Monitor>,
     stop: Stop,
     is_ready: Arc<AtomicBool>,
     failure: Arc<Mutex<Option<String>>>,
@@ -93,14 +100,9 @@ impl Node {
             host: address.ip().to_string(),
             port: PORT,
         };
-        let running = Running {
-            shards,
-            stop: Stop::new(),
-            is_ready: Arc::default(),
-            failure: Arc::default(),
-            ended: Rc::default(),
-        };
-        let (ready, failure) = (running.is_ready.clone(), running.failure.clone());
+        let (stop, monitor) = (Stop::new(), Arc::<Monitor>::default());
+        let (is_ready, why) = (Arc::<AtomicBool>::default(), Arc::default());
+        let (ready, failure) = (Arc::clone(&is_ready), Arc::<Mutex<_>>::clone(&why));
         let plan = Plan::new(Start {
             shard_config: shard_config(&config, &self.setup),
             config,
@@ -118,13 +120,22 @@ impl Node {
             admission: Admission::new(CONNECTIONS_MAX, |_, hosts| panic!("no names: {hosts:?}")),
             shards,
             was_clean: self.was_clean,
-            monitor: Arc::default(),
-            stop: running.stop.clone(),
+            monitor: monitor.clone(),
+            stop: stop.clone(),
             on_ready: Box::new(move || ready.store(true, Ordering::Relaxed)),
             on_failure: Box::new(move |why| {
                 *failure.lock().expect("one thread") = Some(why.to_owned());
             }),
         });
+        let running = Running {
+            shards,
+            plan: plan.clone(),
+            monitor,
+            stop,
+            is_ready,
+            failure: why,
+            ended: Rc::default(),
+        };
         let ended = running.ended.clone();
         world.start(self.id, shards, |io, id| {
             let (living, ended) = (plan.clone().run(io, id), ended.clone());
@@ -159,8 +170,8 @@ impl Node {
         self.running = None;
     }
 
-    /// Stops in order.
-    pub fn stop(&mut self, world: &mut World) {
+    /// Stops in order. Whether everything is on the disk.
+    pub fn stop(&mut self, world: &mut World) -> bool {
         let running = self.running.take().expect("it runs");
         running.stop.request();
         let end = world.now() + STOP_MAX;
@@ -169,7 +180,40 @@ impl Node {
             assert!(world.step(), "a stop waits for nothing");
         }
         world.crash(self.id, Crash::Kill);
-        self.was_clean = true;
+        let plan = &running.plan;
+        self.was_clean = !plan.gave_up() && plan.offline_folders().is_empty();
+        self.was_clean
+    }
+
+    /// Panics if something is left of clients that have gone.
+    pub fn check_drained(&self, world: &mut World) {
+        let end = world.now() + DRAIN_MAX;
+        loop {
+            let load = self.load(world);
+            let held = (load.connections, load.request_bytes, load.reply_bytes);
+            let open = world.connections(self.id);
+            if held == (0, 0, 0) && open == 0 {
+                return;
+            }
+            assert!(
+                world.now() < end,
+                "connections, bytes of requests and of replies: {held:?}; open connections: {open}"
+            );
+            world.run_for(Duration::from_millis(1));
+        }
+    }
+
+    /// What clients make it hold.
+    fn load(&self, world: &mut World) -> Load {
+        let load = Arc::new(Mutex::new(None));
+        let told = load.clone();
+        let running = self.running.as_ref().expect("it runs");
+        running.monitor.load(move |load| {
+            *told.lock().expect("one thread") = Some(load);
+        });
+        world.run_until(|| load.lock().expect("one thread").is_some());
+        let load = load.lock().expect("one thread").take();
+        load.expect("it was told")
     }
 }
 

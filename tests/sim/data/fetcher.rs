@@ -10,7 +10,10 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{FetchResponse, PartitionData};
 use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
 
+use super::offsets::list_some;
 use super::partition::{Floor, Key};
+use super::plan::Feature;
+use super::session::{Session, ask_in_session};
 use super::sim::Sim;
 use crate::wire::{Client, Lost, text};
 
@@ -23,8 +26,8 @@ const VERSION_MAX: i16 = 18;
 /// What was asked of a partition, and what was known then.
 pub struct Asked {
     pub offset: i64,
-    floor: Floor,
-    changes: u32,
+    pub floor: Floor,
+    pub changes: u32,
 }
 
 /// What became of it.
@@ -32,6 +35,8 @@ pub enum Outcome {
     /// Where to go on, and the high watermark.
     Read(i64, i64),
     OutOfRange,
+    /// It has rotted.
+    Corrupt,
     /// Nothing is to be learned from it.
     Gone,
 }
@@ -73,13 +78,22 @@ impl Terms {
 pub async fn fetch(sim: Rc<Sim>, io: Io, name: String) {
     let mut client = sim.client(io, &name);
     let mut positions: BTreeMap<Key, i64> = BTreeMap::new();
+    let mut session = None;
     loop {
         sim.opened(client.io()).await;
         choose(&sim, &client, &mut positions);
         if sim.is_calm.get() && has_all(&sim, &positions) {
             break;
         }
-        if fetch_once(&sim, &mut client, &mut positions).await.is_err() {
+        if sim.has(Feature::Offsets)
+            && client.below(8) == 0
+            && list_some(&sim, &mut client, &mut positions).await.is_err()
+        {
+            client.disconnect();
+        }
+        let fetched = fetch_once(&sim, &mut client, &mut positions, &mut session);
+        if fetched.await.is_err() {
+            session = None;
             client.disconnect();
         }
         let pause = client.below(PAUSE_US);
@@ -93,7 +107,7 @@ pub async fn fetch(sim: Rc<Sim>, io: Io, name: String) {
 fn has_all(sim: &Sim, positions: &BTreeMap<Key, i64>) -> bool {
     let model = sim.model.borrow();
     let mut all = positions.iter();
-    all.all(|(key, at)| *at >= model.floor(*key).end) && sim.ended.get() >= model.plan.producers
+    all.all(|(key, at)| *at >= model.floor(*key).end) && sim.ended.get() > model.plan.producers
 }
 
 /// Takes up partitions and lets go of others, and goes elsewhere in some.
@@ -128,16 +142,26 @@ async fn fetch_once(
     sim: &Sim,
     client: &mut Client,
     positions: &mut BTreeMap<Key, i64>,
+    session: &mut Option<Session>,
 ) -> Result<(), Lost> {
     if positions.is_empty() {
         return Ok(());
     }
-    for (key, outcome) in ask(sim, client, positions, Terms::draw(client)).await? {
+    if !sim.is_open.get() {
+        // What a crash has left is being found out.
+        return Err(Lost);
+    }
+    let terms = Terms::draw(client);
+    let outcomes = match sim.has(Feature::Sessions) {
+        true => ask_in_session(sim, client, positions, terms, session).await?,
+        false => ask(sim, client, positions, terms).await?,
+    };
+    for (key, outcome) in outcomes {
         match outcome {
             Outcome::Read(next, _) => {
                 positions.insert(key, next);
             }
-            Outcome::OutOfRange | Outcome::Gone => {
+            Outcome::OutOfRange | Outcome::Corrupt | Outcome::Gone => {
                 positions.remove(&key);
             }
         }
@@ -153,21 +177,32 @@ pub async fn ask(
     terms: Terms,
 ) -> Result<Vec<(Key, Outcome)>, Lost> {
     let asked = asked(sim, positions);
-    let run = sim.model.borrow().run;
     let request = request(sim, &asked, terms)
         .with_session_id(0)
         .with_session_epoch(-1);
-    client.send(terms.version, &request, true).await?;
-    let reply = client.receive::<FetchRequest>(terms.version).await?;
-    if run != sim.model.borrow().run {
-        // Told by a broker that has ended since.
-        return Err(Lost);
-    }
+    let reply = exchange(sim, client, &request, terms).await?;
     assert_eq!(reply.error_code.err(), None);
     Ok(note_all(sim, &asked, &reply, terms))
 }
 
-fn asked(sim: &Sim, positions: &BTreeMap<Key, i64>) -> BTreeMap<Key, Asked> {
+/// A request and its reply, if that is from a broker that is still there.
+pub async fn exchange(
+    sim: &Sim,
+    client: &mut Client,
+    request: &FetchRequest,
+    terms: Terms,
+) -> Result<FetchResponse, Lost> {
+    let run = sim.model.borrow().run;
+    client.send(terms.version, request, true).await?;
+    let reply = client.receive::<FetchRequest>(terms.version).await?;
+    match run == sim.model.borrow().run {
+        true => Ok(reply),
+        false => Err(Lost),
+    }
+}
+
+/// What is known when partitions are asked for.
+pub fn asked(sim: &Sim, positions: &BTreeMap<Key, i64>) -> BTreeMap<Key, Asked> {
     let model = sim.model.borrow();
     let asked = positions.iter().map(|(key, offset)| {
         let asked = Asked {
@@ -180,7 +215,7 @@ fn asked(sim: &Sim, positions: &BTreeMap<Key, i64>) -> BTreeMap<Key, Asked> {
     asked.collect()
 }
 
-fn request(sim: &Sim, asked: &BTreeMap<Key, Asked>, terms: Terms) -> FetchRequest {
+pub fn request(sim: &Sim, asked: &BTreeMap<Key, Asked>, terms: Terms) -> FetchRequest {
     let model = sim.model.borrow();
     let mut topics: Vec<FetchTopic> = Vec::new();
     for (key, asked) in asked {
@@ -206,7 +241,7 @@ fn request(sim: &Sim, asked: &BTreeMap<Key, Asked>, terms: Terms) -> FetchReques
 }
 
 /// Holds the broker to what it said of each partition.
-fn note_all(
+pub fn note_all(
     sim: &Sim,
     asked: &BTreeMap<Key, Asked>,
     reply: &FetchResponse,
@@ -238,10 +273,10 @@ fn note(sim: &Sim, key: Key, asked: &Asked, told: &PartitionData, terms: Terms) 
         format!("fetch {key:?} from {offset}: {bytes} bytes, {error:?}, up to {end}")
     });
     let mut model = sim.model.borrow_mut();
-    let has_changed = model.changes(key) != asked.changes;
+    let is_unsure = model.is_unsure(key, asked.changes);
     match told.error_code.err() {
         // It may be another topic's.
-        None if has_changed && terms.version < TOPIC_IDS => Outcome::Gone,
+        None if is_unsure && terms.version < TOPIC_IDS => Outcome::Gone,
         None => {
             let (end, start) = (told.high_watermark, told.log_start_offset);
             assert!(
@@ -267,6 +302,10 @@ fn note(sim: &Sim, key: Key, asked: &Asked, told: &PartitionData, terms: Terms) 
             model.partition(key).note_end(end);
             Outcome::Read(next, end)
         }
+        // The same.
+        Some(ResponseError::OffsetOutOfRange) if is_unsure && terms.version < TOPIC_IDS => {
+            Outcome::Gone
+        }
         Some(ResponseError::OffsetOutOfRange) => {
             let partition = model.partition(key);
             let is_below = asked.offset < partition.start_asked;
@@ -276,13 +315,19 @@ fn note(sim: &Sim, key: Key, asked: &Asked, told: &PartitionData, terms: Terms) 
                 "{key:?} from {}: out of range",
                 asked.offset
             );
+            if !is_beyond && !is_unsure {
+                partition.start_known = partition.start_known.max(asked.offset + 1);
+            }
             Outcome::OutOfRange
         }
         Some(ResponseError::UnknownTopicOrPartition | ResponseError::UnknownTopicId)
-            if has_changed =>
+            if is_unsure =>
         {
             Outcome::Gone
         }
+        Some(ResponseError::CorruptMessage) if sim.has_rotted.get() => Outcome::Corrupt,
+        Some(ResponseError::InconsistentTopicId) if is_unsure => Outcome::Gone,
+        Some(ResponseError::KafkaStorageError) if model.plan.has_bad_disk() => Outcome::Gone,
         Some(error) => panic!("{key:?} from {}: {error:?}", asked.offset),
     }
 }

@@ -1,31 +1,45 @@
 //! Clients that write and read records and administrate topics, and what they are promised.
 //!
 //! Each seed switches on some kinds of work and some of trouble ([`plan`]). Producers, plain and idempotent, send with
-//! all acks and codecs to topics of all durability classes, with several requests under way ([`producer`]); fetchers
-//! follow partitions and jump about in them ([`fetcher`]). The broker is stopped, killed, or loses its power, also while
-//! it starts; it comes back with another number of shards, and what a crash may have cost is read through ([`reading`]).
+//! all acks and codecs to topics of all durability classes, with several requests under way ([`producer`]). Fetchers
+//! follow partitions and jump about in them ([`fetcher`]), with and without sessions ([`session`]), and ask where they
+//! start and end ([`offsets`]). Topics grow, get other settings, lose records from their fronts, move between folders,
+//! are deleted and made again ([`admin`]); they are compacted, and what is too much is deleted. The broker is stopped,
+//! killed, or loses its power, also while it starts; it comes back with another number of shards, and what a crash may
+//! have cost is read through ([`reading`]). Its disk is slow, full, or fails, its clock jumps, connections break and
+//! are cut. At the end a bit flips somewhere ([`rot`]).
 //!
 //! What is checked, of each partition ([`partition`]):
 //! - A record that was acknowledged or read is where it was, unchanged, for as long as the class of its topic promises.
 //! - None is there more often than it was sent, an idempotent one once, and those of one producer are in order.
-//! - Offsets are dense. High watermark and log start don't go back, as long as the broker runs.
+//! - Offsets are dense, but for what compaction has removed; that leaves the newest of each key.
+//! - High watermark and log start don't go back as long as the broker runs, and no log starts where nobody asked for it.
+//! - What a reply in a fetch session is silent about has not changed.
 //! - Replies come in order, one for each request, and none where none is wanted.
-//! - After a stop in order everything is there, whatever the class. No part of the broker logs an error.
+//! - Each partition is in one folder. What was deleted does not come back.
+//! - Once clients have gone, nothing is held for them: no connection, and no memory of requests or replies.
+//! - After a stop in order everything is there, whatever the class.
+//! - What has rotted is told from what has not: never served, and an error only where the file has to do with it.
+//! - No part of the broker logs an error without a reason, and none panics.
 //!
 //! A seed that fails prints what was switched on and the commands that run it again, and that look for a smaller run
 //! which fails in the same way.
 
+mod admin;
 mod batches;
 mod fetcher;
+mod folders;
 mod minimise;
 mod model;
+mod offsets;
 mod partition;
 mod plan;
 mod producer;
 mod reading;
+mod rot;
 mod scenario;
+mod session;
 mod sim;
-mod topics;
 
 use corelog_shards::io::sim::{on_all_cores, seeds};
 
@@ -36,7 +50,7 @@ use crate::story::Story;
 
 #[test]
 fn nothing_is_lost_changed_or_told_too_early() {
-    on_all_cores(seeds(1_000), |seed| {
+    on_all_cores(seeds(2_000), |seed| {
         run_seed(seed);
     });
 }

@@ -1,8 +1,9 @@
 //! What all clients together know of the broker's topics, and hold it to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use corelog_shards::io::sim::Crash;
+use corelog_shards::journal::Durability;
 use corelog_shards::log::batch::BatchIter;
 use uuid::Uuid;
 
@@ -16,7 +17,11 @@ pub struct Topic {
     pub id: Option<Uuid>,
     pub partitions: i32,
     /// How often this was about to become another topic, or became one.
-    pub changes: u32,
+    changes: u32,
+    /// It may be that one or another by now.
+    is_changing: bool,
+    /// The weakest class that it may have.
+    weakest: Durability,
 }
 
 #[derive(Debug)]
@@ -36,7 +41,12 @@ pub struct Model {
 impl Model {
     pub fn new(plan: Plan) -> Model {
         Model {
-            topics: plan.topics.iter().map(|_| Topic::default()).collect(),
+            topics: (0..plan.topics.len())
+                .map(|at| Topic {
+                    weakest: plan.class(at),
+                    ..Topic::default()
+                })
+                .collect(),
             plan,
             partitions: BTreeMap::new(),
             sent: Vec::new(),
@@ -55,12 +65,56 @@ impl Model {
             topic.id = Some(id);
         }
         topic.partitions = partitions;
-        let class = self.plan.class(at);
+        topic.is_changing = false;
+        let class = topic.weakest;
         for index in 0..partitions {
             let key = Key { topic: id, index };
-            let new = || Partition::new(at, class);
+            let new = || {
+                let mut new = Partition::new(at, class);
+                new.is_compacted = self.plan.is_compacted(at);
+                if self.plan.retention_bytes(at).is_some() {
+                    new.start_asked = i64::MAX;
+                }
+                new
+            };
             self.partitions.entry(key).or_insert_with(new);
         }
+    }
+
+    /// A topic is about to be deleted.
+    pub fn begin_deletion(&mut self, at: usize) {
+        self.topics[at].changes += 1;
+        self.topics[at].is_changing = true;
+    }
+
+    /// It was.
+    pub fn end_deletion(&mut self, at: usize) {
+        let topic = &mut self.topics[at];
+        topic.changes += 1;
+        topic.is_changing = false;
+        topic.id = None;
+        topic.partitions = 0;
+    }
+
+    /// A topic may have that class from now on.
+    pub fn weaken(&mut self, at: usize, class: Durability) {
+        let topic = &mut self.topics[at];
+        topic.weakest = topic.weakest.min(class);
+        let all = self.partitions.values_mut();
+        for partition in all.filter(|partition| partition.topic == at) {
+            partition.class = partition.class.min(class);
+        }
+    }
+
+    /// The class that a partition has for certain.
+    pub fn class(&self, key: Key) -> Durability {
+        self.topics[self.partitions[&key].topic].weakest
+    }
+
+    /// Whether a partition may be none, or another topic's, since its topic had changed so often.
+    pub fn is_unsure(&self, key: Key, changes: u32) -> bool {
+        let topic = &self.topics[self.partitions[&key].topic];
+        topic.is_changing || topic.changes != changes || topic.id != Some(key.topic)
     }
 
     /// Partitions that clients may use.
@@ -95,7 +149,7 @@ impl Model {
     pub fn note_ack(&mut self, key: Key, number: u32, base: i64, run: u32) {
         let is_late = run != self.run;
         let partition = self.partitions.get_mut(&key).expect("a known partition");
-        if is_late && partition.class != corelog_shards::journal::Durability::Sync {
+        if is_late && partition.class != Durability::Sync {
             // Since then it may have been lost.
             return;
         }
@@ -115,27 +169,29 @@ impl Model {
 
     /// What was read from `from` on, all of it below `end`. Returns where to go on.
     pub fn note_read(&mut self, key: Key, from: i64, bytes: &[u8], end: i64) -> i64 {
-        let mut next = from;
-        let mut is_first = true;
+        let is_compacted = self.partition(key).is_compacted;
+        let (mut next, mut is_first) = (from, true);
+        let mut offsets = BTreeSet::new();
         for batch in BatchIter::verifying(bytes) {
             let batch = batch.unwrap_or_else(|why| panic!("{key:?} from {from}: {why:?}"));
             let header = batch.header();
             let (base, last) = (header.base_offset(), header.last_offset());
-            match is_first {
-                true => assert!(
-                    base <= from && from <= last,
-                    "{key:?} from {from}: a batch from {base} to {last}"
-                ),
-                false => assert_eq!(base, next, "{key:?} from {from}: offsets are dense"),
-            }
-            let found = decode(batch);
-            assert_eq!(
-                found.len() as i64,
-                last - base + 1,
-                "{key:?} at {base}: offsets are dense"
+            let follows = match is_first {
+                true => base <= from || is_compacted,
+                false => base == next || is_compacted && base > next,
+            };
+            assert!(
+                follows && last >= next,
+                "{key:?} from {from}: {base} to {last} after {next}"
             );
+            let found = decode(batch);
+            if !is_compacted {
+                let are_all = found.iter().map(|record| record.offset).eq(base..=last);
+                assert!(are_all, "{key:?} from {base} to {last}: offsets are dense");
+            }
             for record in &found {
                 self.note_record(key, record);
+                offsets.insert(record.offset);
                 if let Some(identity) = self.sent[record.tag.batch as usize].identity {
                     let said = (header.producer_id(), header.producer_epoch());
                     assert_eq!(said, (identity.id, identity.epoch), "{key:?} at {base}");
@@ -153,9 +209,53 @@ impl Model {
             next <= end.max(from),
             "{key:?}: read to {next}, which only {end} bounds"
         );
+        let partition = self.partition(key);
         // Whoever asks behind the high watermark, where the log goes on, gets nothing.
-        self.partition(key).note_end(next.min(end));
+        partition.note_end(next.min(end));
+        if is_compacted {
+            partition.note_found(from, next, &offsets);
+        }
         next
+    }
+
+    /// Compaction has taken nothing of which there is no newer value. Only what is never lost is looked at: what made
+    /// something obsolete may be lost otherwise.
+    pub fn check_compaction(&self, key: Key) {
+        let partition = &self.partitions[&key];
+        if partition.class != Durability::Sync {
+            return;
+        }
+        let content = |tag: Tag| &self.sent[tag.batch as usize].records[tag.index as usize];
+        for (tag, later) in partition.missing() {
+            let gone = content(tag);
+            let mut later = later.map(content);
+            let is_obsolete = gone.value.is_none()
+                || later.any(|record| record.key == gone.key)
+                || self.is_perhaps_newer(key, gone);
+            assert!(
+                is_obsolete,
+                "{key:?}: {tag:?} is gone, the newest of {:?}",
+                gone.key
+            );
+        }
+    }
+
+    /// Whether there is a record of the same key of which nobody knows what became of it.
+    fn is_perhaps_newer(&self, key: Key, gone: &Content) -> bool {
+        let partition = &self.partitions[&key];
+        let is_its = |sent: &Sent| sent.topic == partition.topic && sent.partition == key.index;
+        let all = self.sent.iter().enumerate();
+        let mut its = all.filter(|(_, sent)| sent.attempts > 0 && is_its(sent));
+        its.any(|(batch, sent)| {
+            let mut records = sent.records.iter().enumerate();
+            records.any(|(index, record)| {
+                let tag = Tag {
+                    batch: batch as u32,
+                    index: index as u32,
+                };
+                record.key == gone.key && !partition.has(tag)
+            })
+        })
     }
 
     fn note_record(&mut self, key: Key, record: &Found) {
@@ -184,6 +284,7 @@ impl Model {
 
     pub fn crash(&mut self, how: Crash) {
         for partition in self.partitions.values_mut() {
+            partition.is_doomed |= self.topics[partition.topic].is_changing;
             partition.crash(how);
         }
     }

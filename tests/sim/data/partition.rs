@@ -5,7 +5,7 @@
 //! whatever happens, `written` unless the power fails, `memory` until the process ends. What a crash may have cost is
 //! found out by reading all that is left: that must be what was there, up to some point behind all promises.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use corelog_shards::io::sim::Crash;
 use corelog_shards::journal::Durability;
@@ -24,11 +24,17 @@ pub struct Key {
 pub struct Partition {
     /// Place of its topic in the plan.
     pub topic: usize,
+    /// Whether records may go for which there are newer ones of the same key.
+    pub is_compacted: bool,
     /// The weakest class since it was read through.
     pub class: Durability,
+    /// It is being deleted, and there was a crash: nothing is promised until it is gone.
+    pub is_doomed: bool,
     /// By offset.
     pins: BTreeMap<i64, Tag>,
     places: BTreeMap<Tag, Vec<i64>>,
+    /// Records that a reader has not found where they were.
+    missing: BTreeSet<i64>,
     /// By stream, batch and record: where they are.
     streams: BTreeMap<u64, BTreeMap<Tag, i64>>,
     /// Where the acknowledged, the read and what a high watermark was told of end.
@@ -55,8 +61,11 @@ impl Partition {
     pub fn new(topic: usize, class: Durability) -> Partition {
         Partition {
             topic,
+            is_compacted: false,
+            is_doomed: false,
             class,
             pins: BTreeMap::new(),
+            missing: BTreeSet::new(),
             places: BTreeMap::new(),
             streams: BTreeMap::new(),
             known_end: 0,
@@ -69,6 +78,9 @@ impl Partition {
     }
 
     pub fn floor(&self) -> Floor {
+        if self.is_doomed {
+            return Floor { end: 0, start: 0 };
+        }
         Floor {
             end: self.known_end,
             start: self.start_known,
@@ -83,6 +95,9 @@ impl Partition {
         copies_max: u32,
         stream: Option<u64>,
     ) -> Result<(), String> {
+        if self.is_doomed {
+            return Ok(());
+        }
         match self.pins.get(&offset) {
             Some(known) if *known == tag => return Ok(()),
             Some(known) => return Err(format!("{tag:?} is at {offset}, where {known:?} was")),
@@ -130,7 +145,7 @@ impl Partition {
     }
 
     pub fn note_start(&mut self, start: i64) -> Result<(), String> {
-        if start > self.start_asked {
+        if start > self.start_asked && !self.is_doomed {
             return Err(format!(
                 "the log starts at {start}, nobody asked for more than {}",
                 self.start_asked
@@ -138,6 +153,12 @@ impl Partition {
         }
         self.start_known = self.start_known.max(start);
         Ok(())
+    }
+
+    /// The log starts there, whatever happens.
+    pub fn promise_start(&mut self, start: i64) {
+        self.start_known = self.start_known.max(start);
+        self.start_promised = self.start_promised.max(start);
     }
 
     pub fn crash(&mut self, how: Crash) {
@@ -178,6 +199,7 @@ impl Partition {
                 }
             }
         }
+        self.missing.split_off(&end);
         self.survives = i64::MAX;
         self.known_end = end;
         self.class = class;
@@ -186,5 +208,30 @@ impl Partition {
         }
         self.note_end(end);
         Ok(())
+    }
+
+    /// These were read between two offsets, and nothing else.
+    pub fn note_found(&mut self, from: i64, to: i64, found: &BTreeSet<i64>) {
+        let known = self
+            .pins
+            .range(from..to.max(from))
+            .map(|(offset, _)| *offset);
+        self.missing
+            .extend(known.filter(|offset| !found.contains(offset)));
+    }
+
+    /// Records that were there and are not any more, and all those known behind each.
+    pub fn missing(&self) -> impl Iterator<Item = (Tag, impl Iterator<Item = Tag>)> {
+        self.missing.iter().map(|offset| {
+            let later = self.pins.range(offset + 1..);
+            (self.pins[offset], later.map(|(_, tag)| *tag))
+        })
+    }
+
+    /// Whether it is known where a record is.
+    pub fn has(&self, tag: Tag) -> bool {
+        self.places
+            .get(&tag)
+            .is_some_and(|places| !places.is_empty())
     }
 }

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
 
 use corelog_shards::io::Random;
+use corelog_shards::io::sim::Faults;
 use corelog_shards::journal::Durability;
 
 /// Something that a seed may switch on.
@@ -21,6 +23,15 @@ pub enum Feature {
     Written,
     Memory,
     Reshard,
+    Sessions,
+    Offsets,
+    Growth,
+    Deletion,
+    Configs,
+    DeleteRecords,
+    Retention,
+    Compaction,
+    Moves,
     // Trouble.
     Kill,
     PowerLoss,
@@ -31,10 +42,18 @@ pub enum Feature {
     SmallPieces,
     Cuts,
     ClockJumps,
+    FullDisk,
+    DiskErrors,
+    HalfClosed,
+    Stalls,
+    Starvation,
+    SlowNode,
+    Swarm,
+    Rot,
 }
 
 impl Feature {
-    pub const ALL: [Feature; 17] = [
+    pub const ALL: [Feature; 34] = [
         Feature::Idempotent,
         Feature::NoAcks,
         Feature::Compressed,
@@ -43,6 +62,15 @@ impl Feature {
         Feature::Written,
         Feature::Memory,
         Feature::Reshard,
+        Feature::Sessions,
+        Feature::Offsets,
+        Feature::Growth,
+        Feature::Deletion,
+        Feature::Configs,
+        Feature::DeleteRecords,
+        Feature::Retention,
+        Feature::Compaction,
+        Feature::Moves,
         Feature::Kill,
         Feature::PowerLoss,
         Feature::CleanStop,
@@ -52,6 +80,14 @@ impl Feature {
         Feature::SmallPieces,
         Feature::Cuts,
         Feature::ClockJumps,
+        Feature::FullDisk,
+        Feature::DiskErrors,
+        Feature::HalfClosed,
+        Feature::Stalls,
+        Feature::Starvation,
+        Feature::SlowNode,
+        Feature::Swarm,
+        Feature::Rot,
     ];
 
     pub fn name(self) -> String {
@@ -109,6 +145,8 @@ pub struct TopicPlan {
     pub partitions: i32,
     pub class: Durability,
     pub segment_bytes: u32,
+    is_compacted: bool,
+    retention_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -123,6 +161,10 @@ pub struct Plan {
     pub producers: u64,
     pub fetchers: u64,
     pub shards_max: u64,
+    /// The device of each folder.
+    pub folders: Vec<u64>,
+    /// What goes wrong by itself with [`Feature::Swarm`].
+    pub swarm: Faults,
 }
 
 const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -147,6 +189,8 @@ impl Plan {
                     Durability::Memory,
                 ][random.below(4) as usize],
                 segment_bytes: 3_000 + random.below(20_000) as u32,
+                is_compacted: random.below(2) == 0,
+                retention_bytes: (random.below(2) == 0).then(|| random.below(20_000)),
             });
         }
         Plan {
@@ -158,6 +202,15 @@ impl Plan {
             producers: 1 + random.below(3),
             fetchers: 1 + random.below(2),
             shards_max: 1 + random.below(3),
+            folders: vec![0, random.below(2), random.below(3)],
+            swarm: Faults {
+                // A world of data lasts for tens of milliseconds.
+                network_stall_max: Duration::from_millis(1 + random.below(20)),
+                starvation_max: Duration::from_millis(1 + random.below(20)),
+                // That is a feature by itself, of which the model has to know.
+                disk_full: 0.0,
+                ..Faults::swarm(&mut random)
+            },
         }
     }
 
@@ -227,6 +280,34 @@ impl Plan {
         self.on.contains(&feature)
     }
 
+    /// Whether the disk may fail, or be full.
+    pub fn has_bad_disk(&self) -> bool {
+        self.has(Feature::FullDisk) || self.has(Feature::DiskErrors)
+    }
+
+    /// Whether a request may take effect although the one who sent it has given it up.
+    pub fn has_late_requests(&self) -> bool {
+        let causes = [
+            Feature::Cuts,
+            Feature::Resets,
+            Feature::HalfClosed,
+            Feature::Stalls,
+            Feature::Starvation,
+            Feature::SlowNode,
+            Feature::Swarm,
+        ];
+        causes.into_iter().any(|cause| self.has(cause))
+    }
+
+    pub fn is_compacted(&self, topic: usize) -> bool {
+        self.has(Feature::Compaction) && self.topics[topic].is_compacted
+    }
+
+    pub fn retention_bytes(&self, topic: usize) -> Option<u64> {
+        let bytes = self.topics[topic].retention_bytes;
+        bytes.filter(|_| self.has(Feature::Retention) && !self.is_compacted(topic))
+    }
+
     /// The class a topic is made with.
     pub fn class(&self, topic: usize) -> Durability {
         match self.topics[topic].class {
@@ -260,7 +341,13 @@ impl Display for Plan {
             } = topic;
             write!(
                 f,
-                "\n  {name}: {partitions} partitions, {class:?}, segments of {segment_bytes} bytes"
+                "\n  {name}: {partitions} partitions, {class:?}, segments of {segment_bytes} bytes, {}, {:?}",
+                if self.is_compacted(at) {
+                    "compacted"
+                } else {
+                    "not compacted"
+                },
+                self.retention_bytes(at),
             )?;
         }
         Ok(())

@@ -136,9 +136,9 @@ impl Producer {
         };
         let reply = self.client.ask(0..=5, request).await?;
         if let Some(error) = reply.error_code.err() {
-            let is_starting = error == ResponseError::CoordinatorLoadInProgress;
-            assert!(is_starting, "InitProducerId: {error:?}");
-            return Ok(());
+            let is_expected = self.sim.model.borrow().plan.has_bad_disk();
+            assert!(is_expected, "InitProducerId: {error:?}");
+            return Err(Lost);
         }
         self.stream = self.sim.model.borrow_mut().new_stream();
         self.identity = Some(Its {
@@ -167,6 +167,8 @@ impl Producer {
             _ => -1,
         };
         let version_min = match sim.has(Feature::Compressed) {
+            // By name it could reach the next topic, and take the numbers that belong to it there.
+            _ if self.is_idempotent && sim.has(Feature::Deletion) => TOPIC_IDS,
             true => ZSTD,
             false => VERSION_MIN,
         };
@@ -182,6 +184,7 @@ impl Producer {
     fn make_batch(&mut self, key: Key) -> u32 {
         let sim = self.sim.clone();
         let count = 1 + self.client.below(4);
+        let is_compacted = sim.model.borrow_mut().partition(key).is_compacted;
         let is_large = sim.has(Feature::LargeRecords) && self.client.below(4) == 0;
         let bytes_max = if is_large { 600 } else { 100 };
         let mut records = Vec::new();
@@ -190,8 +193,8 @@ impl Producer {
             let byte = self.client.below(256) as u8;
             let key = format!("k{}", self.client.below(8)).into_bytes();
             records.push(Content {
-                key: Some(key).filter(|_| self.client.below(4) > 0),
-                value: Some(vec![byte; len]),
+                key: Some(key).filter(|_| is_compacted || self.client.below(4) > 0),
+                value: Some(vec![byte; len]).filter(|_| self.client.below(8) > 0),
             });
         }
         let codec = match self.client.below(5) {
@@ -236,12 +239,14 @@ impl Producer {
         let mut flight = self.waiting.pop_front().expect("something to send");
         let request = self.request(&mut flight);
         let (version, acks) = (flight.version, flight.acks);
-        if !self.client.is_connected() && !self.is_idempotent {
-            // What is sent again keeps no order.
-            self.stream = self.sim.model.borrow_mut().new_stream();
+        if !self.is_idempotent {
+            let mut model = self.sim.model.borrow_mut();
+            if !self.client.is_connected() {
+                self.stream = model.new_stream();
+            }
             for (number, _, _) in &flight.batches {
-                let mut model = self.sim.model.borrow_mut();
                 let sent = &mut model.sent[*number as usize];
+                // What is sent again keeps no order.
                 if sent.attempts == 1 {
                     sent.stream = self.stream;
                 }
@@ -303,17 +308,18 @@ impl Producer {
                 format!("batch {number} to {key:?}: {base}, {error:?}")
             });
             let mut model = sim.model.borrow_mut();
-            let has_changed = model.changes(*key) != *changes;
+            let is_unsure = model.is_unsure(*key, *changes);
             match response.error_code.err() {
-                None if has_changed && flight.version < TOPIC_IDS => {}
+                None if is_unsure && flight.version < TOPIC_IDS => {}
                 None => model.note_ack(*key, *number, response.base_offset, flight.run),
                 Some(error) => {
                     let class = model.partition(*key).class;
                     let run = model.run;
                     let is_expected = match error {
                         ResponseError::UnknownTopicOrPartition | ResponseError::UnknownTopicId => {
-                            has_changed
+                            is_unsure
                         }
+                        ResponseError::KafkaStorageError => model.plan.has_bad_disk(),
                         ResponseError::OutOfOrderSequenceNumber => {
                             let its = self.identity.as_ref();
                             its.is_some_and(|it| {

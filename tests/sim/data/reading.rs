@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use corelog_shards::io::Io;
 
 use super::fetcher::{Outcome, Terms, ask};
+use super::folders::check_folders;
+use super::offsets::{EARLIEST, list};
 use super::partition::Key;
 use super::sim::Sim;
 use crate::wire::{Client, Lost};
@@ -24,6 +26,9 @@ pub async fn read_all(sim: &Sim, io: Io, keys: Vec<Key>, after: After) -> Result
     for key in keys {
         read_through(sim, &mut client, key, after).await?;
     }
+    if after == After::Nothing {
+        check_folders(sim, &mut client).await?;
+    }
     Ok(())
 }
 
@@ -32,7 +37,9 @@ async fn read_through(sim: &Sim, client: &mut Client, key: Key, after: After) ->
     if after == After::Crash {
         sim.model.borrow_mut().partition(key).doubt();
     }
-    let mut next = known.start;
+    let Some(mut next) = start(sim, client, key).await? else {
+        return Ok(());
+    };
     let end = loop {
         let positions = BTreeMap::from([(key, next)]);
         let mut outcomes = ask(sim, client, &positions, Terms::greedy()).await?;
@@ -42,8 +49,13 @@ async fn read_through(sim: &Sim, client: &mut Client, key: Key, after: After) ->
                 break end;
             }
             Some((_, Outcome::Read(to, _))) => next = to,
-            // Behind an end that has gone back, or before the start.
-            Some((_, Outcome::OutOfRange)) if next > 0 => next = 0,
+            // The start has moved on.
+            Some((_, Outcome::OutOfRange)) => match start(sim, client, key).await? {
+                Some(start) if start > next => next = start,
+                Some(start) => panic!("{key:?} starts at {start}, and {next} is out of range"),
+                None => return Ok(()),
+            },
+            _ if is_unsure(sim, key) => return Ok(()),
             _ => panic!("{key:?} cannot be read at {next}"),
         }
     };
@@ -58,10 +70,24 @@ async fn read_through(sim: &Sim, client: &mut Client, key: Key, after: After) ->
             );
         }
         After::Crash => {
-            let class = model.plan.class(model.partitions[&key].topic);
+            let class = model.class(key);
             let recovered = model.partition(key).recovered(end, class);
             recovered.unwrap_or_else(|why| panic!("{key:?}: {why}"));
         }
     }
     Ok(())
+}
+
+/// Where a partition starts, if it is certain that it is there.
+async fn start(sim: &Sim, client: &mut Client, key: Key) -> Result<Option<i64>, Lost> {
+    match list(sim, client, key, EARLIEST).await? {
+        Some(told) => Ok(Some(told.offset)),
+        None if is_unsure(sim, key) => Ok(None),
+        None => panic!("{key:?} does not say where it starts"),
+    }
+}
+
+fn is_unsure(sim: &Sim, key: Key) -> bool {
+    let model = sim.model.borrow();
+    model.is_unsure(key, model.changes(key))
 }

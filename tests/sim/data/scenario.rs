@@ -5,16 +5,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_shards::io::sim::{Crash, Faults, NodeId, World};
+use corelog_shards::shard::{FolderConfig, RotPolicy};
+use uuid::Uuid;
 
+use super::admin::administrate;
 use super::fetcher::fetch;
 use super::model::Model;
 use super::partition::Key;
 use super::plan::{Feature, Plan};
 use super::producer::produce;
 use super::reading::{After, read_all};
+use super::rot::{Rot, files, read_past};
 use super::sim::Sim;
-use super::topics::make_all;
-use crate::log::without_errors;
+use crate::log::{without_errors, without_panics};
 use crate::node::{Node, PORT, Setup};
 use crate::story::Story;
 
@@ -25,6 +28,8 @@ const CALM_MAX: Duration = Duration::from_secs(60);
 /// Longer than it takes to read everything.
 const READING_MAX: Duration = Duration::from_secs(60);
 const JUMP_MS: u64 = 20 * 60_000;
+/// How many times as long the disk may take for everything.
+const SLOWNESS_MAX: u64 = 20;
 
 /// What a run has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +51,10 @@ struct Scenario {
 
 /// Panics if the broker breaks a promise. The story is told then.
 pub fn run(plan: &Plan, story: &Story) -> Outcome {
-    without_errors(plan.seed, || simulate(plan, story))
+    match plan.has_bad_disk() || plan.has(Feature::Rot) {
+        false => without_errors(plan.seed, || simulate(plan, story)),
+        true => without_panics(plan.seed, || simulate(plan, story)),
+    }
 }
 
 fn simulate(plan: &Plan, story: &Story) -> Outcome {
@@ -58,6 +66,9 @@ fn simulate(plan: &Plan, story: &Story) -> Outcome {
     }
     scenario.calm_down();
     scenario.start_at_last();
+    if plan.has(Feature::Rot) {
+        scenario.rot();
+    }
     let model = scenario.sim.model.borrow();
     Outcome {
         trace: scenario.world.trace(),
@@ -70,14 +81,21 @@ fn simulate(plan: &Plan, story: &Story) -> Outcome {
 
 impl Scenario {
     fn new(plan: &Plan, story: &Story) -> Scenario {
-        let mut world = World::new(plan.seed, faults(plan));
-        let node = Node::new(&mut world, setup());
+        let mut world = World::new(plan.seed, sound(plan));
+        let setup = setup(plan);
+        let folders = setup.folders.iter();
+        let folders = folders.map(|folder| folder.path.display().to_string());
+        let folders: Vec<String> = folders.collect();
+        let node = Node::new(&mut world, setup);
         let sim = Rc::new(Sim {
             broker: world.socket_address(node.id(), PORT),
             broker_io: world.io(node.id()),
             model: RefCell::new(Model::new(plan.clone())),
             is_open: Cell::new(false),
             is_calm: Cell::new(false),
+            folders,
+            is_begun: Cell::new(false),
+            has_rotted: Cell::new(false),
             ended: Cell::new(0),
             story: story.clone(),
         });
@@ -110,9 +128,8 @@ impl Scenario {
         self.start_broker();
         let node = self.add_client();
         let io = self.world.io(node);
-        io.spawn("admin", make_all(self.sim.clone(), io.clone()));
-        self.run_until(CALM_MAX, "topics are not made", |sim| sim.ended.get() == 1);
-        self.sim.ended.set(0);
+        io.spawn("admin", administrate(self.sim.clone(), io.clone()));
+        self.run_until(CALM_MAX, "topics are not made", |sim| sim.is_begun.get());
         for number in 0..self.plan.producers {
             let node = self.add_client();
             let io = self.world.io(node);
@@ -125,6 +142,7 @@ impl Scenario {
             let name = format!("fetcher {number}");
             io.spawn("fetcher", fetch(self.sim.clone(), io.clone(), name));
         }
+        self.world.set_faults(faults(&self.plan));
     }
 
     fn run_until(&mut self, within: Duration, what: &str, is_done: impl Fn(&Sim) -> bool) {
@@ -161,13 +179,10 @@ impl Scenario {
             }
             break;
         }
-        let doubtful: Vec<Key> = {
-            let is_read_anyway = self.below(2) == 0;
-            let model = self.sim.model.borrow();
-            let all = model.partitions.iter();
-            let doubtful = all.filter(|(_, partition)| is_read_anyway || partition.is_doubtful());
-            doubtful.map(|(key, _)| *key).collect()
-        };
+        let is_read_anyway = self.below(2) == 0;
+        let mut doubtful = self.sim.model.borrow().keys();
+        doubtful
+            .retain(|key| is_read_anyway || self.sim.model.borrow().partitions[key].is_doubtful());
         self.read(doubtful, After::Crash);
         self.sim.is_open.set(true);
     }
@@ -200,6 +215,10 @@ impl Scenario {
             (_, true) => Crash::PowerLoss,
             _ => Crash::Kill,
         };
+        self.end_with(how);
+    }
+
+    fn end_with(&mut self, how: Crash) {
         self.tell(format!("the broker ends: {how:?}"));
         self.sim.is_open.set(false);
         self.node.crash(&mut self.world, how);
@@ -211,16 +230,41 @@ impl Scenario {
         let end = self.world.now() + Duration::from_millis(self.plan.round_ms);
         while self.world.now() < end {
             let pause = 200 + self.below(5_000);
-            self.world.run_for(Duration::from_micros(pause));
-            self.node.check();
+            self.run_for(Duration::from_micros(pause));
             self.disturb();
         }
         for client in self.clients.clone() {
             self.world.heal(self.node.id(), client);
         }
+        self.recover();
         // In the middle of whatever there is.
         let steps = self.below(300);
         self.world.run_steps(steps);
+    }
+
+    /// A broker that gives up for its disk's sake is started again, as a supervisor does.
+    fn run_for(&mut self, pause: Duration) {
+        self.world.run_for(pause);
+        self.recover();
+    }
+
+    fn recover(&mut self) {
+        if !self.plan.has_bad_disk() {
+            self.node.check();
+        } else if let Some(why) = self.node.failure() {
+            self.tell(format!("the broker gives up: {why}"));
+            self.give_room();
+            self.end_with(Crash::Kill);
+            self.start_broker();
+            self.world.set_faults(faults(&self.plan));
+        }
+    }
+
+    /// The disk is sound from now on, large, and as fast as others.
+    fn give_room(&mut self) {
+        self.world.set_faults(sound(&self.plan));
+        self.world.set_disk_capacity(self.node.id(), u64::MAX);
+        self.world.slow_down(self.node.id(), 1);
     }
 
     fn disturb(&mut self) {
@@ -228,7 +272,7 @@ impl Scenario {
             let at = self.below(self.clients.len() as u64) as usize;
             (self.node.id(), self.clients[at])
         };
-        match self.below(8) {
+        match self.below(13) {
             0 if self.plan.has(Feature::Resets) => {
                 self.tell(format!("connections of {client:?} are reset"));
                 self.world.reset_connections(broker, client);
@@ -243,8 +287,51 @@ impl Scenario {
                 self.tell(format!("the broker's clock jumps by {by_ms} ms"));
                 self.world.jump_wall_clock(broker, by_ms);
             }
+            5 if self.plan.has(Feature::FullDisk) => {
+                let used = self.world.disk_used(broker);
+                let room = self.below(100_000);
+                self.tell(format!("of the disk {room} bytes are free"));
+                self.world.set_disk_capacity(broker, used + room);
+            }
+            6 if self.plan.has(Feature::FullDisk) => {
+                self.tell("the disk has room again".to_owned());
+                self.world.set_disk_capacity(broker, u64::MAX);
+            }
+            7 | 8 if self.plan.has(Feature::HalfClosed) => {
+                let (from, to) = match self.below(2) {
+                    0 => (broker, client),
+                    _ => (client, broker),
+                };
+                self.tell(format!("what {from:?} sends to {to:?} ends"));
+                self.world.half_close(from, to);
+            }
+            9 if self.plan.has(Feature::Stalls) => {
+                let pause = self.some_pause();
+                self.tell(format!(
+                    "connections of {client:?} stand still for {pause:?}"
+                ));
+                self.world.stall_connections(broker, client, pause);
+            }
+            10 if self.plan.has(Feature::Starvation) => {
+                let shard = self.below(self.plan.shards_max) as usize;
+                let pause = self.some_pause();
+                self.tell(format!("shard {shard} gets no turns for {pause:?}"));
+                self.world.starve(broker, shard, pause);
+            }
+            11 if self.plan.has(Feature::SlowNode) => {
+                let times = 1 + self.below(SLOWNESS_MAX) as u32;
+                self.tell(format!("the broker's disk is {times} times as slow"));
+                self.world.slow_down(broker, times);
+            }
+            12 if self.plan.has(Feature::SlowNode) => self.world.slow_down(broker, 1),
             _ => {}
         }
+    }
+
+    /// As long as some requests take, or many.
+    fn some_pause(&mut self) -> Duration {
+        let most_us = [500, 5_000, 50_000][self.below(3) as usize];
+        Duration::from_micros(1 + self.below(most_us))
     }
 
     fn end_life(&mut self) {
@@ -252,33 +339,56 @@ impl Scenario {
         let possible = ends.into_iter().filter(|end| self.plan.has(*end));
         let possible: Vec<Feature> = possible.collect();
         if possible.is_empty() {
-            return;
+            return self.recover();
         }
         match possible[self.below(possible.len() as u64) as usize] {
             Feature::CleanStop => self.stop(),
             _ => self.crash(),
         }
+        self.give_room();
         self.start_broker();
+        self.world.set_faults(faults(&self.plan));
     }
 
     fn stop(&mut self) {
+        if self.node.failure().is_some() {
+            return self.end_with(Crash::Kill);
+        }
         self.tell("the broker is stopped".to_owned());
         self.sim.is_open.set(false);
-        self.node.stop(&mut self.world);
-        self.sim.model.borrow_mut().stopped();
+        let is_complete = self.node.stop(&mut self.world);
+        assert!(
+            is_complete || self.plan.has_bad_disk(),
+            "a stop that is not complete"
+        );
+        match is_complete {
+            true => self.sim.model.borrow_mut().stopped(),
+            false => self.sim.model.borrow_mut().crash(Crash::Kill),
+        }
     }
 
     /// Everybody comes to an end, and everything that was acknowledged is there.
     fn calm_down(&mut self) {
         self.tell("all come to rest".to_owned());
+        self.give_room();
         self.world.set_faults(Faults::none());
+        if self.plan.has(Feature::DiskErrors) {
+            // A folder that has failed is taken back at a start.
+            self.end_with(Crash::Kill);
+            self.start_broker();
+        }
         self.sim.is_calm.set(true);
-        let clients = self.plan.producers + self.plan.fetchers;
+        let clients = 1 + self.plan.producers + self.plan.fetchers;
         self.run_until(CALM_MAX, "clients do not come to an end", |sim| {
             sim.ended.get() == clients
         });
         let keys = self.sim.model.borrow().keys();
-        self.read(keys, After::Nothing);
+        self.read(keys.clone(), After::Nothing);
+        for key in keys {
+            self.sim.model.borrow().check_compaction(key);
+        }
+        // Nothing is left of clients that have gone.
+        self.node.check_drained(&mut self.world);
     }
 
     /// A stop in order loses nothing, whatever the class.
@@ -290,8 +400,87 @@ impl Scenario {
     }
 }
 
-fn setup() -> Setup {
+/// What rots while the broker is down.
+impl Scenario {
+    fn rot(&mut self) {
+        self.stop();
+        let broker = self.node.id();
+        self.world.start(broker, 1, |_, _| async {});
+        let folders = self.sim.folders.clone();
+        let stored = self.world.block_on(broker, |io| files(io, folders));
+        self.world.crash(broker, Crash::Kill);
+        let stored = stored[self.below(stored.len() as u64) as usize].clone();
+        let rot = stored.rot(&self.sim.model.borrow());
+        let (place, bit) = (self.below(stored.len), self.below(8) as u32);
+        self.tell(format!(
+            "bit {bit} of byte {place} of {stored:?} flips: {rot:?}"
+        ));
+        let flipped = self.world.rot(broker, &stored.path, place, bit);
+        flipped.expect("flipped");
+        self.sim.has_rotted.set(true);
+        if let Some(why) = self.start_rotten() {
+            self.tell(format!("the broker refuses to start: {why}"));
+            assert!(
+                matches!(rot, Rot::Journal | Rot::Metadata),
+                "{rot:?}: {why}"
+            );
+            self.node.crash(&mut self.world, Crash::Kill);
+            if rot == Rot::Metadata {
+                return;
+            }
+            self.node.setup.on_rot = RotPolicy::Continue;
+            if let Some(why) = self.start_rotten() {
+                // The metadata log lost what a snapshot of it has: without both, topics could be taken for others.
+                let is_of_metadata = why.contains("the metadata log beside it only");
+                assert!(is_of_metadata, "it was told to start without: {why}");
+                return;
+            }
+        }
+        if rot == Rot::Journal {
+            // What the newest groups held is cut off like a torn end, or that of one group is gone.
+            return;
+        }
+        self.sim.is_open.set(true);
+        let node = self.add_client();
+        let (sim, keys) = (self.sim.clone(), self.sim.model.borrow().keys());
+        let read = self.world.block_on(
+            node,
+            |io| async move { read_past(&sim, io, keys, rot).await },
+        );
+        assert!(read.is_ok(), "a connection was lost");
+    }
+
+    /// Starts the broker until it serves clients, or says why it does not.
+    fn start_rotten(&mut self) -> Option<String> {
+        self.sim.model.borrow_mut().run += 1;
+        let shards = self.plan.shards_max as usize;
+        self.node.start(&mut self.world, shards);
+        let end = self.world.now() + START_MAX;
+        while !self.node.is_ready() && self.node.failure().is_none() {
+            assert!(self.world.now() < end, "a start hangs");
+            assert!(self.world.step(), "a start waits for nothing");
+        }
+        self.node.failure()
+    }
+}
+
+fn setup(plan: &Plan) -> Setup {
+    let folder = |(number, device): (usize, &u64)| FolderConfig {
+        device: *device,
+        is_required: number == 0,
+        ..FolderConfig::only(
+            Uuid::from_u128(1 + number as u128),
+            format!("/folder{number}"),
+        )
+    };
+    let count = if plan.has(Feature::Moves) {
+        plan.folders.len()
+    } else {
+        1
+    };
+    let mut folders = plan.folders[..count].iter().enumerate();
     Setup {
+        folders: folders.by_ref().map(folder).collect(),
         journal_bytes: 8 * (96 << 10),
         tail_cache_bytes: 32 << 10,
         ..Setup::new(vec![
@@ -305,7 +494,22 @@ fn setup() -> Setup {
 }
 
 fn faults(plan: &Plan) -> Faults {
-    let mut faults = Faults::none();
+    let mut faults = sound(plan);
+    if plan.has(Feature::DiskErrors) {
+        faults.read_error = 0.002;
+        faults.write_error = 0.002;
+        faults.sync_error = 0.002;
+        faults.disk_errors_max = 2;
+    }
+    faults
+}
+
+/// With a disk that does not fail.
+fn sound(plan: &Plan) -> Faults {
+    let mut faults = match plan.has(Feature::Swarm) {
+        true => plan.swarm.clone(),
+        false => Faults::none(),
+    };
     if plan.has(Feature::SlowDisk) {
         faults.disk_latency = (Duration::from_micros(200), Duration::from_millis(4));
         faults.disk_stall = 0.01;

@@ -23,6 +23,12 @@ pub struct Sim {
     pub is_open: Cell<bool>,
     /// Nobody begins anything new from now on.
     pub is_calm: Cell<bool>,
+    /// Paths of the broker's folders.
+    pub folders: Vec<String>,
+    /// All topics are made.
+    pub is_begun: Cell<bool>,
+    /// A bit has flipped somewhere.
+    pub has_rotted: Cell<bool>,
     /// Clients that have come to an end.
     pub ended: Cell<u64>,
     pub story: Story,

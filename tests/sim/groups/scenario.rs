@@ -184,7 +184,10 @@ impl Scenario {
             return self.crash_broker();
         }
         self.tell("the broker is stopped".to_owned());
-        self.node.stop(&mut self.world);
+        assert!(
+            self.node.stop(&mut self.world),
+            "a stop that is not complete"
+        );
         self.sim.commits.borrow_mut().crash(self.sim.moment());
     }
 

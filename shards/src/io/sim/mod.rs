@@ -310,6 +310,11 @@ impl World {
         self.with_disk(node, |disk| disk.used())
     }
 
+    /// How many files a node has open.
+    pub fn open_files(&self, node: NodeId) -> usize {
+        self.with_disk(node, |disk| disk.handles())
+    }
+
     /// Lets the next operation of that kind fail that works on a path with `part` in it.
     pub fn fail_next(&mut self, node: NodeId, operation: Operation, part: &str) {
         self.with_disk(node, |disk| disk.order_failure(operation, part));
@@ -399,6 +404,11 @@ impl World {
         self.kernel.inject(Fault::Stalled);
         let until = self.now() + duration;
         self.kernel.network.borrow().stall(a.0, b.0, until);
+    }
+
+    /// How many connections of a node there are, of which at least one end is still held.
+    pub fn connections(&self, node: NodeId) -> usize {
+        self.kernel.network.borrow().connections_of(node.0)
     }
 
     /// Resets all connections between two nodes, or those of a node with itself.

@@ -222,6 +222,10 @@ impl Disk {
         counted.map(|file| file.allocated).sum()
     }
 
+    pub(super) fn handles(&self) -> usize {
+        self.files.values().map(|file| file.handles as usize).sum()
+    }
+
     fn space(&self) -> FsSpace {
         FsSpace {
             total: self.capacity,

@@ -107,6 +107,12 @@ impl Network {
         self.cuts.contains(&pair(a, b))
     }
 
+    pub(super) fn connections_of(&self, node: usize) -> usize {
+        let all = self.connections.values();
+        all.filter(|connection| connection.nodes.contains(&node))
+            .count()
+    }
+
     fn forget(&mut self, connection: &Connection) {
         self.connections.remove(&connection.id);
     }

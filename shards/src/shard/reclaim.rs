@@ -232,6 +232,9 @@ impl Shard {
             return Err(error);
         }
         let is_wanted = !partition.state.borrow().is_dropped && !self.has_failed();
+        if is_wanted && self.volume(partition).journal.has_closed() {
+            return Err(io::Error::other("the journal has ended"));
+        }
         if is_wanted {
             self.checkpoint(partition);
         }

@@ -130,10 +130,12 @@ impl Shard {
             if offset > state.high_watermark || offset < 0 {
                 return Err(ReadError::OffsetOutOfRange);
             }
-            if offset <= state.log.start_offset() {
-                return Ok(state.log.start_offset());
+            let start = state.log.start_offset();
+            if offset <= start && start <= partition.durable_start.get() {
+                return Ok(start);
             }
-            offset
+            // Another one may have moved it there just now, and a crash would take that back.
+            offset.max(start)
         };
         self.move_log_start(&partition, offset).await?;
         // Whoever asks waits for the new start, not for the files.

@@ -143,10 +143,14 @@ impl Store {
                 self.set_aside_dir(&folder.path, &dir, DirPurpose::Delete, other)
                     .await?;
             }
-            self.io.create_dir_all(&dir).await?;
-            let metadata = format_partition_metadata(partition.key.topic);
-            self.write_small(&dir.join(PARTITION_METADATA), metadata.as_bytes())
-                .await?;
+            // What says so and is durable must not be lost to one that is written behind.
+            let stays = self.is_stopping.get() && topic == Some(partition.key.topic);
+            if !stays {
+                self.io.create_dir_all(&dir).await?;
+                let metadata = format_partition_metadata(partition.key.topic);
+                self.write_small(&dir.join(PARTITION_METADATA), metadata.as_bytes())
+                    .await?;
+            }
             self.sync_dir(&partition.folder().path).await?;
             partition.has_dir.set(true);
         }

@@ -173,6 +173,10 @@ impl Shard {
             // The old journal has been told.
             return Ok(true);
         }
+        if self.0.volumes[to].acknowledges_no_more() {
+            // The shard ends: the next start goes on.
+            return Ok(false);
+        }
         self.0.volumes[from].begin_leaving();
         self.hand_to_volume(partition, to);
         let mut is_synced = self.anchor_synced(partition).await;

@@ -566,3 +566,61 @@ fn a_move_that_waits_ends_at_once_when_the_partition_shall_stay() {
         assert_eq!(dirs(shard.io()).await.len(), 2);
     });
 }
+
+/// The record that a partition has moved may come at any time of the stop, so that its journal changes then or never.
+#[test]
+fn a_stop_is_complete_whenever_a_move_is_recorded() {
+    for late_us in (0..4_000).step_by(100) {
+        with_partition(1, move |shard| async move {
+            let written = LogConfig {
+                durability: Durability::Written,
+                ..LogConfig::default()
+            };
+            let opened = shard.open_partition(key(2), "u-0", SECOND, 0, written);
+            opened.await.expect("a partition");
+            let io = shard.io().clone();
+            let recorded = Rc::new(Notify::new());
+            let noted = recorded.clone();
+            shard.on_moved(move |_, _| {
+                let noted = noted.clone();
+                async move { noted.notified().await }
+            });
+            fill(&shard, 10).await;
+            assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+            io.sleep(A_SECOND).await;
+            // So that the journal of the second device has something left to sync.
+            append(&shard, vec![append_to(2, 1_000)]).await;
+            let stopping = shard.clone();
+            let stop = io.spawn("stop", async move { stopping.stop().await });
+            io.sleep(Duration::from_micros(late_us)).await;
+            recorded.notify_one();
+            stop.await;
+            assert!(!shard.has_failed(), "recorded {late_us} us late");
+        });
+    }
+}
+
+/// What a stop writes is not synced: the journal has it. A folder is the partition's for what it had before.
+#[test]
+fn a_loss_of_power_after_a_stop_leaves_a_partition_its_folder() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, Faults::none());
+        let node = world.add_node();
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, |io| async move {
+            let shard = opened(&io, 1).await;
+            fill(&shard, 18).await;
+            assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+            moved(&shard).await;
+            io.sleep(A_SECOND).await;
+            shard.stop().await;
+        });
+        let shard = restarted(&mut world, node, Crash::Kill);
+        world.block_on(node, |_| async move { shard.stop().await });
+        let shard = restarted(&mut world, node, Crash::PowerLoss);
+        world.block_on(node, |io| async move {
+            assert_eq!(read_all(&shard, 1).await, 18, "seed {seed}");
+            assert_eq!(dirs(&io).await, only("/second/t-0"));
+        });
+    }
+}

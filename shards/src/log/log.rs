@@ -314,6 +314,11 @@ impl Log {
         true
     }
 
+    /// How much its newest batches may take at once: see [`Tail::bound_chunks`].
+    pub fn bound_chunks(&mut self, bytes: usize) {
+        self.tail.bound_chunks(bytes);
+    }
+
     /// Keeps a batch in memory.
     pub(super) fn remember(
         &mut self,

@@ -92,6 +92,7 @@ pub struct Tail {
     end_offset: i64,
     /// Of the chunk allocated last, so that the next can be larger.
     chunk_bytes: usize,
+    chunk_bytes_max: usize,
     backing_bytes: usize,
 }
 
@@ -104,6 +105,7 @@ impl Tail {
             start_offset: end_offset,
             end_offset,
             chunk_bytes: 0,
+            chunk_bytes_max: CHUNK_BYTES_MAX,
             backing_bytes: 0,
         }
     }
@@ -121,6 +123,13 @@ impl Tail {
     /// Memory allocated for what is here, whether or not anything else refers to it as well.
     pub fn backing_bytes(&self) -> usize {
         self.backing_bytes
+    }
+
+    /// From now on chunks take no more than this part of what a shard has, as far as batches are not larger. A chunk stays
+    /// whole until all in it is settled, so those of very many partitions must be small.
+    pub fn bound_chunks(&mut self, bytes: usize) {
+        let bytes = bytes.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
+        self.chunk_bytes_max = 1 << bytes.ilog2();
     }
 
     /// Appends a batch to the log's end.
@@ -189,7 +198,7 @@ impl Tail {
             too_full => {
                 self.release_spare(too_full);
                 let grown = self.chunk_bytes * CHUNK_GROWTH;
-                let wanted = grown.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
+                let wanted = grown.clamp(CHUNK_BYTES_MIN, self.chunk_bytes_max);
                 self.chunk_bytes = wanted.max(size_bytes.next_power_of_two());
                 self.backing_bytes += self.chunk_bytes;
                 let lease = Rc::new(Lease {

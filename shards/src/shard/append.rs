@@ -152,6 +152,8 @@ impl Shard {
         let mut state = partition.state.borrow_mut();
         let before = state.log.tail().backing_bytes();
         let producers_before = state.log.producers().len();
+        let share = self.0.cache.share(self.0.partitions.borrow().len());
+        state.log.bound_chunks(share);
         let outcome = state
             .log
             .append(

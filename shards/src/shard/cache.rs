@@ -30,6 +30,11 @@ impl Cache {
         }
     }
 
+    /// The part of it that each of so many partitions has.
+    pub(super) fn share(&self, partitions: usize) -> usize {
+        self.bytes_max / partitions.max(1)
+    }
+
     /// So many more bytes were allocated for batches.
     pub(super) fn grew(&self, bytes: usize) {
         self.bytes.set(self.bytes.get() + bytes);
@@ -110,7 +115,9 @@ impl Shard {
         self.0.cache.bytes.get()
     }
 
-    /// Above this, batches that are in segments are dropped from memory.
+    /// Above this, batches that are in segments are dropped from memory. Beyond it stays what is not in segments yet, and
+    /// what shares a chunk with that: of each partition up to two chunks, which take no more than its part of this, or
+    /// 1 KiB, or than one batch below 32 KiB.
     pub fn cached_bytes_max(&self) -> usize {
         self.0.cache.bytes_max
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::message::{Acknowledged, Append, ReadSpec};
 use super::*;
-use crate::io::futures::first_of;
+use crate::io::futures::{first_of, poll_once};
 use crate::io::sim::{Crash, Faults, Operation, World};
 use crate::journal::Durability;
 use crate::log::batch::{Batch, BatchBuilder, BatchHeader};
@@ -393,4 +393,47 @@ fn a_partition_keeps_its_folder_if_the_journal_does_not_take_its_end() {
         entries.into_iter().map(|entry| entry.name)
     });
     assert!(names.into_iter().any(|name| name == "topic1-0"));
+}
+
+/// Each partition has a chunk that is not full, and some of it is not in its segment.
+#[test]
+fn many_partitions_take_no_more_memory_than_the_cache_has_times_three() {
+    const PARTITIONS: u128 = 200;
+    with_shard(config(), |shard| async move {
+        for topic in 1..=PARTITIONS {
+            open_partition(&shard, topic, Durability::Written).await;
+        }
+        for _ in 0..90 {
+            let appends = (1..=PARTITIONS).map(|topic| append_to(topic, 1_000));
+            append(&shard, appends.collect()).await;
+            let held = shard.cached_bytes() as u64 - shard.unsettled_bytes();
+            let bound = 3 * shard.cached_bytes_max() as u64;
+            assert!(held <= bound, "{held} of {bound} bytes");
+        }
+    });
+}
+
+/// The second one finds nothing left to do, and the first one is on its way to the disk.
+#[test]
+fn records_that_are_deleted_twice_at_a_time_stay_deleted() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let shard = started(&io, config()).await;
+        open_partition(&shard, 1, Durability::Sync).await;
+        append(&shard, vec![append_to(1, 10), append_to(1, 10)]).await;
+        let mut first = pin!(shard.delete_records(&key(1), Some(1)));
+        assert!(poll_once(first.as_mut()).await.is_none());
+        let second = shard.delete_records(&key(1), Some(1)).await;
+        assert_eq!(second.expect("deleted"), 1);
+    });
+    world.crash(node, Crash::PowerLoss);
+    world.start(node, 1, |_, _| async {});
+    let start = world.block_on(node, |io| async move {
+        let shard = started(&io, config()).await;
+        open_partition(&shard, 1, Durability::Sync).await;
+        shard.facts_of(&key(1)).expect("it is open").start_offset
+    });
+    assert_eq!(start, 1);
 }

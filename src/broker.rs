@@ -9,7 +9,8 @@ mod producer_ids;
 mod registration;
 
 use std::cell::{OnceCell, RefCell};
-use std::rc::Rc;
+use std::future::pending;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,6 +108,18 @@ impl Broker {
             controller: OnceCell::new(),
             network: OnceCell::new(),
         })
+    }
+
+    /// Lets jobs of the shard find it from now on. It lives as long as tasks of the shard do: some go on behind the end of
+    /// what has started it.
+    pub fn move_in(self: &Rc<Self>) {
+        let resident: Weak<Self> = Rc::downgrade(self);
+        self.shard.set_resident(resident);
+        let its = Rc::clone(self);
+        self.shard.io().spawn("broker", async move {
+            pending::<()>().await;
+            drop(its);
+        });
     }
 
     /// The broker of the shard that a job runs on.

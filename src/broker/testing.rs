@@ -100,7 +100,7 @@ async fn start(
         advertised: Vec::new(),
     };
     let broker = Broker::new(shard.clone(), node, config);
-    shard.set_resident(broker.clone());
+    broker.move_in();
     broker
 }
 

@@ -9,7 +9,7 @@ use super::{Shared, connection};
 use crate::api::Context;
 use crate::api::wait::{ReplyMemory, Wait};
 
-/// Serves whoever connects, until the returned task is cancelled.
+/// Serves whoever connects, until the returned task is cancelled or the broker is gone.
 pub(super) fn accept_all(
     shared: Rc<Shared>,
     listener: Listener,
@@ -26,14 +26,17 @@ pub(super) fn accept_all(
                     continue;
                 }
             };
-            let metrics = &shared.broker.metrics;
+            let metrics = &shared.metrics;
             let Some(admitted) = admit(&shared, peer, &name, is_protected).await else {
                 metrics.connections_refused.add(1);
                 continue;
             };
+            let Some(broker) = shared.broker.upgrade() else {
+                return;
+            };
             metrics.connections_accepted.add(1);
             let context = Rc::new(Context {
-                broker: Rc::clone(&shared.broker),
+                broker,
                 listener: Rc::clone(&name),
                 peer,
                 wait: Wait::default(),

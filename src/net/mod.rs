@@ -20,7 +20,7 @@ mod tests;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use crate::api::{self, Api, Unserved};
 use crate::broker::Broker;
 use crate::budget::{Budget, MemoryUse};
 use crate::config::NetworkLimits;
+use crate::metrics::RequestMetrics;
 use admission::Admission;
 use keeper::Keeper;
 
@@ -62,7 +63,9 @@ struct Shared {
     find: Find,
     io: Io,
     limits: Limits,
-    broker: Rc<Broker>,
+    /// It holds its network, not the other way round; connections hold it.
+    broker: Weak<Broker>,
+    metrics: Arc<RequestMetrics>,
     admission: Arc<Admission>,
     budget: Budget,
     reply_budget: Budget,
@@ -94,7 +97,8 @@ impl Network {
                 find,
                 io,
                 limits,
-                broker,
+                metrics: Arc::clone(&broker.metrics),
+                broker: Rc::downgrade(&broker),
                 admission,
                 keeper,
             }),

@@ -240,7 +240,7 @@ impl Replies {
             }
             Answer::Nothing => {
                 let total = shared.io.now() - asked.received;
-                shared.broker.metrics.api(asked.key).total.record(total);
+                shared.metrics.api(asked.key).total.record(total);
                 Step::Skip
             }
             Answer::Close(reason) => Step::Close(reason),
@@ -252,7 +252,7 @@ impl Replies {
 fn note_sent(shared: &Shared, sent: &mut Vec<(Answered, usize)>) {
     let now = shared.io.now();
     for (Answered { asked, ready }, bytes) in sent.drain(..) {
-        let api = shared.broker.metrics.api(asked.key);
+        let api = shared.metrics.api(asked.key);
         api.reply_bytes.add(bytes as u64);
         api.reply.record(now - ready);
         api.total.record(now - asked.received);

@@ -205,7 +205,7 @@ async fn run_shard(plan: &Arc<Plan>, io: Io, id: usize) -> Result<(), Failed> {
         plan.start.node.clone(),
         plan.start.config.clone(),
     );
-    shard.set_resident(broker.clone());
+    broker.move_in();
     broker.watch_folders();
     plan.start.monitor.watch(&broker);
     // Jobs for a shard's broker may be sent from here on.

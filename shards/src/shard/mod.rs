@@ -50,7 +50,7 @@ use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,8 +131,8 @@ struct Inner {
     recovery_metrics: Arc<RecoveryMetrics>,
     /// Of all its journals.
     journal_metrics: Arc<JournalMetrics>,
-    /// What lives on this shard above the engine, for jobs that other shards send.
-    resident: OnceCell<Rc<dyn Any>>,
+    /// What lives on this shard above the engine, for jobs that other shards send. That holds the shard, not the shard it.
+    resident: OnceCell<Weak<dyn Any>>,
 }
 
 impl Shard {
@@ -186,8 +186,8 @@ impl Shard {
         assert!(set.is_ok(), "one observer of failure");
     }
 
-    /// Lets jobs that run on this shard find what lives here above the engine.
-    pub fn set_resident(&self, resident: Rc<dyn Any>) {
+    /// Lets jobs that run on this shard find what lives here above the engine, which has to outlive them.
+    pub fn set_resident(&self, resident: Weak<dyn Any>) {
         let set = self.0.resident.set(resident);
         assert!(set.is_ok(), "one resident of a shard");
     }
@@ -199,7 +199,8 @@ impl Shard {
             .resident
             .get()
             .expect("jobs come after the residents")
-            .clone();
+            .upgrade()
+            .expect("residents outlive the jobs");
         resident
             .downcast()
             .unwrap_or_else(|_| panic!("another resident than was asked for"))

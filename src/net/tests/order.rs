@@ -159,7 +159,7 @@ fn the_wait_for_its_turn_is_a_part_of_a_request_s_way_to_its_handler() {
         for id in 1..3 {
             assert_eq!(client.answer().await.expect("an answer").0, id);
         }
-        let metrics = &stage.network.shared.broker.metrics;
+        let metrics = &stage.network.shared.metrics;
         let frame = metrics.api(TIMED).frame.snapshot();
         assert_eq!(frame.count(), 1);
         assert!(

@@ -18,6 +18,7 @@ use corelog_shards::log::batch::compress::DecoderPool;
 use corelog_shards::log::compact;
 use corelog_shards::log::config::{CompactionConfig, LogConfig};
 use corelog_shards::metrics::RecoveryMetrics;
+use corelog_shards::mutation::{Mutation, is_on};
 use corelog_shards::route::{METADATA_TOPIC, PartitionKey};
 use corelog_shards::shard::{CleanerConfig, Shard, Stray};
 use rustc_hash::FxHashMap;
@@ -490,6 +491,7 @@ pub fn log_config(settings: &TopicSettings) -> LogConfig {
             TimestampType::LogAppendTime => Time::LogAppendTime,
         },
         durability: match settings.durability {
+            Durability::Sync if is_on(Mutation::WeakenDurability) => Class::Written,
             Durability::Sync => Class::Sync,
             Durability::Written => Class::Written,
             Durability::Memory => Class::Memory,

@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use corelog_shards::io::{Completer, slot};
+use corelog_shards::mutation::{Mutation, strikes};
 
 #[derive(Clone)]
 pub struct Budget {
@@ -270,6 +271,9 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        if strikes(Mutation::KeepReservation, 100) {
+            return;
+        }
         self.lane.used.set(self.lane.used.get() - self.bytes);
         if self.is_over {
             self.lane.is_overdrawn.set(false);

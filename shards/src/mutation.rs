@@ -3,7 +3,8 @@
 //! A bug is switched on for one thread, which is one simulated world at a time, by [`with`]. What users
 //! run has none of this: [`is_on`] is `false` at compile time unless debug assertions are on, as they are
 //! when tests are built and are not in a release build. `shards/tests/sim/mutations.rs` says which test
-//! catches which of them, and within how many seeds.
+//! catches which of them, and within how many seeds; for those of the broker above the engine,
+//! `tests/sim/mutations.rs` does.
 
 /// A bug, named by what the code does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +81,50 @@ pub enum Mutation {
     ForgetDrop,
     /// The copy of a partition in another folder is not synced before it is switched to.
     MoveWithoutSync,
+
+    // Of the broker above the engine.
+    /// A reply overtakes the one before it.
+    SwapReplies,
+    /// Now and then a reply is sent twice.
+    RepeatReply,
+    /// Now and then a reply is not sent.
+    DropReply,
+    /// A produce without acknowledgements is answered.
+    AnswerWithoutAcks,
+    /// The results of two partitions of a produce change places.
+    MixUpResults,
+    /// Topics of class `sync` are kept as if they were of class `written`.
+    WeakenDurability,
+    /// A fetch session does not tell of a high watermark that has moved while there was no room for records.
+    SilentSession,
+    /// A topic that was made again is taken for the one that had its name before.
+    MistakeRecreatedTopic,
+    /// Now and then the memory of a request is not given back.
+    KeepReservation,
+    /// Other shards than the controller's do not learn of a change of the metadata.
+    UntoldShards,
+    /// Blocks of producer ids are given out again.
+    ReuseProducerIds,
+    /// A snapshot of the metadata is not durable before the log goes that it stands for.
+    SnapshotWithoutSync,
+    /// Committed offsets are acknowledged before the log has them.
+    AcknowledgeCommitAtOnce,
+    /// Offsets are taken of members of another generation or epoch.
+    TakeStaleCommit,
+    /// A member is given a partition that another one has not given up yet.
+    AssignOwned,
+    /// Members of a generation are given each other's share.
+    MixUpShares,
+    /// Members of the classic protocol are not told of a rebalance.
+    HideRebalance,
+    /// Who loads a coordinator's log passes over what deletes.
+    ForgetTombstones,
+    /// A topic has the committed offsets of the one that had its name before.
+    InheritOffsets,
+    /// Groups are not told of a change of the metadata.
+    HideMetadata,
+    /// Now and then a coordinator's answer to another shard is lost.
+    DropFarAnswer,
 }
 
 #[cfg(debug_assertions)]
@@ -142,13 +187,78 @@ mod switch {
     }
 }
 
-pub use switch::current;
-pub(crate) use switch::strikes;
+#[cfg(debug_assertions)]
+pub use caught::uncaught;
 #[cfg(debug_assertions)]
 pub use switch::with;
+pub use switch::{current, strikes};
+
+#[cfg(debug_assertions)]
+mod caught {
+    use std::cell::Cell;
+    use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+    use std::sync::Once;
+
+    use super::{Mutation, with};
+
+    /// Names the only bug to try, whose failures are told.
+    const ONLY: &str = "CORELOG_MUTATION";
+
+    thread_local! {
+        /// Whether a panic of this thread is expected, and nobody wants to read of it.
+        static IS_EXPECTED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    fn expect_panics() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            let hook = take_hook();
+            set_hook(Box::new(move |panic| {
+                if !IS_EXPECTED.get() {
+                    hook(panic);
+                }
+            }));
+        });
+    }
+
+    /// Seeds of the simulation until one failed with the bug; `None` if none of so many did.
+    fn seeds_needed(mutation: Mutation, simulation: fn(u64), seeds_max: u64) -> Option<u64> {
+        expect_panics();
+        IS_EXPECTED.set(std::env::var(ONLY).is_err());
+        let fails = |seed: &u64| {
+            let run = || with(mutation, || simulation(*seed));
+            catch_unwind(AssertUnwindSafe(run)).is_err()
+        };
+        let failed = (0..seeds_max).find(fails);
+        IS_EXPECTED.set(false);
+        failed.map(|seed| seed + 1)
+    }
+
+    /// The bugs of a list that its simulations do not catch within so many seeds; `told` hears of each how many were
+    /// needed.
+    pub fn uncaught(
+        list: &[(Mutation, fn(u64), u64)],
+        told: impl Fn(Mutation, Option<u64>, u64),
+    ) -> Vec<Mutation> {
+        let only = std::env::var(ONLY);
+        let mut missed = Vec::new();
+        for (mutation, simulation, seeds_max) in list {
+            let is_other = |only: &String| *only != format!("{mutation:?}");
+            if only.as_ref().is_ok_and(is_other) {
+                continue;
+            }
+            let needed = seeds_needed(*mutation, *simulation, *seeds_max);
+            told(*mutation, needed, *seeds_max);
+            if needed.is_none() {
+                missed.push(*mutation);
+            }
+        }
+        missed
+    }
+}
 
 /// Whether this thread runs with the bug. Costs nothing in a release build.
 #[inline(always)]
-pub(crate) fn is_on(mutation: Mutation) -> bool {
+pub fn is_on(mutation: Mutation) -> bool {
     current() == Some(mutation)
 }

@@ -21,6 +21,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use corelog_shards::mutation::{Mutation, is_on};
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 use corelog_shards::shard::message::{Probe, ReadData, ReadError, ReadSpec};
@@ -366,7 +367,8 @@ fn resolve(image: &Image, wanted: &Wanted, terms: &Terms) -> Result<PartitionKey
     };
     let topic = topic.filter(|topic| topic.partition(index).is_some());
     let topic = topic.ok_or(ResponseError::UnknownTopicOrPartition)?;
-    if matches!(wanted.topic, TopicRef::Id(id) if id != topic.id) {
+    let is_another = matches!(wanted.topic, TopicRef::Id(id) if id != topic.id);
+    if is_another && !is_on(Mutation::MistakeRecreatedTopic) {
         return Err(ResponseError::InconsistentTopicId);
     }
     let key = PartitionKey {

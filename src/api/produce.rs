@@ -15,6 +15,7 @@ use corelog_shards::log::batch::{
     Batch, BatchHeader, Budget, Codec, Compression, Progress, Rejection, Rules,
     TimestampType as Time, Validated, Validator,
 };
+use corelog_shards::mutation::{Mutation, is_on};
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::message::{Append, AppendError, Appended};
 use kafka_protocol::error::ResponseError;
@@ -86,7 +87,11 @@ pub async fn begin(context: Rc<Context>, request: Request) -> Result<Effects, Fa
     Ok(Box::pin(async move {
         let acknowledged = pending.wait().await;
         let ready = acknowledged.at.max(checked);
-        let mut results = acknowledged.results.into_iter();
+        let mut results = acknowledged.results;
+        if is_on(Mutation::MixUpResults) && results.len() > 1 {
+            results.swap(0, 1);
+        }
+        let mut results = results.into_iter();
         for (item, placed) in items.iter_mut().zip(placed) {
             if placed {
                 let result = results.next().expect("a result for each batch");
@@ -96,7 +101,7 @@ pub async fn begin(context: Rc<Context>, request: Request) -> Result<Effects, Fa
         for error in items.iter().filter_map(|item| item.response.error) {
             context.broker.metrics.produce_errors.add(error);
         }
-        if acks == 0 {
+        if acks == 0 && !is_on(Mutation::AnswerWithoutAcks) {
             let failure = items.iter().find_map(|item| untold(&topics, item));
             return failure.map_or(Answer::Nothing, Answer::Close);
         }

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use corelog_shards::io::slot;
 use corelog_shards::journal::Durability;
 use corelog_shards::log::config::LogConfig;
+use corelog_shards::mutation::{Mutation, is_on};
 use corelog_shards::partition::Turn;
 use corelog_shards::route::{METADATA_TOPIC, PartitionKey};
 use corelog_shards::shard::Shard;
@@ -316,6 +317,9 @@ impl Driver {
             return;
         }
         self.forget_preferred(&delta);
+        if is_on(Mutation::UntoldShards) {
+            return Broker::of(&self.shard).apply(&delta).await;
+        }
         self.shard
             .run_on_all(move |shard| async move { Broker::of(&shard).apply(&delta).await })
             .await;

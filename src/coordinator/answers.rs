@@ -10,6 +10,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use corelog_shards::io::{Completer, slot};
+use corelog_shards::mutation::{Mutation, strikes};
 use corelog_shards::shard::Shard;
 use rustc_hash::FxHashMap;
 
@@ -27,7 +28,9 @@ pub struct Answers {
 impl Answers {
     fn deliver(&self, id: u64, answer: Erased) {
         let waiting = self.waiting.borrow_mut().remove(&id);
-        if let Some(completer) = waiting {
+        if let Some(completer) = waiting
+            && !strikes(Mutation::DropFarAnswer, 5)
+        {
             completer.complete(answer);
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use corelog_shards::io::{Slot, slot};
+use corelog_shards::mutation::{Mutation, is_on};
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 
@@ -52,6 +53,9 @@ impl<M: Machine> Instances<M> {
 
     /// Tells all of a change of the metadata.
     pub fn metadata_changed(&self, change: &Delta) {
+        if is_on(Mutation::HideMetadata) {
+            return;
+        }
         let all: Vec<_> = self.by_partition.borrow().values().cloned().collect();
         for instance in all {
             instance.metadata_changed(change);

@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use corelog_shards::mutation::{Mutation, is_on};
 use uuid::Uuid;
 
 use super::{Outcome, Wanted};
@@ -180,7 +181,7 @@ impl Cached {
         let is_told = outcome.has_records
             || outcome.is_error
             || outcome.is_diverging
-            || outcome.high_watermark != self.high_watermark
+            || (outcome.high_watermark != self.high_watermark && !is_on(Mutation::SilentSession))
             || outcome.log_start_offset != self.log_start_offset;
         self.log_start_offset = outcome.log_start_offset;
         self.high_watermark = match outcome.is_error {

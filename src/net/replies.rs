@@ -13,7 +13,9 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::Poll;
 
+use bytes::Bytes;
 use corelog_shards::io::{Instant, WriteHalf};
+use corelog_shards::mutation::{Mutation, is_on, strikes};
 use kafka_protocol::messages::ApiKey;
 
 use super::Shared;
@@ -84,17 +86,23 @@ enum Step {
 impl Replies {
     pub fn push(&self, reply: Reply, memory: Option<Reservation>, answered: Answered) {
         self.unsent_bytes.set(self.unsent_bytes.get() + reply.len());
-        self.queue
-            .borrow_mut()
-            .push_back(Entry::Ready(reply, memory, answered));
+        self.put(Entry::Ready(reply, memory, answered));
+    }
+
+    fn put(&self, entry: Entry) {
+        let mut queue = self.queue.borrow_mut();
+        queue.push_back(entry);
+        if is_on(Mutation::SwapReplies) && queue.len() > 1 {
+            let newest = queue.len() - 1;
+            queue.swap(newest - 1, newest);
+        }
     }
 
     pub fn push_overlapping(&self, effects: Effects, memory: Reservation, asked: Asked) {
         self.overlapping.set(self.overlapping.get() + 1);
         self.overlapping_bytes
             .set(self.overlapping_bytes.get() + memory.bytes());
-        let entry = Entry::Pending(effects, memory, asked);
-        self.queue.borrow_mut().push_back(entry);
+        self.put(Entry::Pending(effects, memory, asked));
     }
 
     /// Nothing will be pushed any more.
@@ -156,7 +164,17 @@ impl Replies {
                     memory.extend(held);
                     on_their_way.push((answered, reply.len()));
                     ready_bytes += reply.len();
-                    reply.drain_into(&mut ready);
+                    let times = if strikes(Mutation::DropReply, 50) {
+                        0
+                    } else {
+                        1
+                    };
+                    let times = if strikes(Mutation::RepeatReply, 50) {
+                        2
+                    } else {
+                        times
+                    };
+                    self.send(reply, times, &mut ready);
                     if ready_bytes < WRITE_BYTES_MAX {
                         continue;
                     }
@@ -187,6 +205,21 @@ impl Replies {
             if closing.is_some() {
                 return Ok(closing);
             }
+        }
+    }
+
+    /// Puts a reply behind those that are ready: once, but for deliberate bugs.
+    fn send(&self, reply: Reply, times: usize, ready: &mut VecDeque<Bytes>) {
+        let (bytes, from) = (reply.len(), ready.len());
+        reply.drain_into(ready);
+        if times == 1 {
+            return;
+        }
+        let slices = ready.split_off(from);
+        self.unsent_bytes
+            .set(self.unsent_bytes.get() + times * bytes - bytes);
+        for _ in 0..times {
+            ready.extend(slices.iter().cloned());
         }
     }
 

@@ -1,9 +1,6 @@
 //! All simulations for as long as one likes, on all cores, and what they have come to.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-use corelog_shards::io::sim::{Landmark, coverage, coverage_of, on_threads, seeds, threads};
+use corelog_shards::io::sim::{Landmark, Simulation, coverage_of, for_hours};
 use corelog_shards::journal::Durability;
 
 use crate::model::all_classes;
@@ -11,9 +8,6 @@ use crate::{
     compaction, crashes, failed_journal, folders, full_disk, journal_alone, mesh, moves, recreated,
     rotten_journal, rotten_segments,
 };
-
-/// A simulation of one seed.
-pub type Simulation = fn(u64);
 
 /// All of them, with the names of their tests.
 pub const SIMULATIONS: &[(&str, Simulation)] = &[
@@ -79,57 +73,11 @@ pub fn rotting_segments(seed: u64) {
     rotten_segments::simulate(seed);
 }
 
-/// Time between two reports.
-const REPORT: Duration = Duration::from_secs(600);
-
-/// `CORELOG_HOURS=8 cargo test --release -p corelog-shards --test sim -- --ignored --nocapture hours`: from seed zero
-/// on, each seed in every simulation, on as many threads as `CORELOG_THREADS` says (all cores otherwise). With
-/// `CORELOG_SEEDS=100000` it ends after so many, whatever the time.
+/// `CORELOG_HOURS=8 cargo test --release -p corelog-shards --test sim -- --ignored --nocapture hours`: see [`for_hours`].
 #[test]
 #[ignore = "runs for as long as CORELOG_HOURS or CORELOG_SEEDS says"]
 fn simulations_for_hours() {
-    let hours = std::env::var("CORELOG_HOURS").map(|hours| hours.parse::<f64>());
-    let hours = match hours {
-        Ok(hours) => hours.expect("CORELOG_HOURS is a number"),
-        Err(_) => f64::MAX,
-    };
-    let started = Instant::now();
-    let is_over = || started.elapsed().as_secs_f64() > hours.min(1e9) * 3600.0;
-    let count = match hours < f64::MAX {
-        true => u64::MAX / SIMULATIONS.len() as u64,
-        false => 1,
-    };
-    let seeds = seeds(count);
-    let kinds = SIMULATIONS.len() as u64;
-    let runs = seeds.start * kinds..seeds.end * kinds;
-    let reported = AtomicU64::new(0);
-    let failed = on_threads(
-        runs.clone(),
-        threads(),
-        || !is_over(),
-        |run| {
-            let (name, simulate) = SIMULATIONS[(run % kinds) as usize];
-            let reports = started.elapsed().as_secs() / REPORT.as_secs();
-            if reported.fetch_max(reports, Ordering::Relaxed) < reports {
-                println!("{}\n", coverage());
-            }
-            let result = std::panic::catch_unwind(|| simulate(run / kinds));
-            if let Err(panic) = result {
-                let seed = run / kinds;
-                println!(
-                    "CORELOG_SEED={seed} cargo test -p corelog-shards --test sim {name} fails"
-                );
-                std::panic::resume_unwind(panic);
-            }
-        },
-    );
-    println!("{}", coverage());
-    let failed = failed.into_iter().map(|(run, message)| {
-        let name = SIMULATIONS[(run % kinds) as usize].0;
-        format!("{name}, CORELOG_SEED={}: {message}", run / kinds)
-    });
-    let failed: Vec<_> = failed.collect();
-    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
+    for_hours("corelog-shards", SIMULATIONS, |text| println!("{text}\n"));
 }
 
 /// States that no simulation comes to: clients append one batch at a time, and send one again soon or never.

@@ -9,53 +9,17 @@
 //! `CORELOG_MUTATION=TrustIndex cargo test -p corelog-shards --test sim mutations` tries that one alone, and tells how it
 //! fails.
 
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::sync::Once;
-
-use corelog_shards::mutation::{Mutation, with};
+use corelog_shards::io::sim::Simulation;
+use corelog_shards::mutation::{Mutation, uncaught};
 
 use crate::crashes::{simulate_handovers, simulate_short_runs};
 use crate::failed_journal::simulate_failed_segments;
 use crate::folders::simulate_absences;
 use crate::hours::{
-    Simulation, all_classes_crash, compacting, failing, journals, moving, rotting_journal,
-    rotting_segments, stale_journals,
+    all_classes_crash, compacting, failing, journals, moving, rotting_journal, rotting_segments,
+    stale_journals,
 };
 use crate::{mesh, recreated};
-
-/// Names the only bug to try.
-const ONLY: &str = "CORELOG_MUTATION";
-
-thread_local! {
-    /// Whether a panic of this thread is expected, and nobody wants to read of it.
-    static IS_EXPECTED: Cell<bool> = const { Cell::new(false) };
-}
-
-fn expect_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let hook = take_hook();
-        set_hook(Box::new(move |panic| {
-            if !IS_EXPECTED.get() {
-                hook(panic);
-            }
-        }));
-    });
-}
-
-/// Seeds of the simulation until one failed with the bug; `None` if none of so many did.
-fn seeds_needed(mutation: Mutation, simulation: Simulation, seeds_max: u64) -> Option<u64> {
-    expect_panics();
-    IS_EXPECTED.set(std::env::var(ONLY).is_err());
-    let fails = |seed: &u64| {
-        let run = || with(mutation, || simulation(*seed));
-        catch_unwind(AssertUnwindSafe(run)).is_err()
-    };
-    let failed = (0..seeds_max).find(fails);
-    IS_EXPECTED.set(false);
-    failed.map(|seed| seed + 1)
-}
 
 /// What has to be caught, by which simulation, within how many seeds.
 const CAUGHT: &[(Mutation, Simulation, u64)] = &[
@@ -99,18 +63,8 @@ const CAUGHT: &[(Mutation, Simulation, u64)] = &[
 
 #[test]
 fn each_bug_is_caught() {
-    let only = std::env::var(ONLY);
-    let mut missed = Vec::new();
-    for (mutation, simulation, seeds_max) in CAUGHT {
-        let name = format!("{mutation:?}");
-        if only.as_ref().is_ok_and(|only| *only != name) {
-            continue;
-        }
-        let needed = seeds_needed(*mutation, *simulation, *seeds_max);
-        println!("{name}: {needed:?} of {seeds_max}");
-        if needed.is_none() {
-            missed.push(mutation);
-        }
-    }
+    let missed = uncaught(CAUGHT, |mutation, needed, seeds_max| {
+        println!("{mutation:?}: {needed:?} of {seeds_max}");
+    });
     assert!(missed.is_empty(), "nothing has failed with {missed:?}");
 }

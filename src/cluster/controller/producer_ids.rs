@@ -1,5 +1,7 @@
 //! Ids for idempotent producers, given away in blocks: a broker asks once for a thousand.
 
+use corelog_shards::mutation::{Mutation, is_on};
+
 use super::error::{ControlError, ControlErrorKind};
 use super::{Context, Decision};
 use crate::cluster::records::{ProducerIdsRecord, Record};
@@ -23,6 +25,9 @@ pub fn allocate_producer_ids(
         Ok((first, next.ok_or(ControlErrorKind::UnknownServerError)?))
     });
     match allocated {
+        Ok((first, _)) if is_on(Mutation::ReuseProducerIds) => {
+            Decision::new(Vec::new(), Ok(ProducerIdBlock { first }))
+        }
         Ok((first, next_producer_id)) => {
             let record = ProducerIdsRecord {
                 broker_id,

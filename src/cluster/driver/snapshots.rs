@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use corelog_shards::io::futures::first_of;
 use corelog_shards::io::{BLOCK, DmaBuffer, File, Instant, Io, Notify, OpenMode};
+use corelog_shards::mutation::{Mutation, is_on};
 
 use super::read_log::ReadLog;
 use super::{Driver, METADATA_LOG};
@@ -358,7 +359,9 @@ impl<'a> Writer<'a> {
     async fn finish(mut self) -> io::Result<u64> {
         self.flush().await?;
         self.file.truncate(self.written).await?;
-        self.file.sync().await?;
+        if !is_on(Mutation::SnapshotWithoutSync) {
+            self.file.sync().await?;
+        }
         self.file.close().await?;
         Ok(self.written)
     }

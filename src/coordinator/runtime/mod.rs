@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use corelog_shards::io::futures::first_of;
 use corelog_shards::io::{Instant, Io, Notify};
+use corelog_shards::mutation::{Mutation, is_on};
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 
@@ -197,7 +198,8 @@ impl<M: Machine> Instance<M> {
         if output.has_no_replies() {
             return Ok(());
         }
-        match pending.is_empty() && !self.is_writing.get() {
+        let is_durable = pending.is_empty() && !self.is_writing.get();
+        match is_durable || is_on(Mutation::AcknowledgeCommitAtOnce) {
             true => output.release(),
             false => pending.wait(output, context.now),
         }

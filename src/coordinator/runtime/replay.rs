@@ -14,6 +14,7 @@ use bytes::Bytes;
 use corelog_shards::io::Slice;
 use corelog_shards::log::batch::control::TransactionEnd;
 use corelog_shards::log::batch::{Batch, BatchIter, Records};
+use corelog_shards::mutation::{Mutation, is_on};
 use corelog_shards::shard::message::ReadError;
 
 use super::Instance;
@@ -183,6 +184,9 @@ impl<'a, M: Machine, S: Sink> Loader<'a, M, S> {
         let Some(record) = record else {
             return Ok(false);
         };
+        if record.value.is_none() && is_on(Mutation::ForgetTombstones) {
+            return Ok(true);
+        }
         let key = record
             .key
             .ok_or_else(|| damaged(record.offset, "a record without a key".to_owned()))?;

@@ -34,16 +34,19 @@ mod scenario;
 mod sim;
 mod topics;
 
-use corelog_shards::io::sim::seeds;
+use corelog_shards::io::sim::{on_all_cores, seeds};
 
 use self::scenario::run;
 
+/// The world of one seed.
+pub fn simulate(seed: u64) {
+    let outcome = run(seed);
+    assert!(outcome.acknowledged > 0 && outcome.read > 0, "{outcome:?}");
+}
+
 #[test]
 fn groups_keep_their_promises_whatever_happens() {
-    for seed in seeds(150) {
-        let outcome = run(seed);
-        assert!(outcome.acknowledged > 0 && outcome.read > 0, "{outcome:?}");
-    }
+    on_all_cores(seeds(200), simulate);
 }
 
 #[test]

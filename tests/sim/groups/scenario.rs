@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_shards::io::sim::{Crash, Faults, NodeId, World};
+use corelog_shards::mutation;
 
 use super::cast::{Cast, KINDS};
 use super::commits::Commits;
@@ -45,7 +46,7 @@ struct Scenario {
 
 impl Drop for Scenario {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && mutation::current().is_none() {
             self.sim.story.print();
         }
     }

@@ -29,6 +29,7 @@
 mod coverage;
 mod disk;
 mod faults;
+mod hours;
 mod kernel;
 pub(super) mod lane;
 mod net;
@@ -48,6 +49,7 @@ use std::time::Duration;
 pub use coverage::{Count, Coverage, Fault, Landmark, Within, coverage, coverage_of};
 pub use disk::{File, Operation};
 pub use faults::{Crash, Faults};
+pub use hours::{Simulation, for_hours};
 pub use net::{Listener, ReadHalf, WriteHalf};
 pub use seeds::{on_all_cores, on_threads, seeds, threads};
 pub use shard::Shard;
@@ -281,9 +283,11 @@ impl World {
         self.kernel.starve(node.0, shard, duration);
     }
 
-    /// Has all that a node's disk does take so many times as long.
+    /// Has all that a node's disk does take so many times as long; once is as usual.
     pub fn slow_down(&mut self, node: NodeId, times: u32) {
-        self.kernel.inject(Fault::Slowed);
+        if times > 1 {
+            self.kernel.inject(Fault::Slowed);
+        }
         self.kernel.nodes.borrow_mut()[node.0].slowness = times.max(1);
     }
 

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use corelog_shards::mutation::{Mutation, is_on};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::HeartbeatRequest;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
@@ -28,7 +29,9 @@ impl ClassicGroup {
         }
         self.renew_session(&request.member_id, context);
         match self.state {
-            State::PreparingRebalance => Err(ResponseError::RebalanceInProgress),
+            State::PreparingRebalance if !is_on(Mutation::HideRebalance) => {
+                Err(ResponseError::RebalanceInProgress)
+            }
             _ => Ok(()),
         }
     }
@@ -105,7 +108,7 @@ impl ClassicGroup {
             return Err(ResponseError::UnknownMemberId);
         }
         self.check_member(member_id, group_instance_id)?;
-        if generation != self.generation {
+        if generation != self.generation && !is_on(Mutation::TakeStaleCommit) {
             return Err(ResponseError::IllegalGeneration);
         }
         if self.state == State::CompletingRebalance {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use corelog_shards::mutation::{Mutation, is_on};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
@@ -76,7 +77,10 @@ impl ClassicGroup {
             .map(|assigned| (&*assigned.member_id, &*assigned.assignment))
             .collect();
         for member in self.members.iter_mut() {
-            let assignment = assignments.get(&*member.id).copied();
+            let mut assignment = assignments.get(&*member.id).copied();
+            if is_on(Mutation::MixUpShares) {
+                assignment = assignments.values().next().copied();
+            }
             member.assignment = Bytes::copy_from_slice(assignment.unwrap_or_default());
         }
         self.transition(State::Stable, context);

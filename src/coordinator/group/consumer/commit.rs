@@ -1,5 +1,6 @@
 //! Which offsets a member may commit, and who may read them.
 
+use corelog_shards::mutation::{Mutation, is_on};
 use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
@@ -33,7 +34,8 @@ impl ConsumerGroup {
             let assigned_at = assigned_at(member, topic, partition);
             assigned_at.is_some_and(|epoch| epoch <= member_epoch)
         };
-        let is_fine = member_epoch == member.epoch
+        let is_fine = is_on(Mutation::TakeStaleCommit)
+            || member_epoch == member.epoch
             || member_epoch < member.epoch && partitions.all(may_commit);
         is_fine.then_some(()).ok_or(stale(member))
     }

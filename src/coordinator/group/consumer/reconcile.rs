@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use corelog_shards::mutation::{Mutation, is_on};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions as Owned;
 use uuid::Uuid;
@@ -113,7 +114,8 @@ impl Step<'_> {
                     continue;
                 }
                 let was_revoking = revoking.is_some_and(|all| all.contains_key(partition));
-                if self.owners.has(*topic, *partition) && !was_revoking {
+                let is_owned = self.owners.has(*topic, *partition);
+                if is_owned && !was_revoking && !is_on(Mutation::AssignOwned) {
                     are_all_free = false;
                 } else {
                     let assigned = assigned.entry(*topic).or_default();

@@ -1,0 +1,60 @@
+//! Deliberate bugs in the broker above the engine, and two in the engine, each of which a simulation of the whole broker
+//! has to catch, as `shards/tests/sim/mutations.rs` says of those in the engine.
+//!
+//! Most fail within the first five seeds; those that need more: `HideMetadata` 12.
+//!
+//! Not caught within 100 seeds, and so not in the list: `MistakeRecreatedTopic`, since clients forget a topic before it is
+//! made again, and `InheritOffsets`, since coordinators forget its offsets about as soon.
+
+use corelog_shards::io::sim::Simulation;
+use corelog_shards::mutation::{Mutation, uncaught};
+
+use crate::{data, groups};
+
+/// What has to be caught, by which simulation, within how many seeds.
+const CAUGHT: &[(Mutation, Simulation, u64)] = &[
+    (Mutation::AcknowledgeBeforeSync, data::simulate, 100),
+    (Mutation::HighWatermarkBeforeSync, data::simulate, 100),
+    (Mutation::SwapReplies, data::simulate, 100),
+    (Mutation::RepeatReply, data::simulate, 100),
+    (Mutation::DropReply, data::simulate, 100),
+    (Mutation::AnswerWithoutAcks, data::simulate, 100),
+    (Mutation::MixUpResults, data::simulate, 100),
+    (Mutation::WeakenDurability, data::simulate, 300),
+    (Mutation::SilentSession, data::simulate, 300),
+    (Mutation::KeepReservation, data::simulate, 100),
+    (Mutation::UntoldShards, data::simulate, 100),
+    (Mutation::ReuseProducerIds, data::simulate, 100),
+    (Mutation::SnapshotWithoutSync, data::simulate, 300),
+    (Mutation::AcknowledgeCommitAtOnce, groups::simulate, 50),
+    (Mutation::TakeStaleCommit, groups::simulate, 50),
+    (Mutation::AssignOwned, groups::simulate, 50),
+    (Mutation::MixUpShares, groups::simulate, 50),
+    (Mutation::HideRebalance, groups::simulate, 50),
+    (Mutation::ForgetTombstones, groups::simulate, 50),
+    (Mutation::HideMetadata, groups::simulate, 50),
+    (Mutation::DropFarAnswer, groups::simulate, 50),
+];
+
+#[test]
+fn each_bug_is_caught() {
+    let missed = uncaught(CAUGHT, |mutation, needed, seeds_max| {
+        println!("{mutation:?}: {needed:?} of {seeds_max}");
+    });
+    assert!(missed.is_empty(), "nothing has failed with {missed:?}");
+}
+
+/// What fails with a bug does so for the bug.
+#[test]
+fn a_bug_that_nobody_meets_fails_nothing() {
+    let elsewhere: &[(Mutation, Simulation, u64)] = &[
+        (Mutation::HideRebalance, data::simulate, 50),
+        (Mutation::AnswerWithoutAcks, groups::simulate, 20),
+    ];
+    let missed = uncaught(elsewhere, |_, _, _| {});
+    assert_eq!(
+        missed.len(),
+        elsewhere.len(),
+        "of those, {missed:?} fail nothing"
+    );
+}

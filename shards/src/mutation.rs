@@ -200,6 +200,7 @@ mod caught {
     use std::sync::Once;
 
     use super::{Mutation, with};
+    use crate::io::sim::Simulation;
 
     /// Names the only bug to try, whose failures are told.
     const ONLY: &str = "CORELOG_MUTATION";
@@ -222,7 +223,7 @@ mod caught {
     }
 
     /// Seeds of the simulation until one failed with the bug; `None` if none of so many did.
-    fn seeds_needed(mutation: Mutation, simulation: fn(u64), seeds_max: u64) -> Option<u64> {
+    fn seeds_needed(mutation: Mutation, simulation: Simulation, seeds_max: u64) -> Option<u64> {
         expect_panics();
         IS_EXPECTED.set(std::env::var(ONLY).is_err());
         let fails = |seed: &u64| {
@@ -237,7 +238,7 @@ mod caught {
     /// The bugs of a list that its simulations do not catch within so many seeds; `told` hears of each how many were
     /// needed.
     pub fn uncaught(
-        list: &[(Mutation, fn(u64), u64)],
+        list: &[(Mutation, Simulation, u64)],
         told: impl Fn(Mutation, Option<u64>, u64),
     ) -> Vec<Mutation> {
         let only = std::env::var(ONLY);

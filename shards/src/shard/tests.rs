@@ -423,9 +423,10 @@ fn records_that_are_deleted_twice_at_a_time_stay_deleted() {
         let shard = started(&io, config()).await;
         open_partition(&shard, 1, Durability::Sync).await;
         append(&shard, vec![append_to(1, 10), append_to(1, 10)]).await;
-        let mut first = pin!(shard.delete_records(&key(1), Some(1)));
+        let its = key(1);
+        let mut first = pin!(shard.delete_records(&its, Some(1)));
         assert!(poll_once(first.as_mut()).await.is_none());
-        let second = shard.delete_records(&key(1), Some(1)).await;
+        let second = shard.delete_records(&its, Some(1)).await;
         assert_eq!(second.expect("deleted"), 1);
     });
     world.crash(node, Crash::PowerLoss);

@@ -1,12 +1,14 @@
 //! What any client has: a connection over the simulated network, and patience. Most ask one thing at a time; some send
 //! more before they have their replies.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -28,6 +30,8 @@ pub struct Client {
     broker: SocketAddr,
     name: StrBytes,
     connection: Option<Connection>,
+    /// Whether anybody may say anything to the broker now.
+    is_open: Option<Rc<Cell<bool>>>,
     story: Story,
 }
 
@@ -51,8 +55,15 @@ impl Client {
             broker,
             name: text(name),
             connection: None,
+            is_open: None,
             story,
         }
+    }
+
+    /// From now on what it connects to while this is not set is left at once: the broker it meant is gone by then.
+    pub fn speak_while(mut self, is_open: &Rc<Cell<bool>>) -> Client {
+        self.is_open = Some(is_open.clone());
+        self
     }
 
     pub fn io(&self) -> &Io {
@@ -116,6 +127,9 @@ impl Client {
     async fn connect(&mut self) -> Result<(), Lost> {
         if self.connection.is_none() {
             let (read, write) = self.io.connect(self.broker).await.map_err(|_| Lost)?;
+            if self.is_open.as_ref().is_some_and(|is_open| !is_open.get()) {
+                return Err(Lost);
+            }
             self.connection = Some(Connection {
                 read,
                 write,

@@ -171,11 +171,11 @@ impl Shard {
                 if placed.position == 0 {
                     self.io().reached(Landmark::SegmentRolled);
                 }
-                let grown = state.log.tail().backing_bytes() - before;
+                let backing_bytes = state.log.tail().backing_bytes();
                 self.bound_producers(&partition, &mut state.log, producers_before, now_ms);
                 drop(state);
                 volume.settling.grew(append.batch.len() as u64);
-                self.0.cache.grew(grown);
+                self.0.cache.changed(before, backing_bytes);
                 let records = (placed.last_offset - placed.base_offset + 1) as u64;
                 partition.note_in(records, append.batch.len());
                 let durability = class_now(volume, durability);

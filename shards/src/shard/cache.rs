@@ -40,6 +40,12 @@ impl Cache {
         self.bytes.set(self.bytes.get() + bytes);
     }
 
+    /// What a partition's batches take was so many bytes, and is so many now: a chunk may give way to a smaller one.
+    pub(super) fn changed(&self, before: usize, now: usize) {
+        self.bytes
+            .set((self.bytes.get() + now).saturating_sub(before));
+    }
+
     fn shrank(&self, bytes: usize) {
         self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }

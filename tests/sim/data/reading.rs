@@ -22,7 +22,7 @@ pub enum After {
 
 /// Reads partitions through. What was lost is forgotten, if it may be lost.
 pub async fn read_all(sim: &Sim, io: Io, keys: Vec<Key>, after: After) -> Result<(), Lost> {
-    let mut client = sim.client(io, "checker");
+    let mut client = sim.checker(io, "checker");
     for key in keys {
         read_through(sim, &mut client, key, after).await?;
     }

@@ -104,7 +104,7 @@ impl Stored {
 
 /// Reads partitions through, past what cannot be read.
 pub async fn read_past(sim: &Sim, io: Io, keys: Vec<Key>, rot: Rot) -> Result<u64, Lost> {
-    let mut client = sim.client(io, "checker");
+    let mut client = sim.checker(io, "checker");
     let mut errors = 0;
     for key in keys {
         let known = sim.model.borrow().floor(key);

@@ -91,7 +91,7 @@ impl Scenario {
             broker: world.socket_address(node.id(), PORT),
             broker_io: world.io(node.id()),
             model: RefCell::new(Model::new(plan.clone())),
-            is_open: Cell::new(false),
+            is_open: Rc::default(),
             is_calm: Cell::new(false),
             folders,
             is_begun: Cell::new(false),

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_shards::io::Io;
@@ -20,7 +21,7 @@ pub struct Sim {
     pub broker_io: Io,
     pub model: RefCell<Model>,
     /// Whether the broker serves clients: not before it is known what a crash has left.
-    pub is_open: Cell<bool>,
+    pub is_open: Rc<Cell<bool>>,
     /// Nobody begins anything new from now on.
     pub is_calm: Cell<bool>,
     /// Paths of the broker's folders.
@@ -36,6 +37,11 @@ pub struct Sim {
 
 impl Sim {
     pub fn client(&self, io: Io, name: &str) -> Client {
+        self.checker(io, name).speak_while(&self.is_open)
+    }
+
+    /// One that finds out what a crash has left.
+    pub fn checker(&self, io: Io, name: &str) -> Client {
         Client::new(io, self.broker, name, self.story.clone())
     }
 

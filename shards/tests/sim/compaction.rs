@@ -476,9 +476,10 @@ pub fn simulate(seed: u64, may_fill: bool) -> u64 {
         if may_fill {
             fill_and_make_room(&mut world, node, &run);
         } else if world.random_below(3) == 0 && world.run_until_reached(Landmark::Swapping, steps) {
-            // In the middle of it, or when it is over, and nobody writes who would make its names durable.
+            // In the middle of it, or when all is compacted and nobody writes who would make names durable.
             run.is_over.set(world.random_below(2) == 0);
-            let steps = world.random_below(300);
+            let steps_max = if run.is_over.get() { 3_000 } else { 100 };
+            let steps = world.random_below(steps_max);
             world.run_steps(steps);
         } else {
             world.run_steps(steps);

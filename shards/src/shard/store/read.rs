@@ -227,8 +227,14 @@ impl Store {
     }
 
     fn is_news(&self, partition: &Partition, key: SegmentKey) -> bool {
-        // One that is deleted meanwhile misses nothing.
-        if partition.state.borrow().is_dropped {
+        // One that is deleted or compacted meanwhile misses nothing.
+        let is_there = {
+            let (_, base, generation) = key;
+            let state = partition.state.borrow();
+            let segment = state.log.segment(base).filter(|_| !state.is_dropped);
+            segment.is_some_and(|segment| segment.generation == generation)
+        };
+        if !is_there {
             return false;
         }
         let mut told = self.told.borrow_mut();

@@ -70,6 +70,8 @@ pub struct Partition {
     pub has_dir: Cell<bool>,
     /// Whether the start has not found its folder, and it should be there.
     pub has_lost_dir: Cell<bool>,
+    /// Whether its folder says that it is another topic's, while nobody knows whether it was deleted itself.
+    pub has_foreign_dir: Cell<bool>,
     /// Whether it was opened by its owner: one that recovery found may have been deleted.
     pub is_opened: Cell<bool>,
     /// Whether it had to forget producers because there were too many.
@@ -146,6 +148,7 @@ impl Partition {
             durable_start,
             has_dir: Cell::new(false),
             has_lost_dir: Cell::new(false),
+            has_foreign_dir: Cell::new(false),
             is_opened: Cell::new(false),
             has_forgotten_producers: Cell::new(false),
             compaction: Cell::default(),
@@ -219,9 +222,9 @@ impl Partition {
         self.folder.borrow().is_offline.get()
     }
 
-    /// Whether anything can be written to its files: its folder is neither out of reach nor lost.
+    /// Whether anything can be written to its files: its folder is neither out of reach nor lost nor another's.
     pub fn has_files(&self) -> bool {
-        !self.is_offline() && !self.has_lost_dir.get()
+        !self.is_offline() && !self.has_lost_dir.get() && !self.has_foreign_dir.get()
     }
 
     /// Counts a batch that was placed.

@@ -43,6 +43,7 @@ impl Shard {
         let config = Rc::new(config);
         if let Some(partition) = self.partition(&key) {
             partition.is_opened.set(true);
+            partition.has_foreign_dir.set(false);
             partition.state.borrow_mut().log.config = config;
             self.lead(&partition, leader_epoch);
             return Ok(partition.folder().id);

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::message::ReadError;
+use super::missing::needs_dir;
 use crate::io::{File, Io, Landmark, OpenMode};
 use crate::log::index::SegmentIndex;
 use crate::log::segment_name::{
@@ -136,12 +137,18 @@ impl Store {
             if let Some(other) = topic.filter(|topic| *topic != partition.key.topic) {
                 // A partition that recovery found may itself be the one that was deleted.
                 if !partition.is_opened.get() {
+                    partition.has_foreign_dir.set(true);
                     return Err(io::Error::other("its folder belongs to another topic"));
                 }
-                let folder = partition.folder();
-                let dir = partition.dir_now();
-                self.set_aside_dir(&folder.path, &dir, DirPurpose::Delete, other)
-                    .await?;
+                if needs_dir(partition) {
+                    // Nobody else can have made it since there are records of this one in it.
+                    tracing::warn!(dir = %dir.display(), "partition.metadata is damaged, and is written anew");
+                } else {
+                    let folder = partition.folder();
+                    let dir = partition.dir_now();
+                    self.set_aside_dir(&folder.path, &dir, DirPurpose::Delete, other)
+                        .await?;
+                }
             }
             // What says so and is durable must not be lost to one that is written behind.
             let stays = self.is_stopping.get() && topic == Some(partition.key.topic);

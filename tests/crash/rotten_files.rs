@@ -14,6 +14,9 @@ use crate::turn;
 
 const BULK: &str = "bulk";
 const RECORDS: i64 = 110;
+/// These fill several groups, and are not in a segment yet.
+const MORE_RECORDS: i64 = 8;
+const BULK_BYTES: usize = 900_000;
 /// One of the first segment, which is in no journal any more.
 const ROTTEN: i64 = 7;
 /// EX_DATAERR.
@@ -133,7 +136,10 @@ fn a_rotten_journal_is_refused_and_no_torn_end() {
         verify(&broker);
         assert!(!broker.log().split_off(before).contains("damaged"));
 
-        // Without what is lost, if somebody wants that.
+        // Without what is lost, if somebody wants that. What the start has found may be in segments by now.
+        let mut client = Client::connect(broker.address()).expect("a connection");
+        let more = RECORDS as u64..(RECORDS + MORE_RECORDS) as u64;
+        append(&mut client, BULK, more, BULK_BYTES);
         broker.kill9();
         damage_journal(&broker);
         broker.set_property("corelog.recovery.on.rot=continue");

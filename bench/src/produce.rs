@@ -27,6 +27,11 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 const OPEN_IN_FLIGHT_MAX: usize = 200_000;
 /// Without a reply where more is offered than taken: what fills a Java producer's `buffer.memory` with records of 1 KiB.
 const OFFERED_IN_FLIGHT_MAX: usize = 32 << 10;
+/// Between two looks at what is due: less costs the client more than it tells.
+const TICK_MIN: Duration = Duration::from_micros(50);
+/// The same where more is offered than taken: nobody asks when exactly it was due, and the client is to leave the cores
+/// to the broker.
+const OFFERED_TICK_MIN: Duration = Duration::from_millis(1);
 const TIMER: u64 = u64::MAX;
 /// Time for which system calls are counted, behind the time that is measured.
 const CALLS_COUNTED: Duration = Duration::from_secs(1);
@@ -276,11 +281,11 @@ struct Timetable {
 }
 
 impl Timetable {
-    fn new(rate: f64) -> Result<Self> {
+    fn new(rate: f64, tick_min: Duration) -> Result<Self> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
         let period = Duration::from_secs_f64(1.0 / rate);
         // Faster than this, several requests are due at each tick.
-        let tick = period.max(Duration::from_micros(50));
+        let tick = period.max(tick_min);
         timer.set(
             Expiration::Interval(TimeSpec::from_duration(tick)),
             TimerSetTimeFlags::empty(),
@@ -317,11 +322,12 @@ impl<'a> Sender<'a> {
                 Ok(replay)
             })
             .collect::<Result<Vec<_>>>()?;
+        let timetable =
+            |rate: f64, tick_min| Timetable::new(rate / settings.threads as f64, tick_min);
         let (depth, timetable) = match settings.pace {
             Pace::InFlight(total) => (total / settings.connections, None),
-            Pace::Rate(rate) | Pace::Offered(rate) => {
-                (0, Some(Timetable::new(rate / settings.threads as f64)?))
-            }
+            Pace::Rate(rate) => (0, Some(timetable(rate, TICK_MIN)?)),
+            Pace::Offered(rate) => (0, Some(timetable(rate, OFFERED_TICK_MIN)?)),
         };
         if let Some(Timetable { timer, .. }) = &timetable {
             epoll.add(timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
@@ -469,6 +475,7 @@ impl<'a> Sender<'a> {
             self.window.ns(self.window.end),
         );
         let stop_ns = self.window.stop_ns();
+        let mut is_queued = false;
         while let Some(timetable) = &mut self.timetable {
             let due_ns = timetable.next_due_ns();
             if due_ns > now_ns || due_ns >= stop_ns {
@@ -491,12 +498,18 @@ impl<'a> Sender<'a> {
             }
             let partition = self.take_partition();
             self.connections[at].queue(partition, due_ns);
+            is_queued = true;
             ensure!(
                 self.connections[at].in_flight() < OPEN_IN_FLIGHT_MAX / self.connections.len(),
                 "the broker cannot follow {:?}: {OPEN_IN_FLIGHT_MAX} requests wait for replies",
                 self.settings.pace
             );
-            self.flush(at)?;
+        }
+        // What is due at once goes out in one piece on each connection, as from clients that are behind.
+        for at in 0..self.connections.len() {
+            if is_queued && self.connections[at].can_flush() {
+                self.flush(at)?;
+            }
         }
         Ok(())
     }

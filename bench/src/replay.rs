@@ -9,7 +9,7 @@ use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 
 use corelog_loadgen::batch::{self, Producer};
 use corelog_loadgen::client;
@@ -94,7 +94,7 @@ pub struct Replay<'a> {
     template: &'a Template,
     stream: TcpStream,
     /// Patched heads of the requests not yet handed to the kernel whole, oldest first.
-    heads: Vec<u8>,
+    heads: BytesMut,
     /// Bytes of the oldest of them that the kernel took already.
     taken: usize,
     /// The time given for each request that has no reply yet.
@@ -114,7 +114,7 @@ impl<'a> Replay<'a> {
         Ok(Self {
             template,
             stream,
-            heads: Vec::new(),
+            heads: BytesMut::new(),
             taken: 0,
             in_flight: VecDeque::new(),
             correlation_id: 0,
@@ -130,6 +130,11 @@ impl<'a> Replay<'a> {
 
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
+    }
+
+    /// Whether something is queued that can be handed to the kernel now.
+    pub fn can_flush(&self) -> bool {
+        !self.heads.is_empty() && !self.blocked
     }
 
     /// Queues one more copy; `time` comes back with its reply.
@@ -151,7 +156,7 @@ impl<'a> Replay<'a> {
     pub fn flush(&mut self) -> Result<()> {
         let Template { head, body, .. } = self.template;
         let request_len = head.len() + body.len();
-        while !self.heads.is_empty() && !self.blocked {
+        while self.can_flush() {
             let mut slices =
                 Vec::with_capacity(2 * REQUESTS_A_WRITE_MAX.min(self.heads.len() / head.len()));
             let mut skip = self.taken;
@@ -169,7 +174,7 @@ impl<'a> Replay<'a> {
                     self.taken += written;
                     let whole = self.taken / request_len;
                     self.taken %= request_len;
-                    self.heads.drain(..whole * head.len());
+                    self.heads.advance(whole * head.len());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.blocked = true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

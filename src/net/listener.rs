@@ -18,7 +18,13 @@ pub(super) fn accept_all(
 ) -> TaskHandle {
     let io = shared.io.clone();
     io.spawn("accept", async move {
+        let mut slice = shared.io.slice();
         loop {
+            if slice.is_over(&shared.io) {
+                // Those who are connected have requests.
+                shared.io.yield_now().await;
+                slice = shared.io.slice();
+            }
             let (read, write, peer) = match listener.accept().await {
                 Ok(connection) => connection,
                 Err(error) => {

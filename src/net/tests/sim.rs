@@ -118,6 +118,38 @@ fn whoever_sends_much_at_once_lets_others_have_their_turn() {
     }
 }
 
+#[test]
+fn many_who_connect_at_once_let_others_have_their_turn() {
+    /// As many as the simulated kernel lets wait.
+    const CONNECTIONS: u64 = 128;
+    /// In simulation a slice is over after one connection of ten.
+    const AT_A_STRETCH_MAX: u64 = 100;
+    let mut world = World::new(0, Faults::none());
+    let (server, client) = (world.add_node(), world.add_node());
+    let address = world.socket_address(server, PORT);
+    let (network, _engine) = serve(&mut world, server);
+    world.start(client, 1, |_, _| async {});
+    // All of them wait by the time that it looks again.
+    world.starve(server, 0, Duration::from_secs(10));
+    for _ in 0..CONNECTIONS {
+        let io = world.io(client);
+        world.io(client).spawn("client", async move {
+            let _connection = io.connect(address).await.expect("it listens");
+            pending::<()>().await;
+        });
+    }
+    let accepted = || network.connections() as u64;
+    while accepted() < CONNECTIONS {
+        let before = accepted();
+        assert!(world.step(), "connections are left over");
+        let at_a_stretch = accepted() - before;
+        assert!(
+            at_a_stretch < AT_A_STRETCH_MAX,
+            "{at_a_stretch} in one turn"
+        );
+    }
+}
+
 fn start_clients(
     world: &World,
     node: NodeId,

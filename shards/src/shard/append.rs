@@ -3,6 +3,8 @@
 //! Both halves are synchronous on their shard: batches get their offsets in the order in which
 //! [`Shard::append`] was called, and what comes back later is only the acknowledgement.
 
+use std::rc::Rc;
+
 use super::Shard;
 use super::ack::{Joint, ReplyTo, Unacknowledged, Waiting};
 use super::message::{Acknowledged, Append, AppendError, Appended, Reply, Request};
@@ -183,15 +185,9 @@ impl Shard {
                 self.0.metrics.append_place.record(placed_at - arrived);
                 let entry = entry(&partition, &placed, &append, durability, placed_at);
                 let ticket = volume.journal.append(entry);
-                waits.add(at, ticket, durability, place);
                 let end = placed.last_offset + 1;
-                let mut acks = volume.acks.borrow_mut();
-                acks.mark(ticket, durability, &partition, end);
-                drop(acks);
-                let is_early = is_on(Mutation::HighWatermarkBeforeSync);
-                if durability == Durability::Memory || is_early {
-                    self.acknowledge(&partition, placed.last_offset + 1);
-                }
+                self.await_entry(&partition, ticket, durability, end);
+                waits.add(at, ticket, durability, place);
                 self.settle_if_due(&partition);
                 Ok(Appended {
                     base_offset: placed.base_offset,
@@ -207,8 +203,13 @@ impl Shard {
                 let is_early = is_on(Mutation::AcknowledgeDuplicateAtOnce);
                 if last_offset >= state.high_watermark && !is_early {
                     self.io().reached(Landmark::DuplicateUnderWay);
-                    // The first copy is still on its way: this one is as durable when that one is.
-                    waits.add(at, volume.journal.newest_append(), durability, place);
+                    drop(state);
+                    // The first copy is still on its way, perhaps in a stricter class than the topic has now: what is
+                    // acknowledged here is shown as well.
+                    let durability = class_now(volume, durability);
+                    let ticket = volume.journal.newest_append();
+                    self.await_entry(&partition, ticket, durability, last_offset + 1);
+                    waits.add(at, ticket, durability, place);
                 } else {
                     self.io().reached(Landmark::DuplicateKnown);
                 }
@@ -218,6 +219,22 @@ impl Shard {
                     log_start_offset,
                 })
             }
+        }
+    }
+
+    /// Has a partition acknowledged up to `end` once its journal has done with this entry what the class asks for.
+    fn await_entry(
+        &self,
+        partition: &Rc<Partition>,
+        ticket: Ticket,
+        durability: Durability,
+        end: i64,
+    ) {
+        let mut acks = self.0.volumes[partition.volume()].acks.borrow_mut();
+        acks.mark(ticket, durability, partition, end);
+        drop(acks);
+        if durability == Durability::Memory || is_on(Mutation::HighWatermarkBeforeSync) {
+            self.acknowledge(partition, end);
         }
     }
 

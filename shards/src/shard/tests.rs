@@ -303,6 +303,25 @@ fn a_repeated_batch_is_answered_whatever_was_appended_behind_it() {
 }
 
 #[test]
+fn a_repeated_batch_is_shown_when_it_is_acknowledged_in_a_weaker_class_than_its_first_copy() {
+    with_shard(config(), |shard| async move {
+        for (topic, weaker) in [(1, Durability::Written), (2, Durability::Memory)] {
+            open_partition(&shard, topic, Durability::Sync).await;
+            let copy = || append_of(BatchBuilder::uncompressed().producer(7, 0, 0), topic, 10);
+            let first = shard.append(vec![copy()], shard.io().now()).await;
+            let config = LogConfig {
+                durability: weaker,
+                ..LogConfig::default()
+            };
+            shard.set_config(&key(topic), config);
+            append(&shard, vec![copy()]).await;
+            assert_eq!(read_all(&shard, topic).await, 1, "{weaker:?}");
+            answered(&shard, first).await;
+        }
+    });
+}
+
+#[test]
 fn what_a_reader_gets_is_counted_once() {
     let forgetful = ShardConfig {
         tail_cache_bytes: 0,

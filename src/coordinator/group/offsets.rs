@@ -8,7 +8,6 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
-use corelog_shards::mutation::{Mutation, is_on};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::offset_commit_request::{
@@ -294,7 +293,7 @@ fn is_meant(asked: Uuid, id: Uuid) -> bool {
 
 /// Whether an offset is of the topic that has this id now, not of one that had its name before.
 pub fn is_of(value: &OffsetCommitValue, id: Option<Uuid>) -> bool {
-    id.is_none_or(|id| id == value.topic_id) || is_on(Mutation::InheritOffsets)
+    id.is_none_or(|id| id == value.topic_id)
 }
 
 fn committed(index: i32, value: Option<&OffsetCommitValue>) -> OffsetFetchResponsePartitions {

@@ -90,7 +90,10 @@ impl ClassicGroup {
             ..Self::new(id, context)
         };
         group.subscribed_topics = group.compute_subscribed_topics();
-        group.store(context, out)?;
+        match rebalance_reason {
+            None => group.store(context, out)?,
+            Some(_) => group.store_to_rebalance(context, out)?,
+        }
         for id in group.members.ids(|_| true) {
             group.renew_session(&id, context);
         }

@@ -111,6 +111,8 @@ pub struct ClassicGroup {
     wake: Option<Instant>,
     /// Whether the log knows the group.
     is_stored: bool,
+    /// Whether its members were to join anew when its record was written.
+    is_to_rebalance: bool,
     /// Records of the group's own making that are still to be replayed.
     unreplayed: usize,
 }
@@ -131,6 +133,7 @@ impl ClassicGroup {
             sync_deadline: None,
             wake: None,
             is_stored: false,
+            is_to_rebalance: false,
             unreplayed: 0,
         }
     }

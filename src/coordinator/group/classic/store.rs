@@ -28,6 +28,7 @@ impl ClassicGroup {
                 protocol.as_deref().unwrap_or_default(),
             ));
         }
+        let is_to_rebalance = value.leader.is_none() && !members.is_empty();
         if let Some(leader) = &value.leader {
             members.set_leader(leader);
         }
@@ -47,6 +48,7 @@ impl ClassicGroup {
             sync_deadline: None,
             wake: None,
             is_stored: true,
+            is_to_rebalance,
             unreplayed: 0,
         };
         group.subscribed_topics = group.compute_subscribed_topics();
@@ -61,15 +63,30 @@ impl ClassicGroup {
         }
     }
 
-    /// The log was read to its end: sessions begin anew, and a group that is larger than it may be
-    /// by now has its members join again.
+    /// The log was read to its end: sessions begin anew, and a group has its members join again that was to do so when
+    /// it was written, or is larger than it may be by now.
     pub fn loaded(&mut self, context: &Context<'_>, out: &mut Output<Record>) {
         for id in self.members.ids(|_| true) {
             self.renew_session(&id, context);
         }
         if self.members.len() > context.config.groups.classic.members_max {
             self.prepare_rebalance("the group is larger than it may be", context, out);
+        } else if self.is_to_rebalance {
+            self.prepare_rebalance("its members were to join anew", context, out);
         }
+    }
+
+    /// Has the group's state written, and that its members are to join anew: nobody leads it.
+    pub(super) fn store_to_rebalance(
+        &mut self,
+        context: &Context<'_>,
+        out: &mut Output<Record>,
+    ) -> Result<(), ResponseError> {
+        let value = GroupMetadataValue {
+            leader: None,
+            ..self.to_value()
+        };
+        self.write(value, context, out)
     }
 
     /// Has the group's state written. An error, and nothing done, if that is more than one record

@@ -119,8 +119,6 @@ pub enum Mutation {
     HideRebalance,
     /// Who loads a coordinator's log passes over what deletes.
     ForgetTombstones,
-    /// A topic has the committed offsets of the one that had its name before.
-    InheritOffsets,
     /// Groups are not told of a change of the metadata.
     HideMetadata,
     /// Now and then a coordinator's answer to another shard is lost.

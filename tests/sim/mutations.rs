@@ -1,10 +1,7 @@
 //! Deliberate bugs in the broker above the engine, and two in the engine, each of which a simulation of the whole broker
 //! has to catch, as `shards/tests/sim/mutations.rs` says of those in the engine.
 //!
-//! Most fail within the first five seeds; those that need more: `HideMetadata` 12.
-//!
-//! Not caught within 100 seeds, and so not in the list: `MistakeRecreatedTopic`, since clients forget a topic before it is
-//! made again, and `InheritOffsets`, since coordinators forget its offsets about as soon.
+//! Most fail within the first five seeds; those that need more: `MistakeRecreatedTopic` 71, `HideMetadata` 12.
 
 use corelog_shards::io::sim::Simulation;
 use corelog_shards::mutation::{Mutation, uncaught};
@@ -22,6 +19,7 @@ const CAUGHT: &[(Mutation, Simulation, u64)] = &[
     (Mutation::MixUpResults, data::simulate, 100),
     (Mutation::WeakenDurability, data::simulate, 300),
     (Mutation::SilentSession, data::simulate, 300),
+    (Mutation::MistakeRecreatedTopic, data::simulate, 300),
     (Mutation::KeepReservation, data::simulate, 100),
     (Mutation::UntoldShards, data::simulate, 100),
     (Mutation::ReuseProducerIds, data::simulate, 100),

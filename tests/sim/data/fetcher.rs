@@ -114,8 +114,10 @@ fn has_all(sim: &Sim, positions: &BTreeMap<Key, i64>) -> bool {
 fn choose(sim: &Sim, client: &Client, positions: &mut BTreeMap<Key, i64>) {
     let model = sim.model.borrow();
     let keys = model.keys();
-    positions.retain(|key, _| keys.contains(key));
     let is_calm = sim.is_calm.get();
+    // In a session, whose topics have ids, it may not know yet that one has gone.
+    let may_lag = !is_calm && model.plan.has(Feature::Sessions);
+    positions.retain(|key, _| keys.contains(key) || may_lag && client.below(16) > 0);
     for key in keys {
         let floor = model.floor(key);
         let somewhere = || {
@@ -161,6 +163,7 @@ async fn fetch_once(
             Outcome::Read(next, _) => {
                 positions.insert(key, next);
             }
+            Outcome::Gone if client.below(16) > 0 => {}
             Outcome::OutOfRange | Outcome::Corrupt | Outcome::Gone => {
                 positions.remove(&key);
             }

@@ -97,6 +97,11 @@ impl Commits {
         write.is_refused = true;
     }
 
+    /// Something may be committed there, also while it is being deleted.
+    pub fn expect(&mut self, place: Place) {
+        self.places.entry(place).or_default();
+    }
+
     /// What is at a place, or at all of a topic, or of a group, is being deleted.
     pub fn begin_deletion(&mut self, is_meant: impl Fn(&Place) -> bool, at: Moment) {
         for (_, writes) in self.places.iter_mut().filter(|(place, _)| is_meant(place)) {

@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
 
 use super::commits::Place;
 use super::member::topics;
-use super::offsets::{STEADY_PARTITIONS, STEADY_TOPIC, commit_first};
+use super::offsets::{STEADY_PARTITIONS, STEADY_TOPIC, commit_first, read_group};
 use super::sim::Sim;
 use crate::wire::{Client, Lost, text};
 
@@ -39,12 +39,16 @@ pub async fn administrate(sim: Rc<Sim>, io: Io, is_begun: Rc<Cell<bool>>, is_idl
         let is_calm = sim.is_calm.get();
         let done = match is_calm {
             false => change(&sim, &mut client).await,
-            true => make_all(&mut client).await,
+            true => make_all(&sim, &mut client).await,
         };
         match done {
             Ok(()) if is_calm => break,
             Ok(()) => {
-                let pause = 500 + client.below(PAUSE_MS);
+                // Now and then what it has done has not come to everybody when it goes on.
+                let pause = match client.below(2) {
+                    0 => client.below(10),
+                    _ => 500 + client.below(PAUSE_MS),
+                };
                 client.io().sleep(Duration::from_millis(pause)).await;
             }
             Err(Lost) => client.back_off().await,
@@ -56,7 +60,7 @@ pub async fn administrate(sim: Rc<Sim>, io: Io, is_begun: Rc<Cell<bool>>, is_idl
 async fn make_groups(sim: &Sim, client: &mut Client) {
     let mut left = sim.groups.clone();
     while let Some(group) = left.last() {
-        let made = make_all(client).await;
+        let made = make_all(sim, client).await;
         if made.is_ok() && commit_first(sim, client, group).await == Ok(true) {
             left.pop();
         } else {
@@ -65,15 +69,15 @@ async fn make_groups(sim: &Sim, client: &mut Client) {
     }
 }
 
-async fn make_all(client: &mut Client) -> Result<(), Lost> {
+async fn make_all(sim: &Sim, client: &mut Client) -> Result<(), Lost> {
     let there = topics(client).await?;
     if !there.contains_key(STEADY_TOPIC) {
-        create(client, STEADY_TOPIC, STEADY_PARTITIONS).await?;
+        create(sim, client, STEADY_TOPIC, STEADY_PARTITIONS).await?;
     }
     for topic in TOPICS {
         if !there.contains_key(topic) {
             let partitions = 1 + client.below(PARTITIONS_MAX) as i32;
-            create(client, topic, partitions).await?;
+            create(sim, client, topic, partitions).await?;
         }
     }
     Ok(())
@@ -85,7 +89,7 @@ async fn change(sim: &Sim, client: &mut Client) -> Result<(), Lost> {
     let is_complete =
         there.contains_key(STEADY_TOPIC) && TOPICS.iter().all(|it| there.contains_key(*it));
     match (there.get(topic), client.below(3)) {
-        _ if !is_complete && client.below(4) > 0 => make_all(client).await,
+        _ if !is_complete && client.below(4) > 0 => make_all(sim, client).await,
         (None, _) => Ok(()),
         (Some(_), 0) => delete(sim, client, topic).await,
         (Some((_, count)), _) if *count as u64 <= PARTITIONS_MAX => {
@@ -95,7 +99,7 @@ async fn change(sim: &Sim, client: &mut Client) -> Result<(), Lost> {
     }
 }
 
-async fn create(client: &mut Client, topic: &str, partitions: i32) -> Result<(), Lost> {
+async fn create(sim: &Sim, client: &mut Client, topic: &str, partitions: i32) -> Result<(), Lost> {
     let request = |_| {
         let topic = CreatableTopic::default()
             .with_name(TopicName(text(topic)))
@@ -107,9 +111,18 @@ async fn create(client: &mut Client, topic: &str, partitions: i32) -> Result<(),
     };
     let reply = client.ask(2..=7, request).await?;
     match reply.topics[0].error_code.err() {
-        None | Some(ResponseError::TopicAlreadyExists) => Ok(()),
+        None | Some(ResponseError::TopicAlreadyExists) => {}
         Some(error) => panic!("CreateTopics: {error:?}"),
     }
+    // What was committed for the one that had its name before is not for this one.
+    let is_meant = |place: &Place| place.1 == topic;
+    sim.commits
+        .borrow_mut()
+        .end_deletions(is_meant, sim.moment());
+    for group in &sim.groups {
+        read_group(sim, client, group).await?;
+    }
+    Ok(())
 }
 
 async fn grow(client: &mut Client, topic: &str, count: i32) -> Result<(), Lost> {
@@ -131,9 +144,14 @@ async fn grow(client: &mut Client, topic: &str, count: i32) -> Result<(), Lost> 
 
 async fn delete(sim: &Sim, client: &mut Client, topic: &str) -> Result<(), Lost> {
     let is_meant = |place: &Place| place.1 == topic;
-    sim.commits
-        .borrow_mut()
-        .begin_deletion(is_meant, sim.moment());
+    let mut commits = sim.commits.borrow_mut();
+    for group in &sim.groups {
+        for partition in 0..=PARTITIONS_MAX as i32 {
+            commits.expect((group.clone(), topic.to_owned(), partition));
+        }
+    }
+    commits.begin_deletion(is_meant, sim.moment());
+    drop(commits);
     let until = sim.moment().now + ALL_KNOW;
     sim.holders.borrow_mut().forget_topic(topic, until);
     let request = |version: i16| {

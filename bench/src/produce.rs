@@ -505,9 +505,12 @@ impl<'a> Sender<'a> {
                 self.settings.pace
             );
         }
+        if !is_queued {
+            return Ok(());
+        }
         // What is due at once goes out in one piece on each connection, as from clients that are behind.
         for at in 0..self.connections.len() {
-            if is_queued && self.connections[at].can_flush() {
+            if self.connections[at].can_flush() {
                 self.flush(at)?;
             }
         }

@@ -107,12 +107,22 @@ fn whoever_sends_much_at_once_lets_others_have_their_turn() {
         while client.answer().await.is_some() {}
     });
     let handled = || engine.events.borrow().len() / 2;
-    while handled() < REQUESTS as usize {
-        let before = handled();
-        assert!(world.step(), "requests are left over");
-        let at_a_stretch = handled() - before;
+    run_in_turns(&mut world, REQUESTS as usize, AT_A_STRETCH_MAX, handled);
+}
+
+/// Runs until so many are done. Panics if too many of them are in one turn of a task.
+fn run_in_turns(
+    world: &mut World,
+    count: usize,
+    at_a_stretch_max: usize,
+    done: impl Fn() -> usize,
+) {
+    while done() < count {
+        let before = done();
+        assert!(world.step(), "some are left over");
+        let at_a_stretch = done() - before;
         assert!(
-            at_a_stretch < AT_A_STRETCH_MAX,
+            at_a_stretch < at_a_stretch_max,
             "{at_a_stretch} in one turn"
         );
     }
@@ -121,9 +131,9 @@ fn whoever_sends_much_at_once_lets_others_have_their_turn() {
 #[test]
 fn many_who_connect_at_once_let_others_have_their_turn() {
     /// As many as the simulated kernel lets wait.
-    const CONNECTIONS: u64 = 128;
+    const CONNECTIONS: usize = 128;
     /// In simulation a slice is over after one connection of ten.
-    const AT_A_STRETCH_MAX: u64 = 100;
+    const AT_A_STRETCH_MAX: usize = 100;
     let mut world = World::new(0, Faults::none());
     let (server, client) = (world.add_node(), world.add_node());
     let address = world.socket_address(server, PORT);
@@ -138,16 +148,9 @@ fn many_who_connect_at_once_let_others_have_their_turn() {
             pending::<()>().await;
         });
     }
-    let accepted = || network.connections() as u64;
-    while accepted() < CONNECTIONS {
-        let before = accepted();
-        assert!(world.step(), "connections are left over");
-        let at_a_stretch = accepted() - before;
-        assert!(
-            at_a_stretch < AT_A_STRETCH_MAX,
-            "{at_a_stretch} in one turn"
-        );
-    }
+    run_in_turns(&mut world, CONNECTIONS, AT_A_STRETCH_MAX, || {
+        network.connections()
+    });
 }
 
 fn start_clients(

@@ -366,6 +366,7 @@ impl<'a> Sender<'a> {
                     .iter()
                     .all(|connection| connection.in_flight() == 0)
                 {
+                    self.measured.drain = now - *stop;
                     break;
                 }
                 ensure!(

@@ -22,7 +22,7 @@ use super::process::Process;
 use super::*;
 use crate::cli::finding::finding;
 use crate::cli::folders::look::look;
-use crate::cli::start::{Prepared, prepare};
+use crate::cli::start::{Prepared, StartArgs, prepare};
 
 fn temp() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -38,7 +38,10 @@ fn args(folder: &Path, overrides: &[&str]) -> DoctorArgs {
     ];
     all.extend(overrides.iter().map(|&text| text.to_owned()));
     DoctorArgs {
-        overrides: all,
+        config: BrokerArgs {
+            overrides: all,
+            ..BrokerArgs::default()
+        },
         ..DoctorArgs::default()
     }
 }
@@ -64,7 +67,7 @@ fn bad(report: &Report, area: &str) -> Vec<(&'static str, String)> {
 /// A broker that has taken its folders, and has no shards yet.
 fn started(folder: &Path, overrides: &[&str]) -> Prepared {
     let start = StartArgs {
-        overrides: args(folder, overrides).overrides,
+        config: args(folder, overrides).config,
         ..StartArgs::default()
     };
     prepare(&start).unwrap()
@@ -107,11 +110,7 @@ fn a_folder_in_use_is_fine_and_one_left_without_a_stop_is_noted() {
     let folder = temp();
     let prepared = started(folder.path(), &[]);
     let report = examined(folder.path(), &[]);
-    assert!(
-        bad(&report, "folders").is_empty(),
-        "{:?}",
-        bad(&report, "folders")
-    );
+    assert_eq!(bad(&report, "folders"), []);
     // It does not listen before its shards do.
     assert_one(&bad(&report, "broker"), "warning", "broker at");
     drop(prepared);
@@ -121,11 +120,7 @@ fn a_folder_in_use_is_fine_and_one_left_without_a_stop_is_noted() {
     assert_one(&bad(&report, "folders"), "note", "ended without a stop");
     fs::write(folder.path().join("data/.kafka_cleanshutdown"), "").unwrap();
     let report = examined(folder.path(), &[]);
-    assert!(
-        bad(&report, "folders").is_empty(),
-        "{:?}",
-        bad(&report, "folders")
-    );
+    assert_eq!(bad(&report, "folders"), []);
 }
 
 #[test]
@@ -184,7 +179,7 @@ fn a_journal_that_does_not_fit_is_a_problem() {
     let folder = temp();
     used(folder.path(), &[]);
     let mut many = args(folder.path(), &["corelog.journal.bytes=1073741824"]);
-    many.cores = Some(u16::MAX);
+    many.config.cores = Some(u16::MAX);
     let report = examine(&many, Path::new("/"));
     assert_one(&bad(&report, "folders"), "problem", "the journals take");
 }
@@ -214,45 +209,29 @@ fn the_configuration_is_read_as_by_a_start() {
     let report = examined(folder.path(), &open);
     assert_one(&bad(&report, "configuration"), "warning", "loopback");
     let mut unreadable = args(folder.path(), &[]);
-    unreadable.file = Some(folder.path().join("none.properties"));
+    unreadable.config.file = Some(folder.path().join("none.properties"));
     let report = examine(&unreadable, Path::new("/"));
     assert_one(&bad(&report, "configuration"), "problem", "none.properties");
 }
 
-/// Listens, takes one connection and lets go of it.
-fn closing() -> (TcpListener, std::thread::JoinHandle<()>) {
+/// Somebody listens where the broker should, takes one connection and lets go of it.
+fn assert_told_of_one_that_listens(folder: &Path, words: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let accepting = listener.try_clone().unwrap();
-    let accept = move || drop(accepting.accept());
-    (listener, std::thread::spawn(accept))
-}
-
-/// The property that has a broker listen there.
-fn listening(listener: &TcpListener) -> String {
-    format!("listeners=PLAINTEXT://{}", listener.local_addr().unwrap())
+    let there = format!("listeners=PLAINTEXT://{}", listener.local_addr().unwrap());
+    let clone = listener.try_clone().unwrap();
+    let accepting = std::thread::spawn(move || drop(clone.accept()));
+    let report = examined(folder, &[&there]);
+    accepting.join().unwrap();
+    assert_one(&bad(&report, "broker"), "problem", words);
 }
 
 #[test]
 fn what_listens_where_a_broker_should_is_a_problem_unless_it_is_the_broker() {
     let folder = temp();
-    let (listener, accepting) = closing();
-    let report = examined(folder.path(), &[&listening(&listener)]);
-    accepting.join().unwrap();
-    assert_one(
-        &bad(&report, "broker"),
-        "problem",
-        "another process listens here",
-    );
+    assert_told_of_one_that_listens(folder.path(), "another process listens here");
     // With a broker that has taken the folders it may be that one, which does not answer.
     let _prepared = started(folder.path(), &[]);
-    let (listener, accepting) = closing();
-    let report = examined(folder.path(), &[&listening(&listener)]);
-    accepting.join().unwrap();
-    assert_one(
-        &bad(&report, "broker"),
-        "problem",
-        "ApiVersions is not answered",
-    );
+    assert_told_of_one_that_listens(folder.path(), "ApiVersions is not answered");
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn what_is_missing_in_a_data_folder_is_named_and_not_replaced() {
         refuses_without(
             &mut broker,
             &file,
-            "is missing, with what was acknowledged in it",
+            "is missing, with what may have been acknowledged in it",
         );
         broker.kill9();
         refuses_without(&mut broker, &data.join("journal"), "is missing");
@@ -182,7 +182,8 @@ fn a_start_that_is_told_to_goes_on_without_what_is_missing_and_says_so() {
         fs::remove_dir_all(broker.folder().join("journal")).expect("removed");
         broker.set_property("corelog.recovery.on.rot=continue");
         broker.restart();
-        let told = "a file of the journal is missing: what was acknowledged in it is lost";
+        let told =
+            "a file of the journal is missing: what may have been acknowledged in it is lost";
         assert!(broker.log().contains(told), "{}", broker.log());
         // A stop in order leaves all records in the segments.
         assert_eq!(read(broker.address(), SMALL, small), whole(small));

@@ -144,14 +144,15 @@ async fn grow(client: &mut Client, topic: &str, count: i32) -> Result<(), Lost> 
 
 async fn delete(sim: &Sim, client: &mut Client, topic: &str) -> Result<(), Lost> {
     let is_meant = |place: &Place| place.1 == topic;
-    let mut commits = sim.commits.borrow_mut();
     for group in &sim.groups {
         for partition in 0..=PARTITIONS_MAX as i32 {
-            commits.expect((group.clone(), topic.to_owned(), partition));
+            let place = (group.clone(), topic.to_owned(), partition);
+            sim.commits.borrow_mut().expect(place);
         }
     }
-    commits.begin_deletion(is_meant, sim.moment());
-    drop(commits);
+    sim.commits
+        .borrow_mut()
+        .begin_deletion(is_meant, sim.moment());
     let until = sim.moment().now + ALL_KNOW;
     sim.holders.borrow_mut().forget_topic(topic, until);
     let request = |version: i16| {

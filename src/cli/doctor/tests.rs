@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use corelog_shards::journal::files::slot_path;
+use corelog_shards::journal::files::{adopted_path, list_path, slot_path};
 use corelog_shards::journal::group::{
     ENTRY_HEADER_LEN, EntryHead, EntryKind, GroupHeader, HEADER_LEN, encode_entry, payload_crc,
 };
@@ -390,25 +390,53 @@ fn the_folder_of_a_partition_that_a_journal_names_must_be_there() {
     };
     let words = "folders of partitions that are missing";
     assert_one(&told(&[settled()]), "problem", words);
-    // Nothing of it is in a file yet; it is in a folder that is not there; it moves; it was deleted.
-    let moves = UnfinishedMove {
-        future: Some(Uuid::from_u128(9)),
-        left: Vec::new(),
-    };
+    // Nothing of it is in a file yet; it is in a folder that is not there; it was deleted.
     let others = [
         checkpoint(id, false, &rests),
         checkpoint(Uuid::from_u128(8), true, &rests),
-        checkpoint(id, true, &moves),
     ];
     for body in others {
         assert_none(&told(&[(EntryKind::Checkpoint, body)]), words);
     }
-    assert_none(
-        &told(&[settled(), (EntryKind::Drop, b"t-0".to_vec())]),
+    let dropped = || (EntryKind::Drop, b"t-0".to_vec());
+    assert_none(&told(&[settled(), dropped()]), words);
+    assert_one(&told(&[settled(), dropped(), settled()]), "problem", words);
+    // It has moved there, and has its name or not yet.
+    let future = Uuid::from_u128(9);
+    let moves = UnfinishedMove {
+        future: Some(future),
+        left: Vec::new(),
+    };
+    let moved = || (EntryKind::Checkpoint, checkpoint(id, true, &moves));
+    assert_one(&told(&[moved()]), "problem", words);
+    let before = data.join(format!("t-0.{}-future", future.simple()));
+    fs::create_dir(&before).unwrap();
+    assert_none(&told(&[moved()]), words);
+    assert_one(&told(&[settled()]), "problem", words);
+    fs::rename(before, data.join("t-0")).unwrap();
+    assert_none(&told(&[moved()]), words);
+    assert_none(&told(&[settled()]), words);
+}
+
+/// Its partitions are in other journals by now.
+#[test]
+fn a_journal_that_is_being_removed_is_not_missed() {
+    let folder = temp();
+    used(folder.path(), &[]);
+    let data = folder.path().join("data");
+    let dir = journal_dir(&data);
+    fs::create_dir_all(&dir).unwrap();
+    let slots = "0000\n0001\n";
+    let list = format!("{slots}crc32c {:08x}\n", crc32c::crc32c(slots.as_bytes()));
+    fs::write(list_path(&dir, 3), list).unwrap();
+    let words = "files are missing";
+    assert_one(
+        &bad(&examined(folder.path(), &[]), "folders"),
+        "problem",
         words,
     );
-    fs::create_dir(data.join("t-0")).unwrap();
-    assert_none(&told(&[settled()]), words);
+    fs::write(adopted_path(&dir, 3), "").unwrap();
+    assert_none(&bad(&examined(folder.path(), &[]), "folders"), words);
 }
 
 #[test]

@@ -134,9 +134,6 @@ impl Replayed {
             self.dropped.remove(&head.key);
             return Ok(());
         }
-        if head.kind == EntryKind::Drop && is_on(Mutation::ForgetDrop) {
-            return Ok(());
-        }
         if head.kind == EntryKind::Drop {
             let dropped = self.partitions.remove(&head.key);
             // Older versions do not say which folder it had.

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kafka_protocol::ResponseError;
+
 const TABLE: &str = "tuning/README.md";
 /// The heading of the table.
 const HEADING: &str = "## What the log says, and what to do";
@@ -213,14 +215,48 @@ fn stands_for(line: &str, said: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// The lines that the table names.
-fn table() -> Vec<String> {
+/// What is quoted in a column of the table: 1 are the lines of the log, 2 is what clients get.
+fn quoted(column: usize) -> Vec<String> {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(TABLE)).expect(TABLE);
     let (_, table) = text.split_once(HEADING).expect("the table");
     let rows = table.lines().filter(|line| line.starts_with("| "));
-    let cells = rows.filter_map(|row| row.split(" | ").nth(1));
-    let lines = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned));
-    lines.collect()
+    let cells = rows.filter_map(|row| row.split(" | ").nth(column));
+    let quoted = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned));
+    quoted.collect()
+}
+
+/// The lines that the table names.
+fn table() -> Vec<String> {
+    quoted(1)
+}
+
+/// The names of Kafka's error codes, in its own spelling.
+fn error_codes() -> Vec<String> {
+    let codes = (-1..1_000).filter_map(ResponseError::try_from_code);
+    let known = codes.filter(|code| !matches!(code, ResponseError::Unknown(_)));
+    let names = known.map(|code| {
+        let mut name = String::new();
+        for c in format!("{code:?}").chars() {
+            if c.is_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(c.to_ascii_uppercase());
+        }
+        name
+    });
+    names.collect()
+}
+
+#[test]
+fn each_error_code_of_the_table_is_one_of_kafka() {
+    let known = error_codes();
+    assert!(known.len() > 100, "{known:?}");
+    let is_name = |text: &String| text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let named: Vec<String> = quoted(2).into_iter().filter(is_name).collect();
+    assert!(named.len() > 15, "{named:?}");
+    for name in named {
+        assert!(known.contains(&name), "Kafka has no error {name}");
+    }
 }
 
 #[test]

@@ -96,7 +96,34 @@ fn a_broker_that_is_offered_more_than_it_takes_goes_on_and_recovers() {
     );
     // How much it takes says little on a machine that has other things to do: that it takes any is no matter of time.
     assert!(value("requests/s acknowledged in overload") > 0.0);
+    assert!(value("s until all is acknowledged behind it") > 0.0);
     assert!(value("acknowledged in the second behind it, times the limit") > 0.0);
+}
+
+#[test]
+fn attackers_get_through_beside_producers() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
+    let binary = env!("CARGO_BIN_EXE_corelog");
+    let results = compare::run(&settings(folder.path(), binary, "attackers"))
+        .expect("the suite comes to its end");
+
+    assert_eq!(results.failures(), Vec::<String>::new());
+    let value = |quantity: &str| value(&results, quantity).expect("it is measured");
+    for attack in [
+        "pipelined tiny requests/s",
+        "connections/s of one request",
+        "requests/s whose replies nobody reads",
+    ] {
+        assert!(value(attack) > 0.0, "{attack}");
+    }
+    // How much they cost says little on a machine that has other things to do.
+    for attack in [
+        "pipelined tiny requests",
+        "a connection for each request",
+        "replies that nobody reads",
+    ] {
+        assert!(value(&format!("p99 beside {attack}, times without")) > 0.0);
+    }
 }
 
 #[test]

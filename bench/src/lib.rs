@@ -10,6 +10,7 @@ pub mod system_calls;
 pub mod target;
 pub mod usage;
 
+pub mod attack;
 pub mod fetch;
 pub mod history;
 pub mod offsets;

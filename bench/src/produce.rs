@@ -372,6 +372,7 @@ impl<'a> Sender<'a> {
                     .iter()
                     .all(|connection| connection.in_flight() == 0)
                 {
+                    self.measured.drain = now - *stop;
                     break;
                 }
                 ensure!(

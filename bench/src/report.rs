@@ -30,6 +30,8 @@ pub struct Measured {
     pub all_requests: u64,
     /// That were due in the window and never sent, where more is offered than taken.
     pub left_out: u64,
+    /// From the end of the load until all had replies.
+    pub drain: Duration,
     pub latency_ns: Histogram<u64>,
     /// Open loop only: how much later than planned requests left the client.
     pub lateness_ns: Histogram<u64>,
@@ -44,6 +46,7 @@ impl Measured {
             later_requests: 0,
             all_requests: 0,
             left_out: 0,
+            drain: Duration::ZERO,
             latency_ns,
             lateness_ns,
             busiest_thread: ThreadTime::default(),
@@ -55,6 +58,7 @@ impl Measured {
         self.later_requests += other.later_requests;
         self.all_requests += other.all_requests;
         self.left_out += other.left_out;
+        self.drain = self.drain.max(other.drain);
         self.latency_ns += other.latency_ns;
         self.lateness_ns += other.lateness_ns;
         let busy = |time: ThreadTime| time.ran_ns + time.waited_ns;
@@ -74,6 +78,8 @@ pub struct ProduceReport {
     pub all_bytes: u64,
     /// Requests that were due and never sent, where more is offered than taken.
     pub left_out: u64,
+    /// From the end of the load until all requests had replies.
+    pub drain: Duration,
     pub latency_ns: Histogram<u64>,
     pub broker: Option<BrokerReport>,
     /// What the broker says of itself, if it does.
@@ -106,6 +112,7 @@ impl ProduceReport {
             bytes,
             all_bytes: measured.all_requests * template.payload_bytes,
             left_out: measured.left_out,
+            drain: measured.drain,
             broker: watched.after.used_since(&watched.before),
             inside: watched.after.inside_since(&watched.before),
             calls_a_request: watched

@@ -77,8 +77,6 @@ pub enum Mutation {
     ForgetMovedMark,
     /// Of two copies of a partition the older one wins.
     PreferOldCopy,
-    /// Recovery passes over the end of deleted partitions.
-    ForgetDrop,
     /// The copy of a partition in another folder is not synced before it is switched to.
     MoveWithoutSync,
 

@@ -23,7 +23,6 @@ use crate::journal::Ticket;
 use crate::log::Log;
 use crate::log::aborted::{AbortedTransaction, AbortedTransactions};
 use crate::log::batch::BatchHeader;
-use crate::log::segment_name::{DirPurpose, PartitionDir, dir_set_aside};
 use crate::log::snapshot::UnfinishedMove;
 use crate::mutation::{Mutation, is_on};
 use crate::route::PartitionKey;
@@ -203,13 +202,7 @@ impl Partition {
 
     /// Name that its folder has now.
     pub(crate) fn dir_now(&self) -> Cow<'_, str> {
-        let Some(future) = self.unfinished_move.borrow().future else {
-            return Cow::Borrowed(&self.dir);
-        };
-        match PartitionDir::parse(&self.dir) {
-            Some(dir) => Cow::Owned(dir_set_aside(&dir, DirPurpose::Future, future)),
-            None => Cow::Borrowed(&self.dir),
-        }
+        self.unfinished_move.borrow().dir_now(&self.dir)
     }
 
     /// What it shares with those whose folders are on the same device.

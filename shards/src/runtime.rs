@@ -208,6 +208,11 @@ fn pin_to(core: usize) -> io::Result<()> {
 /// panic, or say what is wrong and not what to do.
 pub fn check_io_uring() -> Result<(), StartError> {
     check_memlock(memlock_limit())?;
+    check_rings()
+}
+
+/// Whether the kernel lets this process use io_uring, whatever may be locked.
+pub fn check_rings() -> Result<(), StartError> {
     probe_io_uring().map_err(no_ring)
 }
 

@@ -16,29 +16,20 @@ mod process;
 mod settings;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use serde_json::json;
 
 use super::finding::{Finding, Verdict};
 use super::folders::look::InUse;
-use super::start::StartArgs;
+use super::start::BrokerArgs;
 
 /// Look at host, clock, configuration, folders and a running broker, and explain what is wrong
 #[derive(Debug, Default, Args)]
 pub struct DoctorArgs {
-    /// Configuration of the broker, as for `corelog start`
-    #[arg(value_name = "server.properties")]
-    pub file: Option<PathBuf>,
-
-    /// Set one property, whatever the file says; may be repeated
-    #[arg(long = "override", value_name = "NAME=VALUE")]
-    pub overrides: Vec<String>,
-
-    /// Cores that the broker runs on [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub cores: Option<u16>,
+    #[command(flatten)]
+    pub config: BrokerArgs,
 
     /// Tell it as JSON
     #[arg(long)]
@@ -60,13 +51,7 @@ pub fn run(args: &DoctorArgs, out: &mut dyn Write) -> io::Result<bool> {
 
 /// Everything, with the kernel's files below `root`, which is / but in tests.
 fn examine(args: &DoctorArgs, root: &Path) -> Report {
-    let start = StartArgs {
-        file: args.file.clone(),
-        overrides: args.overrides.clone(),
-        cores: args.cores,
-        ..StartArgs::default()
-    };
-    let (config, settings) = settings::examine(&start);
+    let (config, settings) = settings::examine(&args.config);
     let mut report = Report(vec![("configuration", settings)]);
     // Without a configuration nobody knows which folders and listeners are meant.
     let wanted = config.as_ref().and_then(|config| config.node.cores);

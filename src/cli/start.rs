@@ -22,9 +22,9 @@ use crate::config::{
     check_cordoned_log_dirs, load,
 };
 
-/// Run the broker
+/// The configuration of a broker
 #[derive(Debug, Default, Args)]
-pub struct StartArgs {
+pub struct BrokerArgs {
     /// Configuration in Apache Kafka's format; without it, localhost:9092 and ./corelog-data
     #[arg(value_name = "server.properties")]
     pub file: Option<PathBuf>,
@@ -36,6 +36,13 @@ pub struct StartArgs {
     /// Cores to run on [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub cores: Option<u16>,
+}
+
+/// Run the broker
+#[derive(Debug, Default, Args)]
+pub struct StartArgs {
+    #[command(flatten)]
+    pub config: BrokerArgs,
 
     /// Id of the cluster: given to an empty folder, checked against another [default: random]
     #[arg(long, value_name = "ID")]
@@ -107,12 +114,13 @@ impl std::error::Error for StartError {}
 
 /// Does all that comes before the shards, and logs what should be known about it.
 pub fn prepare(args: &StartArgs) -> Result<Prepared, StartError> {
-    let (file, config) = configuration(args)?;
-    runtime::check_io_uring().map_err(StartError::Runtime)?;
+    let (file, config) = configuration(&args.config)?;
     host::use_small_pages();
     if let Some(warning) = host::raise_limits() {
         tracing::warn!("{warning}");
     }
+    // What may be locked counts as it was raised.
+    runtime::check_io_uring().map_err(StartError::Runtime)?;
     let cores = choose_cores(config.node.cores)?;
     let bound = &config.listeners.bound;
     let listeners = addresses::bind_addresses(bound).map_err(StartError::Address)?;
@@ -219,7 +227,7 @@ pub(super) fn listen_for_http(config: Option<&HttpConfig>) -> Result<Vec<TcpList
     }
 }
 
-fn configuration(args: &StartArgs) -> Result<(Overrides, BrokerConfig), StartError> {
+fn configuration(args: &BrokerArgs) -> Result<(Overrides, BrokerConfig), StartError> {
     let loaded = load_settings(args)?;
     for warning in loaded.warnings() {
         tracing::warn!("{warning}");
@@ -231,7 +239,7 @@ fn configuration(args: &StartArgs) -> Result<(Overrides, BrokerConfig), StartErr
 }
 
 /// What the file and the overrides set, each value by itself.
-pub(super) fn load_settings(args: &StartArgs) -> Result<Loaded, StartError> {
+pub(super) fn load_settings(args: &BrokerArgs) -> Result<Loaded, StartError> {
     let bytes = match &args.file {
         None => Vec::new(),
         Some(path) => std::fs::read(path).map_err(|source| StartError::File {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::config::{self, ConfigArgs, ConfigCommandError};
 use super::folders::FolderError;
-use super::start::{Prepared, StartArgs, StartError, listen_for_http, prepare};
+use super::start::{BrokerArgs, Prepared, StartArgs, StartError, listen_for_http, prepare};
 use super::{AddressError, Cli, Command, HostError, addresses, host};
 use crate::config::{Endpoint, HTTP_LISTENER, HttpConfig};
 
@@ -29,7 +29,10 @@ fn args(folder: &Path, overrides: &[&str]) -> StartArgs {
     ];
     all.extend(overrides.iter().map(|&text| text.to_owned()));
     StartArgs {
-        overrides: all,
+        config: BrokerArgs {
+            overrides: all,
+            ..BrokerArgs::default()
+        },
         ..StartArgs::default()
     }
 }
@@ -295,7 +298,7 @@ fn no_start_runs_without_room_for_its_first_journals() {
     let folder = temp();
     // The largest journals there may be, for more shards than any disk has room for.
     let mut wide = args(folder.path(), &["corelog.journal.bytes=68719476736"]);
-    wide.cores = Some(4096);
+    wide.config.cores = Some(4096);
     for round in 0..2 {
         let refused = prepare(&wide).unwrap_err();
         assert!(
@@ -362,7 +365,7 @@ fn a_file_that_is_wrong_is_named() {
     let path = folder.path().join("server.properties");
     let with_file = || {
         let mut args = args(folder.path(), &[]);
-        args.file = Some(path.clone());
+        args.config.file = Some(path.clone());
         prepare(&args).map(drop).map_err(|error| error.to_string())
     };
     let missing = with_file().unwrap_err();
@@ -388,15 +391,21 @@ fn the_command_line() {
     else {
         panic!("another command");
     };
-    assert_eq!(args.file.as_deref(), Some(Path::new("my.properties")));
-    assert_eq!(args.overrides, ["a=1", "b=2=3"]);
-    assert_eq!((args.cores, args.log.as_deref()), (Some(2), Some("debug")));
+    assert_eq!(
+        args.config.file.as_deref(),
+        Some(Path::new("my.properties"))
+    );
+    assert_eq!(args.config.overrides, ["a=1", "b=2=3"]);
+    assert_eq!(
+        (args.config.cores, args.log.as_deref()),
+        (Some(2), Some("debug"))
+    );
     assert!(parse("corelog start --cores 0").is_err());
     assert!(parse("corelog").is_err());
     let mut args = self::args(temp().path(), &[]);
-    args.cores = Some(1);
+    args.config.cores = Some(1);
     let folder = temp();
-    args.overrides[0] = format!("log.dirs={}", folder.path().display());
+    args.config.overrides[0] = format!("log.dirs={}", folder.path().display());
     assert_eq!(prepare(&args).unwrap().cores.len(), 1);
 }
 

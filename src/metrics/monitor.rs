@@ -89,19 +89,6 @@ pub struct Monitor {
 enum Question {
     Known(oneshot::Sender<Known>),
     Lags(Cursor, oneshot::Sender<Lags>),
-    Load(Box<dyn FnOnce(Load) + Send>),
-}
-
-/// What clients make the broker hold, over all shards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    pub connections: usize,
-    /// Of requests that are being read or worked on.
-    pub request_bytes: usize,
-    /// Of large replies that clients have not taken yet.
-    pub reply_bytes: usize,
-    pub cached_bytes: usize,
-    pub cached_bytes_max: usize,
 }
 
 struct Watched {
@@ -113,16 +100,16 @@ struct Watched {
 
 /// What shards know and do not count.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub struct Known {
     pub shards: Vec<ShardState>,
     /// With the names of their topics.
-    pub partitions: Vec<(Arc<str>, PartitionFacts)>,
-    pub topics: usize,
+    pub(super) partitions: Vec<(Arc<str>, PartitionFacts)>,
+    pub(super) topics: usize,
     /// Those of `log.dirs`.
-    pub folders: Vec<FolderFacts>,
+    pub(super) folders: Vec<FolderFacts>,
     /// Bytes of the journals in each folder that has some.
-    pub journals: Vec<(PathBuf, u64)>,
-    pub metadata: MetadataFacts,
+    pub(super) journals: Vec<(PathBuf, u64)>,
+    pub(super) metadata: MetadataFacts,
 }
 
 /// Of the metadata log and its snapshots.
@@ -136,17 +123,19 @@ pub(super) struct MetadataFacts {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct ShardState {
+pub struct ShardState {
     pub connections: usize,
+    /// Of requests that are being read or worked on.
     pub request_memory: MemoryUse,
+    /// Of large replies that clients have not taken yet.
     pub reply_memory: MemoryUse,
-    pub partitions: usize,
-    pub unsettled_bytes: u64,
-    pub cached_bytes: usize,
-    pub cached_bytes_max: usize,
-    pub journal_waiting_bytes: usize,
-    pub journal_files_free: usize,
-    pub coordinators: Census,
+    pub(super) partitions: usize,
+    pub(super) unsettled_bytes: u64,
+    pub(super) cached_bytes: usize,
+    pub(super) cached_bytes_max: usize,
+    pub(super) journal_waiting_bytes: usize,
+    pub(super) journal_files_free: usize,
+    pub(super) coordinators: Census,
 }
 
 /// Of all partitions of a topic.
@@ -273,29 +262,10 @@ impl Monitor {
                 Question::Lags(cursor, asked) if !asked.is_closed() => {
                     let _ = asked.send(lag::read(&broker, cursor).await);
                 }
-                Question::Load(then) => then(load_of(&broker.shard).await),
                 _ => {}
             }
         }
     }
-
-    /// Has the broker say what it holds, once it serves clients.
-    pub fn load(&self, then: impl FnOnce(Load) + Send + 'static) {
-        self.questions.put(Question::Load(Box::new(then)));
-    }
-}
-
-async fn load_of(shard: &Shard) -> Load {
-    let told = shard.run_on_all(|shard| async move { state_of(&shard, 0).await });
-    let mut load = Load::default();
-    for state in told.await {
-        load.connections += state.connections;
-        load.request_bytes += state.request_memory.used_bytes;
-        load.reply_bytes += state.reply_memory.used_bytes;
-        load.cached_bytes += state.cached_bytes;
-        load.cached_bytes_max += state.cached_bytes_max;
-    }
-    load
 }
 
 async fn find_out(broker: &Broker) -> Known {
@@ -396,6 +366,11 @@ impl Monitor {
             .collect()
     }
 
+    /// Asks what the shards know, which they say once clients are served.
+    pub fn ask_known(&self) -> oneshot::Receiver<Known> {
+        self.put(Question::Known)
+    }
+
     /// What the shards know, if they say so in time.
     pub(super) async fn known(&self) -> Option<Known> {
         self.ask(Question::Known).await
@@ -411,12 +386,20 @@ impl Monitor {
         if self.phase() == Phase::Recovering {
             return None;
         }
-        let (asked, answer) = oneshot::channel();
-        self.questions.put(question(asked));
+        let answer = self.put(question);
         tokio::time::timeout(ANSWER_PATIENCE, answer)
             .await
             .ok()?
             .ok()
+    }
+
+    fn put<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> oneshot::Receiver<T> {
+        let (asked, answer) = oneshot::channel();
+        self.questions.put(question(asked));
+        answer
     }
 
     /// The shards that hang.

@@ -10,7 +10,8 @@
 //!
 //! How it ends: when the client closes, when the broker stops, or when a request can't be read, is
 //! not served, or has a reply that can't be written. Then no further request is taken, those that
-//! have begun are answered, and the socket is closed. When the socket fails, or an error of a request
+//! have begun are answered, and the socket is closed, once the client has had a chance to get the answers
+//! (see [`linger`]). When the socket fails, or an error of a request
 //! without reply must be told, nothing is answered any more. But a handler that has begun is never
 //! dropped in the middle, whoever may have gone: only a stop that has lost its patience does that. One
 //! that waits for news is told that the wait is over when its client has gone or the broker stops (see
@@ -22,8 +23,10 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use corelog_shards::io::futures::{first_of, poll_once};
 use corelog_shards::io::{Instant, Io, ReadHalf, WriteHalf};
 use kafka_protocol::messages::ApiKey;
 
@@ -49,6 +52,11 @@ const AHEAD_BYTES_MAX: usize = 4 * 1024;
 /// What a request takes beside its bytes: its place in the queue, its future, its reply.
 const REQUEST_OVERHEAD_BYTES: usize = 1_024;
 
+/// How long a client that goes on sending is given to read its last replies.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+/// Of what it sends then, so much is thrown away at a time.
+const DISCARDED_BYTES: usize = 64 * 1024;
+
 /// Why no further request is read.
 enum End {
     ByClient,
@@ -70,19 +78,59 @@ enum End {
 pub(super) async fn serve(
     shared: Rc<Shared>,
     context: Rc<Context>,
-    read: ReadHalf,
+    mut read: ReadHalf,
     mut write: WriteHalf,
     watched: Watched,
 ) {
+    let end = exchange(&shared, &context, &mut read, &mut write, &watched).await;
+    let is_gone = matches!(end, End::ByClient | End::Socket(_));
+    end.log(&context, watched.id());
+    if !is_gone {
+        linger(&shared.io, &mut read, &mut write).await;
+    }
+}
+
+/// Has a client get its last replies that has sent more than was read of it: where bytes are in a socket that is closed,
+/// or come to it, the kernel takes back what the client has not read yet.
+async fn linger(io: &Io, read: &mut ReadHalf, write: &mut WriteHalf) {
+    // An error would show in what follows.
+    let _ = read.set_low_water(1);
+    // What has come by now is seen behind a look outside.
+    io.yield_now().await;
+    let mut discarded = BytesMut::new();
+    match poll_once(pin!(read.read(&mut discarded, DISCARDED_BYTES))).await {
+        Some(Ok(1..)) if write.shutdown().is_ok() => {}
+        _ => return,
+    }
+    let until_its_end = async {
+        loop {
+            discarded.clear();
+            match read.read(&mut discarded, DISCARDED_BYTES).await {
+                Ok(1..) => io.yield_now().await,
+                _ => return,
+            }
+        }
+    };
+    first_of(pin!(until_its_end), pin!(io.sleep(LINGER_MAX))).await;
+}
+
+/// Reads requests and answers them. Why no more are read.
+async fn exchange(
+    shared: &Rc<Shared>,
+    context: &Rc<Context>,
+    read: &mut ReadHalf,
+    write: &mut WriteHalf,
+    watched: &Watched,
+) -> End {
     let replies = Replies::default();
     let is_resting = Cell::new(false);
     let reader = Reader {
         io: &shared.io,
         is_resting: &is_resting,
-        shared: &shared,
-        context: &context,
+        shared,
+        context,
         replies: &replies,
-        watched: &watched,
+        watched,
         read,
         low_water: 1,
         shown: 0,
@@ -90,7 +138,7 @@ pub(super) async fn serve(
         received: shared.io.now(),
     };
     let mut reading = pin!(reader.run());
-    let mut writing = pin!(replies.write_all(&shared, &mut write, &watched));
+    let mut writing = pin!(replies.write_all(shared, write, watched));
     let mut end = None;
     let outcome = poll_fn(|cx| {
         watched.watch().set_waker(cx.waker());
@@ -120,12 +168,11 @@ pub(super) async fn serve(
         },
     )
     .await;
-    let end = match outcome {
+    match outcome {
         Ok(Some(reason)) => End::Untold(reason),
         Ok(None) => end.unwrap_or(End::ByClient),
         Err(error) => End::Socket(error),
-    };
-    end.log(&context, watched.id());
+    }
 }
 
 impl End {
@@ -160,7 +207,7 @@ struct Reader<'a> {
     context: &'a Rc<Context>,
     replies: &'a Replies,
     watched: &'a Watched,
-    read: ReadHalf,
+    read: &'a mut ReadHalf,
     low_water: usize,
     /// The largest request so far.
     shown: usize,

@@ -164,17 +164,9 @@ impl Replies {
                     memory.extend(held);
                     on_their_way.push((answered, reply.len()));
                     ready_bytes += reply.len();
-                    let times = if strikes(Mutation::DropReply, 50) {
-                        0
-                    } else {
-                        1
-                    };
-                    let times = if strikes(Mutation::RepeatReply, 50) {
-                        2
-                    } else {
-                        times
-                    };
-                    self.send(reply, times, &mut ready);
+                    let from = ready.len();
+                    reply.drain_into(&mut ready);
+                    self.lose_or_repeat(&mut ready, from);
                     if ready_bytes < WRITE_BYTES_MAX {
                         continue;
                     }
@@ -208,18 +200,18 @@ impl Replies {
         }
     }
 
-    /// Puts a reply behind those that are ready: once, but for deliberate bugs.
-    fn send(&self, reply: Reply, times: usize, ready: &mut VecDeque<Bytes>) {
-        let (bytes, from) = (reply.len(), ready.len());
-        reply.drain_into(ready);
-        if times == 1 {
-            return;
-        }
-        let slices = ready.split_off(from);
-        self.unsent_bytes
-            .set(self.unsent_bytes.get() + times * bytes - bytes);
-        for _ in 0..times {
-            ready.extend(slices.iter().cloned());
+    /// Deliberate bugs: the reply from this slice on is lost, or sent twice.
+    fn lose_or_repeat(&self, ready: &mut VecDeque<Bytes>, from: usize) {
+        let bytes = |reply: &[Bytes]| reply.iter().map(Bytes::len).sum::<usize>();
+        if strikes(Mutation::DropReply, 50) {
+            let lost: Vec<Bytes> = ready.drain(from..).collect();
+            self.unsent_bytes
+                .set(self.unsent_bytes.get() - bytes(&lost));
+        } else if strikes(Mutation::RepeatReply, 50) {
+            let again: Vec<Bytes> = ready.range(from..).cloned().collect();
+            self.unsent_bytes
+                .set(self.unsent_bytes.get() + bytes(&again));
+            ready.extend(again);
         }
     }
 

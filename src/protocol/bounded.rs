@@ -94,8 +94,6 @@ struct Guarded {
     /// Whether i32 values are cut to what could be an honest array length.
     cuts: bool,
     has_cut: bool,
-    /// Bytes of the current varint that are still to be read.
-    varint_rest: usize,
     /// That have been read.
     fields: usize,
 }
@@ -106,7 +104,6 @@ impl Guarded {
             bytes,
             cuts,
             has_cut: false,
-            varint_rest: 0,
             fields: 0,
         }
     }
@@ -153,21 +150,19 @@ impl Buf for Guarded {
         self.count_field();
     }
 
-    /// Called for the bytes of varints, and for booleans, whose 0 or 1 passes as a short varint.
+    /// Called for the bytes of varints, and for booleans, whose 0 or 1 passes as a short varint. Each byte is looked at as
+    /// if a varint began with it: one may begin behind a boolean that is neither, and what is read of an honest one from
+    /// its middle on claims less than all of it.
     fn try_get_u8(&mut self) -> Result<u8, TryGetError> {
-        if self.varint_rest == 0 {
-            let (value, len) = self.peek_varint();
-            // A compact length is one more than the count.
-            let claim = value.saturating_sub(1);
-            if claim > HARMLESS_CLAIM && claim as usize > self.bytes.len().saturating_sub(len) {
-                return Err(self.shortage(claim as usize));
-            }
-            self.varint_rest = len;
+        let (value, len) = self.peek_varint();
+        // A compact length is one more than the count.
+        let claim = value.saturating_sub(1);
+        if claim > HARMLESS_CLAIM && claim as usize > self.bytes.len().saturating_sub(len) {
+            return Err(self.shortage(claim as usize));
         }
-        self.varint_rest = self.varint_rest.saturating_sub(1);
         let byte = *self.bytes.first().ok_or_else(|| self.shortage(1))?;
         self.bytes.advance(1);
-        if self.varint_rest == 0 {
+        if byte < 0x80 {
             self.count_field();
         }
         Ok(byte)

@@ -1,7 +1,9 @@
 //! A stop while requests are on their way: what was carried out has been answered, and what was answered is there.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +14,10 @@ use nix::sys::signal::Signal;
 use crate::harness::Broker;
 use crate::turn;
 
-/// More than are answered before the signal comes.
-const REQUESTS: i32 = 2_000;
+/// Requests sent at once.
+const AT_ONCE: usize = 100;
+/// Far more than the broker works on at once, so that some are not read when it stops.
+const AHEAD: usize = 10_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
@@ -26,30 +30,37 @@ fn a_stop_answers_what_it_has_begun() {
         stream
             .set_read_timeout(Some(PATIENCE))
             .expect("it can wait");
-        let mut requests = Vec::new();
-        for correlation_id in 0..REQUESTS {
-            let batch = batch::encode(Producer::NONE, client::wall_ms(), [b"one".as_slice()]);
-            let request = produce_request("t", 0, -1, &Bytes::from(batch));
-            let frame = client::frame(&request, PRODUCE_VERSION, correlation_id);
-            requests.extend_from_slice(&frame.expect("it is encoded"));
-        }
         let mut sending = stream.try_clone().expect("a second handle");
+        let sent = Arc::new(AtomicUsize::new(0));
+        let sending_on = Arc::clone(&sent);
+        // Until the broker takes no more of them.
         let sender = std::thread::spawn(move || {
-            // The broker may take no more of them.
-            let _ = sending.write_all(&requests);
+            let mut requests = (0..).map(|correlation_id| {
+                let batch = batch::encode(Producer::NONE, client::wall_ms(), [b"one".as_slice()]);
+                let request = produce_request("t", 0, -1, &Bytes::from(batch));
+                client::frame(&request, PRODUCE_VERSION, correlation_id).expect("it is encoded")
+            });
+            loop {
+                let some: Vec<_> = requests.by_ref().take(AT_ONCE).collect();
+                if sending.write_all(&some.concat()).is_err() {
+                    return;
+                }
+                sending_on.fetch_add(AT_ONCE, Ordering::Relaxed);
+            }
         });
-        let mut answered = 0;
+        let (mut answered, mut is_stopping) = (0, false);
         while let Some(correlation_id) = next_reply(&mut stream) {
             assert_eq!(correlation_id, answered, "replies are in order");
             answered += 1;
-            if answered == 1 {
+            if !is_stopping && sent.load(Ordering::Relaxed) > answered as usize + AHEAD {
                 broker.signal(Signal::SIGTERM);
+                is_stopping = true;
             }
         }
+        assert!(is_stopping, "it ended before: {}", broker.log());
         let status = broker.await_end();
         assert!(status.success(), "{status}: {}", broker.log());
         sender.join().expect("no panic");
-        assert!(answered > 0);
         assert!(broker.folder().join(".kafka_cleanshutdown").exists());
         broker.restart();
         let mut client = Client::connect(broker.address()).expect("a connection");
@@ -66,9 +77,20 @@ fn a_stop_answers_what_it_has_begun() {
 
 /// The correlation id of the next reply; `None` at the end of the connection.
 fn next_reply(stream: &mut TcpStream) -> Option<i32> {
-    let mut len = [0; 4];
-    stream.read_exact(&mut len).ok()?;
-    let mut reply = vec![0; u32::from_be_bytes(len) as usize];
-    stream.read_exact(&mut reply).ok()?;
-    Some(i32::from_be_bytes(*reply.first_chunk().expect("a header")))
+    let mut next = || {
+        let mut len = [0; 4];
+        stream.read_exact(&mut len)?;
+        let mut reply = vec![0; u32::from_be_bytes(len) as usize];
+        stream.read_exact(&mut reply)?;
+        Ok::<_, io::Error>(i32::from_be_bytes(*reply.first_chunk().expect("a header")))
+    };
+    match next() {
+        Ok(correlation_id) => Some(correlation_id),
+        Err(error)
+            if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&error.kind()) =>
+        {
+            None
+        }
+        Err(error) => panic!("no reply, and no end: {error}"),
+    }
 }

@@ -25,6 +25,7 @@ mod full_disk;
 mod groups;
 mod half_deleted;
 mod kill;
+mod links;
 mod many_connections;
 mod many_partitions;
 mod metadata;

@@ -23,7 +23,7 @@ const LIMITS: Limits = Limits {
     wait: Duration::from_millis(20),
 };
 /// A broker that has just started may ask to be asked again, for so long.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sequences of the records by offset, or the error that a reader gets there.
 pub type Read = BTreeMap<i64, Result<u64, i16>>;

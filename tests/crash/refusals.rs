@@ -45,6 +45,21 @@ fn too_little_memory_to_lock() {
 }
 
 #[test]
+fn what_may_be_locked_is_raised_as_far_as_it_goes() {
+    turn::run("memlock-soft", || {
+        const LIMIT: &str = "--memlock=65536:8388608";
+        turn::needs_prlimit(LIMIT)?;
+        let mut broker = Broker::launch(Launch {
+            under: &["prlimit", LIMIT],
+            arguments: &["--cores", "1"],
+            ..Launch::default()
+        });
+        broker.stop();
+        Ok(())
+    });
+}
+
+#[test]
 fn too_few_files_to_open_are_told_of_and_enough_to_run() {
     turn::run("open-files", || {
         const LIMIT: &str = "--nofile=300:300";

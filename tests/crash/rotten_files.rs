@@ -6,8 +6,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use corelog_loadgen::client::{Backoff, Client};
+use corelog_shards::io::BLOCK;
+use corelog_shards::journal::group::{Entries, EntryKind, GroupHeader, HEADER_LEN};
+use uuid::Uuid;
 
-use crate::half_deleted::{filled, verify};
+use crate::half_deleted::{
+    DATA, FIRST_SEGMENT, SMALL, SMALL_RECORDS, assert_told_once, filled, verify,
+};
 use crate::harness::Broker;
 use crate::records::{append, client_code, fetch_at, flip, read, whole};
 use crate::turn;
@@ -19,8 +24,8 @@ const MORE_RECORDS: i64 = 8;
 const BULK_BYTES: usize = 900_000;
 /// One of the first segment, which is in no journal any more.
 const ROTTEN: i64 = 7;
-/// EX_DATAERR.
-const DATA: i32 = 65;
+/// How the log says that something of a journal is lost.
+const LOSS: &str = "the journal is damaged: what was on stable storage cannot be read any more";
 
 /// Where a batch begins in a segment that begins with offset 0 and holds one record a batch.
 fn position_of(segment: &Path, offset: i64) -> u64 {
@@ -38,16 +43,12 @@ fn position_of(segment: &Path, offset: i64) -> u64 {
     position
 }
 
-fn segment(broker: &Broker) -> PathBuf {
-    broker.folder().join("bulk-0/00000000000000000000.log")
-}
-
 #[test]
 fn a_rotten_batch_is_not_served_and_those_around_it_are() {
     turn::run("rotten-segment", || {
         let mut broker = filled();
         broker.kill9();
-        let file = segment(&broker);
+        let file = broker.folder().join(FIRST_SEGMENT);
         let at = position_of(&file, ROTTEN) + 5_000;
         flip(&file, at);
         broker.restart();
@@ -69,15 +70,7 @@ fn a_rotten_batch_is_not_served_and_those_around_it_are() {
         );
         broker.stop();
         let said = broker.log().split_off(before);
-        let told: Vec<_> = said
-            .lines()
-            .filter(|line| line.contains("a segment is damaged"))
-            .collect();
-        assert_eq!(told.len(), 1, "{said}");
-        assert!(
-            told[0].contains("bulk-0/00000000000000000000.log"),
-            "{said}"
-        );
+        assert_told_once(&said, "a segment is damaged", FIRST_SEGMENT);
         flip(&file, at);
         broker.restart();
         verify(&broker);
@@ -118,19 +111,30 @@ fn a_rotten_index_misleads_nobody() {
 fn a_rotten_journal_is_refused_and_no_torn_end() {
     turn::run("rotten-journal", || {
         let mut broker = filled();
+        let topics = [BULK, SMALL].map(str::to_owned);
+        let ids = |broker: &Broker| {
+            let mut client = Client::connect(broker.address()).expect("a connection");
+            let told = client.metadata(&topics).expect("metadata").topics;
+            let of = |name: &str| {
+                told.iter()
+                    .find(|it| it.name.as_ref().is_some_and(|it| it.as_str() == name))
+            };
+            [BULK, SMALL].map(|name| of(name).expect("the topic").topic_id)
+        };
+        let ids = ids(&broker);
         broker.kill9();
-        let (file, at) = damage_journal(&broker);
+        let damage = Damage::choose(&broker, ids[0]);
+        damage.flip(&broker);
         let (status, said) = broker.spawn_to_end();
         assert_eq!(status, Some(DATA), "{said}");
-        let told = "the journal is damaged: what was on stable storage cannot be read any more";
-        assert!(said.contains(told), "{said}");
+        assert!(said.contains(LOSS), "{said}");
         let last = said.lines().last().unwrap_or_default();
-        let name = file.file_name().expect("a name").to_string_lossy();
+        let name = damage.file.file_name().expect("a name").to_string_lossy();
         for word in [&*name, "is damaged at", "corelog.recovery.on.rot=continue"] {
             assert!(last.contains(word), "{word}: {said}");
         }
         // As it was, nothing is lost: what a crash tears is no rot, and was cut off without a word of damage.
-        flip(&file, at);
+        flip(&damage.file, damage.at);
         let before = broker.log().len();
         broker.restart();
         verify(&broker);
@@ -141,48 +145,109 @@ fn a_rotten_journal_is_refused_and_no_torn_end() {
         let more = RECORDS as u64..(RECORDS + MORE_RECORDS) as u64;
         append(&mut client, BULK, more, BULK_BYTES);
         broker.kill9();
-        damage_journal(&broker);
+        let damage = Damage::choose(&broker, ids[0]);
+        damage.flip(&broker);
         broker.set_property("corelog.recovery.on.rot=continue");
+        let before = broker.log().len();
         broker.restart();
+        let said = broker.log().split_off(before);
+        assert!(said.contains(LOSS), "{said}");
         let mut client = Client::connect(broker.address()).expect("a connection");
-        let end = client.end_offsets(BULK, 1).expect("an end")[0];
-        // Panics if anything is not as it was written.
-        let found = read(broker.address(), BULK, end);
-        assert!(
-            found.iter().all(|(offset, it)| *it == Ok(*offset as u64)),
-            "{found:?}"
-        );
+        let mut end_of = |topic| client.end_offsets(topic, 1).expect("an end")[0];
+        let ends = [end_of(BULK), end_of(SMALL)];
+        let written = [RECORDS + MORE_RECORDS, SMALL_RECORDS as i64];
+        for ((id, end), written) in ids.into_iter().zip(ends).zip(written) {
+            let least = damage.first_offset(id).unwrap_or(written);
+            assert!(
+                (least..=written).contains(&end),
+                "{end} of {written}, from {least} on it may be lost"
+            );
+        }
+        let all = |broker: &Broker| {
+            assert_eq!(read(broker.address(), BULK, ends[0]), whole(ends[0]));
+            assert_eq!(read(broker.address(), SMALL, ends[1]), whole(ends[1]));
+        };
+        all(&broker);
         broker.kill9();
         broker.set_property("corelog.recovery.on.rot=refuse");
         broker.restart();
-        assert_eq!(read(broker.address(), BULK, end), found, "the loss is over");
+        // The loss is over.
+        all(&broker);
         Ok(())
     });
 }
 
-/// Changes a byte in a group of which a later one says that it was stored: `corelog doctor` tells when one was found.
-/// Where it is.
-fn damage_journal(broker: &Broker) -> (PathBuf, u64) {
-    let journal = broker.folder().join("journal");
-    let files = fs::read_dir(&journal).expect("the journal");
-    let mut paths: Vec<_> = files
-        .map(|file| file.expect("a file").path())
-        .map(|path| (fs::metadata(&path).and_then(|it| it.modified()).ok(), path))
-        .collect();
-    paths.sort();
-    for (_, path) in paths.into_iter().rev() {
-        let len = fs::metadata(&path).expect("its length").len();
-        for at in (1..16).map(|part| len * part / 16 + 100) {
-            flip(&path, at);
-            let (status, said) = broker.doctor();
-            if said.contains("damaged: ") {
-                assert_eq!(status, Some(1), "{said}");
-                return (path, at);
-            }
-            flip(&path, at);
-        }
+/// A byte in a group of a journal of which a later one says that it was stored.
+struct Damage {
+    file: PathBuf,
+    at: u64,
+    /// Entries of the group.
+    payload: Vec<u8>,
+}
+
+impl Damage {
+    /// In the middle of the groups that a start has to read and that hold nothing but records, some of them of this topic.
+    fn choose(broker: &Broker, topic: Uuid) -> Damage {
+        let files = fs::read_dir(broker.folder().join("journal")).expect("the journal");
+        let groups = files.flat_map(|file| groups_in(&file.expect("a file").path()));
+        let mut groups: Vec<_> = groups.collect();
+        let newest = groups.iter().map(|(header, _)| header);
+        let newest = newest.max_by_key(|header| header.number);
+        let newest = *newest.expect("a group");
+        groups.retain(|(header, damage)| {
+            let is_needed = header.file_seq >= newest.oldest_needed;
+            let is_stored =
+                header.run_id == newest.run_id && header.number <= newest.synced_through;
+            let mut entries = Entries::new(&damage.payload);
+            let is_append =
+                entries.all(|entry| entry.expect("an entry").0.kind == EntryKind::Append);
+            is_needed && is_stored && is_append && damage.first_offset(topic).is_some()
+        });
+        let chosen = groups.len() / 2;
+        assert!(chosen > 0, "no group to damage");
+        groups.swap_remove(chosen).1
     }
-    panic!("the journal needs nothing of its files");
+
+    /// The offset of the first record of a partition of this topic in the group.
+    fn first_offset(&self, topic: Uuid) -> Option<i64> {
+        let entries = Entries::new(&self.payload).map(|entry| entry.expect("an entry"));
+        let its = entries.filter(|(head, _)| head.key.topic == topic);
+        // Behind where they are in the segment.
+        let offset = |body: &[u8]| *body[16..].first_chunk().expect("a batch");
+        its.map(|(_, body)| i64::from_be_bytes(offset(body))).min()
+    }
+
+    /// Changes the byte, which `corelog doctor` finds.
+    fn flip(&self, broker: &Broker) {
+        flip(&self.file, self.at);
+        let (status, said) = broker.doctor();
+        assert_eq!(status, Some(1), "{said}");
+        assert!(said.contains("damaged: "), "{said}");
+    }
+}
+
+/// The groups of the newest run in a file of a journal, as far as they are sound.
+fn groups_in(path: &Path) -> Vec<(GroupHeader, Damage)> {
+    let bytes = fs::read(path).expect("a file of the journal");
+    let mut groups: Vec<(GroupHeader, Damage)> = Vec::new();
+    let mut position = 0;
+    while let Some(block) = bytes.get(position..position + BLOCK)
+        && let Ok((header, _)) = GroupHeader::decode(block)
+        && let Some(payload) = bytes[position + HEADER_LEN..].get(..header.payload_len as usize)
+        && header.check_payload(payload).is_ok()
+        && groups.last().is_none_or(|(last, _)| {
+            (last.run_id, last.number + 1) == (header.run_id, header.number)
+        })
+    {
+        let damage = Damage {
+            file: path.to_owned(),
+            at: (position + HEADER_LEN + payload.len() / 2) as u64,
+            payload: payload.to_vec(),
+        };
+        groups.push((header, damage));
+        position += header.padded_len() as usize;
+    }
+    groups
 }
 
 #[test]
@@ -210,6 +275,7 @@ fn a_rotten_snapshot_of_the_metadata_is_passed_over() {
         let newest = newest_snapshot(&log).unwrap_or(newest);
         let len = fs::metadata(&newest).expect("its length").len();
         flip(&newest, len / 2);
+        let before = broker.log().len();
         broker.restart();
         for topic in topics {
             assert_eq!(read(broker.address(), topic, 5), whole(5));
@@ -219,8 +285,10 @@ fn a_rotten_snapshot_of_the_metadata_is_passed_over() {
             .expect("a name")
             .to_string_lossy()
             .into_owned();
-        let told = broker.log();
-        assert!(told.contains(&name), "{name}: {told}");
+        let said = broker.log().split_off(before);
+        let words = "a snapshot of the metadata is passed over";
+        let mut told = said.lines().filter(|line| line.contains(words));
+        assert!(told.any(|line| line.contains(&name)), "{name}: {said}");
         broker.stop();
         Ok(())
     });

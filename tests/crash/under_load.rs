@@ -1,13 +1,14 @@
 //! The load generator's own verification while the broker is killed, stands still, or is stopped in order: what it was
 //! told is stored comes out once, in order and unchanged.
 //!
-//! `CORELOG_KILLS=1000` kills more often; `CORELOG_CRASH_SEED` gives the seed of the pauses.
+//! Each fault hits a broker that has just been seen to take records. `CORELOG_KILLS=1000` kills more often; `CORELOG_CRASH_SEED` gives the seed of the pauses.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use corelog_loadgen::client::{Backoff, Client};
 use corelog_loadgen::engine::{self, Settings};
 use corelog_loadgen::measure::Judgement;
 use corelog_loadgen::workload::{Acks, Load, Shape, Sizes, Workload, named};
@@ -20,6 +21,9 @@ use crate::turn;
 const KILLS: u64 = 20;
 const STANDSTILLS: u64 = 4;
 const STOPS: u64 = 3;
+const PARTITIONS: u32 = 6;
+/// A standstill that clients notice.
+const STANDSTILL_MS_MIN: u64 = 200;
 /// Longer than any test: the load ends when the faults do.
 const DURATION: Duration = Duration::from_secs(24 * 3600);
 /// A load that has made no progress within this time never will.
@@ -29,7 +33,7 @@ fn workload(name: &str) -> Workload {
     let mut workload = named("small-records").expect("it ships");
     workload.name = name.to_owned();
     workload.topics.name = name.to_owned();
-    workload.topics.partitions = 6;
+    workload.topics.partitions = PARTITIONS;
     workload.producers.count = 3;
     workload.producers.idempotence = true;
     workload.producers.acks = Acks::All;
@@ -99,30 +103,53 @@ fn pause(random: &mut Random, max_ms: u64) {
     thread::sleep(Duration::from_millis(random.below(max_ms)));
 }
 
+/// Waits until the broker has stored more of this load than it had.
+fn await_progress(broker: &Broker, name: &str) {
+    let records = || -> anyhow::Result<i64> {
+        let mut client = Client::connect(broker.address())?;
+        Ok(client.end_offsets(name, PARTITIONS as i32)?.iter().sum())
+    };
+    let (mut backoff, mut before) = (Backoff::within(PATIENCE), None);
+    loop {
+        // One that has just started may not know yet.
+        let now = records().ok();
+        if before.is_some() && now > before {
+            return;
+        }
+        before = before.or(now);
+        assert!(
+            backoff.wait(),
+            "no progress from {before:?} on: {}",
+            broker.log()
+        );
+    }
+}
+
 #[test]
 fn killed_at_random_moments() {
     turn::run("killed-under-generated-load", || {
         let kills = std::env::var("CORELOG_KILLS").map_or(KILLS, |n| n.parse().expect("a number"));
         let broker = Broker::start(&["corelog.journal.bytes=67108864"]);
         under_load("killed", broker, |broker, random| {
-            let mut survived = 0;
-            while survived < kills {
+            let mut starts_killed = 0;
+            for _ in 0..kills {
+                await_progress(broker, "killed");
                 pause(random, 400);
                 broker.kill9();
-                survived += 1;
                 while random.one_in(4) {
                     // Again, while it recovers or just after.
                     broker.spawn();
                     pause(random, 150);
                     broker.kill9();
-                    survived += 1;
+                    starts_killed += 1;
                 }
                 if random.one_in(4) {
                     broker.set_cores(1 + random.below(2) as usize);
                 }
                 broker.restart();
             }
-            println!("{survived} kills survived");
+            await_progress(broker, "killed");
+            println!("{kills} kills under load survived, and {starts_killed} of a start");
         });
         Ok(())
     });
@@ -134,11 +161,14 @@ fn standing_still_and_going_on() {
         let broker = Broker::start(&[]);
         under_load("still", broker, |broker, random| {
             for _ in 0..STANDSTILLS {
+                await_progress(broker, "still");
                 pause(random, 300);
                 broker.signal(Signal::SIGSTOP);
+                thread::sleep(Duration::from_millis(STANDSTILL_MS_MIN));
                 pause(random, 1_500);
                 broker.signal(Signal::SIGCONT);
             }
+            await_progress(broker, "still");
             assert!(broker.is_running(), "{}", broker.log());
         });
         Ok(())
@@ -151,6 +181,7 @@ fn stopped_in_order_and_started_again() {
         let broker = Broker::start(&[]);
         under_load("stopped", broker, |broker, random| {
             for _ in 0..STOPS {
+                await_progress(broker, "stopped");
                 pause(random, 400);
                 broker.stop();
                 let mark = broker.folder().join(".kafka_cleanshutdown");

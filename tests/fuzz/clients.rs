@@ -15,6 +15,7 @@ use corelog_loadgen::client::{produce_outcome, produce_request, topic_name};
 use corelog_shards::io::sim::{Crash, Faults, World};
 use corelog_shards::io::{Io, ReadHalf};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, BrokerId, CreateTopicsRequest, FetchRequest,
@@ -214,6 +215,21 @@ fn properties() -> Vec<String> {
     .into()
 }
 
+pub async fn create_topics(
+    client: &mut Client,
+    topics: Vec<CreatableTopic>,
+) -> Vec<CreatableTopicResult> {
+    let request = CreateTopicsRequest::default()
+        .with_topics(topics)
+        .with_timeout_ms(5_000);
+    let made = client.ask(7..=7, |_| request).await.expect("topics");
+    assert!(
+        made.topics.iter().all(|topic| topic.error_code == 0),
+        "{made:?}"
+    );
+    made.topics
+}
+
 /// Makes the topics. Returns the id of the one that frames are about, and what is served.
 async fn prepare(io: Io, broker: SocketAddr) -> (Uuid, Versions) {
     let mut client = Client::new(io, broker, "prepares", Story::new());
@@ -228,14 +244,7 @@ async fn prepare(io: Io, broker: SocketAddr) -> (Uuid, Versions) {
         topic(SHORT_TOPIC, PARTITIONS),
         topic(CANARY, 1),
     ];
-    let request = CreateTopicsRequest::default()
-        .with_topics(topics)
-        .with_timeout_ms(5_000);
-    let made = client.ask(7..=7, |_| request).await.expect("topics");
-    assert!(
-        made.topics.iter().all(|topic| topic.error_code == 0),
-        "{made:?}"
-    );
+    let made = create_topics(&mut client, topics).await;
     let told = client.ask(0..=0, |_| ApiVersionsRequest::default()).await;
     let told = told.expect("versions").api_keys;
     let versions = APIS.iter().map(|api| {
@@ -244,7 +253,7 @@ async fn prepare(io: Io, broker: SocketAddr) -> (Uuid, Versions) {
         (served.min_version, served.max_version)
     });
     assert_eq!(told.len(), APIS.len(), "an API is not fuzzed");
-    (made.topics[0].topic_id, versions.collect())
+    (made[0].topic_id, versions.collect())
 }
 
 /// Writes and reads what it wrote, again and again.

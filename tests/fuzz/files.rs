@@ -15,7 +15,9 @@ use std::time::Duration;
 use anyhow::ensure;
 use bytes::Bytes;
 use corelog_loadgen::batch::{self, Producer};
-use corelog_loadgen::client::{produce_outcome, produce_request, topic_name};
+use corelog_loadgen::client::{
+    error_name, is_retriable, produce_outcome, produce_request, topic_name,
+};
 use corelog_shards::io::Io;
 use corelog_shards::io::sim::{Crash, Faults, NodeId, World};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -24,10 +26,10 @@ use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, FetchRequest, FindCoordinatorRequest, GroupId,
-    OffsetCommitRequest,
+    BrokerId, FetchRequest, FindCoordinatorRequest, GroupId, OffsetCommitRequest,
 };
 
+use crate::clients::create_topics;
 use crate::log::without_panics;
 use crate::memory;
 use crate::node::{DATA, Node, PORT, Setup};
@@ -38,6 +40,7 @@ use crate::wire::{Client, text};
 const TOPIC: &str = "t";
 const PARTITIONS: i32 = 2;
 const BATCHES: i64 = 60;
+const COMMITS: i64 = 20;
 /// So that segments are rolled.
 const SEGMENT_BYTES: &str = "6000";
 /// Long enough for everything to be settled, or not.
@@ -170,14 +173,7 @@ async fn write(io: Io, broker: SocketAddr) -> Written {
     // Several, so that there are snapshots of the metadata.
     let topics = (0..8).map(|at| topic(&format!("other-{at}"), 1));
     let topics = topics.chain([topic(TOPIC, PARTITIONS)]).collect();
-    let request = CreateTopicsRequest::default()
-        .with_topics(topics)
-        .with_timeout_ms(5_000);
-    let made = client.ask(7..=7, |_| request).await.expect("topics");
-    assert!(
-        made.topics.iter().all(|topic| topic.error_code == 0),
-        "{made:?}"
-    );
+    create_topics(&mut client, topics).await;
     let mut written = Written::new();
     for at in 0..BATCHES {
         for partition in 0..PARTITIONS {
@@ -191,24 +187,50 @@ async fn write(io: Io, broker: SocketAddr) -> Written {
             written.insert((partition, at), value);
         }
     }
-    commit(&mut client).await;
+    commit(&io, &mut client).await;
     written
 }
 
-/// Commits some offsets of a group; whether that succeeds at once is not what this is about.
-async fn commit(client: &mut Client) {
-    let keys = vec![text("g")];
-    let request = FindCoordinatorRequest::default().with_coordinator_keys(keys);
-    let _ = client.ask(4..=4, |_| request).await;
-    for offset in 0..20 {
-        let partition = OffsetCommitRequestPartition::default().with_committed_offset(offset);
-        let topic = OffsetCommitRequestTopic::default()
-            .with_name(topic_name(TOPIC))
-            .with_partitions(vec![partition]);
-        let request = OffsetCommitRequest::default()
-            .with_group_id(GroupId(text("g")))
-            .with_topics(vec![topic]);
-        let _ = client.ask(8..=8, |_| request).await;
+/// Commits some offsets of a group.
+async fn commit(io: &Io, client: &mut Client) {
+    // Its coordinator may have to be made, and to load.
+    let answered = async |client: &mut Client| {
+        let keys = vec![text("g")];
+        let request = FindCoordinatorRequest::default().with_coordinator_keys(keys);
+        let found = client.ask(4..=4, |_| request).await;
+        found.expect("a reply").coordinators[0].error_code
+    };
+    until_served(io, client, answered).await;
+    for offset in 0..COMMITS {
+        let committed = async |client: &mut Client| {
+            let partition = OffsetCommitRequestPartition::default().with_committed_offset(offset);
+            let topic = OffsetCommitRequestTopic::default()
+                .with_name(topic_name(TOPIC))
+                .with_partitions(vec![partition]);
+            let request = OffsetCommitRequest::default()
+                .with_group_id(GroupId(text("g")))
+                .with_topics(vec![topic]);
+            let reply = client.ask(8..=8, |_| request).await.expect("a reply");
+            reply.topics[0].partitions[0].error_code
+        };
+        until_served(io, client, committed).await;
+    }
+}
+
+/// Asks again until there is no error.
+async fn until_served(io: &Io, client: &mut Client, ask: impl AsyncFn(&mut Client) -> i16) {
+    let end = io.now() + START_MAX;
+    loop {
+        let error = ask(client).await;
+        if error == 0 {
+            return;
+        }
+        assert!(
+            is_retriable(error) && io.now() < end,
+            "{}",
+            error_name(error)
+        );
+        io.sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -118,7 +118,9 @@ fn frames_of_every_api_are_answered_or_closed_and_disturb_nobody() {
 #[test]
 fn damaged_folders_are_served_as_far_as_they_can_be_vouched_for_or_refused() {
     let mut all = files::Outcome::default();
-    for seed in seeds(FOLDERS) {
+    let seeds = seeds(FOLDERS);
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
         let outcome = files::run(seed);
         all.served += outcome.served;
         all.refused += outcome.refused;
@@ -127,7 +129,8 @@ fn damaged_folders_are_served_as_far_as_they_can_be_vouched_for_or_refused() {
         all.largest_bytes = all.largest_bytes.max(outcome.largest_bytes);
     }
     println!("{all:?}");
-    assert!(all.served > 0 && all.refused > 0 && all.read > 0, "{all:?}");
+    let has_all = all.served > 0 && all.refused > 0 && all.read > 0;
+    assert!(count < FOLDERS || has_all, "{all:?}");
 }
 
 #[test]
@@ -139,22 +142,23 @@ fn damaged_texts_are_taken_or_it_is_said_what_is_wrong() {
         &path,
         texts::WORKLOAD.as_bytes()
     ));
-    let (mut count, mut taken) = (0, 0);
-    for seed in seeds(TEXTS) {
+    let seeds = seeds(TEXTS);
+    let count = seeds.end - seeds.start;
+    let mut taken = 0;
+    for seed in seeds {
         let mut random = Random::new(seed);
         let properties = texts::damage(texts::PROPERTIES, &mut random);
         let workload = texts::damage(texts::WORKLOAD, &mut random);
         taken += u64::from(texts::is_taken_by_broker(&properties));
         taken += u64::from(texts::is_taken_by_loadgen(&path, &workload));
-        count += 2;
         let largest = memory::take().largest;
         assert!(
             largest < TEXT_ALLOCATION_MAX,
             "CORELOG_SEED={seed}: {largest} bytes at once"
         );
     }
-    println!("{taken} of {count} taken");
-    assert!(taken > 0 && taken < count);
+    println!("{taken} of {} taken", 2 * count);
+    assert!(count < TEXTS || (1..2 * count).contains(&taken));
 }
 
 #[test]

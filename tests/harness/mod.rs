@@ -1,8 +1,9 @@
 //! A broker of this build as a child process, for tests from outside.
 //!
-//! Each broker has a port and a folder of its own, listens on 127.0.0.1 alone, and is killed when the handle is dropped;
-//! a temporary folder goes with it. `kill9`, `stop` and `restart` keep port and folder, so that clients which were
-//! connected find it again. Whatever the broker printed goes into the panic's message when it doesn't start or stop.
+//! Each broker has a port and a folder of its own, listens on 127.0.0.1 alone, and is killed when the handle is dropped
+//! or this process ends; a temporary folder goes with the handle. `kill9`, `stop` and `restart` keep port and folder, so
+//! that clients which were connected find it again. Whatever the broker printed goes into the panic's message when it
+//! doesn't start or stop.
 //!
 //! Not here: clients. The protocol is spoken only to see that a broker has started.
 
@@ -14,17 +15,19 @@
 pub mod http;
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{LazyLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{self, Signal};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getppid};
 use tempfile::TempDir;
 
 /// Bounds for what hangs, on a disk that has much else to do.
@@ -184,15 +187,15 @@ impl Broker {
         if let Some(cores) = self.cores {
             words.extend(["--cores".to_owned(), cores.to_string()]);
         }
-        let child = Command::new(&words[0])
+        let mut command = Command::new(&words[0]);
+        command
             .args(&words[1..])
             .current_dir(self.home.path())
             .stdin(Stdio::null())
             .stdout(self.output(&log))
-            .stderr(self.output(&log))
-            .spawn()
-            .expect("the broker's binary");
-        self.child = Some(child);
+            .stderr(self.output(&log));
+        let child = spawn_for_a_life(command);
+        self.child = Some(child.expect("the broker's binary"));
     }
 
     fn output(&self, log: &File) -> Stdio {
@@ -352,6 +355,40 @@ impl Drop for Broker {
         // Withheld by the test runner unless the test fails.
         println!("the broker of port {} printed:\n{}", self.port, self.log());
     }
+}
+
+/// Starts a process that is killed when this one ends, however it does: where a test aborts, no handle is dropped.
+#[allow(
+    unsafe_code,
+    reason = "what is done between fork and exec is unsafe by its interface"
+)]
+fn spawn_for_a_life(mut command: Command) -> io::Result<Child> {
+    type Order = (Command, mpsc::Sender<io::Result<Child>>);
+    // The kernel kills it when the thread ends that has started it: this one does so with the process.
+    static SPAWNER: LazyLock<mpsc::Sender<Order>> = LazyLock::new(|| {
+        let (sender, orders) = mpsc::channel::<Order>();
+        thread::spawn(move || {
+            for (mut command, told) in orders {
+                // Who has asked waits for it.
+                let _ = told.send(command.spawn());
+            }
+        });
+        sender
+    });
+    let parent = Pid::this();
+    let bind = move || {
+        set_pdeathsig(Signal::SIGKILL)?;
+        // It may have ended before that.
+        match getppid() == parent {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    };
+    // SAFETY: two system calls, which neither allocate nor take a lock.
+    unsafe { command.pre_exec(bind) };
+    let (told, child) = mpsc::channel();
+    SPAWNER.send((command, told)).expect("it never ends");
+    child.recv().expect("it never ends")
 }
 
 /// A port below those that the kernel hands to outgoing connections, so that no client takes it between now and the

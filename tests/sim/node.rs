@@ -9,7 +9,7 @@ use std::time::Duration;
 use corelog::broker::Node as Identity;
 use corelog::cli::addresses::BoundListener;
 use corelog::config::{BrokerConfig, Endpoint, Layers, Overrides, load};
-use corelog::metrics::monitor::{Load, Monitor};
+use corelog::metrics::monitor::{Monitor, ShardState};
 use corelog::net::admission::Admission;
 use corelog::serve::plan::{Plan, Start};
 use corelog_shards::io::Stop;
@@ -189,8 +189,7 @@ impl Node {
     pub fn check_drained(&self, world: &mut World) {
         let end = world.now() + DRAIN_MAX;
         loop {
-            let load = self.load(world);
-            let held = (load.connections, load.request_bytes, load.reply_bytes);
+            let held = self.load(world);
             let open = world.connections(self.id);
             if held == (0, 0, 0) && open == 0 {
                 return;
@@ -203,17 +202,21 @@ impl Node {
         }
     }
 
-    /// What clients make it hold.
-    fn load(&self, world: &mut World) -> Load {
-        let load = Arc::new(Mutex::new(None));
-        let told = load.clone();
+    /// What clients make it hold: connections, bytes of requests and of replies.
+    fn load(&self, world: &mut World) -> (usize, usize, usize) {
         let running = self.running.as_ref().expect("it runs");
-        running.monitor.load(move |load| {
-            *told.lock().expect("one thread") = Some(load);
+        let (mut answer, mut known) = (running.monitor.ask_known(), None);
+        world.run_until(|| {
+            known = answer.try_recv().ok();
+            known.is_some()
         });
-        world.run_until(|| load.lock().expect("one thread").is_some());
-        let load = load.lock().expect("one thread").take();
-        load.expect("it was told")
+        let shards = known.expect("just seen").shards;
+        let sum = |of: fn(&ShardState) -> usize| shards.iter().map(of).sum();
+        (
+            sum(|shard| shard.connections),
+            sum(|shard| shard.request_memory.used_bytes),
+            sum(|shard| shard.reply_memory.used_bytes),
+        )
     }
 }
 

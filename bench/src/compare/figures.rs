@@ -41,6 +41,16 @@ pub const AT_LIMIT: Quantity = more("requests/s at the limit");
 pub const OVERLOADED: Quantity = more("requests/s acknowledged in overload");
 pub const OVERLOADED_TIMES: Quantity = more("acknowledged in overload, times the limit");
 pub const BEHIND_TIMES: Quantity = more("acknowledged in the second behind it, times the limit");
+/// From when nothing more is offered until all that waits for a reply has one.
+pub const DRAINED: Quantity = less("s until all is acknowledged behind it");
+pub const P99_PIPELINED_TIMES: Quantity = less("p99 beside pipelined tiny requests, times without");
+pub const P99_CONNECTIONS_TIMES: Quantity =
+    less("p99 beside a connection for each request, times without");
+pub const P99_UNREAD_TIMES: Quantity = less("p99 beside replies that nobody reads, times without");
+/// What shows that the attackers got through.
+pub const PIPELINED: Quantity = neither("pipelined tiny requests/s");
+pub const CONNECTIONS: Quantity = neither("connections/s of one request");
+pub const UNREAD: Quantity = neither("requests/s whose replies nobody reads");
 pub const MEGABYTES: Quantity = more("MB/s");
 pub const P50: Quantity = less("p50 ms");
 pub const P99: Quantity = less("p99 ms");

@@ -6,6 +6,7 @@
 //! states in each round what the machine allows. Before each workload what is dirty in the page cache is written out,
 //! so that no figure pays for the one before it. A workload that fails is kept as failed, and the others go on.
 
+mod attacked;
 mod baseline;
 mod compaction;
 mod consume;

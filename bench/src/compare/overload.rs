@@ -1,5 +1,5 @@
 //! More than a broker can take is offered to it: what it takes at most, then several times that by a timetable, then again
-//! what it takes at most, at once behind the overload.
+//! what it takes at most, behind the last acknowledgement of the overload, for which is told how long it took.
 //!
 //! Clients send as much as the broker reads, as producers do whose buffers are full: requests that are due while so many
 //! wait are left out. What is acknowledged meanwhile should be what is acknowledged at the limit, and right behind it.
@@ -50,14 +50,19 @@ pub fn run(session: &mut Session<'_>, name: &'static str, times: f64) -> Result<
         },
     )?;
     let of_limit = |report: &ProduceReport| report.requests_a_second / limit.requests_a_second;
+    let note = match overload.left_out {
+        0 => Some("not proven: all that was offered was taken"),
+        _ => client_note(&overload),
+    };
     for (quantity, value) in [
         (AT_LIMIT, limit.requests_a_second),
         (DUE, offered),
         (OVERLOADED, overload.requests_a_second),
         (OVERLOADED_TIMES, of_limit(&overload)),
+        (DRAINED, overload.drain.as_secs_f64()),
         (BEHIND_TIMES, of_limit(&behind)),
     ] {
-        session.push(Reading::new(name, quantity, value).noted(client_note(&overload)));
+        session.push(Reading::new(name, quantity, value).noted(note));
     }
     if let Some(broker) = &overload.broker {
         session.state(name, RESIDENT, broker.rss as f64 / 1e6);
@@ -67,9 +72,9 @@ pub fn run(session: &mut Session<'_>, name: &'static str, times: f64) -> Result<
 
 fn load(what: &str, settings: &ProduceSettings) -> Result<ProduceReport> {
     let report = client::load(settings)?;
-    let left_out = report.left_out;
+    let (left_out, drain) = (report.left_out, report.drain);
     eprintln!(
-        "  {what}, {left_out} requests left out:\n{}\n",
+        "  {what}, {left_out} requests left out, {drain:.1?} until the last reply:\n{}\n",
         indented(&report.to_string())
     );
     Ok(report)

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::CompareSettings;
+use super::attacked;
 use super::compaction;
 use super::consume;
 use super::figures::{Quantity, Reading};
@@ -167,6 +168,7 @@ impl<'a> Session<'a> {
             Work::Settle(protocol) => groups::settle(self, name, protocol),
             Work::Heartbeats(protocol) => groups::heartbeats(self, name, protocol),
             Work::BesideGroup => groups::producers_beside(self, name),
+            Work::Attacked { of, part } => attacked::run(self, name, of, part),
             Work::Quiet { of, part } => quiet::run(self, name, of, part),
             Work::Compaction => compaction::run(self, name),
             Work::StartEmpty | Work::RestartMany | Work::RestartData | Work::LoadOffsets => Ok(()),

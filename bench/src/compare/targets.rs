@@ -83,6 +83,10 @@ const TARGETS: &[Target] = &[
     target(names::QUIET, figures::P99_HOUSEKEEPING_TIMES, Max(1.25)),
     target(names::OVERLOAD, figures::OVERLOADED_TIMES, Min(0.9)),
     target(names::OVERLOAD, figures::BEHIND_TIMES, Min(0.9)),
+    target(names::OVERLOAD, figures::DRAINED, Max(2.0)),
+    target(names::ATTACKED, figures::P99_PIPELINED_TIMES, Max(2.0)),
+    target(names::ATTACKED, figures::P99_CONNECTIONS_TIMES, Max(2.0)),
+    target(names::ATTACKED, figures::P99_UNREAD_TIMES, Max(2.0)),
     // On two cores: 64 MiB of newest records and 128 MiB of requests each, and 30 MB that it takes when it idles.
     target(names::SOAK, figures::RESIDENT_MAX, Max(433.0)),
     target(names::SOAK, figures::RESIDENT_TIMES, Max(1.1)),

@@ -32,6 +32,7 @@ pub const FSYNC_SMALL_256: &str = "fsync: 1 KiB, 100 partitions, 256 in flight";
 pub const FSYNC_LARGE: &str = "fsync: 64 KiB, 100 partitions, 16 in flight";
 pub const FSYNC_HALF: &str = "fsync: 1 KiB, 100 partitions, at 50 % of the limit";
 pub const OVERLOAD: &str = "1 KiB, 100 partitions, overload: 3 times the limit offered";
+pub const ATTACKED: &str = "1 KiB at 10 % of the limit beside attackers";
 pub const SOAK: &str = "soak, 15,000 records/s with retention";
 pub const COMMITS: &str = "commits of 10 offsets, 64 connections, 100 groups";
 pub const SETTLE_CLASSIC: &str = "a classic group of 100 members";
@@ -80,6 +81,11 @@ pub enum Work {
     /// So many times what the broker takes at most is offered to it.
     Overload {
         times: f64,
+    },
+    /// Producers at this part of a limit, alone, and beside clients that mean harm.
+    Attacked {
+        of: &'static str,
+        part: f64,
     },
     /// Records at a constant rate for many minutes, with retention deleting behind them.
     Soak,
@@ -228,6 +234,13 @@ pub const ALL: &[Workload] = &[
         },
     ),
     other(OVERLOAD, Work::Overload { times: 3.0 }),
+    other(
+        ATTACKED,
+        Work::Attacked {
+            of: SMALL_100_256,
+            part: 0.1,
+        },
+    ),
     other(COMMITS, Work::Commits),
     other(SETTLE_CLASSIC, Work::Settle(GroupProtocol::Classic)),
     other(SETTLE_CONSUMER, Work::Settle(GroupProtocol::Consumer)),
@@ -336,6 +349,7 @@ mod tests {
                 })
                 | Work::CatchUp { of }
                 | Work::EndToEnd { of, .. }
+                | Work::Attacked { of, .. }
                 | Work::Quiet { of, .. } => &[of],
                 Work::ColdReader { of, reads, .. } => &[of, reads],
                 _ => &[],

@@ -248,7 +248,7 @@ impl Io {
         either!(self, io => io.create_dir_all(path).await)
     }
 
-    /// Removes an empty directory.
+    /// Removes an empty directory, or a link to one.
     pub async fn remove_dir(&self, path: &Path) -> Result<()> {
         either!(self, io => io.remove_dir(path).await)
     }
@@ -269,7 +269,7 @@ impl Io {
         either!(self, io => io.sync_dir(path).await)
     }
 
-    /// What is in a directory, in the order of names.
+    /// What is in a directory, in the order of names. Links are what they lead to; those that lead nowhere are left out.
     pub async fn list_dir(&self, path: &Path) -> Result<Vec<DirEntry>> {
         either!(self, io => io.list_dir(path).await)
     }

@@ -33,6 +33,7 @@ const GROWTH: u64 = 4;
 /// A journal has a handful of files.
 const SLOT_DIGITS: usize = 4;
 const LIST_PREFIX: &str = ".journal-";
+const ADOPTED_SUFFIX: &str = ".adopted";
 const LIST_CHECKSUM: &str = "crc32c ";
 /// The shortest file: a few groups.
 const FILE_BYTES_MIN: u64 = 4 * BLOCK as u64;
@@ -274,6 +275,16 @@ pub fn list_path(dir: &Path, journal_id: u32) -> PathBuf {
 /// Journal id of a file name that [`list_path`] made.
 pub fn parse_list_name(name: &str) -> Option<u32> {
     name.strip_prefix(LIST_PREFIX)?.parse().ok()
+}
+
+/// The file that says that a journal's partitions are in other journals, durably: what is left of it is to go.
+pub fn adopted_path(dir: &Path, journal_id: u32) -> PathBuf {
+    dir.join(format!("{journal_id:04}{ADOPTED_SUFFIX}"))
+}
+
+/// Journal id of a file name that [`adopted_path`] made.
+pub fn parse_adopted_name(name: &str) -> Option<u32> {
+    name.strip_suffix(ADOPTED_SUFFIX)?.parse().ok()
 }
 
 /// Lists the slots of a journal, durably.

@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 
 use super::Ticket;
 use super::files::{
-    Closed, Files, Slot, list_path, parse_list_name, parse_slot_name, read_list, slot_path,
+    Closed, Files, Slot, list_path, parse_adopted_name, parse_list_name, parse_slot_name,
+    read_list, slot_path,
 };
 use super::group::{Entries, EntryHead, EntryKind, GroupError, GroupHeader, HEADER_LEN};
 use crate::io::{BLOCK, DirEntry, File, Io, Landmark, OpenMode, align_down};
@@ -54,6 +55,8 @@ pub struct Scanned {
     pub rot: Vec<Rot>,
     /// Files that were there and are not any more.
     pub missing: Vec<PathBuf>,
+    /// Why the list of the files cannot be read, if it cannot: then none of them is missed.
+    pub unread_list: Option<(PathBuf, io::Error)>,
 }
 
 /// Why a journal cannot be read.
@@ -98,7 +101,8 @@ pub struct Found<'a> {
     pub needed_bytes: u64,
 }
 
-/// Journal ids that have files in `dir`, or had some: the folder above, which has these entries, lists them.
+/// Journal ids that have files in `dir`, or had some: the folder above, which has these entries, lists them. Not those of
+/// which only the rest is there, because all of it is in other journals.
 pub async fn journals_in(io: &Io, dir: &Path, above: &[DirEntry]) -> io::Result<Vec<u32>> {
     let entries = match io.list_dir(dir).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -111,6 +115,9 @@ pub async fn journals_in(io: &Io, dir: &Path, above: &[DirEntry]) -> io::Result<
         .collect();
     let names = above.iter().map(|entry| &entry.name);
     ids.extend(names.filter_map(|name| parse_list_name(name)));
+    let adopted = entries.iter().map(|entry| parse_adopted_name(&entry.name));
+    let adopted: Vec<u32> = adopted.flatten().collect();
+    ids.retain(|id| !adopted.contains(id));
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)
@@ -156,9 +163,10 @@ async fn read(
     };
     let there = found.iter().map(|file| &file.slot).chain(&free);
     let there: BTreeSet<u32> = there.map(|slot| slot.number).collect();
-    let listed = read_list(io, dir, id)
-        .await
-        .map_err(|error| RecoveryError::Io(list_path(dir, id), error))?;
+    let (listed, unread_list) = match read_list(io, dir, id).await {
+        Ok(listed) => (listed, None),
+        Err(error) => (BTreeSet::new(), Some((list_path(dir, id), error))),
+    };
     let missing: Vec<u32> = listed.difference(&there).copied().collect();
     found.sort_unstable_by_key(|file| file.first.file_seq);
     let slots = found.iter().map(|file| &file.slot).chain(&free);
@@ -240,6 +248,7 @@ async fn read(
             .into_iter()
             .map(|number| slot_path(dir, id, number))
             .collect(),
+        unread_list,
     };
     Ok((scanned, scan.unvouched))
 }

@@ -22,7 +22,7 @@ const CLEANED_SUFFIX: &str = ".cleaned";
 /// Holds the topic id, one in each partition's folder.
 pub const PARTITION_METADATA: &str = "partition.metadata";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileKind {
     Log,
     OffsetIndex,

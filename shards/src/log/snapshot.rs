@@ -4,6 +4,7 @@
 //! coarse index of segments that are not finished, and the bytes of those that no file holds.
 //! Restoring it takes no look at any file.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -17,6 +18,7 @@ use super::index::SegmentIndex;
 use super::log::{Log, Restored};
 use super::producer::ProducerTable;
 use super::segment::Segment;
+use super::segment_name::{DirPurpose, PartitionDir, dir_set_aside};
 
 /// Version 1 did not count aborted transactions, version 2 knew nothing of compaction, version 3 of one log folder only,
 /// version 4 of none that moves to another.
@@ -31,6 +33,18 @@ pub struct UnfinishedMove {
     pub future: Option<Uuid>,
     /// Log folders that may still have the folder which it had before.
     pub left: Vec<Uuid>,
+}
+
+impl UnfinishedMove {
+    /// Name that the partition's folder has as long as this is to be done; in the end it is `dir`.
+    pub fn dir_now<'a>(&self, dir: &'a str) -> Cow<'a, str> {
+        match self.future.zip(PartitionDir::parse(dir)) {
+            Some((future, parsed)) => {
+                Cow::Owned(dir_set_aside(&parsed, DirPurpose::Future, future))
+            }
+            None => Cow::Borrowed(dir),
+        }
+    }
 }
 
 /// What a checkpoint says beside the log.

@@ -10,7 +10,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::message::{ReadError, ReadSpec};
-use super::store::{Store, storage};
+use super::store::{Store, segment_key};
 use crate::io::OpenMode;
 use crate::log::Log;
 use crate::log::aborted::{self, AbortedTransaction, AbortedTransactions, Unusable};
@@ -104,8 +104,27 @@ impl Store {
                 Ok(aborted::decode(&bytes, offsets, marked.count))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Err(Unusable)),
-            Err(error) => Err(storage(error)),
+            Err(error) => Err(self.without_aborted(partition, base, kind, &error)),
         }
+    }
+
+    /// A file that tells of aborted transactions cannot be read, which is told once: readers will come again and again.
+    fn without_aborted(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+        kind: FileKind,
+        error: &io::Error,
+    ) -> ReadError {
+        if self.is_news(partition, segment_key(partition, segment_base), kind) {
+            tracing::error!(
+                partition = %partition.dir,
+                file = %self.path(partition, segment_base, kind).display(),
+                %error,
+                "cannot read the aborted transactions of a partition: readers of committed records get an error"
+            );
+        }
+        ReadError::Storage
     }
 
     /// Finds the aborted transactions by reading all segments, as at a takeover, and writes their
@@ -133,11 +152,14 @@ impl Store {
             let file = match self.io().open(&path, OpenMode::READ).await {
                 Ok(file) => file,
                 Err(_) if !has_segment(partition, base) => continue,
-                Err(error) => return Err(storage(error)),
+                Err(error) => {
+                    return Err(self.without_aborted(partition, base, FileKind::Log, &error));
+                }
             };
             let noted = self
                 .note_segment(&mut read, &file, (base, len), next_base)
-                .await?;
+                .await
+                .map_err(|error| self.without_aborted(partition, base, FileKind::Log, &error))?;
             if noted.sound_bytes < len {
                 tracing::error!(
                     file = %path.display(),

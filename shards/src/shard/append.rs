@@ -154,8 +154,9 @@ impl Shard {
         let mut state = partition.state.borrow_mut();
         let before = state.log.tail().backing_bytes();
         let producers_before = state.log.producers().len();
-        let share = self.0.cache.share(self.0.partitions.borrow().len());
-        state.log.bound_chunks(share);
+        let partitions = || self.0.partitions.borrow().len();
+        let chunk_bytes_max = self.0.cache.chunk_bytes_max(partitions);
+        state.log.bound_chunks(chunk_bytes_max);
         let outcome = state
             .log
             .append(

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::Shard;
 use super::message::ReadError;
-use super::store::{Store, storage};
+use super::missing::must_own_dir;
+use super::store::Store;
 use super::volume::Folder;
 use crate::io::{BLOCK, DirEntry, File, OpenMode, align_down};
 use crate::log::Log;
@@ -50,19 +51,19 @@ impl Store {
         config: &Rc<LogConfig>,
     ) -> Result<Option<Log>, ReadError> {
         let path = folder.join(dir);
-        let topic = self.topic_of_dir(&path).await.map_err(storage)?;
+        let topic = self.topic_of_dir(&path).await.map_err(not_taken_over)?;
         if let Some(deleted) = topic.filter(|topic| *topic != key.topic) {
             tracing::info!(dir, "the folder belongs to a topic that was deleted");
             // Under a name of its own: this topic may be deleted before what is set aside has gone.
             self.set_aside_dir(folder, dir, DirPurpose::Delete, deleted)
                 .await
-                .map_err(storage)?;
+                .map_err(not_taken_over)?;
             return Ok(None);
         }
         let entries = match self.io().list_dir(&path).await {
             // Another shard had a partition there since the start, and its topic was deleted.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            listed => listed.map_err(storage)?,
+            listed => listed.map_err(not_taken_over)?,
         };
         let mut bases: Vec<(i64, u64)> = entries
             .iter()
@@ -128,17 +129,20 @@ impl Store {
             .io()
             .open(&path, OpenMode::READ_WRITE)
             .await
-            .map_err(storage)?;
+            .map_err(not_taken_over)?;
         let next_base = later.first().map(|(next, _)| *next);
         let noted = self
             .note_segment(log, &file, (base, len), next_base)
-            .await?;
+            .await
+            .map_err(not_taken_over)?;
         if noted.sound_bytes < len {
             let position = noted.sound_bytes;
             let is_followed = later.iter().any(|(_, len)| *len > 0);
             if noted.is_misplaced
                 || is_followed
-                || has_sound_batch(self.io(), &file, position, len).await?
+                || has_sound_batch(self.io(), &file, position, len)
+                    .await
+                    .map_err(not_taken_over)?
             {
                 tracing::error!(
                     file = %path.display(),
@@ -149,12 +153,12 @@ impl Store {
                 return Err(ReadError::Corrupt);
             }
             tracing::warn!(file = %path.display(), position, len, "cut a segment at its last sound batch");
-            file.truncate(position).await.map_err(storage)?;
+            file.truncate(position).await.map_err(not_taken_over)?;
         }
-        file.sync().await.map_err(storage)?;
+        file.sync().await.map_err(not_taken_over)?;
         self.write_aborted(dir, base, &noted.aborted)
             .await
-            .map_err(storage)
+            .map_err(not_taken_over)
     }
 
     /// Reads a segment's file and notes its batches, as far as they are sound and in their places.
@@ -165,7 +169,7 @@ impl Store {
         file: &File,
         (base, len): (i64, u64),
         next_base: Option<i64>,
-    ) -> Result<NotedSegment, ReadError> {
+    ) -> io::Result<NotedSegment> {
         let now_ms = self.io().wall_ms();
         let mut noted = NotedSegment {
             sound_bytes: 0,
@@ -183,7 +187,7 @@ impl Store {
             let position = noted.sound_bytes;
             let aligned = align_down(position);
             let asked = wanted.next_multiple_of(BLOCK) + BLOCK;
-            let chunk = file.read_at(aligned, asked).await.map_err(storage)?;
+            let chunk = file.read_at(aligned, asked).await?;
             let is_short = (chunk.len() as u64) < (len - aligned).min(asked as u64);
             let end = chunk.len().min((len - aligned) as usize);
             let chunk = chunk
@@ -269,8 +273,11 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a partition's folder says that it belongs to a topic of the same name.
+    /// Whether the folder of a partition's name may be that of another topic, as it says.
     pub(super) async fn is_of_another_topic(&self, partition: &Partition) -> io::Result<bool> {
+        if must_own_dir(partition) {
+            return Ok(false);
+        }
         let topic = self.topic_of_dir(&self.dir(partition)).await?;
         Ok(topic.is_some_and(|topic| topic != partition.key.topic))
     }
@@ -329,6 +336,12 @@ pub(super) fn future_dirs<'a>(
                         && (&found.topic, found.partition) == (&wanted.topic, wanted.partition)
                 })
         })
+}
+
+/// The files of a partition that is to be taken over cannot be read or written.
+fn not_taken_over(error: io::Error) -> ReadError {
+    tracing::error!(%error, "cannot take over a partition");
+    ReadError::Storage
 }
 
 /// What is not there need not be removed.

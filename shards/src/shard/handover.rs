@@ -19,9 +19,10 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::Shard;
+use super::folders::unless_gone;
 use super::recovery::{Recovering, StartError};
 use crate::io::{Io, Landmark};
-use crate::journal::files::{list_path, parse_slot_name};
+use crate::journal::files::{adopted_path, list_path, parse_adopted_name, parse_slot_name};
 use crate::journal::group::{EntryHead, EntryKind};
 use crate::journal::{Body, Durability, Entry, Inline};
 use crate::log::config::LogConfig;
@@ -192,8 +193,8 @@ impl Shard {
         self.anchor_synced(&partition).await && self.forget_copies(superseded).await.is_ok()
     }
 
-    /// Forgets a copy of a partition of which a newer one has come. The caller holds its turn.
-    fn supersede(&self, old: &Rc<Partition>) {
+    /// Forgets a copy of a partition of which a newer one has come, or is to come. The caller holds its turn.
+    pub(super) fn supersede(&self, old: &Rc<Partition>) {
         self.end_partitions(std::slice::from_ref(old));
         self.0.store.forget_files(old);
         let mut partitions = self.0.partitions.borrow_mut();
@@ -214,8 +215,15 @@ impl Shard {
         for (dir, id) in orphans {
             let _removing = io.within(Landmark::JournalRemoved);
             let removed = async {
+                match io.list_dir(dir).await {
+                    // All of it is missing, and was said to be.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        return remove_list(io, dir, *id).await;
+                    }
+                    listed => _ = listed?,
+                }
                 // Half a journal is worse than none: first it is said that all of it is to go.
-                io.write_small(&adopted_mark(dir, *id), b"").await?;
+                io.write_small(&adopted_path(dir, *id), b"").await?;
                 remove_journal(io, dir, *id).await
             };
             let at = |error| StartError::Io(dir.clone(), error);
@@ -233,11 +241,6 @@ pub(super) struct OldCopy {
     pub(super) revision: u64,
 }
 
-/// The file that says that a journal's partitions are in other journals, durably.
-fn adopted_mark(dir: &Path, journal_id: u32) -> PathBuf {
-    dir.join(format!("{journal_id:04}.adopted"))
-}
-
 /// Removes a journal that is marked as adopted, then the mark.
 async fn remove_journal(io: &Io, dir: &Path, journal_id: u32) -> io::Result<()> {
     for entry in io.list_dir(dir).await? {
@@ -245,17 +248,20 @@ async fn remove_journal(io: &Io, dir: &Path, journal_id: u32) -> io::Result<()> 
             io.remove_file(&dir.join(&entry.name)).await?;
         }
     }
-    let list = list_path(dir, journal_id);
-    match io.remove_file(&list).await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        removed => removed?,
-    }
-    if let Some(folder) = list.parent() {
-        io.sync_dir(folder).await?;
-    }
+    remove_list(io, dir, journal_id).await?;
     io.sync_dir(dir).await?;
-    io.remove_file(&adopted_mark(dir, journal_id)).await?;
+    io.remove_file(&adopted_path(dir, journal_id)).await?;
     io.sync_dir(dir).await
+}
+
+/// Removes the list of a journal's files.
+async fn remove_list(io: &Io, dir: &Path, journal_id: u32) -> io::Result<()> {
+    let list = list_path(dir, journal_id);
+    unless_gone(io.remove_file(&list).await)?;
+    match list.parent() {
+        Some(folder) => io.sync_dir(folder).await,
+        None => Ok(()),
+    }
 }
 
 /// Finishes what a crash has interrupted: journals that were being removed.
@@ -265,11 +271,7 @@ pub(super) async fn remove_adopted(
     is_mine: impl Fn(u32) -> bool,
 ) -> io::Result<()> {
     for entry in io.list_dir(dir).await? {
-        let id = entry
-            .name
-            .strip_suffix(".adopted")
-            .and_then(|id| id.parse().ok());
-        if let Some(id) = id.filter(|id| is_mine(*id)) {
+        if let Some(id) = parse_adopted_name(&entry.name).filter(|id| is_mine(*id)) {
             remove_journal(io, dir, id).await?;
         }
     }

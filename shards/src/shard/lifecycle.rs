@@ -43,9 +43,11 @@ impl Shard {
         let config = Rc::new(config);
         if let Some(partition) = self.partition(&key) {
             partition.is_opened.set(true);
-            partition.has_foreign_dir.set(false);
             partition.state.borrow_mut().log.config = config;
             self.lead(&partition, leader_epoch);
+            if partition.has_foreign_dir.replace(false) {
+                self.settle_if_due(&partition);
+            }
             return Ok(partition.folder().id);
         }
         let wanted = self.0.folders.by_id(folder);
@@ -247,7 +249,7 @@ impl Shard {
     async fn finish_files(&self) {
         let mut partitions: Vec<Rc<Partition>> =
             self.0.partitions.borrow().values().cloned().collect();
-        partitions.retain(|partition| !partition.is_offline());
+        partitions.retain(|partition| partition.has_files());
         partitions.sort_unstable_by_key(|partition| partition.key);
         let mut rest = partitions.into_iter();
         loop {

@@ -7,8 +7,9 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use super::handover::OldCopy;
+use super::recovery::needs_dir;
 use super::{RotPolicy, Shard};
-use crate::log::segment::Segment;
 use crate::partition::Partition;
 use crate::route::PartitionKey;
 
@@ -25,7 +26,7 @@ pub struct MissingFolder {
 
 impl Shard {
     /// The partitions of this shard without their folders, but for those that the policy goes on without: these are
-    /// dropped.
+    /// forgotten.
     pub async fn missing_folders(&self) -> Vec<MissingFolder> {
         let mut missing = Vec::new();
         for key in self.partitions() {
@@ -38,11 +39,27 @@ impl Shard {
                 "the folder of a partition is missing: its records are lost"
             );
         }
-        if self.0.config.on_rot == RotPolicy::Continue {
-            let lost: Vec<PartitionKey> = missing.drain(..).map(|lost| lost.key).collect();
-            self.drop_partitions(&lost).await;
+        if self.0.config.on_rot == RotPolicy::Continue && self.forget_lost(&missing).await {
+            missing.clear();
         }
         missing
+    }
+
+    /// Forgets partitions, so that they can be made anew under their names. Whether that is durable: behind what is
+    /// written of the new ones from now on, a start must not find that the old ones are over.
+    async fn forget_lost(&self, lost: &[MissingFolder]) -> bool {
+        let mut copies = Vec::with_capacity(lost.len());
+        for partition in lost.iter().filter_map(|lost| self.partition(&lost.key)) {
+            let turn = partition.settling.take().await;
+            self.supersede(&partition);
+            drop(turn);
+            copies.push(OldCopy {
+                volume: partition.volume(),
+                key: partition.key,
+                revision: partition.revision.get(),
+            });
+        }
+        self.forget_copies(copies).await.is_ok()
     }
 
     /// Of one partition of this shard.
@@ -60,9 +77,28 @@ impl Shard {
     }
 }
 
-/// Whether anything of a partition should be in its folder.
-pub(super) fn needs_dir(partition: &Partition) -> bool {
-    let state = partition.state.borrow();
-    let in_file = |segment: &Segment| segment.settled > 0;
-    state.log.segments().iter().any(in_file)
+/// Finds out, as a start does, which name a partition's folder has, and whether it is lost.
+pub(super) fn look_for_dir(partition: &Partition) {
+    if partition.is_offline() {
+        return;
+    }
+    let folder = partition.folder();
+    let found = folder.found_dirs.borrow();
+    let is_there = || found.contains(&*partition.dir_now());
+    if !is_there() {
+        // A move gives it its name when it has switched. Nobody shall make another one.
+        partition.unfinished_move.borrow_mut().future = None;
+    }
+    let is_lost = !is_there() && needs_dir(&partition.state.borrow().log);
+    partition.has_lost_dir.set(is_lost);
 }
+
+/// Whether the folder with a partition's name can only be its own, whatever its `partition.metadata` says: nobody else
+/// has made it since there are records of this one in it. One that recovery found, and that nobody has opened, may
+/// itself have been deleted, and the folder be another topic's.
+pub(super) fn must_own_dir(partition: &Partition) -> bool {
+    partition.is_opened.get() && needs_dir(&partition.state.borrow().log)
+}
+
+#[cfg(test)]
+mod tests;

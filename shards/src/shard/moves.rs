@@ -28,8 +28,9 @@
 //!
 //! # Crash behaviour
 //! Before the deciding checkpoint is durable, the old folder is the partition's, and a move that was announced is begun
-//! anew after the start. Behind it, the new folder is, and the start does the rest before it has ended: the checkpoint says what is
-//! left to do.
+//! anew after the start. Behind it, the new folder is, under one of its two names, and the start does the rest before it
+//! has ended: the checkpoint says what is left to do, even if all is done. Where neither is there the folder is missing,
+//! and nothing that is left elsewhere is touched.
 //!
 //! What is not done: files of other names than those of segments stay behind and go with the old folder; batches are
 //! copied as they are, without a look at their checksums.

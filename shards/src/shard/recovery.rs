@@ -1,11 +1,14 @@
 //! From a folder to a running shard.
 //!
 //! Each shard reads the journals of its own number (and those of numbers that no shard has any more, and
-//! those in folders that are not the first of their device any more), puts its partitions together in memory and serves; segments are settled later. The time this
-//! takes depends on the journal's size and on nothing else.
+//! those in folders that are not the first of their device any more), puts its partitions together in memory and
+//! serves; segments are settled later. The time this takes depends on the journal's size and on nothing else.
 //!
 //! A partition whose owner has changed, because the number of cores did, is handed to the new owner
 //! (`handover`) before the start has ended.
+
+mod journals;
+mod replay;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
@@ -13,33 +16,26 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use rustc_hash::FxHashMap;
-use uuid::Uuid;
-
 use super::ack::VolumeEvents;
 use super::cache::Cache;
 use super::compact::{Cleaner, CompactError};
-use super::handover::{OldCopy, remove_adopted};
 use super::hosts::{Hosts, add_hosts, keep_hosts, look_for_hosts};
 use super::producers::Producers;
 use super::store::Store;
-use super::volume::{Folder, FolderConfig, Folders, Volume, journal_dir};
+use super::volume::{FolderConfig, Folders, Volume, journal_dir};
 use super::{Shard, ShardConfig, missing};
-use crate::io::{DirEntry, Io, Landmark, Notify, align_down};
-use crate::journal::files::{Files, write_list};
-use crate::journal::group::{EntryKind, be64};
-use crate::journal::recovery::{Found, RecoveryError, Rot, journals_in, scan};
+use crate::io::{Io, Landmark, Notify, align_down};
+use crate::journal::files::write_list;
+use crate::journal::recovery::{RecoveryError, Rot};
 use crate::journal::{Journal, JournalConfig, Ticket};
-use crate::log::batch::header::HEADER_BYTES;
-use crate::log::config::LogConfig;
 use crate::log::snapshot::UnfinishedMove;
-use crate::log::{Log, snapshot};
 use crate::mesh::{Ends, Mesh};
 use crate::metrics::RecoveryMetrics;
-use crate::mutation::{Mutation, is_on};
 use crate::partition::Partition;
 use crate::route::{PartitionKey, Route, ShardId};
+use journals::read_journals;
+pub use replay::{NeededDir, Place, Replayed};
+pub(super) use replay::{Recovering, needs_dir};
 
 /// Files of a journal: enough that half of them can be in use while the rest becomes free.
 const JOURNAL_FILES: usize = 8;
@@ -94,7 +90,7 @@ impl std::fmt::Display for StartError {
                 for file in files {
                     write!(
                         f,
-                        "{} is missing, with what was acknowledged in it; ",
+                        "{} is missing, with what may have been acknowledged in it; ",
                         file.display()
                     )?;
                 }
@@ -123,56 +119,6 @@ pub struct Opened {
     pub partitions: usize,
     /// Journal groups that were read.
     pub groups: u64,
-}
-
-/// A partition while its journal is read.
-pub(super) struct Recovering {
-    pub(super) revision: u64,
-    pub(super) anchor: Ticket,
-    /// Place of the volume of this shard whose journal it is anchored in, if it is.
-    pub(super) journal: Option<usize>,
-    /// Place of the volume whose journal it belongs into.
-    pub(super) volume: usize,
-    pub(super) dir: String,
-    pub(super) folder: Uuid,
-    pub(super) unfinished_move: UnfinishedMove,
-    pub(super) leader_epoch: i32,
-    pub(super) log: Log,
-}
-
-/// What one journal says of partitions.
-#[derive(Default)]
-struct Replayed {
-    partitions: FxHashMap<PartitionKey, Recovering>,
-    dropped: FxHashMap<PartitionKey, String>,
-}
-
-/// What reading the journals gave.
-#[derive(Default)]
-struct Recovered {
-    partitions: FxHashMap<PartitionKey, Recovering>,
-    /// Partitions that were deleted, and their folders, which may still be there.
-    dropped: FxHashMap<PartitionKey, String>,
-    /// Copies in this shard's own journals of partitions that belong into others.
-    foreign: Vec<OldCopy>,
-    /// This shard's own journals.
-    own: Vec<OwnJournal>,
-    groups: u64,
-    /// Groups that cannot be read any more.
-    rot: Vec<Rot>,
-    /// Files that are not there any more.
-    missing: Vec<PathBuf>,
-    /// Journals that no shard has any more, and their folders.
-    orphans: Vec<(PathBuf, u32)>,
-}
-
-/// A journal that goes on.
-#[derive(Default)]
-struct OwnJournal {
-    files: Files,
-    carried: Ticket,
-    has_rot: bool,
-    copies: Vec<(PartitionKey, u64)>,
 }
 
 /// Opens a shard over its part of the folders and starts its tasks.
@@ -223,7 +169,7 @@ pub async fn open_watched(
     let store = Store::new(io.clone(), config.open_files_max);
     for (folder, entries) in found {
         store.found(folder, entries);
-        for (key, dir) in &recovered.dropped {
+        for (key, dir) in &recovered.replayed.dropped {
             let finished = store.finish_drop(folder, key, dir).await;
             finished.map_err(at(&folder.path))?;
         }
@@ -306,7 +252,7 @@ pub async fn open_watched(
         shard.name_hosts(&hosts, add_hosts).await?;
     }
     shard.start_journals();
-    shard.take_recovered(recovered.partitions).await?;
+    shard.take_recovered(recovered.replayed.partitions).await?;
     shard.forget_copies(recovered.foreign).await?;
     // Until all have handed over, a partition that is not here may still come.
     shard.meet().await;
@@ -346,237 +292,6 @@ async fn make_dir(io: &Io, dir: &Path) -> io::Result<()> {
         Some(parent) => io.sync_dir(parent).await,
         None => Ok(()),
     }
-}
-
-async fn read_journals(
-    io: &Io,
-    id: ShardId,
-    route: Route,
-    folders: &Folders,
-    found: &[(&Rc<Folder>, Vec<DirEntry>)],
-    on_rot: RotPolicy,
-    progress: &RecoveryMetrics,
-) -> Result<Recovered, StartError> {
-    let is_mine = |journal_id: u32| journal_id as usize % route.shards() == id;
-    let mut recovered = Recovered::default();
-    recovered.own.resize_with(folders.hosts().len(), || {
-        let mut own = OwnJournal::default();
-        own.files.next_group = 1;
-        own
-    });
-    for (folder, entries) in found {
-        let dir = journal_dir(&folder.path);
-        match remove_adopted(io, &dir, is_mine).await {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => removed.map_err(at(&dir))?,
-        }
-        let ids = journals_in(io, &dir, entries).await.map_err(at(&dir))?;
-        let is_host = folders.hosts()[folder.volume].id == folder.id;
-        for journal_id in ids.into_iter().filter(|id| is_mine(*id)) {
-            let is_own = is_host && journal_id as usize == id;
-            let place = Place {
-                folder: folder.id,
-                volume: folder.volume,
-                journal: is_own.then_some(folder.volume),
-            };
-            read_journal(io, &dir, journal_id, place, &mut recovered, progress).await?;
-        }
-    }
-    for file in &recovered.missing {
-        tracing::error!(
-            file = %file.display(),
-            "a file of the journal is missing: what was acknowledged in it is lost"
-        );
-    }
-    if !recovered.missing.is_empty() && on_rot == RotPolicy::Refuse {
-        return Err(StartError::Missing(recovered.missing));
-    }
-    if !recovered.rot.is_empty() && on_rot == RotPolicy::Refuse {
-        return Err(StartError::Damaged(recovered.rot));
-    }
-    recovered.find_places(folders);
-    recovered.find_foreign(|key| route.owner(key) == id);
-    Ok(recovered)
-}
-
-/// Where a journal was found.
-#[derive(Clone, Copy)]
-struct Place {
-    folder: Uuid,
-    /// Place of the volume of that folder.
-    volume: usize,
-    /// Place of the volume whose journal goes on in it.
-    journal: Option<usize>,
-}
-
-async fn read_journal(
-    io: &Io,
-    dir: &Path,
-    id: u32,
-    place: Place,
-    recovered: &mut Recovered,
-    progress: &RecoveryMetrics,
-) -> Result<(), StartError> {
-    let now_ms = io.wall_ms();
-    let before = progress.journal_bytes.get();
-    let mut replayed = Replayed::default();
-    let scanned = scan(io, dir, id, |found| {
-        progress.journal_bytes.set(before + found.needed_bytes);
-        progress.journal_bytes_read.set(before + found.read_bytes);
-        replay(&mut replayed, place, &found, now_ms)
-    });
-    let scanned = scanned.await.map_err(StartError::Journal)?;
-    // Behind its last group there is nothing to read.
-    let all = progress.journal_bytes.get();
-    progress.journal_bytes_read.set(all);
-    recovered.groups += scanned.groups;
-    match place.journal {
-        Some(volume) => {
-            let partitions = replayed.partitions.iter();
-            let copies = partitions.map(|(key, found)| (*key, found.revision));
-            recovered.own[volume] = OwnJournal {
-                files: scanned.files,
-                carried: scanned.carried,
-                has_rot: !scanned.rot.is_empty(),
-                copies: copies.collect(),
-            };
-        }
-        None => recovered.orphans.push((dir.to_owned(), id)),
-    }
-    recovered.rot.extend(scanned.rot);
-    recovered.missing.extend(scanned.missing);
-    if !replayed.dropped.is_empty() {
-        io.reached(Landmark::DropRecovered);
-    }
-    recovered.dropped.extend(replayed.dropped);
-    for (key, partition) in replayed.partitions {
-        if recovered.partitions.contains_key(&key) {
-            io.reached(Landmark::OldCopyMet);
-        }
-        merge(&mut recovered.partitions, key, partition);
-    }
-    Ok(())
-}
-
-impl Recovered {
-    /// Finds out into which journals the partitions belong: into those of their folders. What is known of an offline
-    /// folder's partitions stays on the device where it was found, see `hosts`.
-    fn find_places(&mut self, folders: &Folders) {
-        for found in self.partitions.values_mut() {
-            let folder = folders.by_id(found.folder);
-            if !folder.is_offline.get() {
-                found.volume = folder.volume;
-            }
-        }
-    }
-
-    /// Notes which copies in this shard's journals are not to stay where they are.
-    fn find_foreign(&mut self, is_owned: impl Fn(&PartitionKey) -> bool) {
-        for (volume, own) in self.own.iter_mut().enumerate() {
-            let mut copies = std::mem::take(&mut own.copies);
-            copies.sort_unstable();
-            copies.retain(|(key, _)| {
-                let newest = &self.partitions[key];
-                let is_here = newest.journal == Some(volume);
-                !is_owned(key) || !is_here || newest.volume != volume
-            });
-            let old = copies.into_iter().map(|(key, revision)| OldCopy {
-                volume,
-                key,
-                revision,
-            });
-            self.foreign.extend(old);
-        }
-    }
-}
-
-/// Keeps the copy with the higher revision.
-fn merge(all: &mut FxHashMap<PartitionKey, Recovering>, key: PartitionKey, partition: Recovering) {
-    match all.get(&key) {
-        Some(known) if is_on(Mutation::PreferOldCopy) && known.revision < partition.revision => {}
-        Some(known) if known.revision > partition.revision => {}
-        _ => {
-            all.insert(key, partition);
-        }
-    }
-}
-
-/// Applies one entry: the same code that applied it when it was new.
-fn replay(all: &mut Replayed, place: Place, found: &Found<'_>, now_ms: i64) -> Result<(), ()> {
-    let (head, body) = (found.head, found.body);
-    if head.kind == EntryKind::Checkpoint {
-        let config = Rc::new(LogConfig::default());
-        let snapshot = snapshot::decode(body, config).map_err(|_| ())?;
-        let partition = Recovering {
-            revision: head.revision,
-            anchor: place.journal.map_or(0, |_| found.carried),
-            journal: place.journal,
-            volume: place.volume,
-            dir: snapshot.dir,
-            folder: snapshot.folder.unwrap_or(place.folder),
-            unfinished_move: snapshot.unfinished_move,
-            leader_epoch: snapshot.leader_epoch,
-            log: snapshot.log,
-        };
-        merge(&mut all.partitions, head.key, partition);
-        all.dropped.remove(&head.key);
-        return Ok(());
-    }
-    if head.kind == EntryKind::Drop && is_on(Mutation::ForgetDrop) {
-        return Ok(());
-    }
-    if head.kind == EntryKind::Drop {
-        let dropped = all.partitions.remove(&head.key);
-        // Older versions do not say which folder it had.
-        let dir = match str::from_utf8(body).map_err(|_| ())? {
-            "" => dropped.map(|dropped| dropped.dir),
-            dir => Some(dir.to_owned()),
-        };
-        all.dropped.extend(dir.map(|dir| (head.key, dir)));
-        return Ok(());
-    }
-    // Entries of a partition without a checkpoint before them are left over from before it moved, or
-    // from a file whose beginning is not needed any more.
-    let Some(partition) = all.partitions.get_mut(&head.key) else {
-        return Ok(());
-    };
-    if partition.revision != head.revision {
-        return Ok(());
-    }
-    match head.kind {
-        EntryKind::Checkpoint | EntryKind::Drop => unreachable!("handled above"),
-        EntryKind::Append => {
-            let (place, batch) = body.split_at_checked(16).ok_or(())?;
-            let (header, records) = batch.split_first_chunk::<HEADER_BYTES>().ok_or(())?;
-            let place = (be64(place, 0) as i64, be64(place, 8));
-            let fits =
-                partition
-                    .log
-                    .replay(place, header, &Bytes::copy_from_slice(records), now_ms);
-            // Behind a loss a log ends where the loss began, until a checkpoint holds it all.
-            return match fits || found.is_behind_rot {
-                true => Ok(()),
-                false => Err(()),
-            };
-        }
-        EntryKind::LogStart => {
-            let offset = body.get(..8).map(|bytes| be64(bytes, 0) as i64).ok_or(())?;
-            let end = partition.log.end_offset();
-            if offset > end && !found.is_behind_rot {
-                return Err(());
-            }
-            partition.log.set_start(offset.min(end));
-        }
-        EntryKind::LeaderEpoch => {
-            let epoch = body.get(..8).map(|bytes| be64(bytes, 0) as i32).ok_or(())?;
-            partition.log.begin_epoch(epoch);
-            partition.leader_epoch = partition.leader_epoch.max(epoch);
-        }
-        EntryKind::Moved => {
-            all.partitions.remove(&head.key);
-        }
-    }
-    Ok(())
 }
 
 impl Shard {
@@ -634,7 +349,9 @@ impl Shard {
                 continue;
             };
             let is_finished = *partition.unfinished_move.borrow() == UnfinishedMove::default();
-            if !is_finished && !partition.is_offline() {
+            // What a lost one has left elsewhere may be all there is of it.
+            let is_there = !partition.is_offline() && !partition.has_lost_dir.get();
+            if !is_finished && is_there {
                 self.io().reached(Landmark::MoveFinishedAtStart);
                 // Its checkpoint says until the next start what is left to do.
                 if let Err(error) = self.finish_move(&partition).await {
@@ -682,15 +399,7 @@ impl Shard {
         );
         partition.set_volume(found.volume);
         *partition.unfinished_move.borrow_mut() = found.unfinished_move;
-        let dir = partition.dir_now();
-        let is_there = partition.folder().found_dirs.borrow().contains(&*dir);
-        if !is_there && !partition.is_offline() {
-            let is_moving = *partition.unfinished_move.borrow() != UnfinishedMove::default();
-            let is_lost = !is_moving && missing::needs_dir(&partition);
-            partition.has_lost_dir.set(is_lost);
-            // It has its name already. Nobody shall make another one.
-            partition.unfinished_move.borrow_mut().future = None;
-        }
+        missing::look_for_dir(&partition);
         {
             let mut state = partition.state.borrow_mut();
             state.anchor = anchor;

@@ -161,16 +161,15 @@ impl Shard {
         self.resume_moves().await;
         let keys = self.partitions();
         for partition in keys.iter().filter_map(|key| self.partition(key)) {
-            let has_old = partition.state.borrow().log.has_old_segment();
-            if has_old && !partition.is_offline() && self.has_folder(&partition).await {
-                self.remove_old_segments(&partition).await;
-            }
+            self.remove_left_segments(&partition).await;
         }
         self.io().sleep(BEFORE_LOOKING).await;
         for partition in keys.iter().filter_map(|key| self.partition(key)) {
             if self.0.stopping.get() {
                 return;
             }
+            // More may be known by now of whose its folder is.
+            self.remove_left_segments(&partition).await;
             let was_there = |folder: &Folder| folder.found_dirs.borrow().contains(&*partition.dir);
             if partition.is_offline() || !was_there(&partition.folder()) {
                 continue;
@@ -178,6 +177,14 @@ impl Shard {
             if let Err(error) = self.give_up_unknown_files(&partition).await {
                 tracing::warn!(partition = %partition.dir, %error, "cannot remove old segments");
             }
+        }
+    }
+
+    /// Removes segments below the log start that the last run has not come to.
+    async fn remove_left_segments(&self, partition: &Rc<Partition>) {
+        let has_old = partition.state.borrow().log.has_old_segment();
+        if has_old && !partition.is_offline() && self.has_folder(partition).await {
+            self.remove_old_segments(partition).await;
         }
     }
 

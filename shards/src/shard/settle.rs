@@ -76,7 +76,7 @@ impl Settling {
     /// many bytes.
     pub(super) fn forgot_ended(&self, unsettled_bytes: u64) {
         self.shrank(unsettled_bytes);
-        self.keep(|partition| partition.has_files() && !partition.state.borrow().is_dropped);
+        self.keep(|partition| !partition.is_offline() && !partition.state.borrow().is_dropped);
     }
 
     fn keep(&self, stays: impl Fn(&Rc<Partition>) -> bool) {
@@ -332,7 +332,7 @@ impl Shard {
         let settling = &self.volume(partition).settling;
         settling.shrank(piece.to - piece.from);
         let cache = &self.0.cache;
-        cache.settled(partition, piece.segment_base, piece.to);
+        cache.settled(partition, piece.segment_base, piece.from..piece.to);
     }
 }
 

@@ -15,8 +15,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::message::ReadError;
-use super::missing::needs_dir;
+use super::missing::must_own_dir;
 use crate::io::{File, Io, Landmark, OpenMode};
 use crate::log::index::SegmentIndex;
 use crate::log::segment_name::{
@@ -53,8 +52,8 @@ pub(super) struct Store {
     /// Where the batch begins that a sequential reader asks for next.
     cursors: RefCell<Recent<(PartitionKey, i64), (SegmentKey, u64)>>,
     ahead: ReadAhead,
-    /// Segments of which it was told that they cannot be read.
-    told: RefCell<Recent<SegmentKey, ()>>,
+    /// Files of segments of which it was told that they cannot be read.
+    told: RefCell<Recent<(SegmentKey, FileKind), ()>>,
     /// Nothing need be durable any more but by the journal: the shard stops.
     is_stopping: Cell<bool>,
 }
@@ -127,43 +126,48 @@ impl Store {
         partition: &Partition,
         segment_base: i64,
     ) -> io::Result<Rc<File>> {
+        self.make_dir(partition).await?;
+        let file = self.segment(partition, segment_base, true).await?;
+        self.cut_leftovers(partition, segment_base, &file).await?;
+        Ok(file)
+    }
+
+    /// Makes the folder of a partition, unless it is there and its own.
+    async fn make_dir(&self, partition: &Partition) -> io::Result<()> {
         if partition.has_lost_dir.get() {
             // What is brought back must find its place free.
             return Err(io::Error::other("its folder is missing"));
         }
-        if !partition.has_dir.get() {
-            let dir = self.dir(partition);
-            let topic = self.topic_of_dir(&dir).await?;
-            if let Some(other) = topic.filter(|topic| *topic != partition.key.topic) {
-                // A partition that recovery found may itself be the one that was deleted.
-                if !partition.is_opened.get() {
-                    partition.has_foreign_dir.set(true);
-                    return Err(io::Error::other("its folder belongs to another topic"));
-                }
-                if needs_dir(partition) {
-                    // Nobody else can have made it since there are records of this one in it.
-                    tracing::warn!(dir = %dir.display(), "partition.metadata is damaged, and is written anew");
-                } else {
-                    let folder = partition.folder();
-                    let dir = partition.dir_now();
-                    self.set_aside_dir(&folder.path, &dir, DirPurpose::Delete, other)
-                        .await?;
-                }
+        if partition.has_dir.get() {
+            return Ok(());
+        }
+        let dir = self.dir(partition);
+        let topic = self.topic_of_dir(&dir).await?;
+        if let Some(other) = topic.filter(|topic| *topic != partition.key.topic) {
+            if !partition.is_opened.get() {
+                partition.has_foreign_dir.set(true);
+                return Err(io::Error::other("its folder belongs to another topic"));
             }
-            // What says so and is durable must not be lost to one that is written behind.
-            let stays = self.is_stopping.get() && topic == Some(partition.key.topic);
-            if !stays {
-                self.io.create_dir_all(&dir).await?;
-                let metadata = format_partition_metadata(partition.key.topic);
-                self.write_small(&dir.join(PARTITION_METADATA), metadata.as_bytes())
+            if must_own_dir(partition) {
+                tracing::warn!(dir = %dir.display(), "partition.metadata is damaged, and is written anew");
+            } else {
+                let folder = partition.folder();
+                let dir = partition.dir_now();
+                self.set_aside_dir(&folder.path, &dir, DirPurpose::Delete, other)
                     .await?;
             }
-            self.sync_dir(&partition.folder().path).await?;
-            partition.has_dir.set(true);
         }
-        let file = self.segment(partition, segment_base, true).await?;
-        self.cut_leftovers(partition, segment_base, &file).await?;
-        Ok(file)
+        // What says so and is durable must not be lost to one that is written behind.
+        let stays = self.is_stopping.get() && topic == Some(partition.key.topic);
+        if !stays {
+            self.io.create_dir_all(&dir).await?;
+            let metadata = format_partition_metadata(partition.key.topic);
+            self.write_small(&dir.join(PARTITION_METADATA), metadata.as_bytes())
+                .await?;
+        }
+        self.sync_dir(&partition.folder().path).await?;
+        partition.has_dir.set(true);
+        Ok(())
     }
 
     /// Cuts off what an earlier run has left behind that is written again. Were it left there, a sync
@@ -280,6 +284,7 @@ impl Store {
                 index.time_index_bytes().to_vec(),
             )
         };
+        self.make_dir(partition).await?;
         let path = |kind| self.path(partition, segment_base, kind);
         self.write_small(&path(FileKind::OffsetIndex), &offsets)
             .await?;
@@ -371,16 +376,11 @@ impl Store {
 }
 
 /// What the files of a segment are known by at this moment.
-fn segment_key(partition: &Partition, segment_base: i64) -> SegmentKey {
+pub(super) fn segment_key(partition: &Partition, segment_base: i64) -> SegmentKey {
     let state = partition.state.borrow();
     let segment = state.log.segment(segment_base);
     let generation = segment.map_or(0, |segment| segment.generation);
     (partition.key, segment_base, generation)
-}
-
-pub(super) fn storage(error: io::Error) -> ReadError {
-    tracing::error!(%error, "cannot take over a partition");
-    ReadError::Storage
 }
 
 #[cfg(test)]

@@ -432,6 +432,35 @@ fn many_partitions_take_no_more_memory_than_the_cache_has_times_three() {
     });
 }
 
+/// However much the cache holds that may be forgotten.
+#[test]
+fn a_busy_partition_has_large_chunks_among_many_idle_ones() {
+    let roomy = ShardConfig {
+        tail_cache_bytes: 8 << 20,
+        ..config()
+    };
+    with_shard(roomy, |shard| async move {
+        for topic in 1..=200 {
+            open_partition(&shard, topic, Durability::Written).await;
+        }
+        for round in 1..=8_i64 {
+            for _ in 0..30 {
+                let appends = (0..40).map(|_| append_to(1, 1_000));
+                append(&shard, appends.collect()).await;
+                shard.io().sleep(Duration::from_millis(10)).await;
+            }
+            let end = 1_200 * round;
+            let newest = ReadSpec {
+                offset: end - 300,
+                ..spec(1, 0)
+            };
+            let read = shard.read(&[newest]).await.remove(0).expect("data");
+            let slices = read.batches.len();
+            assert!(slices <= 4, "{slices} slices of 300 KB, round {round}");
+        }
+    });
+}
+
 /// The second one finds nothing left to do, and the first one is on its way to the disk.
 #[test]
 fn records_that_are_deleted_twice_at_a_time_stay_deleted() {

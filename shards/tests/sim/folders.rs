@@ -170,7 +170,7 @@ impl Lives {
         world.run_steps(steps);
         run.check_folders();
         let crash = crash_of(world);
-        let is_complete = run.opened.get() == shards;
+        let is_complete = run.has_started(shards);
         self.dependencies.note_start(&self.layout, is_complete);
         let event = format!(
             "compared: {}, refused: {:?}, {steps} steps, {crash:?}",
@@ -243,7 +243,7 @@ impl Lives {
         if is_stopped {
             run.stop(world, node);
         }
-        let is_complete = run.opened.get() == shards;
+        let is_complete = run.has_started(shards);
         self.dependencies.note_start(&self.layout, is_complete);
         let event = format!(
             "compared: {}, refused: {:?}, {steps} steps, stopped: {is_stopped}, failed: {}, {crash:?}",

@@ -4,7 +4,7 @@
 //! [`Mutation`] is switched on, and the seeds of one simulation are run from zero on until one fails. Most fail within
 //! the first three seeds; those that need more: `AcknowledgeDuplicateAtOnce` 17, `ReuseStaleGroups` 8, `KeepCutOffFile`
 //! 12, `ReleaseBeforeCarried` 8, `TrustIndex` 5, `DropAppendWaiter` 15, `DropFetchWaiter` 28, `SwapBeforeCheckpoint` 8,
-//! `ForgetSwappedNames` 70, `ForgetDrop` 9, `ForgetMovedMark` 42, `MoveWithoutSync` 14. All are caught.
+//! `ForgetSwappedNames` 70, `ForgetMovedMark` 42, `MoveWithoutSync` 14. All are caught.
 //!
 //! `CORELOG_MUTATION=TrustIndex cargo test -p corelog-shards --test sim mutations` tries that one alone, and tells how it
 //! fails.
@@ -19,7 +19,7 @@ use crate::hours::{
     all_classes_crash, compacting, failing, journals, moving, rotting_journal, rotting_segments,
     stale_journals,
 };
-use crate::{mesh, recreated};
+use crate::mesh;
 
 /// What has to be caught, by which simulation, within how many seeds.
 const CAUGHT: &[(Mutation, Simulation, u64)] = &[
@@ -53,7 +53,6 @@ const CAUGHT: &[(Mutation, Simulation, u64)] = &[
     (Mutation::CompactWithoutSync, compacting, 60),
     (Mutation::SwapBeforeCheckpoint, compacting, 60),
     (Mutation::CompactNewest, compacting, 30),
-    (Mutation::ForgetDrop, recreated::simulate, 100),
     (Mutation::MoveWithoutSync, moving, 100),
     (Mutation::PreferOldCopy, simulate_handovers, 100),
     (Mutation::ForgetSwappedNames, compacting, 100),

@@ -26,8 +26,6 @@ const REPLY_BYTES_MAX: usize = 256 << 20;
 const METADATA_VERSION: i16 = 12;
 const LOG_DIRS_VERSION: i16 = 4;
 const NOBODY: i32 = -1;
-/// Part of a folder's disk that should be left.
-const FREE_PERCENT_LOW: i64 = 10;
 const LIVE: &str = "/live";
 const READY: &str = "/ready";
 /// How a broker begins to say why it serves no clients.
@@ -221,20 +219,13 @@ fn log_dirs(told: &DescribeLogDirsResponse) -> Vec<Finding> {
             findings.push(finding(setting, "offline", Verdict::Needed, remedy));
             continue;
         }
-        let percent = 100 * folder.usable_bytes.max(0) / folder.total_bytes.max(1);
-        let is_known = folder.total_bytes > 0;
-        let verdict = match is_known && percent < FREE_PERCENT_LOW {
-            true => Verdict::Advice,
-            false => Verdict::Fine,
-        };
-        let remedy = "when it is full, appends are refused until there is room: shorten retention, move partitions to \
-                      another folder, or enlarge it";
-        findings.push(finding(
-            setting,
-            format!("online, {percent}% free"),
-            verdict,
-            remedy,
-        ));
+        findings.push(match u64::try_from(folder.total_bytes) {
+            Ok(total @ 1..) => {
+                let percent = 100 * folder.usable_bytes.max(0).unsigned_abs() / total;
+                folders::room_left(setting, format!("online, {percent}% free"), percent)
+            }
+            _ => finding(setting, "online", Verdict::Fine, ""),
+        });
     }
     findings
 }

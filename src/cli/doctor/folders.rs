@@ -14,7 +14,7 @@ use nix::unistd::{AccessFlags, Uid, access};
 use super::journals;
 use super::process::Process;
 use crate::cli::FolderError;
-use crate::cli::finding::{Finding, Verdict, finding, needed};
+use crate::cli::finding::{Finding, Verdict, finding, fine_if, needed};
 use crate::cli::folders::look::{InUse, Looked, check, in_use, look};
 use crate::cli::host::{HostError, check_direct_io, check_room};
 use crate::cluster::driver::METADATA_DIR;
@@ -237,15 +237,16 @@ fn devices(all: &[Option<Looked>], shards: usize, journal_bytes: u64) -> Vec<Fin
             "{} MiB free, {percent}%",
             (free * room.fragment_size()) >> 20
         );
-        let verdict = match percent < FREE_PERCENT_LOW {
-            true => Verdict::Advice,
-            false => Verdict::Fine,
-        };
-        let remedy = "when it is full, appends are refused until there is room: shorten retention, move partitions to \
-                      another folder, or enlarge it";
-        findings.push(finding(setting, found, verdict, remedy));
+        findings.push(room_left(setting, found, percent));
     }
     findings
+}
+
+/// So many percent of a disk are free.
+pub(super) fn room_left(setting: String, found: String, percent: u64) -> Finding {
+    let remedy = "when it is full, appends are refused until there is room: shorten retention, move partitions to \
+                  another folder, or enlarge it";
+    finding(setting, found, fine_if(percent >= FREE_PERCENT_LOW), remedy)
 }
 
 fn no_room(setting: &str, error: HostError) -> Finding {

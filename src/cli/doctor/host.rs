@@ -8,7 +8,6 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::process::Process;
 use crate::cli::finding::{Finding, Verdict, finding, needed};
 use crate::cli::folders::look::InUse;
-use crate::cli::host::OPEN_FILES_LOW;
 use crate::cli::tune;
 use crate::config::BrokerConfig;
 
@@ -35,18 +34,16 @@ impl Subject {
         }
     }
 
-    /// What must be allowed. A broker that runs may have been allowed more than the doctor, by its unit or container.
+    /// What must be allowed, beside what `corelog tune` looks at. A broker that runs may have been allowed more than the doctor, by its unit or container.
     fn limits(&self) -> Vec<Finding> {
         if let Some(process) = &self.process
             && let Some(locked) = process.limit("Max locked memory")
-            && let Some(files) = process.limit("Max open files")
         {
-            return vec![memlock(locked), open_files(files)];
+            return vec![memlock(locked)];
         }
         let own = vec![
-            needed("io_uring and locked memory", runtime::check_io_uring()),
-            memlock(limit(Resource::RLIMIT_MEMLOCK)),
-            open_files(limit(Resource::RLIMIT_NOFILE)),
+            needed("io_uring", runtime::check_rings()),
+            memlock(hard_limit_of_memory()),
         ];
         match self.in_use {
             InUse::No => own,
@@ -97,9 +94,9 @@ pub(super) fn examine(
     findings
 }
 
-/// The hard one, to which the start raises the soft one.
-fn limit(resource: Resource) -> u64 {
-    getrlimit(resource).map_or(u64::MAX, |(_, hard)| hard)
+/// Of what may be locked: the start raises the soft one to it.
+fn hard_limit_of_memory() -> u64 {
+    getrlimit(Resource::RLIMIT_MEMLOCK).map_or(u64::MAX, |(_, hard)| hard)
 }
 
 fn kernel(release: &str) -> Finding {
@@ -139,17 +136,6 @@ fn memlock(hard: u64) -> Finding {
         .err()
         .map_or_else(String::new, |error| error.to_string());
     finding(setting, found, verdict, &remedy)
-}
-
-fn open_files(hard: u64) -> Finding {
-    let setting = "limit of open files";
-    let verdict = match hard < OPEN_FILES_LOW {
-        true => Verdict::Advice,
-        false => Verdict::Fine,
-    };
-    let remedy = "each connection is one, and each core's segments are: ulimit -n, LimitNOFILE= of a systemd unit, \
-                  docker run --ulimit nofile=65536";
-    finding(setting, hard.to_string(), verdict, remedy)
 }
 
 /// No advice: the broker opts out.
@@ -218,13 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_locked_and_opened_has_its_least() {
+    fn what_may_be_locked_has_its_least() {
         let told = memlock(64 << 10);
         assert_eq!((told.verdict, &*told.found), (Verdict::Needed, "64 KiB"));
         assert!(told.remedy.contains("LimitMEMLOCK"), "{told:?}");
         assert_eq!(memlock(u64::MAX).verdict, Verdict::Fine);
-        assert_eq!(open_files(512).verdict, Verdict::Advice);
-        assert_eq!(open_files(4096).verdict, Verdict::Fine);
     }
 
     #[test]

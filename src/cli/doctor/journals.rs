@@ -3,20 +3,16 @@
 //! They are read as a start reads them, and without the lock, so that a broker may be started meanwhile. One that was
 //! writes their files anew, which looks like damage: then nothing is told of what was found.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use corelog_shards::io::Io;
-use corelog_shards::journal::group::EntryKind;
-use corelog_shards::journal::recovery::{Found, RecoveryError, inspect, journals_in};
-use corelog_shards::log::snapshot::{self, UnfinishedMove};
-use corelog_shards::route::PartitionKey;
+use corelog_shards::journal::recovery::{RecoveryError, inspect, journals_in};
 use corelog_shards::runtime;
-use corelog_shards::shard::journal_dir;
+use corelog_shards::shard::{Place, Replayed, journal_dir};
 use uuid::Uuid;
 
 use crate::cli::finding::{Finding, Verdict, finding, needed};
@@ -96,7 +92,7 @@ fn read(folders: Vec<Folder>) -> Vec<Finding> {
 
 async fn read_all(io: &Io, folders: &[Folder]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut named = Named::default();
+    let mut replayed = Replayed::default();
     for folder in folders {
         let dir = journal_dir(&folder.path);
         let ids = async {
@@ -112,12 +108,12 @@ async fn read_all(io: &Io, folders: &[Folder]) -> Vec<Finding> {
             Ok(ids) => ids,
         };
         for id in ids {
-            findings.push(read_one(io, &dir, id, folder.id, &mut named).await);
+            findings.push(read_one(io, &dir, id, folder.id, &mut replayed).await);
         }
     }
     // What damaged ones name is not all there was.
     if findings.iter().all(|it| it.verdict == Verdict::Fine) {
-        findings.extend(named.missing(folders));
+        findings.extend(missing_dirs(&replayed, folders));
     }
     findings
 }
@@ -127,14 +123,17 @@ async fn read_one(
     dir: &Path,
     id: u32,
     folder: Option<Uuid>,
-    named: &mut Named,
+    all: &mut Replayed,
 ) -> Finding {
     let setting = format!("journal {id} in {}", dir.display());
-    let mut in_it = BTreeMap::new();
-    let dropped = &mut named.dropped;
-    let read = inspect(io, dir, id, |found| {
-        note(&mut in_it, dropped, &found, folder)
-    });
+    // No folder has the id of one that says none.
+    let place = Place {
+        folder: folder.unwrap_or_default(),
+        volume: 0,
+        journal: None,
+    };
+    let (now_ms, mut replayed) = (io.wall_ms(), Replayed::default());
+    let read = inspect(io, dir, id, |found| replayed.apply(place, &found, now_ms));
     let read = match read.await {
         Ok(read) => read,
         Err(RecoveryError::Io(path, error)) => {
@@ -143,15 +142,19 @@ async fn read_one(
         }
         Err(error) => return unreadable(&setting, &std::io::ErrorKind::InvalidData.into(), &error),
     };
-    named.merge(in_it);
+    all.merge(replayed);
+    if let Some((path, error)) = read.unread_list {
+        let found = format!("{}: {error}", path.display());
+        return unreadable(&setting, &error, &found);
+    }
     if !read.missing.is_empty() {
         let found = format!(
             "{} of its files are missing, such as {}",
             read.missing.len(),
             read.missing[0].display()
         );
-        let remedy = "what was acknowledged in them is lost: restore them, or the folder from a copy, or start \
-                      without them with corelog.recovery.on.rot=continue";
+        let remedy = "what may have been acknowledged in them is lost: restore them, or the folder from a copy, or \
+                      start without them with corelog.recovery.on.rot=continue";
         return finding(setting, found, Verdict::Needed, remedy);
     }
     let Some(first) = read.rot.first() else {
@@ -183,94 +186,29 @@ fn unreadable(setting: &str, error: &std::io::Error, found: &impl ToString) -> F
     finding(setting, found.to_string(), Verdict::Needed, remedy)
 }
 
-/// What the newest checkpoint of a partition says of its folder.
-struct Place {
-    revision: u64,
-    /// The data folder that it is in.
-    folder: Option<Uuid>,
-    dir: String,
-    /// Whether records are in files there, and where they are has not just changed.
-    must_be_there: bool,
-}
-
-/// The folders of partitions that journals name.
-#[derive(Default)]
-struct Named {
-    places: BTreeMap<PartitionKey, Place>,
-    dropped: BTreeSet<PartitionKey>,
-}
-
-/// Notes an entry of one journal, as a start replays it.
-fn note(
-    places: &mut BTreeMap<PartitionKey, Place>,
-    dropped: &mut BTreeSet<PartitionKey>,
-    found: &Found<'_>,
-    folder: Option<Uuid>,
-) -> Result<(), ()> {
-    let head = found.head;
-    match head.kind {
-        EntryKind::Checkpoint => {
-            let read = snapshot::decode(found.body, Rc::default()).map_err(|_| ())?;
-            let mut segments = read.log.segments().iter();
-            let is_moving = read.unfinished_move != UnfinishedMove::default();
-            let place = Place {
-                revision: head.revision,
-                folder: read.folder.or(folder),
-                dir: read.dir,
-                must_be_there: segments.any(|segment| segment.settled > 0) && !is_moving,
-            };
-            keep_newest(places, head.key, place);
-        }
-        EntryKind::Drop => {
-            places.remove(&head.key);
-            dropped.insert(head.key);
-        }
-        EntryKind::Moved => {
-            places.remove(&head.key);
-        }
-        EntryKind::Append | EntryKind::LeaderEpoch | EntryKind::LogStart => {}
-    }
-    Ok(())
-}
-
-fn keep_newest(places: &mut BTreeMap<PartitionKey, Place>, key: PartitionKey, place: Place) {
-    let known = places.get(&key);
-    if known.is_none_or(|known| known.revision <= place.revision) {
-        places.insert(key, place);
-    }
-}
-
-impl Named {
-    /// Adds what one journal says.
-    fn merge(&mut self, places: BTreeMap<PartitionKey, Place>) {
-        for (key, place) in places {
-            keep_newest(&mut self.places, key, place);
-        }
-    }
-
-    /// Those that are not there, for which a start is refused.
-    fn missing(&self, folders: &[Folder]) -> Option<Finding> {
-        let named = self.places.iter();
-        let known = named.filter(|(key, place)| place.must_be_there && !self.dropped.contains(key));
-        let paths = known.filter_map(|(_, place)| {
-            let mut folders = folders.iter();
+/// The folders of partitions that are not there, and for which a start is refused.
+fn missing_dirs(replayed: &Replayed, folders: &[Folder]) -> Option<Finding> {
+    let is_gone = |path: &PathBuf| matches!(path.try_exists(), Ok(false));
+    let missing: Vec<PathBuf> = replayed
+        .needed_dirs()
+        .into_iter()
+        .filter_map(|needed| {
             // One that is not among the data folders any more takes its partitions with it.
-            let folder = folders.find(|it| it.id.is_some() && it.id == place.folder)?;
-            Some(folder.path.join(&place.dir))
-        });
-        let missing: Vec<PathBuf> = paths
-            .filter(|path| matches!(path.try_exists(), Ok(false)))
-            .collect();
-        let first = missing.first()?;
-        let found = format!("{}, such as {}", missing.len(), first.display());
-        let remedy = "their records are lost: restore them from a copy, or start without with \
-                      corelog.recovery.on.rot=continue, which makes them anew. Those of topics that were deleted as \
-                      the last run ended are not missed";
-        Some(finding(
-            "folders of partitions that are missing",
-            found,
-            Verdict::Needed,
-            remedy,
-        ))
-    }
+            let folder = folders.iter().find(|it| it.id == Some(needed.folder))?;
+            let path = folder.path.join(needed.dir);
+            let before = needed.before.map(|before| folder.path.join(before));
+            (is_gone(&path) && before.as_ref().is_none_or(is_gone)).then_some(path)
+        })
+        .collect();
+    let first = missing.first()?;
+    let found = format!("{}, such as {}", missing.len(), first.display());
+    let remedy = "their records are lost: restore them from a copy, or start without with \
+                  corelog.recovery.on.rot=continue, which makes them anew. Those of topics that were deleted as \
+                  the last run ended are not missed";
+    Some(finding(
+        "folders of partitions that are missing",
+        found,
+        Verdict::Needed,
+        remedy,
+    ))
 }

@@ -4,11 +4,11 @@ use std::net::ToSocketAddrs;
 
 use crate::cli::addresses;
 use crate::cli::finding::{Finding, Verdict, finding};
-use crate::cli::start::{self, StartArgs};
+use crate::cli::start::{self, BrokerArgs};
 use crate::config::{BrokerConfig, Endpoint, Layers, check_cordoned_log_dirs};
 
 /// The configuration, if it can be used.
-pub(super) fn examine(args: &StartArgs) -> (Option<BrokerConfig>, Vec<Finding>) {
+pub(super) fn examine(args: &BrokerArgs) -> (Option<BrokerConfig>, Vec<Finding>) {
     let setting = match &args.file {
         Some(path) => path.display().to_string(),
         None => "defaults and overrides".to_owned(),

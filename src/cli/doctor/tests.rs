@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use corelog_shards::journal::files::slot_path;
+use corelog_shards::journal::files::{adopted_path, list_path, slot_path};
 use corelog_shards::journal::group::{
     ENTRY_HEADER_LEN, EntryHead, EntryKind, GroupHeader, HEADER_LEN, encode_entry, payload_crc,
 };
@@ -22,7 +22,7 @@ use super::process::Process;
 use super::*;
 use crate::cli::finding::finding;
 use crate::cli::folders::look::look;
-use crate::cli::start::{Prepared, prepare};
+use crate::cli::start::{Prepared, StartArgs, prepare};
 
 fn temp() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -38,7 +38,10 @@ fn args(folder: &Path, overrides: &[&str]) -> DoctorArgs {
     ];
     all.extend(overrides.iter().map(|&text| text.to_owned()));
     DoctorArgs {
-        overrides: all,
+        config: BrokerArgs {
+            overrides: all,
+            ..BrokerArgs::default()
+        },
         ..DoctorArgs::default()
     }
 }
@@ -64,7 +67,7 @@ fn bad(report: &Report, area: &str) -> Vec<(&'static str, String)> {
 /// A broker that has taken its folders, and has no shards yet.
 fn started(folder: &Path, overrides: &[&str]) -> Prepared {
     let start = StartArgs {
-        overrides: args(folder, overrides).overrides,
+        config: args(folder, overrides).config,
         ..StartArgs::default()
     };
     prepare(&start).unwrap()
@@ -107,11 +110,7 @@ fn a_folder_in_use_is_fine_and_one_left_without_a_stop_is_noted() {
     let folder = temp();
     let prepared = started(folder.path(), &[]);
     let report = examined(folder.path(), &[]);
-    assert!(
-        bad(&report, "folders").is_empty(),
-        "{:?}",
-        bad(&report, "folders")
-    );
+    assert_eq!(bad(&report, "folders"), []);
     // It does not listen before its shards do.
     assert_one(&bad(&report, "broker"), "warning", "broker at");
     drop(prepared);
@@ -121,11 +120,7 @@ fn a_folder_in_use_is_fine_and_one_left_without_a_stop_is_noted() {
     assert_one(&bad(&report, "folders"), "note", "ended without a stop");
     fs::write(folder.path().join("data/.kafka_cleanshutdown"), "").unwrap();
     let report = examined(folder.path(), &[]);
-    assert!(
-        bad(&report, "folders").is_empty(),
-        "{:?}",
-        bad(&report, "folders")
-    );
+    assert_eq!(bad(&report, "folders"), []);
 }
 
 #[test]
@@ -184,7 +179,7 @@ fn a_journal_that_does_not_fit_is_a_problem() {
     let folder = temp();
     used(folder.path(), &[]);
     let mut many = args(folder.path(), &["corelog.journal.bytes=1073741824"]);
-    many.cores = Some(u16::MAX);
+    many.config.cores = Some(u16::MAX);
     let report = examine(&many, Path::new("/"));
     assert_one(&bad(&report, "folders"), "problem", "the journals take");
 }
@@ -214,45 +209,29 @@ fn the_configuration_is_read_as_by_a_start() {
     let report = examined(folder.path(), &open);
     assert_one(&bad(&report, "configuration"), "warning", "loopback");
     let mut unreadable = args(folder.path(), &[]);
-    unreadable.file = Some(folder.path().join("none.properties"));
+    unreadable.config.file = Some(folder.path().join("none.properties"));
     let report = examine(&unreadable, Path::new("/"));
     assert_one(&bad(&report, "configuration"), "problem", "none.properties");
 }
 
-/// Listens, takes one connection and lets go of it.
-fn closing() -> (TcpListener, std::thread::JoinHandle<()>) {
+/// Somebody listens where the broker should, takes one connection and lets go of it.
+fn assert_told_of_one_that_listens(folder: &Path, words: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let accepting = listener.try_clone().unwrap();
-    let accept = move || drop(accepting.accept());
-    (listener, std::thread::spawn(accept))
-}
-
-/// The property that has a broker listen there.
-fn listening(listener: &TcpListener) -> String {
-    format!("listeners=PLAINTEXT://{}", listener.local_addr().unwrap())
+    let there = format!("listeners=PLAINTEXT://{}", listener.local_addr().unwrap());
+    let clone = listener.try_clone().unwrap();
+    let accepting = std::thread::spawn(move || drop(clone.accept()));
+    let report = examined(folder, &[&there]);
+    accepting.join().unwrap();
+    assert_one(&bad(&report, "broker"), "problem", words);
 }
 
 #[test]
 fn what_listens_where_a_broker_should_is_a_problem_unless_it_is_the_broker() {
     let folder = temp();
-    let (listener, accepting) = closing();
-    let report = examined(folder.path(), &[&listening(&listener)]);
-    accepting.join().unwrap();
-    assert_one(
-        &bad(&report, "broker"),
-        "problem",
-        "another process listens here",
-    );
+    assert_told_of_one_that_listens(folder.path(), "another process listens here");
     // With a broker that has taken the folders it may be that one, which does not answer.
     let _prepared = started(folder.path(), &[]);
-    let (listener, accepting) = closing();
-    let report = examined(folder.path(), &[&listening(&listener)]);
-    accepting.join().unwrap();
-    assert_one(
-        &bad(&report, "broker"),
-        "problem",
-        "ApiVersions is not answered",
-    );
+    assert_told_of_one_that_listens(folder.path(), "ApiVersions is not answered");
 }
 
 #[test]
@@ -411,25 +390,53 @@ fn the_folder_of_a_partition_that_a_journal_names_must_be_there() {
     };
     let words = "folders of partitions that are missing";
     assert_one(&told(&[settled()]), "problem", words);
-    // Nothing of it is in a file yet; it is in a folder that is not there; it moves; it was deleted.
-    let moves = UnfinishedMove {
-        future: Some(Uuid::from_u128(9)),
-        left: Vec::new(),
-    };
+    // Nothing of it is in a file yet; it is in a folder that is not there; it was deleted.
     let others = [
         checkpoint(id, false, &rests),
         checkpoint(Uuid::from_u128(8), true, &rests),
-        checkpoint(id, true, &moves),
     ];
     for body in others {
         assert_none(&told(&[(EntryKind::Checkpoint, body)]), words);
     }
-    assert_none(
-        &told(&[settled(), (EntryKind::Drop, b"t-0".to_vec())]),
+    let dropped = || (EntryKind::Drop, b"t-0".to_vec());
+    assert_none(&told(&[settled(), dropped()]), words);
+    assert_one(&told(&[settled(), dropped(), settled()]), "problem", words);
+    // It has moved there, and has its name or not yet.
+    let future = Uuid::from_u128(9);
+    let moves = UnfinishedMove {
+        future: Some(future),
+        left: Vec::new(),
+    };
+    let moved = || (EntryKind::Checkpoint, checkpoint(id, true, &moves));
+    assert_one(&told(&[moved()]), "problem", words);
+    let before = data.join(format!("t-0.{}-future", future.simple()));
+    fs::create_dir(&before).unwrap();
+    assert_none(&told(&[moved()]), words);
+    assert_one(&told(&[settled()]), "problem", words);
+    fs::rename(before, data.join("t-0")).unwrap();
+    assert_none(&told(&[moved()]), words);
+    assert_none(&told(&[settled()]), words);
+}
+
+/// Its partitions are in other journals by now.
+#[test]
+fn a_journal_that_is_being_removed_is_not_missed() {
+    let folder = temp();
+    used(folder.path(), &[]);
+    let data = folder.path().join("data");
+    let dir = journal_dir(&data);
+    fs::create_dir_all(&dir).unwrap();
+    let slots = "0000\n0001\n";
+    let list = format!("{slots}crc32c {:08x}\n", crc32c::crc32c(slots.as_bytes()));
+    fs::write(list_path(&dir, 3), list).unwrap();
+    let words = "files are missing";
+    assert_one(
+        &bad(&examined(folder.path(), &[]), "folders"),
+        "problem",
         words,
     );
-    fs::create_dir(data.join("t-0")).unwrap();
-    assert_none(&told(&[settled()]), words);
+    fs::write(adopted_path(&dir, 3), "").unwrap();
+    assert_none(&bad(&examined(folder.path(), &[]), "folders"), words);
 }
 
 #[test]

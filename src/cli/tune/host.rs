@@ -52,31 +52,64 @@ impl Host {
         };
         let is_enough =
             hard == "unlimited" || hard.parse().is_ok_and(|hard: u64| hard >= OPEN_FILES);
-        let remedy =
-            "each connection is one: ulimit -Hn 65536, LimitNOFILE=65536 in a systemd unit";
+        let remedy = "each connection is one, and each core's segments are: ulimit -Hn 65536, LimitNOFILE=65536 in a \
+                      systemd unit, docker run --ulimit nofile=65536";
         finding(setting, hard, fine_if(is_enough), remedy)
     }
 
-    /// What a file says in the process's own group and in those above it; `None` without version 2 of control groups.
-    fn of_groups(&self, file: &str) -> Option<Vec<String>> {
-        let own = self.read(format!("proc/{}/cgroup", self.process))?;
-        let group = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    /// Where the kernel shows the process's own control group and those above it; `None` without version 2.
+    fn groups(&self) -> Option<Vec<PathBuf>> {
         self.read("sys/fs/cgroup/cgroup.controllers")?;
-        let groups = Path::new(group).ancestors();
-        let files = groups.map(|group| Path::new("sys/fs/cgroup").join(group).join(file));
-        Some(files.filter_map(|file| self.read(file)).collect())
+        self.groups_of("")
+    }
+
+    /// The same for a controller of version 1; version 2 has one without a name.
+    fn groups_of(&self, controller: &str) -> Option<Vec<PathBuf>> {
+        let own = self.read(format!("proc/{}/cgroup", self.process))?;
+        let group = own.lines().find_map(|line| {
+            let (controllers, group) = line.split_once(':')?.1.split_once(":/")?;
+            let is_its = controllers.split(',').any(|it| it == controller);
+            is_its.then_some(group)
+        })?;
+        let all = Path::new("sys/fs/cgroup").join(controller);
+        let groups = Path::new(group).ancestors().map(|group| all.join(group));
+        Some(groups.collect())
     }
 
     /// Bytes that the process may take, if its own group or one above it bounds them.
     pub(super) fn memory_max(&self) -> Option<u64> {
-        let limits = self.of_groups("memory.max")?;
-        limits.iter().filter_map(|limit| limit.parse().ok()).min()
+        let (groups, file) = match self.groups() {
+            Some(groups) => (groups, "memory.max"),
+            None => (self.groups_of("memory")?, "memory.limit_in_bytes"),
+        };
+        let limits = groups
+            .iter()
+            .filter_map(|group| self.read(group.join(file)));
+        limits.filter_map(|limit| limit.parse().ok()).min()
+    }
+
+    /// Microseconds of CPU time in each period of so many, or `max`, of the process's own group and those above it.
+    fn cpu_quotas(&self) -> Option<Vec<String>> {
+        if let Some(groups) = self.groups() {
+            let quotas = groups
+                .iter()
+                .filter_map(|group| self.read(group.join("cpu.max")));
+            return Some(quotas.collect());
+        }
+        let groups = self.groups_of("cpu")?;
+        let quotas = groups.iter().filter_map(|group| {
+            let quota = self.read(group.join("cpu.cfs_quota_us"))?;
+            let period = self.read(group.join("cpu.cfs_period_us"))?;
+            Some(format!("{} {period}", quota.replace("-1", "max")))
+        });
+        let quotas: Vec<String> = quotas.collect();
+        (!quotas.is_empty()).then_some(quotas)
     }
 
     /// Of the process's own group or one above it: each of them holds.
     pub(super) fn cpu_quota(&self) -> Finding {
         let setting = "quota of CPU time";
-        let Some(quotas) = self.of_groups("cpu.max") else {
+        let Some(quotas) = self.cpu_quotas() else {
             return finding(setting, "?", Verdict::Unknown, "");
         };
         let quota = quotas.into_iter().find(|quota| !quota.starts_with("max"));

@@ -79,8 +79,45 @@ fn a_quota_is_found_in_the_process_own_group_and_in_those_above() {
         ("sys/fs/cgroup/cpu.max", "150000 100000"),
     ];
     assert_eq!(verdict(&rooted, Host::cpu_quota), Verdict::Advice);
-    let version_1 = [("proc/self/cgroup", "4:cpu:/broker\n0::/\n")];
-    assert_eq!(verdict(&version_1, Host::cpu_quota), Verdict::Unknown);
+    // Of version 1, whose group may be seen as the first one of a container.
+    let own = ("proc/self/cgroup", "4:cpu,cpuacct:/broker\n0::/\n");
+    assert_eq!(verdict(&[own], Host::cpu_quota), Verdict::Unknown);
+    let of = |quota, group: &str| {
+        let file = |name| format!("sys/fs/cgroup/cpu/{group}cpu.cfs_{name}_us");
+        let (quota_file, period_file) = (file("quota"), file("period"));
+        let files = [own, (&*quota_file, quota), (&*period_file, "100000\n")];
+        verdict(&files, Host::cpu_quota)
+    };
+    for group in ["", "broker/"] {
+        assert_eq!(of("-1\n", group), Verdict::Fine);
+        assert_eq!(of("150000\n", group), Verdict::Advice);
+    }
+}
+
+#[test]
+fn memory_is_bounded_by_the_least_of_the_groups() {
+    let max = |files: &[(&str, &str)]| {
+        let root = host(files);
+        memory_max(root.path(), SELF)
+    };
+    let own = ("proc/self/cgroup", "4:memory:/pod/broker\n0::/pod/broker\n");
+    let version_2 = [
+        own,
+        ("sys/fs/cgroup/cgroup.controllers", "memory\n"),
+        ("sys/fs/cgroup/pod/memory.max", "4096\n"),
+        ("sys/fs/cgroup/pod/broker/memory.max", "max\n"),
+    ];
+    assert_eq!(max(&version_2), Some(4096));
+    let version_1 = [
+        own,
+        (
+            "sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "9223372036854771712\n",
+        ),
+        ("sys/fs/cgroup/memory/pod/memory.limit_in_bytes", "8192\n"),
+    ];
+    assert_eq!(max(&version_1), Some(8192));
+    assert_eq!(max(&[own]), None);
 }
 
 #[test]

@@ -43,6 +43,27 @@ fn what_cannot_be_served_closes_the_connection_after_what_came_before() {
 }
 
 #[test]
+fn whoever_has_sent_too_much_gets_the_last_replies() {
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        let bad = (-1_i32).to_be_bytes();
+        client
+            .send([&produce_request(9, 50, 0)[..], &bad].concat())
+            .await;
+        stage
+            .until("it has begun", || stage.engine.under_way.get() == 1)
+            .await;
+        // Nobody reads any more.
+        client.send(vec![0; 20_000]).await;
+        stage
+            .until("it is gone", || stage.network.connections() == 0)
+            .await;
+        assert_eq!(client.answer().await.map(|(id, _)| id), Some(9));
+        assert_eq!(client.answer().await, None);
+    });
+}
+
+#[test]
 fn garbage_disturbs_nobody() {
     on_a_stage(roomy(), open_to_all(), |stage| async move {
         let mut random = Random::new(7);

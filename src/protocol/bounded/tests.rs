@@ -1,7 +1,7 @@
 use bytes::{BufMut, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
-use kafka_protocol::messages::{ApiVersionsRequest, TopicName};
+use kafka_protocol::messages::{AlterPartitionReassignmentsRequest, ApiVersionsRequest, TopicName};
 use kafka_protocol::protocol::{Encodable, Message, StrBytes};
 
 use super::*;
@@ -73,6 +73,26 @@ fn an_array_that_claims_more_than_the_frame_holds_is_refused() {
 }
 
 /// One element more than there is room for, when each takes a single byte at least.
+/// The boolean could be the first byte of a varint, whose value is harmless.
+#[test]
+fn an_array_behind_a_boolean_that_is_none_is_refused_for_what_it_claims() {
+    for boolean in [0x80, 0x81, 0xff] {
+        let mut body = BytesMut::new();
+        // The time-out.
+        body.put_i32(1_000);
+        body.put_u8(boolean);
+        // As a varint: 14 times 2 to the 28th.
+        body.put_slice(&[0x80, 0x80, 0x80, 0x80, 0x0e]);
+        body.put_slice(&[1; 100]);
+        let body = body.freeze();
+        let decoded = decode::<AlterPartitionReassignmentsRequest>(&body, 1);
+        assert!(
+            matches!(&decoded, Err(Malformed::Generated(why)) if why.contains("Not enough")),
+            "{decoded:?}"
+        );
+    }
+}
+
 #[test]
 fn a_cut_length_never_makes_a_short_array_pass() {
     for claim in 0..64 {

@@ -22,7 +22,7 @@ impl Executor {
 
     pub(in crate::io) async fn remove_dir(&self, path: &Path) -> io::Result<()> {
         let path = path.to_owned();
-        self.pool.run(move || fs::remove_dir(path)).await
+        self.pool.run(move || remove_dir(&path)).await
     }
 
     pub(in crate::io) async fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -94,14 +94,27 @@ impl Executor {
     }
 }
 
+/// Of a link to a directory only the link.
+fn remove_dir(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        Err(error)
+            if error.kind() == io::ErrorKind::NotADirectory
+                && fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink()) =>
+        {
+            fs::remove_file(path)
+        }
+        removed => removed,
+    }
+}
+
 fn list_dir(path: &Path) -> io::Result<Vec<DirEntry>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        // What a link leads to counts: partitions may be kept elsewhere.
-        let metadata = match entry.file_type()?.is_symlink() {
-            true => fs::metadata(entry.path()),
-            false => entry.metadata(),
+        // What a link leads to counts: partitions may be kept elsewhere. One that cannot be followed counts as itself.
+        let metadata = match fs::metadata(entry.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => entry.metadata(),
+            metadata => metadata,
         };
         let metadata = match metadata {
             Ok(metadata) => metadata,

@@ -190,6 +190,17 @@ fn paths_can_be_worked_with() {
         let listed = io.list_dir(&linked).await.unwrap();
         let listed: Vec<_> = listed.iter().map(|e| (e.name.as_str(), e.is_dir)).collect();
         assert_eq!(listed, [("dir", true), ("file", false)]);
+        // One that leads to itself keeps nobody from the others.
+        std::os::unix::fs::symlink(linked.join("loop"), linked.join("loop")).unwrap();
+        let listed = io.list_dir(&linked).await.unwrap();
+        let listed: Vec<_> = listed.iter().map(|e| (e.name.as_str(), e.is_dir)).collect();
+        assert_eq!(listed, [("dir", true), ("file", false), ("loop", false)]);
+
+        // Of a link to a directory the link goes, and of one to a file nothing.
+        let not_a_dir = io.remove_dir(&nested.join("z")).await;
+        assert_eq!(not_a_dir.unwrap_err().kind(), ErrorKind::NotADirectory);
+        io.remove_dir(&linked.join("dir")).await.unwrap();
+        assert!(!linked.join("dir").exists() && nested.join("c").is_dir());
 
         let not_empty = io.remove_dir(&directory.join("a")).await;
         assert_eq!(not_empty.unwrap_err().kind(), ErrorKind::DirectoryNotEmpty);

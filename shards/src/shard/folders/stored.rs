@@ -4,12 +4,12 @@
 //! compaction leaves it, is believed if what follows the batch goes on from its end, or if nothing
 //! follows: then nothing but the log's end depends on it.
 
+use std::io;
+
 use crate::io::{BLOCK, File, Io, align_down};
 use crate::log::Log;
 use crate::log::batch::header::{HEADER_BYTES, MAGIC_V2};
 use crate::log::batch::{Batch, BatchError, BatchHeader};
-use crate::shard::message::ReadError;
-use crate::shard::store::storage;
 
 /// Bytes searched for a batch before others have their turn.
 const SEARCH_BYTES: usize = 64 << 10;
@@ -81,12 +81,7 @@ fn is_no_zeros(bytes: &[u8]) -> bool {
 }
 
 /// Whether a sound batch begins anywhere behind `from`.
-pub(super) async fn has_sound_batch(
-    io: &Io,
-    file: &File,
-    from: u64,
-    len: u64,
-) -> Result<bool, ReadError> {
+pub(super) async fn has_sound_batch(io: &Io, file: &File, from: u64, len: u64) -> io::Result<bool> {
     let mut position = from + 1;
     while position + HEADER_BYTES as u64 <= len {
         let bytes = read(file, position, SEARCH_BYTES.min((len - position) as usize)).await?;
@@ -123,11 +118,11 @@ fn plausible_size(bytes: &[u8], left: u64) -> Option<usize> {
 }
 
 /// Bytes of a file from any position on, as far as it has them.
-async fn read(file: &File, position: u64, len: usize) -> Result<Vec<u8>, ReadError> {
+async fn read(file: &File, position: u64, len: usize) -> io::Result<Vec<u8>> {
     let aligned = align_down(position);
     let skipped = (position - aligned) as usize;
     let padded = (skipped + len).next_multiple_of(BLOCK);
-    let chunk = file.read_at(aligned, padded).await.map_err(storage)?;
+    let chunk = file.read_at(aligned, padded).await?;
     let end = chunk.len().min(skipped + len);
     Ok(chunk.get(skipped..end).unwrap_or_default().to_vec())
 }

@@ -1,5 +1,7 @@
 //! A partition of one folder whose records are in the journal of another, while folders change their devices.
 
+use std::path::Path;
+
 use uuid::Uuid;
 
 use crate::io::Io;
@@ -8,7 +10,7 @@ use crate::mesh::lanes;
 use crate::route::Route;
 use crate::shard::message::{AppendError, ReadError};
 use crate::shard::tests::{append, append_to, config, open_in, read_all, spec, started};
-use crate::shard::{FolderConfig, Shard, ShardConfig, open};
+use crate::shard::{FolderConfig, RotPolicy, Shard, ShardConfig, open};
 
 /// The folder of the partition.
 const OWN: u128 = 1;
@@ -144,4 +146,33 @@ fn a_folder_that_comes_back_waits_for_where_its_journal_went_meanwhile() {
     assert_has_all(world, node, &[(OTHER, 2), (HOST, 1), (OWN, 1)]);
     // By then nothing of it is elsewhere.
     assert_has_all(world, node, &[(HOST, 1), (OWN, 1)]);
+}
+
+/// Its folder is not the first of its device any more.
+#[test]
+fn a_start_that_goes_on_without_a_journal_goes_on_without_its_folder_as_well() {
+    let (mut world, node) = new_world();
+    let world = &mut world;
+    write_some(world, node, &[(OWN, 1)]);
+    world.block_on(node, |io| async move {
+        let dir = Path::new("/folder1/journal");
+        for entry in io.list_dir(dir).await.expect("a folder") {
+            let removed = io.remove_file(&dir.join(entry.name)).await;
+            removed.expect("removed");
+        }
+        io.remove_dir(dir).await.expect("removed");
+    });
+    // What is missing is told of once.
+    for on_rot in [RotPolicy::Continue, RotPolicy::Refuse] {
+        let config = ShardConfig {
+            on_rot,
+            ..folders(&[(HOST, 1), (OWN, 1)])
+        };
+        world.block_on(node, |io| async move {
+            let shard = started(&io, config).await;
+            open_in(&shard, 1, Uuid::from_u128(OWN)).await;
+            append(&shard, vec![append_to(1, 1_000)]).await;
+        });
+        restart(world, node);
+    }
 }

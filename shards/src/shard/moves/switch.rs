@@ -252,8 +252,12 @@ impl Shard {
             folder.path.join(&*partition.dir_now()),
             folder.path.join(&*partition.dir),
         );
-        // Otherwise it has its name, if not durably.
-        if store.topic_of_dir(&from).await? == Some(partition.key.topic) {
+        // Otherwise it has its name, if not durably. A folder with that number in its name is nobody else's.
+        let is_there = match self.io().list_dir(&from).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            listed => listed.map(|_| true)?,
+        };
+        if is_there {
             let occupant = store.topic_of_dir(&to).await?;
             let is_others = occupant.is_some_and(|topic| topic != partition.key.topic);
             // It may itself be the one that was deleted.
@@ -302,7 +306,10 @@ impl Shard {
             }
             let left = async {
                 let dir = folder.path.join(&*partition.dir);
-                if self.0.store.topic_of_dir(&dir).await? == Some(partition.key.topic) {
+                // Nobody else has a folder of this name while it is there.
+                let is_there = partition.is_opened.get() && !partition.state.borrow().is_dropped;
+                let topic = self.0.store.topic_of_dir(&dir).await?;
+                if is_there || topic == Some(partition.key.topic) {
                     self.set_name_free(&folder, partition).await?;
                 }
                 io::Result::Ok(())

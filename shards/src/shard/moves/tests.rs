@@ -9,6 +9,7 @@ use crate::io::Io;
 use crate::io::sim::{Crash, Faults, NodeId, Operation, World};
 use crate::journal::Durability;
 use crate::log::config::LogConfig;
+use crate::log::segment_name::{PARTITION_METADATA, format_partition_metadata};
 use crate::shard::tests::{append, append_to, config, key, read_all, started};
 use crate::shard::{FolderConfig, PartitionFacts, ShardConfig};
 
@@ -623,4 +624,50 @@ fn a_loss_of_power_after_a_stop_leaves_a_partition_its_folder() {
             assert_eq!(dirs(&io).await, only("/second/t-0"));
         });
     }
+}
+
+/// Has a folder say that it is another topic's.
+async fn rot_metadata(io: &Io, dir: &Path) {
+    let metadata = format_partition_metadata(Uuid::from_u128(77));
+    let path = dir.join(PARTITION_METADATA);
+    let written = io.write_small(&path, metadata.as_bytes()).await;
+    written.expect("written");
+}
+
+#[test]
+fn a_folder_gets_its_name_whatever_its_metadata_says() {
+    let (mut world, node, shard) = filled(100);
+    world.block_on(node, |io| async move {
+        shard.on_moved(|_, _| std::future::pending());
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        io.sleep(A_SECOND).await;
+        assert_eq!(facts(&shard).folder, SECOND);
+    });
+    world.crash(node, Crash::PowerLoss);
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let dirs = dirs(&io).await;
+        let future = dirs.iter().find(|dir| dir.starts_with("/second"));
+        rot_metadata(&io, future.expect("a folder")).await;
+        let shard = opened(&io, 1).await;
+        assert_eq!(read_all(&shard, 1).await, 100);
+    });
+    let shard = restarted(&mut world, node, Crash::PowerLoss);
+    world.block_on(node, |io| async move {
+        assert_eq!(read_all(&shard, 1).await, 100);
+        io.sleep(A_SECOND).await;
+        assert_eq!(dirs(&io).await, only("/second/t-0"));
+    });
+}
+
+#[test]
+fn the_old_folder_goes_whatever_its_metadata_says() {
+    let (mut world, node, shard) = filled(100);
+    world.block_on(node, |io| async move {
+        rot_metadata(&io, Path::new("/first/t-0")).await;
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        moved(&shard).await;
+        io.sleep(A_SECOND).await;
+        assert_eq!(dirs(&io).await, only("/second/t-0"));
+    });
 }

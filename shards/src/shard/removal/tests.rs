@@ -7,7 +7,7 @@ use crate::io::Io;
 use crate::io::sim::{Crash, Faults, World};
 use crate::journal::Durability;
 use crate::log::config::LogConfig;
-use crate::log::segment_name::FileKind;
+use crate::log::segment_name::{FileKind, PARTITION_METADATA, format_partition_metadata};
 use crate::shard::tests::{append, append_to, config, key, started, with_shard};
 use crate::shard::{FolderConfig, ShardConfig};
 
@@ -265,5 +265,34 @@ fn a_marked_file_may_have_the_name_of_one_in_use() {
         io.sleep(DELAY).await;
         assert_eq!(logs(&io, false).await, [0, 1, 2, 3]);
         assert_eq!(logs(&io, true).await, NONE);
+    });
+}
+
+#[test]
+fn old_segments_go_whatever_the_metadata_of_their_folder_says() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let shard = started(&io, delayed()).await;
+        fill(&shard, 1).await;
+        let deleted = shard.delete_records(&key(1), Some(2)).await;
+        deleted.expect("deleted");
+    });
+    world.crash(node, Crash::Kill);
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        assert_eq!(logs(&io, false).await, [0, 1, 2, 3]);
+        let metadata = format_partition_metadata(Uuid::from_u128(77));
+        let path = Path::new(DIR).join(PARTITION_METADATA);
+        let written = io.write_small(&path, metadata.as_bytes()).await;
+        written.expect("a file");
+        let shard = started(&io, delayed()).await;
+        // Whose the folder is cannot be known yet.
+        io.sleep(A_MOMENT).await;
+        assert_eq!(logs(&io, false).await, [0, 1, 2, 3]);
+        open_partition(&shard, 1).await;
+        io.sleep(2 * BEFORE_LOOKING).await;
+        assert_eq!(logs(&io, false).await, [2, 3]);
     });
 }

@@ -18,7 +18,7 @@ use crate::shard::message::{ReadError, ReadSpec};
 const READ_BYTES_MIN: usize = 128 << 10;
 /// Less than this is not read ahead: the reader is about to find the rest in memory.
 const READ_AHEAD_LEFT_MIN: u64 = 128 << 10;
-/// Segments that cannot be read of which it is remembered that it was told.
+/// Files that cannot be read of which it is remembered that it was told.
 const TOLD_MAX: usize = 1024;
 /// Readers whose place in a file is remembered.
 const CURSORS_MAX: usize = 1024;
@@ -207,7 +207,7 @@ impl Store {
 
     /// A segment's file cannot be read, which is told once: readers will come again and again.
     fn unreadable(&self, partition: &Partition, key: SegmentKey, error: &io::Error) -> ReadError {
-        if self.is_news(partition, key) {
+        if self.is_news(partition, key, FileKind::Log) {
             let file = self.path(partition, key.1, FileKind::Log);
             tracing::error!(file = %file.display(), %error, "cannot read a segment");
         }
@@ -217,7 +217,7 @@ impl Store {
     /// The same of one whose file is not what was written.
     fn tell_of_rot(&self, partition: &Partition, place: &DiskPlace, error: ReadError) {
         let key = (partition.key, place.segment_base, place.generation);
-        if error == ReadError::Corrupt && self.is_news(partition, key) {
+        if error == ReadError::Corrupt && self.is_news(partition, key, FileKind::Log) {
             let file = self.path(partition, place.segment_base, FileKind::Log);
             tracing::error!(
                 file = %file.display(),
@@ -226,7 +226,13 @@ impl Store {
         }
     }
 
-    fn is_news(&self, partition: &Partition, key: SegmentKey) -> bool {
+    /// Whether it was not told yet that a file of a segment cannot be read.
+    pub(in crate::shard) fn is_news(
+        &self,
+        partition: &Partition,
+        key: SegmentKey,
+        kind: FileKind,
+    ) -> bool {
         // One that is deleted or compacted meanwhile misses nothing.
         let is_there = {
             let (_, base, generation) = key;
@@ -238,8 +244,8 @@ impl Store {
             return false;
         }
         let mut told = self.told.borrow_mut();
-        let is_news = told.get(&key).is_none();
-        told.put(key, (), TOLD_MAX);
+        let is_news = told.get(&(key, kind)).is_none();
+        told.put((key, kind), (), TOLD_MAX);
         is_news
     }
 

@@ -15,7 +15,7 @@ use corelog_shards::shard::{RotPolicy, Shard, ShardConfig, StartError, open};
 
 use super::clients::{control, read_along, write};
 use super::compacted::cleaner;
-use super::layout::{Dependencies, Layout, folder_of, id_of};
+use super::layout::{Dependencies, Layout, Placed, folder_of, id_of};
 use super::topics::{TOPICS, Topics, config_of, dir_of, is_retained};
 use crate::model::shard_config;
 use crate::node::stop_all;
@@ -38,6 +38,9 @@ pub struct Run {
     pub has_clients: bool,
     /// Shards that have opened their partitions.
     pub opened: Cell<usize>,
+    /// Whether a folder has failed before its shard had started: what the journals know of its partitions may be in
+    /// others than before.
+    pub has_lost_folder: Cell<bool>,
     /// Whether all partitions were compared with their models, as far as they can be read.
     pub is_compared: Cell<bool>,
     pub is_stopping: Cell<bool>,
@@ -70,6 +73,7 @@ impl Run {
             blamed: RefCell::default(),
             has_clients: true,
             opened: Cell::new(0),
+            has_lost_folder: Cell::new(false),
             is_compared: Cell::new(false),
             is_stopping: Cell::new(false),
             refused: RefCell::default(),
@@ -80,6 +84,11 @@ impl Run {
 
     pub fn below(&self, bound: u64) -> u64 {
         self.random.borrow_mut().below(bound)
+    }
+
+    /// Whether all shards have started, with all folders that were there.
+    pub fn has_started(&self, shards: usize) -> bool {
+        self.opened.get() == shards && !self.has_lost_folder.get()
     }
 
     /// Whether something may have failed.
@@ -180,6 +189,13 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
         Ok(opened) => opened.shard,
         Err(error) => return run.refuse(error),
     };
+    let is_lost = |placed: &Placed| {
+        let is_online = shard.is_folder_online(id_of(placed.folder));
+        !is_online && !run.may_be_offline[placed.folder]
+    };
+    if run.layout.there().any(is_lost) {
+        run.has_lost_folder.set(true);
+    }
     for key in shard.partitions() {
         if !(0..TOPICS).any(|name| run.key(name) == Some(key)) {
             shard.drop_partitions(&[key]).await;

@@ -1,0 +1,205 @@
+//! Partitions whose folders go between two runs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::*;
+use crate::io::Io;
+use crate::io::sim::{Crash, Faults, NodeId, Operation, World};
+use crate::journal::Durability;
+use crate::mesh::lanes;
+use crate::route::Route;
+use crate::shard::tests::{append, append_to, config, key, open_in, read_all, started};
+use crate::shard::{FolderConfig, ShardConfig, open};
+
+const FIRST: Uuid = Uuid::from_u128(1);
+const SECOND: Uuid = Uuid::from_u128(2);
+const A_SECOND: Duration = Duration::from_secs(1);
+const BATCHES: i64 = 50;
+
+fn folders(second_device: u64, on_rot: RotPolicy) -> ShardConfig {
+    let second = FolderConfig {
+        device: second_device,
+        ..FolderConfig::only(SECOND, "/second")
+    };
+    ShardConfig {
+        folders: vec![FolderConfig::only(FIRST, "/first"), second],
+        on_rot,
+        ..config()
+    }
+}
+
+/// A node that has never run, but for making its disk reachable.
+fn new_world() -> (World, NodeId) {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    (world, node)
+}
+
+fn restart(world: &mut World, node: NodeId, crash: Crash) {
+    world.crash(node, crash);
+    world.start(node, 1, |_, _| async {});
+}
+
+/// Has the partition move from the first folder to the second, and the run end some time after that.
+fn move_one(world: &mut World, node: NodeId, second_device: u64, stops: bool) {
+    world.block_on(node, move |io| async move {
+        let shard = started(&io, folders(second_device, RotPolicy::Refuse)).await;
+        open_in(&shard, 1, FIRST).await;
+        for _ in 0..BATCHES {
+            append(&shard, vec![append_to(1, 10_000)]).await;
+        }
+        let partition = shard.partition(&key(1)).expect("it is open");
+        assert_eq!(shard.move_partition(&key(1), SECOND), Ok(()));
+        while partition.moving.borrow().is_some() {
+            io.sleep(A_SECOND).await;
+        }
+        if stops {
+            shard.stop().await;
+        }
+    });
+    restart(world, node, Crash::Kill);
+}
+
+async fn remove_dir(io: &Io, dir: &Path) {
+    for entry in io.list_dir(dir).await.expect("a folder") {
+        let removed = io.remove_file(&dir.join(entry.name)).await;
+        removed.expect("removed");
+    }
+    io.remove_dir(dir).await.expect("removed");
+}
+
+/// The folders that a start misses which must have all, and that it leaves where they are.
+async fn missed(io: &Io, config: ShardConfig) -> Vec<PathBuf> {
+    let shard = started(io, config).await;
+    let missing = shard.missing_folders().await;
+    io.sleep(A_SECOND).await;
+    missing.into_iter().map(|missing| missing.path).collect()
+}
+
+#[test]
+fn the_folder_of_a_partition_that_has_moved_is_missed() {
+    for (device, stops) in [(0, false), (0, true), (1, false), (1, true)] {
+        let (mut world, node) = new_world();
+        move_one(&mut world, node, device, stops);
+        world.block_on(node, move |io| async move {
+            let config = || folders(device, RotPolicy::Refuse);
+            assert_eq!(missed(&io, config()).await, Vec::<PathBuf>::new());
+            remove_dir(&io, Path::new("/second/topic1-0")).await;
+            let dir = PathBuf::from("/second/topic1-0");
+            // However often.
+            for _ in 0..2 {
+                let dirs = missed(&io, config()).await;
+                assert_eq!(dirs, [&*dir], "device {device}, stops: {stops}");
+            }
+        });
+    }
+}
+
+/// The checkpoint says until the next one that the old folder is to go.
+#[test]
+fn what_a_move_has_left_behind_stays_if_it_is_all_there_is() {
+    for device in [0, 1] {
+        let (mut world, node) = new_world();
+        move_one(&mut world, node, device, false);
+        world.block_on(node, move |io| async move {
+            let (from, to) = ("/second/topic1-0", "/first/topic1-0");
+            let renamed = io.rename(Path::new(from), Path::new(to)).await;
+            renamed.expect("renamed");
+            let dirs = missed(&io, folders(device, RotPolicy::Refuse)).await;
+            assert_eq!(dirs, [Path::new(from)]);
+            let left = io.list_dir(Path::new(to)).await;
+            left.expect("it is where it was");
+        });
+        restart(&mut world, node, Crash::PowerLoss);
+        let read = world.block_on(node, move |io| async move {
+            let shard = started(&io, folders(device, RotPolicy::Continue)).await;
+            assert_eq!(shard.missing_folders().await, []);
+            open_in(&shard, 1, SECOND).await;
+            let read = read_all(&shard, 1).await;
+            append(&shard, vec![append_to(1, 10)]).await;
+            read
+        });
+        assert!(read > BATCHES / 2, "{read}");
+        for _ in 0..2 {
+            restart(&mut world, node, Crash::PowerLoss);
+            world.block_on(node, move |io| async move {
+                let shard = started(&io, folders(device, RotPolicy::Refuse)).await;
+                assert_eq!(shard.missing_folders().await, []);
+                open_in(&shard, 1, SECOND).await;
+                assert_eq!(read_all(&shard, 1).await, read + 1);
+                io.sleep(A_SECOND).await;
+            });
+        }
+    }
+}
+
+/// The journal has much to write, and the disk has no room for more.
+#[test]
+fn what_is_made_anew_without_a_lost_folder_stays() {
+    let (mut world, node) = new_world();
+    world.block_on(node, |io| async move {
+        let shard = started(&io, config()).await;
+        crate::shard::tests::open_partition(&shard, 1, Durability::Sync).await;
+        append(&shard, vec![append_to(1, 100_000)]).await;
+        let partition = shard.partition(&key(1)).expect("it is open");
+        shard.anchor_anew(&partition).await;
+        assert!(shard.anchor_synced(&partition).await);
+    });
+    restart(&mut world, node, Crash::Kill);
+    world.block_on(node, |io| async move {
+        remove_dir(&io, Path::new("/data/topic1-0")).await;
+        let goes_on = ShardConfig {
+            on_rot: RotPolicy::Continue,
+            ..config()
+        };
+        let shard = started(&io, goes_on).await;
+        open_in(&shard, 2, Uuid::nil()).await;
+        for _ in 0..40 {
+            let others = vec![append_to(2, 60_000)];
+            drop(shard.append(others, io.now()).await);
+        }
+        let volume = &shard.0.volumes[0];
+        volume.is_disk_full.set(true);
+        volume.settling.grew(1 << 40);
+        assert_eq!(shard.missing_folders().await, []);
+        volume.is_disk_full.set(false);
+        volume.settling.shrank(1 << 40);
+        open_in(&shard, 1, Uuid::nil()).await;
+        append(&shard, vec![append_to(1, 10)]).await;
+    });
+    restart(&mut world, node, Crash::Kill);
+    let read = world.block_on(node, |io| async move {
+        let shard = started(&io, config()).await;
+        open_in(&shard, 1, Uuid::nil()).await;
+        read_all(&shard, 1).await
+    });
+    assert_eq!(read, 1);
+}
+
+/// It holds nothing that was acknowledged.
+#[test]
+fn a_list_of_a_journals_files_that_cannot_be_read_ends_no_start_that_goes_on_without() {
+    let (mut world, node) = new_world();
+    world.block_on(node, |io| async move {
+        let shard = started(&io, config()).await;
+        open_in(&shard, 1, Uuid::nil()).await;
+        append(&shard, vec![append_to(1, 10)]).await;
+    });
+    for on_rot in [RotPolicy::Refuse, RotPolicy::Continue] {
+        restart(&mut world, node, Crash::Kill);
+        world.fail_next(node, Operation::Read, "/data/.journal-0000");
+        let config = ShardConfig { on_rot, ..config() };
+        let opened = world.block_on(node, |io| async move {
+            let ends = lanes(1).pop().expect("one shard");
+            open(io, 0, Route::new(1), config, ends).await
+        });
+        match on_rot {
+            RotPolicy::Refuse => assert!(opened.is_err()),
+            RotPolicy::Continue => assert_eq!(opened.expect("opened").partitions, 1),
+        }
+    }
+}

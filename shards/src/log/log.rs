@@ -586,8 +586,13 @@ impl Log {
     }
 
     /// Nothing more is written to the files of segments that lie below the log start altogether: they
-    /// are to be removed, or are gone already.
-    pub fn finish_old_segments(&mut self) {
+    /// are to be removed, or are gone already. A log that starts at its end may have rolled before it lost all of them,
+    /// of which the journal knows with the next batch only.
+    pub fn finish_old_segments(&mut self, now_ms: i64) {
+        let is_old = |active: &Segment| active.bytes > 0 && self.start == self.end;
+        if self.segments.last().is_some_and(is_old) {
+            self.roll_at(self.end, now_ms);
+        }
         let last = self
             .segments
             .partition_point(|segment| segment.base_offset <= self.start);

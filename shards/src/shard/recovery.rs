@@ -403,8 +403,8 @@ impl Shard {
         {
             let mut state = partition.state.borrow_mut();
             state.anchor = anchor;
-            state.log.finish_old_segments();
             let now_ms = self.io().wall_ms();
+            state.log.finish_old_segments(now_ms);
             self.bound_producers(&partition, &mut state.log, 0, now_ms);
             self.0.cache.grew(state.log.tail().backing_bytes());
             if !partition.is_offline() {

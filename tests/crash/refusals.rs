@@ -69,9 +69,8 @@ fn too_few_files_to_open_are_told_of_and_enough_to_run() {
             arguments: &["--cores", "1"],
             ..Launch::default()
         });
-        let log = broker.log();
-        assert!(log.contains("only 300 files may be open at once"), "{log}");
-        assert!(log.contains("LimitNOFILE"), "{log}");
+        broker.await_log(0, "only 300 files may be open at once");
+        broker.await_log(0, "LimitNOFILE");
         let mut client = Client::connect(broker.address()).expect("a connection");
         client.create_topic("t", 1, &[]).expect("a topic");
         append(&mut client, "t", 0..10, 100);

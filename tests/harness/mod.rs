@@ -33,6 +33,7 @@ use tempfile::TempDir;
 /// Bounds for what hangs, on a disk that has much else to do.
 const START_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(120);
+const LOG_MAX: Duration = Duration::from_secs(60);
 
 /// How a broker is started; the default is an empty temporary folder and no overrides.
 #[derive(Default)]
@@ -147,6 +148,19 @@ impl Broker {
     /// Everything the broker printed, over all its starts.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    /// What it has printed behind the first so many bytes, once these words are there: a thread of its own writes it.
+    pub fn await_log(&self, from: usize, words: &str) -> String {
+        let begin = Instant::now();
+        loop {
+            let said = self.log().split_off(from);
+            if said.contains(words) {
+                return said;
+            }
+            assert!(begin.elapsed() < LOG_MAX, "no word of {words:?}:\n{said}");
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// The number of cores from the next start on.

@@ -120,8 +120,8 @@ fn pipeline(addr: SocketAddr, stop: &AtomicBool, sent: &AtomicU64) -> Result<()>
         stream.write_all(&frames)?;
         for _ in 0..PIPELINED {
             tiny_reply(&mut from)?;
+            sent.fetch_add(1, Ordering::Relaxed);
         }
-        sent.fetch_add(u64::from(PIPELINED), Ordering::Relaxed);
     }
     Ok(())
 }

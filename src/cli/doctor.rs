@@ -41,6 +41,8 @@ struct Report(Vec<(&'static str, Vec<Finding>)>);
 
 /// Prints all findings. `Ok(false)` if one of them is a problem.
 pub fn run(args: &DoctorArgs, out: &mut dyn Write) -> io::Result<bool> {
+    // As a start does. What it would say of them is among the findings.
+    let _ = super::host::raise_limits();
     let report = examine(args, Path::new("/"));
     match args.json {
         true => report.print_json(out)?,

@@ -17,7 +17,7 @@ use corelog_shards::runtime;
 
 use self::host::Host;
 use super::finding::{Finding, Verdict, direct_io, needed};
-use super::host::check_direct_io;
+use super::host::{check_direct_io, raise_limits};
 
 /// This process, as /proc names it.
 pub(super) const SELF: &str = "self";
@@ -36,6 +36,8 @@ pub struct TuneArgs {
 
 /// Prints all findings. `Ok(false)` if something is missing that the broker needs.
 pub fn run(args: &TuneArgs, out: &mut dyn Write) -> io::Result<bool> {
+    // As a start does. What it would say of them is among the findings.
+    let _ = raise_limits();
     let mut findings = vec![
         needed("io_uring", runtime::check_io_uring()),
         direct_io(check_direct_io(&args.folder)),

@@ -52,7 +52,7 @@ const AHEAD_BYTES_MAX: usize = 4 * 1024;
 /// What a request takes beside its bytes: its place in the queue, its future, its reply.
 const REQUEST_OVERHEAD_BYTES: usize = 1_024;
 
-/// How long a client that goes on sending is given to read its last replies.
+/// How long a client that may go on sending is given to read its last replies.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 /// Of what it sends then, so much is thrown away at a time.
 const DISCARDED_BYTES: usize = 64 * 1024;
@@ -82,26 +82,37 @@ pub(super) async fn serve(
     mut write: WriteHalf,
     watched: Watched,
 ) {
-    let end = exchange(&shared, &context, &mut read, &mut write, &watched).await;
-    let is_gone = matches!(end, End::ByClient | End::Socket(_));
+    let (end, was_answering) = exchange(&shared, &context, &mut read, &mut write, &watched).await;
+    // An error would show in what follows.
+    let _ = read.set_low_water(1);
+    let may_send_on = match end {
+        End::ByClient | End::Socket(_) => false,
+        // Most have nothing to say when the broker stops.
+        End::ByBroker => was_answering || has_sent_more(&shared.io, &mut read).await,
+        _ => true,
+    };
     end.log(&context, watched.id());
-    if !is_gone {
+    if may_send_on {
         linger(&shared.io, &mut read, &mut write).await;
     }
 }
 
-/// Has a client get its last replies that has sent more than was read of it: where bytes are in a socket that is closed,
-/// or come to it, the kernel takes back what the client has not read yet.
-async fn linger(io: &Io, read: &mut ReadHalf, write: &mut WriteHalf) {
-    // An error would show in what follows.
-    let _ = read.set_low_water(1);
+/// Whether there is more of a client than was read.
+async fn has_sent_more(io: &Io, read: &mut ReadHalf) -> bool {
     // What has come by now is seen behind a look outside.
     io.yield_now().await;
     let mut discarded = BytesMut::new();
-    match poll_once(pin!(read.read(&mut discarded, DISCARDED_BYTES))).await {
-        Some(Ok(1..)) if write.shutdown().is_ok() => {}
-        _ => return,
+    let found = poll_once(pin!(read.read(&mut discarded, DISCARDED_BYTES))).await;
+    matches!(found, Some(Ok(1..)))
+}
+
+/// Has a client get its last replies that may be sending more than was read of it: where bytes are in a socket that is
+/// closed, or come to it, the kernel takes back what the client has not read yet.
+async fn linger(io: &Io, read: &mut ReadHalf, write: &mut WriteHalf) {
+    if write.shutdown().is_err() {
+        return;
     }
+    let mut discarded = BytesMut::new();
     let until_its_end = async {
         loop {
             discarded.clear();
@@ -114,14 +125,14 @@ async fn linger(io: &Io, read: &mut ReadHalf, write: &mut WriteHalf) {
     first_of(pin!(until_its_end), pin!(io.sleep(LINGER_MAX))).await;
 }
 
-/// Reads requests and answers them. Why no more are read.
+/// Reads requests and answers them. Why no more are read, and whether some were not answered then.
 async fn exchange(
     shared: &Rc<Shared>,
     context: &Rc<Context>,
     read: &mut ReadHalf,
     write: &mut WriteHalf,
     watched: &Watched,
-) -> End {
+) -> (End, bool) {
     let replies = Replies::default();
     let is_resting = Cell::new(false);
     let reader = Reader {
@@ -139,7 +150,7 @@ async fn exchange(
     };
     let mut reading = pin!(reader.run());
     let mut writing = pin!(replies.write_all(shared, write, watched));
-    let mut end = None;
+    let (mut end, mut was_answering) = (None, false);
     let outcome = poll_fn(|cx| {
         watched.watch().set_waker(cx.waker());
         loop {
@@ -147,6 +158,7 @@ async fn exchange(
                 && let Poll::Ready(ended) = reading.as_mut().poll(cx)
             {
                 end = Some(ended);
+                was_answering = !replies.is_empty();
                 replies.finish();
             }
             match writing.as_mut().poll(cx) {
@@ -168,11 +180,12 @@ async fn exchange(
         },
     )
     .await;
-    match outcome {
+    let end = match outcome {
         Ok(Some(reason)) => End::Untold(reason),
         Ok(None) => end.unwrap_or(End::ByClient),
         Err(error) => End::Socket(error),
-    }
+    };
+    (end, was_answering)
 }
 
 impl End {

@@ -105,6 +105,11 @@ impl Replies {
         self.put(Entry::Pending(effects, memory, asked));
     }
 
+    /// Whether the client has been given all replies.
+    pub fn is_empty(&self) -> bool {
+        self.queue.borrow().is_empty() && self.unsent_bytes.get() == 0
+    }
+
     /// Nothing will be pushed any more.
     pub fn finish(&self) {
         self.is_finished.set(true);

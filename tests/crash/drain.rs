@@ -16,8 +16,8 @@ use crate::turn;
 
 /// Requests sent at once.
 const AT_ONCE: usize = 100;
-/// Far more than the broker works on at once, so that some are not read when it stops.
-const AHEAD: usize = 10_000;
+/// Whoever has sent nothing for so long has no room for more.
+const FULL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
@@ -52,8 +52,11 @@ fn a_stop_answers_what_it_has_begun() {
         while let Some(correlation_id) = next_reply(&mut stream) {
             assert_eq!(correlation_id, answered, "replies are in order");
             answered += 1;
-            if !is_stopping && sent.load(Ordering::Relaxed) > answered as usize + AHEAD {
+            if !is_stopping {
+                broker.signal(Signal::SIGSTOP);
+                await_full_buffers(&sent);
                 broker.signal(Signal::SIGTERM);
+                broker.signal(Signal::SIGCONT);
                 is_stopping = true;
             }
         }
@@ -73,6 +76,15 @@ fn a_stop_answers_what_it_has_begun() {
         broker.stop();
         Ok(())
     });
+}
+
+/// Waits until the sender can send no more to a broker that stands still, so that some are not read when it stops.
+fn await_full_buffers(sent: &AtomicUsize) {
+    let mut before = usize::MAX;
+    while before != sent.load(Ordering::Relaxed) {
+        before = sent.load(Ordering::Relaxed);
+        std::thread::sleep(FULL);
+    }
 }
 
 /// The correlation id of the next reply; `None` at the end of the connection.

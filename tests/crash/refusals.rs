@@ -55,6 +55,9 @@ fn what_may_be_locked_is_raised_as_far_as_it_goes() {
             ..Launch::default()
         });
         broker.stop();
+        let (status, said) = broker.doctor();
+        assert_eq!(status, Some(0), "{said}");
+        assert!(said.contains("groups are whole"), "{said}");
         Ok(())
     });
 }

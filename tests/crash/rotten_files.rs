@@ -202,8 +202,8 @@ impl Damage {
                 entries.all(|entry| entry.expect("an entry").0.kind == EntryKind::Append);
             is_needed && is_stored && is_append && damage.first_offset(topic).is_some()
         });
+        assert!(!groups.is_empty(), "no group to damage");
         let chosen = groups.len() / 2;
-        assert!(chosen > 0, "no group to damage");
         groups.swap_remove(chosen).1
     }
 

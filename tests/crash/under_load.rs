@@ -1,7 +1,8 @@
 //! The load generator's own verification while the broker is killed, stands still, or is stopped in order: what it was
 //! told is stored comes out once, in order and unchanged.
 //!
-//! Each fault hits a broker that has just been seen to take records. `CORELOG_KILLS=1000` kills more often; `CORELOG_CRASH_SEED` gives the seed of the pauses.
+//! Each fault hits a broker that has just been seen to take records. `CORELOG_KILLS=1000` kills more often;
+//! `CORELOG_CRASH_SEED` gives the seed of the pauses.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;

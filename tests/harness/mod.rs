@@ -193,23 +193,31 @@ impl Broker {
             .append(true)
             .open(self.log_path())
             .expect("the log file");
-        let mut words = self.under.clone();
-        words.extend([env!("CARGO_BIN_EXE_corelog"), "start"].map(str::to_owned));
-        // Tests run side by side: who wants metrics names a port.
-        words.extend(["--override", "corelog.http.listener="].map(str::to_owned));
-        words.extend_from_slice(&self.arguments);
+        let mut command = self.command(&["start"]);
         if let Some(cores) = self.cores {
-            words.extend(["--cores".to_owned(), cores.to_string()]);
+            command.args(["--cores", &cores.to_string()]);
         }
-        let mut command = Command::new(&words[0]);
         command
-            .args(&words[1..])
-            .current_dir(self.home.path())
             .stdin(Stdio::null())
             .stdout(self.output(&log))
             .stderr(self.output(&log));
         let child = spawn_for_a_life(command);
         self.child = Some(child.expect("the broker's binary"));
+    }
+
+    /// One of the binary's commands, under the limits and with the configuration of the broker.
+    fn command(&self, words: &[&str]) -> Command {
+        let binary = [env!("CARGO_BIN_EXE_corelog")];
+        let mut all = self.under.iter().map(String::as_str).chain(binary);
+        let mut command = Command::new(all.next().expect("the binary at least"));
+        // Tests run side by side: who wants metrics names a port.
+        command
+            .args(all)
+            .args(words)
+            .args(["--override", "corelog.http.listener="])
+            .args(&self.arguments)
+            .current_dir(self.home.path());
+        command
     }
 
     fn output(&self, log: &File) -> Stdio {
@@ -259,12 +267,8 @@ impl Broker {
 
     /// What `corelog doctor` says of it: the exit status, and its findings as JSON.
     pub fn doctor(&self) -> (Option<i32>, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_corelog"))
-            .args(["doctor", "--json", "--override", "corelog.http.listener="])
-            .args(&self.arguments)
-            .current_dir(self.home.path())
-            .output()
-            .expect("the broker's binary");
+        let output = self.command(&["doctor", "--json"]).output();
+        let output = output.expect("the broker's binary");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         (output.status.code(), said)
     }

@@ -348,9 +348,9 @@ fn bombs_of_all_compressions_are_bounded() {
         (Codec::Snappy, 20 << 20),
     ]
     .map(|(codec, bytes)| bomb(codec, bytes));
-    // As it comes, compressed anew (also into nothing), and looked into for its keys.
     const COMPACTED: usize = 0;
     const SEGMENT_BYTES: u64 = MIB;
+    // Looked into for its keys, as it comes, and compressed anew (also into nothing).
     let topics: [&[(&str, &str)]; 5] = [
         &[
             ("cleanup.policy", "compact"),

@@ -566,6 +566,11 @@ impl Log {
         self.tail.drop_segments_below(base_offset);
     }
 
+    /// Forgets all that is in memory. What is not settled cannot be read any more.
+    pub fn forget_tail(&mut self) {
+        self.tail = Tail::new(self.end);
+    }
+
     /// Moves the log start; segments stay until [`Log::remove_oldest_segment`].
     pub fn set_start(&mut self, offset: i64) {
         assert!(

@@ -307,7 +307,12 @@ impl Store {
     /// Removes a folder that was set aside. Another shard may have found it too.
     pub(super) async fn remove_dir_with_files(&self, dir: &Path) {
         let removed = async {
-            for entry in self.io().list_dir(dir).await? {
+            let entries = match self.io().list_dir(dir).await {
+                // A link that leads nowhere goes all the same.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                listed => listed?,
+            };
+            for entry in entries {
                 unless_gone(self.io().remove_file(&dir.join(&entry.name)).await)?;
             }
             self.io().remove_dir(dir).await

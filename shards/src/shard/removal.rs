@@ -158,11 +158,12 @@ impl Shard {
         for folder in self.0.folders.online() {
             self.give_up_leftovers(folder);
         }
-        self.resume_moves().await;
         let keys = self.partitions();
+        // Before moves copy what is gone already, or is to go.
         for partition in keys.iter().filter_map(|key| self.partition(key)) {
             self.remove_left_segments(&partition).await;
         }
+        self.resume_moves().await;
         self.io().sleep(BEFORE_LOOKING).await;
         for partition in keys.iter().filter_map(|key| self.partition(key)) {
             if self.0.stopping.get() {

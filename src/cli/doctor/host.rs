@@ -34,7 +34,8 @@ impl Subject {
         }
     }
 
-    /// What must be allowed, beside what `corelog tune` looks at. A broker that runs may have been allowed more than the doctor, by its unit or container.
+    /// What must be allowed, beside what `corelog tune` looks at. A broker that runs may have been allowed more than the
+    /// doctor, by its unit or container.
     fn limits(&self) -> Vec<Finding> {
         if let Some(process) = &self.process
             && let Some(locked) = process.limit("Max locked memory")

@@ -35,8 +35,12 @@ pub(super) fn examine(all: &[Option<Looked>]) -> Vec<Finding> {
         })
         .collect();
     let is_free = all.iter().flatten().all(|it| it.in_use == InUse::No);
-    if !is_free || folders.is_empty() || runtime::check_io_uring().is_err() {
+    if !is_free || folders.is_empty() {
         return Vec::new();
+    }
+    if let Err(error) = runtime::check_io_uring() {
+        let found = format!("not looked at: {error}");
+        return vec![finding("journals", found, Verdict::Unknown, "")];
     }
     let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.path.clone()).collect();
     unless_started(&paths, || read(folders))
@@ -58,7 +62,7 @@ pub(super) fn unless_started(
     vec![finding("journals", found, Verdict::Unknown, "")]
 }
 
-/// When the journals' files and their list were changed.
+/// When the journals' files were changed.
 fn changes(folders: &[PathBuf]) -> BTreeMap<PathBuf, SystemTime> {
     let dirs = folders.iter().map(|folder| journal_dir(folder));
     let entries = dirs.flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
@@ -142,6 +146,8 @@ async fn read_one(
         }
         Err(error) => return unreadable(&setting, &std::io::ErrorKind::InvalidData.into(), &error),
     };
+    // Of the records of one journal at a time there is room.
+    replayed.forget_records();
     all.merge(replayed);
     if let Some((path, error)) = read.unread_list {
         let found = format!("{}: {error}", path.display());

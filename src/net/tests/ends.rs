@@ -64,6 +64,25 @@ fn whoever_has_sent_too_much_gets_the_last_replies() {
 }
 
 #[test]
+fn whoever_may_be_sending_too_much_is_waited_for() {
+    on_a_simulated_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        let bad = (-1_i32).to_be_bytes();
+        client
+            .send([&produce_request(9, 50, 0)[..], &bad].concat())
+            .await;
+        assert_eq!(client.answer().await.map(|(id, _)| id), Some(9));
+        assert_eq!(client.answer().await, None);
+        // What is on its way to the broker does no harm.
+        assert_eq!(stage.network.connections(), 1);
+        drop(client);
+        stage
+            .until("it is gone", || stage.network.connections() == 0)
+            .await;
+    });
+}
+
+#[test]
 fn garbage_disturbs_nobody() {
     on_a_stage(roomy(), open_to_all(), |stage| async move {
         let mut random = Random::new(7);

@@ -72,7 +72,6 @@ fn an_array_that_claims_more_than_the_frame_holds_is_refused() {
     }
 }
 
-/// One element more than there is room for, when each takes a single byte at least.
 /// The boolean could be the first byte of a varint, whose value is harmless.
 #[test]
 fn an_array_behind_a_boolean_that_is_none_is_refused_for_what_it_claims() {
@@ -93,6 +92,7 @@ fn an_array_behind_a_boolean_that_is_none_is_refused_for_what_it_claims() {
     }
 }
 
+/// One element more than there is room for, when each takes a single byte at least.
 #[test]
 fn a_cut_length_never_makes_a_short_array_pass() {
     for claim in 0..64 {

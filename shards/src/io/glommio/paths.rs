@@ -111,20 +111,17 @@ fn list_dir(path: &Path) -> io::Result<Vec<DirEntry>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        // What a link leads to counts: partitions may be kept elsewhere. One that cannot be followed counts as itself.
-        let metadata = match fs::metadata(entry.path()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => entry.metadata(),
-            metadata => metadata,
-        };
-        let metadata = match metadata {
+        // What a link leads to counts: partitions may be kept elsewhere.
+        let metadata = match fs::metadata(entry.path()).or_else(|_| entry.metadata()) {
             Ok(metadata) => metadata,
-            // Removed since the directory was read, or a link that leads nowhere.
+            // Removed since the directory was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
         entries.push(DirEntry {
             name: entry.file_name().to_string_lossy().into_owned(),
-            is_dir: metadata.is_dir(),
+            // Of a link that cannot be followed nobody knows better: the directory may be back in a moment.
+            is_dir: metadata.is_dir() || metadata.is_symlink(),
             len: metadata.len(),
         });
     }

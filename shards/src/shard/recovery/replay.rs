@@ -78,6 +78,13 @@ impl Replayed {
         }
     }
 
+    /// Gives up the memory of the records that were read, for one who only wants to know which partitions there are.
+    pub fn forget_records(&mut self) {
+        for partition in self.partitions.values_mut() {
+            partition.log.forget_tail();
+        }
+    }
+
     fn keep_newest(&mut self, key: PartitionKey, partition: Recovering) {
         match self.partitions.get(&key) {
             Some(known)

@@ -9,6 +9,8 @@
 /// A bug, named by what the code does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutation {
+    /// None: what fails with it does not fail for a bug.
+    Nothing,
     /// Groups that should be durable when they are written are only written.
     AcknowledgeBeforeSync,
     /// Records are shown to readers as soon as they are in memory.
@@ -79,6 +81,8 @@ pub enum Mutation {
     PreferOldCopy,
     /// The copy of a partition in another folder is not synced before it is switched to.
     MoveWithoutSync,
+    /// Retention takes one segment more than the log can spare.
+    RetainTooLittle,
 
     // Of the broker above the engine.
     /// A reply overtakes the one before it.
@@ -87,6 +91,8 @@ pub enum Mutation {
     RepeatReply,
     /// Now and then a reply is not sent.
     DropReply,
+    /// Now and then a connection is closed behind a reply.
+    CloseConnection,
     /// A produce without acknowledgements is answered.
     AnswerWithoutAcks,
     /// The results of two partitions of a produce change places.
@@ -184,7 +190,7 @@ mod switch {
 }
 
 #[cfg(debug_assertions)]
-pub use caught::uncaught;
+pub use caught::{check_sound, uncaught};
 #[cfg(debug_assertions)]
 pub use switch::with;
 pub use switch::{current, strikes};
@@ -196,9 +202,9 @@ mod caught {
     use std::sync::Once;
 
     use super::{Mutation, with};
-    use crate::io::sim::Simulation;
+    use crate::io::sim::{Simulation, on_threads, threads};
 
-    /// Names the only bug to try, whose failures are told.
+    /// Names the only bug of a list to try, whose failures are told.
     const ONLY: &str = "CORELOG_MUTATION";
 
     thread_local! {
@@ -232,16 +238,25 @@ mod caught {
     }
 
     /// The bugs of a list that its simulations do not catch within so many seeds; `told` hears of each how many were
-    /// needed.
+    /// needed. Panics if the environment names one that is not in the list.
     pub fn uncaught(
         list: &[(Mutation, Simulation, u64)],
         told: impl Fn(Mutation, Option<u64>, u64),
     ) -> Vec<Mutation> {
-        let only = std::env::var(ONLY);
+        let only = std::env::var(ONLY).ok();
+        let is_wanted = |mutation: Mutation| {
+            let is_it = |only: &String| *only == format!("{mutation:?}");
+            only.as_ref().is_none_or(is_it)
+        };
+        let is_any = list.iter().any(|(mutation, ..)| is_wanted(*mutation));
+        assert!(
+            is_any,
+            "{ONLY}={}: not in this list",
+            only.unwrap_or_default()
+        );
         let mut missed = Vec::new();
         for (mutation, simulation, seeds_max) in list {
-            let is_other = |only: &String| *only != format!("{mutation:?}");
-            if only.as_ref().is_ok_and(is_other) {
+            if !is_wanted(*mutation) {
                 continue;
             }
             let needed = seeds_needed(*mutation, *simulation, *seeds_max);
@@ -251,6 +266,25 @@ mod caught {
             }
         }
         missed
+    }
+
+    /// Runs each simulation of a list for as many seeds as any of its bugs is given, within the limits that a run with a
+    /// bug has, and without a bug. Panics if one fails: bugs could be said to be caught then that are not.
+    pub fn check_sound(list: &[(Mutation, Simulation, u64)]) {
+        let mut most: Vec<(Simulation, u64)> = Vec::new();
+        for (_, simulation, seeds_max) in list {
+            let is_it =
+                |(known, _): &&mut (Simulation, u64)| std::ptr::fn_addr_eq(*known, *simulation);
+            match most.iter_mut().find(is_it) {
+                Some((_, most)) => *most = (*most).max(*seeds_max),
+                None => most.push((*simulation, *seeds_max)),
+            }
+        }
+        for (simulation, seeds_max) in most {
+            let run = |seed| with(Mutation::Nothing, || simulation(seed));
+            let failed = on_threads(0..seeds_max, threads(), || true, run);
+            assert!(failed.is_empty(), "without a bug, by its seed: {failed:?}");
+        }
     }
 }
 

@@ -202,6 +202,9 @@ impl Replies {
             if closing.is_some() {
                 return Ok(closing);
             }
+            if strikes(Mutation::CloseConnection, 200) {
+                return Ok(Some("a deliberate bug".to_owned()));
+            }
         }
     }
 

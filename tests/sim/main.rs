@@ -7,6 +7,8 @@
 //! and prints how often each fault and each state of the engine was reached, and which never. `mutations` has the
 //! deliberate bugs that have to be caught.
 
+#[path = "../../shards/tests/sim/damage.rs"]
+mod damage;
 mod data;
 mod groups;
 mod hours;

@@ -1,6 +1,7 @@
 //! The broker's node: the whole of it, from listeners to disk, in a simulated world.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,10 @@ const LISTENER: &str = "PLAINTEXT";
 pub const DATA: &str = "/data";
 const DIRECTORY_ID: Uuid = Uuid::from_u128(1);
 const CONNECTIONS_MAX: usize = 1_000;
+/// Segments that each shard keeps open.
+const OPEN_FILES_MAX: usize = 16;
+/// Files of a journal, and one more where all were needed.
+const JOURNAL_FILES_MAX: usize = 9;
 /// Longer than a stop in order takes.
 const STOP_MAX: Duration = Duration::from_secs(60);
 
@@ -191,15 +196,25 @@ impl Node {
         loop {
             let held = self.load(world);
             let open = world.connections(self.id);
-            if held == (0, 0, 0) && open == 0 {
+            let files = world.open_files(self.id);
+            if held == (0, 0, 0) && open == 0 && files <= self.open_files_max() {
                 return;
             }
             assert!(
                 world.now() < end,
-                "connections, bytes of requests and of replies: {held:?}; open connections: {open}"
+                "connections, bytes of requests and of replies: {held:?}; open connections: {open}, files: {files}"
             );
             world.run_for(Duration::from_millis(1));
         }
+    }
+
+    /// How many files it has open at most while nobody asks for anything: those of its journals, each in two ways, and
+    /// the segments read or written last.
+    fn open_files_max(&self) -> usize {
+        let running = self.running.as_ref().expect("it runs");
+        let devices = self.setup.folders.iter().map(|folder| folder.device);
+        let journals = devices.collect::<BTreeSet<_>>().len();
+        running.shards * (journals * 2 * JOURNAL_FILES_MAX + OPEN_FILES_MAX)
     }
 
     /// What clients make it hold: connections, bytes of requests and of replies.
@@ -225,7 +240,7 @@ fn shard_config(config: &BrokerConfig, setup: &Setup) -> ShardConfig {
         folders: setup.folders.clone(),
         journal_bytes: setup.journal_bytes,
         tail_cache_bytes: setup.tail_cache_bytes,
-        open_files_max: 16,
+        open_files_max: OPEN_FILES_MAX,
         memory_flush: config.storage.memory_flush,
         retention_check: config.storage.retention_check_interval,
         producer_expiration_ms: config.storage.producer_id_expiration.as_millis() as i64,

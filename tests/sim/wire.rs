@@ -32,10 +32,14 @@ pub struct Client {
     connection: Option<Connection>,
     /// Whether anybody may say anything to the broker now.
     is_open: Option<Rc<Cell<bool>>>,
+    /// The start of the broker that keeps its connections and answers everything as long as it lasts.
+    keeps: Rc<Cell<Option<u32>>>,
     story: Story,
 }
 
 struct Connection {
+    /// The start that it was made to, if that keeps it.
+    keeper: Option<u32>,
     read: ReadHalf,
     write: WriteHalf,
     received: BytesMut,
@@ -56,8 +60,37 @@ impl Client {
             name: text(name),
             connection: None,
             is_open: None,
+            keeps: Rc::default(),
             story,
         }
+    }
+
+    /// Panics from now on at a connection that is lost, or a reply that does not come, though one start of the broker has
+    /// lasted all the while that this tells of.
+    pub fn rely_on(mut self, keeps: &Rc<Cell<Option<u32>>>) -> Client {
+        self.keeps = keeps.clone();
+        self
+    }
+
+    /// The start of the broker that has to answer.
+    fn keeper(&self) -> Option<u32> {
+        match &self.connection {
+            Some(connection) => connection.keeper,
+            None => self.keeps.get(),
+        }
+    }
+
+    /// Nothing came of what was asked of that start.
+    fn lose(&mut self, keeper: Option<u32>) {
+        self.connection = None;
+        // A client that the broker does not serve for now has left by itself.
+        let has_left = self.is_open.as_ref().is_some_and(|is_open| !is_open.get());
+        let is_explained = keeper.is_none() || keeper != self.keeps.get() || has_left;
+        assert!(
+            is_explained,
+            "{}: a connection was lost, or no reply came",
+            self.name
+        );
     }
 
     /// From now on what it connects to while this is not set is left at once: the broker it meant is gone by then.
@@ -99,12 +132,12 @@ impl Client {
         let (low, high) = versions.into_inner();
         let version = low + self.below((high - low + 1) as u64) as i16;
         let request = request(version);
-        let io = self.io.clone();
+        let (io, keeper) = (self.io.clone(), self.keeper());
         let begun = io.now();
         let asking = self.exchange(&request, version);
         let answer = within(&io, patience, asking).await.unwrap_or(Err(Lost));
         if answer.is_err() {
-            self.connection = None;
+            self.lose(keeper);
         }
         self.story.tell(io.now(), || {
             let (name, begun) = (&self.name, begun.as_nanos() as f64 / 1e9);
@@ -131,6 +164,7 @@ impl Client {
                 return Err(Lost);
             }
             self.connection = Some(Connection {
+                keeper: self.keeps.get(),
                 read,
                 write,
                 received: BytesMut::new(),
@@ -155,7 +189,7 @@ impl Client {
         request: &R,
         is_answered: bool,
     ) -> Result<(), Lost> {
-        let io = self.io.clone();
+        let (io, keeper) = (self.io.clone(), self.keeper());
         let sending = async {
             self.connect().await?;
             let connection = self.connection.as_mut().expect("just made");
@@ -164,19 +198,19 @@ impl Client {
         };
         let sent = within(&io, PATIENCE, sending).await.unwrap_or(Err(Lost));
         if sent.is_err() {
-            self.connection = None;
+            self.lose(keeper);
         }
         sent
     }
 
     /// The reply to the oldest request that was not answered yet.
     pub async fn receive<R: Request>(&mut self, version: i16) -> Result<R::Response, Lost> {
-        let io = self.io.clone();
+        let (io, keeper) = (self.io.clone(), self.keeper());
         let connection = self.connection.as_mut().ok_or(Lost)?;
         let receiving = connection.receive::<R>(version);
         let received = within(&io, PATIENCE, receiving).await.unwrap_or(Err(Lost));
         if received.is_err() {
-            self.connection = None;
+            self.lose(keeper);
         }
         received
     }

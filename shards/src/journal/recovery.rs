@@ -9,8 +9,8 @@
 //!   A few groups are on their way to the disk at a time, so a sound one may lie behind. All of it is
 //!   cut off.
 //! - a later group says that the broken one was on stable storage, or the next file begins with a
-//!   later number: the block has rotted. Recovery reports what is missing and goes on behind it; the
-//!   caller decides what to make of that.
+//!   later number: the block has rotted. Recovery reports what is missing, as far as it was on stable
+//!   storage, and goes on behind it; the caller decides what to make of that.
 //!
 //! Nothing is written here but the newest groups, again, where they are, and at most one block of a group
 //! that is cut off. Time and memory are bounded
@@ -411,6 +411,14 @@ struct Unvouched {
     len: u64,
 }
 
+/// What lies behind a group that has rotted.
+struct Ahead {
+    /// Number of the first group that is not lost with it, whether it is sound or torn.
+    lost_to: u64,
+    /// Place of the next sound group of its file.
+    resume: Option<u64>,
+}
+
 impl Scan<'_> {
     async fn file(
         &mut self,
@@ -440,15 +448,13 @@ impl Scan<'_> {
                 if next.is_some_and(goes_on) {
                     break;
                 }
-                let ahead = self.look_ahead(&mut reader, file, position, next).await?;
-                let Some((resume, number)) = ahead else {
-                    // Where the next file's first block has rotted, what is missing is there.
-                    if let Some(next) = next.filter(|next| next.is_whole_at_start()) {
-                        self.report(file, position, expected..next.begins());
-                    }
+                let Some(ahead) = self.look_ahead(&mut reader, file, position, next).await? else {
                     break;
                 };
-                self.report(file, position, expected..number);
+                self.report(file, position, expected..ahead.lost_to);
+                let Some(resume) = ahead.resume else {
+                    break;
+                };
                 position = resume;
                 continue;
             };
@@ -510,38 +516,42 @@ impl Scan<'_> {
         is_of_this_use && Some(header.number) == self.expected
     }
 
-    /// Place and number of the next sound group of this file, if a later one, or the file behind it,
-    /// vouches for the broken one at `position`.
+    /// What is lost with the broken group at `position`, if a later one of this file, or the file behind it, vouches for
+    /// it. A sound header is enough for that.
     async fn look_ahead(
         &self,
         reader: &mut Reader,
         file: &FoundFile,
         position: u64,
         next: Option<&FoundFile>,
-    ) -> Result<Option<(u64, u64)>, RecoveryError> {
+    ) -> Result<Option<Ahead>, RecoveryError> {
         if is_on(Mutation::MistakeRotForTear) {
             return Ok(None);
         }
         let expected = self.expected.expect("a file was found");
         // A file is synced before the next one is begun, as far as that one goes on from it.
-        let is_vouched_for = next.is_some_and(FoundFile::is_whole_at_start);
+        let next_begins = next.map(FoundFile::begins);
+        let whole_next = next.filter(|next| next.is_whole_at_start());
+        let mut synced_through = whole_next.map_or(0, |next| next.begins().saturating_sub(1));
         let mut resume = None;
         let mut at = position;
         let mut slice = self.io.slice();
         while at + BLOCK as u64 <= file.slot.len {
             let mut step = BLOCK as u64;
-            if let Ok((header, _)) = reader.group(at).await?
+            if let Ok((header, _)) = GroupHeader::decode(reader.ensure(at, BLOCK as u64).await?)
                 && file.holds(&header)
                 && header.number > expected
                 // What a torn end has cut off stays where it was.
-                && next.is_none_or(|next| header.number < next.begins())
+                && next_begins.is_none_or(|begins| header.number < begins)
             {
-                let resume = *resume.get_or_insert((at, header.number));
-                let is_mistaken = is_on(Mutation::MistakeTearForRot);
-                if is_vouched_for || header.synced_through >= expected || is_mistaken {
-                    return Ok(Some(resume));
+                synced_through = synced_through.max(header.synced_through.min(header.number - 1));
+                if reader.group(at).await?.is_ok() {
+                    resume.get_or_insert((at, header.number));
+                    step = header.padded_len();
                 }
-                step = header.padded_len();
+                if resume.is_some_and(|(_, number)| number <= synced_through + 1) {
+                    break;
+                }
             }
             at += step;
             if slice.is_over(self.io) {
@@ -549,14 +559,27 @@ impl Scan<'_> {
                 slice = self.io.slice();
             }
         }
-        if let Some((at, number)) = resume {
-            self.io.reached(Landmark::GroupBehindTear);
-            tracing::warn!(
-                file = %file.path.display(),
-                "group {expected} is torn, and group {number} behind it, at {at}, is cut off with it"
-            );
+        if let Some((_, number)) = resume
+            && is_on(Mutation::MistakeTearForRot)
+        {
+            synced_through = number - 1;
         }
-        Ok(None)
+        if synced_through < expected {
+            if let Some((at, number)) = resume {
+                self.io.reached(Landmark::GroupBehindTear);
+                tracing::warn!(
+                    file = %file.path.display(),
+                    "group {expected} is torn, and group {number} behind it, at {at}, is cut off with it"
+                );
+            }
+            return Ok(None);
+        }
+        // Those behind them that nobody vouches for are torn.
+        let vouched_to = synced_through + 1;
+        Ok(Some(Ahead {
+            lost_to: resume.map_or(vouched_to, |(_, number)| number.min(vouched_to)),
+            resume: resume.map(|(at, _)| at),
+        }))
     }
 
     /// Notes a loss; the chain goes on behind it.

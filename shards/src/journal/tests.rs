@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::files::{Closed, Slot, make_slot, open_slot, prepare_slot, slot_path};
 use super::group::{EntryKind, GroupHeader};
-use super::recovery::scan;
+use super::recovery::{Rot, scan};
 use super::*;
 use crate::io::sim::{Crash, Faults, Operation, World};
 use crate::io::{BLOCK, Landmark};
@@ -301,6 +301,63 @@ fn a_file_with_nothing_but_a_torn_group_is_not_needed() {
     assert_eq!((scanned.groups, scanned.rot), (0, Vec::new()));
     assert!(scanned.files.closed.is_empty());
     assert_eq!(scanned.files.released, [slot]);
+}
+
+/// Writes the first blocks of groups that hold nothing, one behind the other, and reads what is there; torn ones lack
+/// their entries, and of others not even a header is there.
+fn scan_groups(groups: [Option<GroupHeader>; 4]) -> (u64, Vec<Rot>, u64) {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let slot = prepare(&io, 0, FILE_BYTES).await;
+        let file = open_slot(&io, &slot_path(Path::new(DIR), 0, slot.number)).await;
+        let file = file.expect("opened").plain;
+        for (at, group) in groups.into_iter().enumerate() {
+            let Some(header) = group else { continue };
+            let mut block = io.buffer(BLOCK);
+            header.encode(&mut block);
+            let position = (at * BLOCK) as u64;
+            let (written, _) = file.write_at(block, BLOCK, position).await;
+            written.expect("written");
+        }
+        let scanned = scan(&io, Path::new(DIR), 0, |_| Ok(())).await;
+        let scanned = scanned.expect("read");
+        (scanned.groups, scanned.rot, scanned.files.next_group)
+    })
+}
+
+/// The second of these groups has rotted.
+fn rotten_second() -> Vec<Rot> {
+    vec![Rot {
+        path: slot_path(Path::new(DIR), 0, 0),
+        position: BLOCK as u64,
+        groups: 2..3,
+    }]
+}
+
+#[test]
+fn no_more_has_rotted_than_a_later_group_vouches_for() {
+    let fourth = GroupHeader {
+        number: 4,
+        synced_through: 2,
+        ..FIRST
+    };
+    let scanned = scan_groups([Some(FIRST), None, None, Some(fourth)]);
+    assert_eq!(scanned, (1, rotten_second(), 3));
+}
+
+#[test]
+fn the_header_of_a_torn_group_vouches_for_one_that_has_rotted() {
+    let third = GroupHeader {
+        number: 3,
+        synced_through: 2,
+        payload_len: 100,
+        payload_crc: 7,
+        ..FIRST
+    };
+    let scanned = scan_groups([Some(FIRST), None, Some(third), None]);
+    assert_eq!(scanned, (1, rotten_second(), 3));
 }
 
 #[test]

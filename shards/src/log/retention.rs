@@ -10,6 +10,8 @@
 //! Nothing above the high watermark goes. When even the active segment goes, it is rolled first, so
 //! that the log keeps one (empty) segment and its end.
 
+use crate::mutation::{Mutation, is_on};
+
 /// A segment as retention sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetainedSegment {
@@ -124,8 +126,12 @@ impl Log<'_> {
         }
         let mut excess_bytes = size_bytes - retention_bytes;
         self.extend(gone, |segment, _| {
+            let is_spare = match is_on(Mutation::RetainTooLittle) {
+                true => excess_bytes > 0,
+                false => excess_bytes >= i64::from(segment.size_bytes),
+            };
             excess_bytes -= i64::from(segment.size_bytes);
-            excess_bytes >= 0
+            is_spare
         })
     }
 }

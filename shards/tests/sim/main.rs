@@ -15,6 +15,7 @@
 //! simulations on all cores for as long, and prints how often each fault and each state of the engine was reached, and
 //! which never. `mutations` has the deliberate bugs that have to be caught.
 
+mod damage;
 mod job;
 mod model;
 mod node;

@@ -3,76 +3,33 @@
 //! newest groups it cannot be told from a torn end, and is cut off like one.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use corelog_shards::io::BLOCK;
 use corelog_shards::io::sim::{Crash, Faults, NodeId, World, seeds};
-use corelog_shards::journal::group::{Entries, EntryKind, GroupHeader, HEADER_LEN};
+use corelog_shards::journal::group::{Entries, EntryKind, HEADER_LEN};
 use corelog_shards::shard::RotPolicy;
 
+use crate::damage::{Group, Journal, JournalFile};
 use crate::model::{HEADER_BYTES, LOG_DIR, Models, PARTITIONS, empty_models};
 use crate::node::{Run, Story};
 
-/// A group of the log as it was written.
-struct Group {
-    path: PathBuf,
-    position: u64,
-    header: GroupHeader,
-    payload: Vec<u8>,
-}
-
-/// Groups of one file, in order, as far as they are sound and of the file's last use.
-fn groups_in(path: &Path, bytes: &[u8]) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    let mut position = 0;
-    while let Some(block) = bytes.get(position..position + BLOCK)
-        && let Ok((header, _)) = GroupHeader::decode(block)
-        && let Some(payload) = bytes[position + HEADER_LEN..].get(..header.payload_len as usize)
-        && header.check_payload(payload).is_ok()
-        && groups.last().is_none_or(|last| {
-            (last.header.run_id, last.header.number + 1) == (header.run_id, header.number)
-        })
-    {
-        groups.push(Group {
-            path: path.to_owned(),
-            position: position as u64,
-            header,
-            payload: payload.to_vec(),
-        });
-        position += header.padded_len() as usize;
-    }
-    groups
-}
-
-/// The groups that a start has to read, in order. The node is down.
-fn groups_of(world: &mut World, node: NodeId) -> Vec<Group> {
+/// What a start has to read. The node is down.
+fn journal_of(world: &mut World, node: NodeId) -> Journal {
     world.start(node, 1, |_, _| async {});
-    let mut files = world.block_on(node, |io| async move {
+    let files = world.block_on(node, |io| async move {
         let dir = Path::new(LOG_DIR).join("journal");
         let mut files = Vec::new();
         for entry in io.list_dir(&dir).await.expect("listed") {
             let path = dir.join(entry.name);
             let bytes = io.read_small(&path).await.expect("read");
-            files.push(groups_in(&path, &bytes));
+            files.extend(JournalFile::parse(&path, &bytes));
         }
         files
     });
     world.crash(node, Crash::Kill);
-    files.retain(|file| !file.is_empty());
-    files.sort_by_key(|file| file[0].header.file_seq);
-    let newest = files.last().into_iter().flatten();
-    let oldest_needed = newest.map(|group| group.header.oldest_needed).max();
-    files.retain(|file| Some(file[0].header.file_seq) >= oldest_needed);
-    let mut groups: Vec<Group> = Vec::new();
-    for file in files {
-        // What lies behind a torn end was cut off.
-        let begins = file[0].header.number;
-        groups.retain(|group| group.header.number < begins);
-        groups.extend(file);
-    }
-    groups
+    Journal::new(files)
 }
 
 /// How far each partition is at least without this group: up to what it held.
@@ -111,8 +68,15 @@ fn new_run(world: &mut World, models: &Models, after: Option<Crash>) -> Run {
 /// Groups at the end of the journal, one of which is hit half of the time.
 const NEWEST: usize = 3;
 
-/// Whether the flipped bit was one of a group that was vouched for.
-pub fn simulate(seed: u64) -> bool {
+/// What a run has come to.
+pub struct Outcome {
+    /// Whether the flipped bit was one of a group that was vouched for.
+    pub was_vouched_for: bool,
+    /// Whether what is left was compared with what was sent.
+    pub is_compared: bool,
+}
+
+pub fn simulate(seed: u64) -> Outcome {
     let mut story = Story::default();
     let mut world = World::new(seed, Faults::none());
     let node = world.add_node();
@@ -135,16 +99,18 @@ pub fn simulate(seed: u64) -> bool {
         story.tell(format!("{steps} steps, {after:?}"), &models);
         run.crash(&mut world, node, crash);
     }
-    let groups = groups_of(&mut world, node);
+    let journal = journal_of(&mut world, node);
+    let groups = &journal.groups;
     // Only the newest ones may not be vouched for.
     let from = match world.random_below(2) {
         0 => 0,
         _ => groups.len().saturating_sub(NEWEST),
     };
     let at = from + world.random_below((groups.len() - from) as u64) as usize;
-    let (rotten, later) = (&groups[at], &groups[at + 1..]);
+    let rotten = &groups[at];
     let number = rotten.header.number;
-    let len = HEADER_LEN as u64 + u64::from(rotten.header.payload_len);
+    let range = rotten.range();
+    let len = range.end - range.start;
     let place = match world.random_below(2) {
         0 => world.random_below(HEADER_LEN as u64),
         _ => world.random_below(len),
@@ -152,13 +118,11 @@ pub fn simulate(seed: u64) -> bool {
     let bit = world.random_below(8) as u32;
     let flipped = world.rot(node, &rotten.path, rotten.position + place, bit);
     flipped.expect("flipped");
-    let is_vouched_for = later
-        .iter()
-        .any(|group| group.header.synced_through >= number);
+    let was_vouched_for = journal.vouches_for(at);
     let (path, position) = (rotten.path.clone(), rotten.position);
     let event = format!("group {number} has rotted at {place} of {len}, {path:?} {position}");
-    story.tell(format!("{event}, vouched for: {is_vouched_for}"), &models);
-    let lost = match is_vouched_for {
+    story.tell(format!("{event}, vouched for: {was_vouched_for}"), &models);
+    let lost = match was_vouched_for {
         true => &groups[at..=at],
         false => &groups[at..],
     };
@@ -169,7 +133,7 @@ pub fn simulate(seed: u64) -> bool {
         }
     }
     let mut on_rot = RotPolicy::Refuse;
-    if is_vouched_for {
+    if was_vouched_for {
         let run = Rc::new(Run {
             has_rotted: true,
             ..new_run(&mut world, &models, after)
@@ -191,7 +155,10 @@ pub fn simulate(seed: u64) -> bool {
     if ends.contains(&0) {
         // A checkpoint is lost: its partition is put together from what lies in its folder, which the
         // model knows nothing of.
-        return is_vouched_for;
+        return Outcome {
+            was_vouched_for,
+            is_compared: false,
+        };
     }
     // What is compared once must stay, though the damage may be found again.
     for lost_ends in [Some(ends), None] {
@@ -217,7 +184,10 @@ pub fn simulate(seed: u64) -> bool {
     let refused = run.refused.borrow_mut().take();
     assert!(refused.is_none(), "the damage is still there: {refused:?}");
     run.crash(&mut world, node, Crash::Kill);
-    is_vouched_for
+    Outcome {
+        was_vouched_for,
+        is_compared: true,
+    }
 }
 
 #[test]
@@ -226,8 +196,17 @@ fn rot_is_told_from_a_torn_end() {
     simulate(2272);
     // All that was queued was on its way to the disk when the journal was closed, and more came then.
     simulate(208);
-    let seeds = seeds(30);
-    let count = seeds.end - seeds.start;
-    let vouched_for = seeds.filter(|seed| simulate(*seed)).count() as u64;
-    assert!(count < 30 || (1..count).contains(&vouched_for));
+    let outcomes: Vec<Outcome> = seeds(60).map(simulate).collect();
+    let has = |what: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| what(outcome)).count();
+    let counts = [
+        has(|it| it.was_vouched_for && it.is_compared),
+        has(|it| !it.was_vouched_for && it.is_compared),
+    ];
+    let count = outcomes.len();
+    println!("{counts:?} of {count}");
+    let are_enough = counts.iter().all(|compared| *compared >= count / 10);
+    assert!(
+        count < 60 || are_enough,
+        "{counts:?} of {count} were compared"
+    );
 }

@@ -1,5 +1,6 @@
 //! A bit of a segment or of an index flips while the node is down. What is read is what was sent, or an
-//! error, and that only for offsets of the segment that has rotted. A rotten index is noticed by nobody.
+//! error, and that only for offsets of the batch that has rotted; of those behind it as well, up to the next that the
+//! index knows, where the bit is one of those that say where they begin. A rotten index is noticed by nobody.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -15,6 +16,7 @@ use corelog_shards::log::segment_name::{FileKind, SegmentFile};
 use corelog_shards::shard::message::ReadError;
 use corelog_shards::shard::{OffsetQuery, Shard};
 
+use crate::damage::unreadable;
 use crate::model::{
     HEADER_BYTES, LOG_DIR, Models, PARTITIONS, empty_models, key, records_in, spec,
 };
@@ -38,14 +40,14 @@ struct Rotten {
     partition: usize,
     /// Offsets of the segment.
     offsets: Range<i64>,
-    /// Whether they may be unreadable: an index can do no harm.
-    is_log: bool,
+    /// Those that may be unreadable: none for an index.
+    lost: Range<i64>,
 }
 
 impl Rotten {
     /// Whether an error is to be expected.
     fn explains(&self, partition: usize, offset: i64) -> bool {
-        self.is_log && self.partition == partition && self.offsets.contains(&offset)
+        self.partition == partition && self.lost.contains(&offset)
     }
 
     /// A batch of the partition, mostly one near the flipped bit.
@@ -139,10 +141,20 @@ fn flip<'a>(
         .iter()
         .filter(|other| other.partition == stored.partition && other.file.base_offset > base);
     let next = later.map(|other| other.file.base_offset).min();
+    let end = next.unwrap_or(i64::MAX);
+    let index = SegmentFile::new(base, FileKind::OffsetIndex);
+    let is_its = |other: &&Stored| other.partition == stored.partition && other.file == index;
+    let index = all.iter().find(is_its);
+    // The index of the segment that is written is in memory, and may have other entries than a file.
+    let index = index.filter(|_| next.is_some());
+    let index = index.map_or(&[][..], |index| &index.bytes);
     let rotten = Rotten {
         partition: stored.partition,
-        offsets: base..next.unwrap_or(i64::MAX),
-        is_log: stored.file.kind == FileKind::Log,
+        offsets: base..end,
+        lost: match stored.file.kind {
+            FileKind::Log => unreadable(&stored.bytes, index, place, base..end),
+            _ => 0..0,
+        },
     };
     (rotten, stored, place, bit)
 }
@@ -219,7 +231,7 @@ async fn seek(
         match shard.offset_for(&key(partition), None, query).await {
             Ok(found) => assert_eq!(found.offset, expected, "partition {partition} at {time}"),
             Err(error) => {
-                let is_expected = rotten.is_log && rotten.partition == partition;
+                let is_expected = rotten.partition == partition && !rotten.lost.is_empty();
                 assert!(is_expected, "partition {partition} at {time}: {error:?}");
                 assert_eq!(error, ReadError::Corrupt);
             }

@@ -60,6 +60,32 @@ pub struct Sent {
     pub bytes: Bytes,
 }
 
+impl Sent {
+    /// How often it may be there.
+    pub fn copies_max(&self) -> u32 {
+        match self.identity {
+            Some(_) => self.attempts.min(1),
+            None => self.attempts,
+        }
+    }
+
+    /// How many bytes it takes at most where it is stored; as many as were sent, unless the broker compresses it anew.
+    pub fn stored_bytes_max(&self, may_change: bool) -> u64 {
+        let sent = self.bytes.len();
+        if !may_change {
+            return sent as u64;
+        }
+        let len = |field: &Option<Vec<u8>>| field.as_ref().map_or(0, Vec::len);
+        let lens = self.records.iter().map(|record| {
+            let framing = 40;
+            len(&record.key) + len(&record.value) + framing
+        });
+        let plain: usize = lens.sum();
+        // What does not compress grows by a sixth at most, and the frame.
+        sent.max(200 + plain * 7 / 6) as u64
+    }
+}
+
 /// The wire form of a batch.
 pub fn encode(
     number: u32,

@@ -10,6 +10,7 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{FetchResponse, PartitionData};
 use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
 
+use super::TOPIC_IDS;
 use super::offsets::list_some;
 use super::partition::{Floor, Key};
 use super::plan::Feature;
@@ -18,8 +19,6 @@ use super::sim::Sim;
 use crate::wire::{Client, Lost, text};
 
 const PAUSE_US: u64 = 3_000;
-/// From this version on topics are named by their ids.
-const TOPIC_IDS: i16 = 13;
 const VERSION_MIN: i16 = 4;
 const VERSION_MAX: i16 = 18;
 
@@ -293,8 +292,7 @@ fn note(sim: &Sim, key: Key, asked: &Asked, told: &PartitionData, terms: Terms) 
                     "{key:?}: the log start {start} was {} before",
                     asked.floor.start
                 );
-                let noted = model.partition(key).note_start(start);
-                noted.unwrap_or_else(|why| panic!("{key:?}: {why}"));
+                model.note_start(key, start);
             }
             assert_eq!(
                 told.last_stable_offset, end,
@@ -310,16 +308,12 @@ fn note(sim: &Sim, key: Key, asked: &Asked, told: &PartitionData, terms: Terms) 
             Outcome::Gone
         }
         Some(ResponseError::OffsetOutOfRange) => {
-            let partition = model.partition(key);
-            let is_below = asked.offset < partition.start_asked;
             let is_beyond = asked.offset > asked.floor.end;
-            assert!(
-                is_below || is_beyond,
-                "{key:?} from {}: out of range",
-                asked.offset
-            );
+            if !is_beyond {
+                model.check_start(key, asked.offset + 1);
+            }
             if !is_beyond && !is_unsure {
-                partition.start_known = partition.start_known.max(asked.offset + 1);
+                model.note_start(key, asked.offset + 1);
             }
             Outcome::OutOfRange
         }

@@ -7,19 +7,25 @@
 //! are deleted and made again ([`admin`]); they are compacted, and what is too much is deleted. The broker is stopped,
 //! killed, or loses its power, also while it starts; it comes back with another number of shards, and what a crash may
 //! have cost is read through ([`reading`]). Its disk is slow, full, or fails, its clock jumps, its shards get no turns,
-//! connections break, stand still, are cut, or are closed in one direction. At the end a bit flips somewhere ([`rot`]).
+//! connections break, stand still, are cut, or are closed in one direction. At the end it is stopped or crashes once more,
+//! and a bit flips somewhere ([`rot`]).
 //!
 //! What is checked, of each partition ([`partition`]):
 //! - A record that was acknowledged or read is where it was, unchanged, for as long as the class of its topic promises.
 //! - None is there more often than it was sent, an idempotent one once, and those of one producer are in order.
 //! - Offsets are dense, but for what compaction has removed; that leaves the newest of each key.
-//! - High watermark and log start don't go back as long as the broker runs, and no log starts where nobody asked for it.
+//! - High watermark and log start don't go back as long as the broker runs. No log starts where nobody asked for it, but
+//!   for those of which retention has taken as much as it may.
+//! - The first record that is not older than some time is that.
 //! - What a reply in a fetch session is silent about has not changed.
 //! - Replies come in order, one for each request, and none where none is wanted.
 //! - Each partition is in one folder. What was deleted does not come back.
 //! - Once clients have gone, nothing is held for them: no connection, and no memory of requests or replies.
 //! - After a stop in order everything is there, whatever the class.
-//! - What has rotted is told from what has not: never served, and an error only where the file has to do with it.
+//! - What has rotted is told from what has not: never served, and an error only in the batch that holds the bit, or, where
+//!   that says where others begin, up to the next one that an index knows. Of a journal no more is lost than its newest
+//!   groups, or the one that has rotted, held and what came behind that in the same partitions.
+//! - Where nothing disturbs them, no connection is lost and each request is answered.
 //! - No part of the broker logs an error without a reason, and none panics.
 //!
 //! A seed that fails prints what was switched on and the commands that run it again, and that look for a smaller run
@@ -47,6 +53,9 @@ use self::minimise::run_seed;
 use self::plan::Plan;
 use self::scenario::run;
 use crate::story::Story;
+
+/// From this version on Produce and Fetch name topics by their ids.
+const TOPIC_IDS: i16 = 13;
 
 /// The world of one seed.
 pub fn simulate(seed: u64) {

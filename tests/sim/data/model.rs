@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::batches::{Content, Found, Sent, Tag, decode};
 use super::partition::{Floor, Key, Partition};
-use super::plan::Plan;
+use super::plan::{Feature, Plan};
+use super::rot::Loss;
 
 /// A name, and the topic that has it.
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ pub struct Model {
     pub topics: Vec<Topic>,
     pub partitions: BTreeMap<Key, Partition>,
     pub sent: Vec<Sent>,
-    /// Starts of the broker.
+    /// Starts and ends of the broker.
     pub run: u32,
     pub acknowledged: u64,
     pub read: u64,
@@ -72,9 +73,6 @@ impl Model {
             let new = || {
                 let mut new = Partition::new(at, class);
                 new.is_compacted = self.plan.is_compacted(at);
-                if self.plan.retention_bytes(at).is_some() {
-                    new.start_asked = i64::MAX;
-                }
                 new
             };
             self.partitions.entry(key).or_insert_with(new);
@@ -138,6 +136,65 @@ impl Model {
     /// How often the topic of a partition has changed.
     pub fn changes(&self, key: Key) -> u32 {
         self.topics[self.partitions[&key].topic].changes
+    }
+
+    /// A log start was told, or that a log does not start before.
+    pub fn note_start(&mut self, key: Key, start: i64) {
+        self.check_start(key, start);
+        self.partition(key).note_start(start);
+    }
+
+    /// Only who asked for it or retention may have moved the log start there, and retention leaves so many bytes.
+    pub fn check_start(&self, key: Key, start: i64) {
+        let partition = &self.partitions[&key];
+        if partition.is_start_news(start) {
+            let asked = partition.start_asked;
+            let least = self.plan.retention_bytes(partition.topic);
+            let least = least.unwrap_or_else(|| {
+                panic!("{key:?}: the log starts at {start}, nobody asked for more than {asked}")
+            });
+            let most = self.bytes_from(key, start);
+            assert!(
+                most >= least,
+                "{key:?}: the log starts at {start}, with {most} bytes behind it at most, {least} are to be kept"
+            );
+        }
+    }
+
+    /// How many bytes a log may ever have had from an offset on.
+    fn bytes_from(&self, key: Key, start: i64) -> u64 {
+        let partition = &self.partitions[&key];
+        let may_change = self.plan.has(Feature::Configs);
+        let mut bytes = 0;
+        for (number, sent) in self.sent.iter().enumerate() {
+            let is_its = sent.topic == partition.topic
+                && sent.partition == key.index
+                && (sent.target == key.topic || sent.by_name);
+            if is_its {
+                let last = Tag {
+                    batch: number as u32,
+                    index: sent.records.len() as u32 - 1,
+                };
+                let below = partition.places_below(last, start) as u64;
+                let elsewhere = u64::from(sent.copies_max()).saturating_sub(below);
+                bytes += elsewhere * sent.stored_bytes_max(may_change);
+            }
+        }
+        bytes
+    }
+
+    /// Groups of a journal are gone.
+    pub fn lose(&mut self, loss: &Loss) {
+        for (key, end) in &loss.ends {
+            if let Some(partition) = self.partitions.get_mut(key) {
+                partition.lose(*end);
+            }
+        }
+        for key in &loss.starts {
+            if let Some(partition) = self.partitions.get_mut(key) {
+                partition.lose_start();
+            }
+        }
     }
 
     pub fn new_stream(&mut self) -> u64 {
@@ -283,6 +340,8 @@ impl Model {
     }
 
     pub fn crash(&mut self, how: Crash) {
+        // What it has said comes too late by now.
+        self.run += 1;
         for partition in self.partitions.values_mut() {
             partition.is_doomed |= self.topics[partition.topic].is_changing;
             partition.crash(how);
@@ -290,6 +349,7 @@ impl Model {
     }
 
     pub fn stopped(&mut self) {
+        self.run += 1;
         for partition in self.partitions.values_mut() {
             partition.stopped();
         }
@@ -297,8 +357,7 @@ impl Model {
 }
 
 fn pin(partition: &mut Partition, sent: &Sent, offset: i64, tag: Tag) -> Result<(), String> {
-    let is_idempotent = sent.identity.is_some();
-    let copies_max = if is_idempotent { 1 } else { sent.attempts };
-    let keeps_order = is_idempotent || sent.attempts == 1;
-    partition.pin(offset, tag, copies_max, keeps_order.then_some(sent.stream))
+    let keeps_order = sent.identity.is_some() || sent.attempts == 1;
+    let stream = keeps_order.then_some(sent.stream);
+    partition.pin(offset, tag, sent.copies_max(), stream)
 }

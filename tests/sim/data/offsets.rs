@@ -7,7 +7,9 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::list_offsets_response::ListOffsetsPartitionResponse;
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, TopicName};
 
-use super::partition::Key;
+use super::batches::Tag;
+use super::model::Model;
+use super::partition::{Floor, Key};
 use super::sim::Sim;
 use crate::wire::{Client, Lost, text};
 
@@ -94,15 +96,46 @@ pub async fn list(
                 "{key:?} starts at {offset}, not {}",
                 floor.start
             );
-            let noted = model.partition(key).note_start(offset);
-            noted.unwrap_or_else(|why| panic!("{key:?}: {why}"));
+            model.note_start(key, offset);
         }
-        _ if offset < 0 => {}
-        _ => assert!(
-            told.timestamp >= timestamp,
-            "{key:?} at {offset}: {} is older than {timestamp}",
-            told.timestamp
-        ),
+        _ => {
+            assert!(
+                offset < 0 || told.timestamp >= timestamp,
+                "{key:?} at {offset}: {} is older than {timestamp}",
+                told.timestamp
+            );
+            check_first(&mut model, key, floor, (timestamp, told));
+        }
     }
     Ok(Some(told.clone()))
+}
+
+/// What was told is the first record that is not older than that: what is known to be before it and is no older must be
+/// gone.
+fn check_first(
+    model: &mut Model,
+    key: Key,
+    floor: Floor,
+    (timestamp, told): (i64, &ListOffsetsPartitionResponse),
+) {
+    let offset = told.offset;
+    let partition = &model.partitions[&key];
+    let time = |tag: Tag| model.sent[tag.batch as usize].timestamp;
+    if let Some((_, tag)) = partition.known_in(offset..offset + 1).next() {
+        assert_eq!(told.timestamp, time(tag), "{key:?} at {offset}");
+    }
+    // Compaction may have removed any.
+    if partition.is_compacted {
+        return;
+    }
+    let end = match offset {
+        ..0 => floor.end,
+        _ => floor.end.min(offset),
+    };
+    let mut before = partition.known_in(floor.start..end).rev();
+    let passed = before.find(|(_, tag)| time(*tag) >= timestamp);
+    drop(before);
+    if let Some((passed, _)) = passed {
+        model.note_start(key, passed + 1);
+    }
 }

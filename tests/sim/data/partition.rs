@@ -6,6 +6,7 @@
 //! found out by reading all that is left: that must be what was there, up to some point behind all promises.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use corelog_shards::io::sim::Crash;
 use corelog_shards::journal::Durability;
@@ -144,15 +145,14 @@ impl Partition {
         }
     }
 
-    pub fn note_start(&mut self, start: i64) -> Result<(), String> {
-        if start > self.start_asked && !self.is_doomed {
-            return Err(format!(
-                "the log starts at {start}, nobody asked for more than {}",
-                self.start_asked
-            ));
-        }
+    /// The log was told to start there.
+    pub fn note_start(&mut self, start: i64) {
         self.start_known = self.start_known.max(start);
-        Ok(())
+    }
+
+    /// Whether that is told for the first time, and nobody has asked for it.
+    pub fn is_start_news(&self, start: i64) -> bool {
+        start > self.start_asked.max(self.start_known) && !self.is_doomed
     }
 
     /// The log starts there, whatever happens.
@@ -164,6 +164,20 @@ impl Partition {
     pub fn crash(&mut self, how: Crash) {
         self.survives = self.survives.min(self.promised[how as usize]);
         self.start_known = self.start_promised;
+    }
+
+    /// What was on stable storage behind an offset is not any more.
+    pub fn lose(&mut self, end: i64) {
+        self.survives = self.survives.min(end);
+        // No log starts behind its end.
+        self.start_known = self.start_known.min(end);
+        self.start_promised = self.start_promised.min(end);
+    }
+
+    /// The log start is what it was before.
+    pub fn lose_start(&mut self) {
+        self.start_promised = 0;
+        self.start_known = 0;
     }
 
     /// Everything is on stable storage.
@@ -226,6 +240,19 @@ impl Partition {
             let later = self.pins.range(offset + 1..);
             (self.pins[offset], later.map(|(_, tag)| *tag))
         })
+    }
+
+    /// Records known to be between two offsets, in their order.
+    pub fn known_in(&self, offsets: Range<i64>) -> impl DoubleEndedIterator<Item = (i64, Tag)> {
+        let end = offsets.end.max(offsets.start);
+        let known = self.pins.range(offsets.start..end);
+        known.map(|(offset, tag)| (*offset, *tag))
+    }
+
+    /// In how many places below an offset a record is known to be.
+    pub fn places_below(&self, tag: Tag, offset: i64) -> usize {
+        let places = self.places.get(&tag).into_iter().flatten();
+        places.filter(|place| **place < offset).count()
     }
 
     /// Whether it is known where a record is.

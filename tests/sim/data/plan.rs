@@ -167,6 +167,9 @@ pub struct Plan {
     pub swarm: Faults,
 }
 
+/// For how long at most a disk has no room by itself, or cannot read what it has failed to read.
+pub const DISK_TROUBLE_MAX: Duration = Duration::from_millis(20);
+
 const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
 
 impl Plan {
@@ -207,8 +210,7 @@ impl Plan {
                 // A world of data lasts for tens of milliseconds.
                 network_stall_max: Duration::from_millis(1 + random.below(20)),
                 starvation_max: Duration::from_millis(1 + random.below(20)),
-                // That is a feature by itself, of which the model has to know.
-                disk_full: 0.0,
+                disk_full_lasts_max: DISK_TROUBLE_MAX,
                 ..Faults::swarm(&mut random)
             },
         }
@@ -297,6 +299,13 @@ impl Plan {
             Feature::Swarm,
         ];
         causes.into_iter().any(|cause| self.has(cause))
+    }
+
+    /// Whether clients lose no connection to a broker as long as it runs, and get each reply in time.
+    pub fn keeps_connections(&self) -> bool {
+        // Who wants no reply learns that a topic has gone from the end of the connection.
+        let are_closed = self.has(Feature::NoAcks) && self.has(Feature::Deletion);
+        !are_closed && !self.has_late_requests() && !self.has_bad_disk()
     }
 
     pub fn is_compacted(&self, topic: usize) -> bool {

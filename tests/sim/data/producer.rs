@@ -15,6 +15,7 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::messages::produce_response::ProduceResponse;
 use kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProducerId, TopicName};
 
+use super::TOPIC_IDS;
 use super::batches::{Content, Identity, Sent, encode};
 use super::partition::Key;
 use super::plan::Feature;
@@ -29,8 +30,6 @@ const VERSION_MIN: i16 = 3;
 const VERSION_MAX: i16 = 13;
 /// From this version on clients may use it.
 const ZSTD: i16 = 7;
-/// From this version on topics are named by their ids.
-const TOPIC_IDS: i16 = 13;
 /// So long no reply comes that nobody is to get.
 const SILENCE: Duration = Duration::from_millis(2);
 

@@ -12,10 +12,10 @@ use super::admin::administrate;
 use super::fetcher::fetch;
 use super::model::Model;
 use super::partition::Key;
-use super::plan::{Feature, Plan};
+use super::plan::{DISK_TROUBLE_MAX, Feature, Plan};
 use super::producer::produce;
 use super::reading::{After, read_all};
-use super::rot::{Rot, files, read_past};
+use super::rot::{Disk, Place, Rot, read_past};
 use super::sim::Sim;
 use crate::log::{without_errors, without_panics};
 use crate::node::{Node, PORT, Setup};
@@ -51,23 +51,12 @@ struct Scenario {
 
 /// Panics if the broker breaks a promise. The story is told then.
 pub fn run(plan: &Plan, story: &Story) -> Outcome {
-    match plan.has_bad_disk() || plan.has(Feature::Rot) {
-        false => without_errors(plan.seed, || simulate(plan, story)),
-        true => without_panics(plan.seed, || simulate(plan, story)),
-    }
-}
-
-fn simulate(plan: &Plan, story: &Story) -> Outcome {
-    let mut scenario = Scenario::new(plan, story);
-    scenario.begin();
-    for _ in 0..plan.rounds {
-        scenario.live();
-        scenario.end_life();
-    }
-    scenario.calm_down();
-    scenario.start_at_last();
+    let mut scenario = match plan.has_bad_disk() {
+        false => without_errors(plan.seed, || live_through(plan, story)),
+        true => without_panics(plan.seed, || live_through(plan, story)),
+    };
     if plan.has(Feature::Rot) {
-        scenario.rot();
+        without_panics(plan.seed, || scenario.rot());
     }
     let model = scenario.sim.model.borrow();
     Outcome {
@@ -77,6 +66,21 @@ fn simulate(plan: &Plan, story: &Story) -> Outcome {
         read: model.read,
         starts: model.run,
     }
+}
+
+fn live_through(plan: &Plan, story: &Story) -> Scenario {
+    let mut scenario = Scenario::new(plan, story);
+    scenario.begin();
+    for _ in 0..plan.rounds {
+        scenario.live();
+        scenario.end_life();
+    }
+    scenario.calm_down();
+    // What rots may also be as the last writers have left it.
+    if !plan.has(Feature::Rot) || scenario.below(2) == 0 {
+        scenario.start_at_last();
+    }
+    scenario
 }
 
 impl Scenario {
@@ -92,6 +96,7 @@ impl Scenario {
             broker_io: world.io(node.id()),
             model: RefCell::new(Model::new(plan.clone())),
             is_open: Rc::default(),
+            keeps: Rc::default(),
             is_calm: Cell::new(false),
             folders,
             is_begun: Cell::new(false),
@@ -179,6 +184,10 @@ impl Scenario {
             }
             break;
         }
+        if self.plan.keeps_connections() {
+            let run = self.sim.model.borrow().run;
+            self.sim.keeps.set(Some(run));
+        }
         let is_read_anyway = self.below(2) == 0;
         let mut doubtful = self.sim.model.borrow().keys();
         doubtful
@@ -221,6 +230,7 @@ impl Scenario {
     fn end_with(&mut self, how: Crash) {
         self.tell(format!("the broker ends: {how:?}"));
         self.sim.is_open.set(false);
+        self.sim.keeps.set(None);
         self.node.crash(&mut self.world, how);
         self.sim.model.borrow_mut().crash(how);
     }
@@ -265,6 +275,9 @@ impl Scenario {
         self.world.set_faults(sound(&self.plan));
         self.world.set_disk_capacity(self.node.id(), u64::MAX);
         self.world.slow_down(self.node.id(), 1);
+        if self.plan.has_bad_disk() {
+            self.world.run_for(DISK_TROUBLE_MAX);
+        }
     }
 
     fn disturb(&mut self) {
@@ -356,6 +369,7 @@ impl Scenario {
         }
         self.tell("the broker is stopped".to_owned());
         self.sim.is_open.set(false);
+        self.sim.keeps.set(None);
         let is_complete = self.node.stop(&mut self.world);
         assert!(
             is_complete || self.plan.has_bad_disk(),
@@ -403,51 +417,73 @@ impl Scenario {
 /// What rots while the broker is down.
 impl Scenario {
     fn rot(&mut self) {
-        self.stop();
-        let broker = self.node.id();
-        self.world.start(broker, 1, |_, _| async {});
-        let folders = self.sim.folders.clone();
-        let stored = self.world.block_on(broker, |io| files(io, folders));
-        self.world.crash(broker, Crash::Kill);
-        let stored = stored[self.below(stored.len() as u64) as usize].clone();
-        let rot = stored.rot(&self.sim.model.borrow());
-        let (place, bit) = (self.below(stored.len), self.below(8) as u32);
-        self.tell(format!(
-            "bit {bit} of byte {place} of {stored:?} flips: {rot:?}"
-        ));
-        let flipped = self.world.rot(broker, &stored.path, place, bit);
-        flipped.expect("flipped");
-        self.sim.has_rotted.set(true);
+        match self.below(4) {
+            0 => self.end_with(Crash::Kill),
+            1 => self.end_with(Crash::PowerLoss),
+            _ => self.stop(),
+        }
+        let rot = self.flip();
         if let Some(why) = self.start_rotten() {
             self.tell(format!("the broker refuses to start: {why}"));
-            assert!(
-                matches!(rot, Rot::Journal | Rot::Metadata),
-                "{rot:?}: {why}"
-            );
-            self.node.crash(&mut self.world, Crash::Kill);
-            if rot == Rot::Metadata {
-                return;
+            match &rot {
+                Rot::Metadata => return,
+                Rot::Journal(loss) if loss.is_vouched_for => {}
+                // What a snapshot of the metadata log goes on in may have been cut off.
+                Rot::Journal(loss) if loss.has_metadata => return,
+                _ => panic!("{rot:?}: {why}"),
             }
+            self.node.crash(&mut self.world, Crash::Kill);
             self.node.setup.on_rot = RotPolicy::Continue;
             if let Some(why) = self.start_rotten() {
-                // The metadata log lost what a snapshot of it has: without both, topics could be taken for others.
-                let is_of_metadata = why.contains("the metadata log beside it only");
-                assert!(is_of_metadata, "it was told to start without: {why}");
+                // The same.
+                let may_refuse = matches!(&rot, Rot::Journal(loss) if loss.has_metadata);
+                assert!(may_refuse, "it was told to start without: {why}");
                 return;
             }
+        } else if let Rot::Journal(loss) = &rot {
+            assert!(!loss.is_vouched_for, "damage that was not found: {loss:?}");
         }
-        if rot == Rot::Journal {
-            // What the newest groups held is cut off like a torn end, or that of one group is gone.
+        let keys = self.sim.model.borrow().keys();
+        if let Rot::Journal(loss) = rot {
+            if !loss.has_metadata {
+                self.sim.model.borrow_mut().lose(&loss);
+                let mut whole = keys;
+                // One that begins again where it did before may begin in segments that were deleted since.
+                whole.retain(|key| !loss.starts.contains(key));
+                self.read(whole, After::Crash);
+            }
             return;
         }
         self.sim.is_open.set(true);
         let node = self.add_client();
-        let (sim, keys) = (self.sim.clone(), self.sim.model.borrow().keys());
+        let sim = self.sim.clone();
         let read = self.world.block_on(
             node,
             |io| async move { read_past(&sim, io, keys, rot).await },
         );
         assert!(read.is_ok(), "a connection was lost");
+    }
+
+    /// Flips a bit of the broker, which is down.
+    fn flip(&mut self) -> Rot {
+        let broker = self.node.id();
+        let (folders, files) = (self.sim.folders.clone(), self.world.files(broker));
+        self.world.start(broker, 1, |_, _| async {});
+        let disk = self
+            .world
+            .block_on(broker, |io| Disk::read(io, folders, files));
+        self.world.crash(broker, Crash::Kill);
+        let place = {
+            let model = self.sim.model.borrow();
+            disk.draw(&model, |bound| self.world.random_below(bound))
+        };
+        let Place { path, at, rot } = place;
+        let bit = self.below(8) as u32;
+        self.tell(format!("bit {bit} of byte {at} of {path:?} flips: {rot:?}"));
+        let flipped = self.world.rot(broker, &path, at, bit);
+        flipped.expect("flipped");
+        self.sim.has_rotted.set(true);
+        rot
     }
 
     /// Starts the broker until it serves clients, or says why it does not.
@@ -495,8 +531,12 @@ fn setup(plan: &Plan) -> Setup {
 
 fn faults(plan: &Plan) -> Faults {
     let mut faults = sound(plan);
+    if plan.has(Feature::FullDisk) && plan.has(Feature::Swarm) {
+        faults.disk_full = plan.swarm.disk_full;
+    }
     if plan.has(Feature::DiskErrors) {
-        faults.read_error = 0.002;
+        faults.read_error = 0.02;
+        faults.read_error_lasts_max = DISK_TROUBLE_MAX;
         faults.write_error = 0.002;
         faults.sync_error = 0.002;
         faults.disk_errors_max = 2;
@@ -507,7 +547,10 @@ fn faults(plan: &Plan) -> Faults {
 /// With a disk that does not fail.
 fn sound(plan: &Plan) -> Faults {
     let mut faults = match plan.has(Feature::Swarm) {
-        true => plan.swarm.clone(),
+        true => Faults {
+            disk_full: 0.0,
+            ..plan.swarm.clone()
+        },
         false => Faults::none(),
     };
     if plan.has(Feature::SlowDisk) {

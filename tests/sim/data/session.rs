@@ -7,6 +7,7 @@ use kafka_protocol::error::ParseResponseErrorCode;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::fetch_request::ForgottenTopic;
 
+use super::TOPIC_IDS;
 use super::fetcher::{Outcome, Terms, asked, exchange, note_all, request};
 use super::partition::Key;
 use super::plan::Feature;
@@ -15,8 +16,6 @@ use crate::wire::{Client, Lost, text};
 
 /// From this version on there are sessions.
 const VERSION_MIN: i16 = 7;
-/// From this version on topics are named by their ids.
-const TOPIC_IDS: i16 = 13;
 
 #[derive(Debug)]
 pub struct Session {

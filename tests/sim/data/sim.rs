@@ -22,6 +22,8 @@ pub struct Sim {
     pub model: RefCell<Model>,
     /// Whether the broker serves clients: not before it is known what a crash has left.
     pub is_open: Rc<Cell<bool>>,
+    /// The start of the broker that has no reason to lose a connection, as long as it lasts.
+    pub keeps: Rc<Cell<Option<u32>>>,
     /// Nobody begins anything new from now on.
     pub is_calm: Cell<bool>,
     /// Paths of the broker's folders.
@@ -42,7 +44,7 @@ impl Sim {
 
     /// One that finds out what a crash has left.
     pub fn checker(&self, io: Io, name: &str) -> Client {
-        Client::new(io, self.broker, name, self.story.clone())
+        Client::new(io, self.broker, name, self.story.clone()).rely_on(&self.keeps)
     }
 
     pub fn has(&self, feature: Feature) -> bool {

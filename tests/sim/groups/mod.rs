@@ -18,7 +18,6 @@
 //! - Fencing: a commit of another generation, or of somebody whose partition is another one's, is refused.
 //! - Codes: clients do with each error code what Java's do, and a code that these don't expect fails the run.
 //! - No part of the broker logs an error.
-//
 
 mod cast;
 mod classic;

@@ -310,9 +310,12 @@ impl Kernel {
         ready.iter().any(|task| self.starved_until(*task).is_none())
     }
 
-    /// Keeps a shard from its turns for a while.
+    /// Keeps a shard from its turns for a while, if there is such a one that runs.
     pub(super) fn starve(&self, node: usize, shard: usize, duration: Duration) {
-        self.inject(Fault::Starved);
+        let is_its = |task: &Task| (task.place.node, task.place.shard) == (node, shard);
+        if self.tasks.borrow().values().any(is_its) {
+            self.inject(Fault::Starved);
+        }
         let until = self.now() + duration;
         self.starved
             .borrow_mut()

@@ -41,7 +41,6 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -64,8 +63,8 @@ use kernel::{Kernel, Node, Place};
 /// What wall clocks show when a world begins: an evening in November 2023.
 const WALL_START_MS: i64 = 1_700_000_000_000;
 
-/// Steps without an end in sight after which a run counts as stuck. One with a deliberate bug is given up earlier: many
-/// of those end like this.
+/// Steps without an end in sight after which a run counts as stuck. One with a deliberate bug is given up earlier, as many
+/// of those end like this; that none without does is seen to by `mutation::check_sound`, which has the same limit.
 const STEPS_MAX: u64 = 50_000_000;
 const STEPS_MAX_MUTATED: u64 = 1_000_000;
 
@@ -256,7 +255,7 @@ impl World {
         self.kernel.steps()
     }
 
-    /// A digest of all that has happened: equal for equal runs.
+    /// A digest of all that has happened, the bytes that were written and sent among it: equal for equal runs.
     pub fn trace(&self) -> u64 {
         self.kernel.trace()
     }
@@ -336,36 +335,9 @@ impl World {
         Ok(())
     }
 
-    /// Flips some bit of some file with `part` in its path; where it was, or `None` if all such files are empty.
-    pub fn rot_some(&mut self, node: NodeId, part: &str) -> Option<(PathBuf, u64, u32)> {
-        let files = self.files(node).into_iter();
-        let files = files.filter(|(path, len)| path.to_string_lossy().contains(part) && *len > 0);
-        let files: Vec<_> = files.collect();
-        if files.is_empty() {
-            return None;
-        }
-        let (path, len) = &files[self.random_below(files.len() as u64) as usize];
-        let (position, bit) = (self.random_below(*len), self.random_below(8) as u32);
-        let flipped = self.rot(node, path, position, bit);
-        flipped.expect("a bit of a file that is there");
-        Some((path.clone(), position, bit))
-    }
-
     /// All files of a node's disk and their lengths, in the order of their paths. It need not run.
     pub fn files(&self, node: NodeId) -> Vec<(PathBuf, u64)> {
         self.with_disk(node, |disk| disk.all_files())
-    }
-
-    /// Lets reads of a part of a file fail for a while.
-    pub fn fail_reads(
-        &mut self,
-        node: NodeId,
-        path: &Path,
-        bytes: Range<u64>,
-        duration: Duration,
-    ) -> io::Result<()> {
-        let until = self.now() + duration;
-        self.with_disk(node, |disk| disk.fail_reads(path, bytes, until))
     }
 
     /// Sets a node's wall clock forward or back.
@@ -398,16 +370,15 @@ impl World {
     /// Closes all connections between two nodes, or those of a node with itself, in one direction: the readers at `to`
     /// come to an end, and writers at `from` are told that nobody reads.
     pub fn half_close(&mut self, from: NodeId, to: NodeId) {
-        self.kernel.inject(Fault::HalfClosed);
         let network = self.kernel.network.borrow();
         network.half_close(from.0, to.0, &self.kernel);
     }
 
     /// Lets nothing arrive on all connections between two nodes for a while, in either direction; then all of it does.
     pub fn stall_connections(&mut self, a: NodeId, b: NodeId, duration: Duration) {
-        self.kernel.inject(Fault::Stalled);
         let until = self.now() + duration;
-        self.kernel.network.borrow().stall(a.0, b.0, until);
+        let network = self.kernel.network.borrow();
+        network.stall(a.0, b.0, until, &self.kernel);
     }
 
     /// How many connections of a node there are, of which at least one end is still held.
@@ -417,9 +388,8 @@ impl World {
 
     /// Resets all connections between two nodes, or those of a node with itself.
     pub fn reset_connections(&mut self, a: NodeId, b: NodeId) {
-        let now = self.kernel.now();
-        self.kernel.inject(Fault::ConnectionReset);
-        self.kernel.network.borrow().reset(a.0, b.0, now);
+        let network = self.kernel.network.borrow();
+        network.reset(a.0, b.0, &self.kernel);
     }
 }
 

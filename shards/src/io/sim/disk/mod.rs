@@ -130,17 +130,6 @@ impl Disk {
         found
     }
 
-    pub(super) fn fail_reads(
-        &mut self,
-        path: &Path,
-        bytes: Range<u64>,
-        until: Instant,
-    ) -> io::Result<()> {
-        let inode = self.resolve(path)?;
-        self.make_unreadable(inode, bytes, until);
-        Ok(())
-    }
-
     fn make_unreadable(&mut self, inode: InodeId, bytes: Range<u64>, until: Instant) {
         self.unreadable.push((inode, bytes, until));
     }

@@ -296,8 +296,9 @@ impl File {
         }
         under_way.complete(usize::MAX);
         self.tell(|path| format!("write {path} at {position}, {} bytes", bytes.len()));
+        let (len, crc) = (bytes.len() as u64, crc32c::crc32c(bytes));
         self.shard
-            .record(&[2, self.inode, position, bytes.len() as u64]);
+            .record(&[2, self.inode, position, len, u64::from(crc)]);
         self.shard.disk_pause().await;
         Ok(())
     }

@@ -226,28 +226,6 @@ fn a_disk_is_full_by_chance_and_has_room_again() {
 }
 
 #[test]
-fn a_part_of_a_file_is_unreadable_for_a_while() {
-    let (mut world, node) = started(Faults::none());
-    write_blocks(&mut world, node, "/file", 4);
-    let failing = world.fail_reads(node, Path::new("/file"), B..B + 1, 50 * MS);
-    failing.expect("it is there");
-    world.block_on(node, |io| async move {
-        let file = io.open(Path::new("/file"), OpenMode::READ).await.unwrap();
-        assert!(file.read_at(0, BLOCK).await.is_ok());
-        for _ in 0..3 {
-            let error = file.read_at(B, BLOCK).await.map(drop).unwrap_err();
-            assert_eq!(error.raw_os_error(), Some(libc::EIO));
-            assert!(file.read_at(0, 4 * BLOCK).await.is_err());
-        }
-        assert!(file.read_at(2 * B, 2 * BLOCK).await.is_ok());
-        io.sleep(50 * MS).await;
-        assert!(file.read_at(B, BLOCK).await.is_ok());
-    });
-    let nowhere = world.fail_reads(node, Path::new("/none"), 0..1, MS);
-    assert_eq!(nowhere.unwrap_err().kind(), ErrorKind::NotFound);
-}
-
-#[test]
 fn what_could_not_be_read_by_chance_cannot_be_read_again_at_once() {
     let (mut world, node) = started(Faults::none());
     write_blocks(&mut world, node, "/file", 1);
@@ -270,9 +248,8 @@ fn what_could_not_be_read_by_chance_cannot_be_read_again_at_once() {
 }
 
 #[test]
-fn rot_strikes_a_file_of_the_kind_that_is_asked_for() {
+fn a_bit_of_a_file_flips() {
     let (mut world, node) = started(Faults::none());
-    assert_eq!(world.rot_some(node, ".log"), None);
     write_blocks(&mut world, node, "/a.log", 2);
     write_blocks(&mut world, node, "/a.index", 1);
     let files = world.files(node);
@@ -282,17 +259,39 @@ fn rot_strikes_a_file_of_the_kind_that_is_asked_for() {
         .collect();
     assert_eq!(paths, [("/a.index", B), ("/a.log", 2 * B)]);
     world.crash(node, Crash::Kill);
-    let (path, position, bit) = world.rot_some(node, ".log").expect("a file");
-    assert_eq!(path, Path::new("/a.log"));
+    let path = Path::new("/a.log");
+    world.rot(node, path, B + 7, 3).expect("it is there");
+    assert!(world.rot(node, path, 2 * B, 3).is_err());
+    assert!(world.rot(node, Path::new("/none"), 0, 3).is_err());
     world.start(node, 1, |_, _| async {});
-    let found = world.block_on(
-        node,
-        |io| async move { io.read_small(&path).await.unwrap() },
-    );
+    let found = world.block_on(node, |io| async move { io.read_small(path).await.unwrap() });
     let mut expected = vec![0; 2 * BLOCK];
-    expected[position as usize] = 1 << bit;
+    expected[BLOCK + 7] = 1 << 3;
     assert_eq!(found, expected);
     assert_eq!(world.coverage().fault(Fault::Rot).times, 1);
+}
+
+#[test]
+fn what_strikes_nobody_is_not_counted() {
+    let (mut world, [client, server], ends) = connected(Faults::none());
+    let third = world.add_node();
+    world.half_close(client, third);
+    world.stall_connections(third, server, MS);
+    world.reset_connections(client, client);
+    world.starve(server, 1, MS);
+    world.starve(third, 0, MS);
+    let faults = [
+        Fault::HalfClosed,
+        Fault::Stalled,
+        Fault::ConnectionReset,
+        Fault::Starved,
+    ];
+    for fault in faults {
+        assert_eq!(world.coverage().fault(fault).times, 0, "{fault:?}");
+    }
+    world.reset_connections(server, client);
+    assert_eq!(world.coverage().fault(Fault::ConnectionReset).times, 1);
+    drop(ends);
 }
 
 #[test]

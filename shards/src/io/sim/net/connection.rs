@@ -188,11 +188,13 @@ impl WriteHalf {
             if let Some(duration) = kernel.draws_stall() {
                 half.connection.stall(kernel.now() + duration);
             }
-            let before = slice.len();
+            let all = slice.clone();
             if !half.outgoing().borrow_mut().send_some(slice, kernel)? {
                 return Ok(false);
             }
-            let (sent, id) = (before - slice.len(), half.connection.id);
+            let (sent, id) = (all.len() - slice.len(), half.connection.id);
+            let crc = crc32c::crc32c(&all[..sent]);
+            kernel.record(&[10, id, sent as u64, u64::from(crc)]);
             kernel.tell(|| format!("send {sent} bytes on connection {id}"));
         }
         Ok(true)

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::io::time::Instant;
 
+use super::coverage::Fault;
 use super::faults::Crash;
 use super::kernel::Kernel;
 use super::shard::Shard;
@@ -118,9 +119,10 @@ impl Network {
     }
 
     /// Resets the connections between two nodes.
-    pub(super) fn reset(&self, a: usize, b: usize, now: Instant) {
+    pub(super) fn reset(&self, a: usize, b: usize, kernel: &Kernel) {
         for connection in self.between(a, b) {
-            connection.reset(now);
+            kernel.inject(Fault::ConnectionReset);
+            connection.reset(kernel.now());
         }
     }
 
@@ -135,13 +137,15 @@ impl Network {
     /// Ends the direction from one node to another of the connections between them.
     pub(super) fn half_close(&self, from: usize, to: usize, kernel: &Kernel) {
         for connection in self.between(from, to) {
+            kernel.inject(Fault::HalfClosed);
             connection.half_close(from, kernel);
         }
     }
 
     /// Lets nothing arrive on the connections between two nodes until then.
-    pub(super) fn stall(&self, a: usize, b: usize, until: Instant) {
+    pub(super) fn stall(&self, a: usize, b: usize, until: Instant, kernel: &Kernel) {
         for connection in self.between(a, b) {
+            kernel.inject(Fault::Stalled);
             connection.stall(until);
         }
     }

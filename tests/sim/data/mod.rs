@@ -29,7 +29,6 @@ mod admin;
 mod batches;
 mod fetcher;
 mod folders;
-mod minimise;
 mod model;
 mod offsets;
 mod partition;
@@ -43,14 +42,15 @@ mod sim;
 
 use corelog_shards::io::sim::{on_all_cores, seeds};
 
-use self::minimise::run_seed;
 use self::plan::Plan;
 use self::scenario::run;
+use crate::minimise::run_seed;
+use crate::plan::Drawn;
 use crate::story::Story;
 
 /// The world of one seed.
 pub fn simulate(seed: u64) {
-    run_seed(seed);
+    run_seed(seed, run);
 }
 
 #[test]

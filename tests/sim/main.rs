@@ -13,8 +13,10 @@ mod data;
 mod groups;
 mod hours;
 mod log;
+mod minimise;
 #[cfg(debug_assertions)]
 mod mutations;
 mod node;
+mod plan;
 mod story;
 mod wire;

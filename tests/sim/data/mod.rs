@@ -35,7 +35,6 @@ mod admin;
 mod batches;
 mod fetcher;
 mod folders;
-mod minimise;
 mod model;
 mod offsets;
 mod partition;
@@ -49,9 +48,10 @@ mod sim;
 
 use corelog_shards::io::sim::{on_all_cores, seeds};
 
-use self::minimise::run_seed;
 use self::plan::Plan;
 use self::scenario::run;
+use crate::minimise::run_seed;
+use crate::plan::Drawn;
 use crate::story::Story;
 
 /// From this version on Produce and Fetch name topics by their ids.
@@ -59,7 +59,7 @@ const TOPIC_IDS: i16 = 13;
 
 /// The world of one seed.
 pub fn simulate(seed: u64) {
-    run_seed(seed);
+    run_seed(seed, run);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use corelog_shards::io::Random;
 use corelog_shards::io::sim::Faults;
 use corelog_shards::journal::Durability;
 
+use crate::plan::Drawn;
+
 /// Something that a seed may switch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Feature {
@@ -89,21 +91,7 @@ impl Feature {
         Feature::Swarm,
         Feature::Rot,
     ];
-
-    pub fn name(self) -> String {
-        format!("{self:?}")
-    }
-
-    pub fn named(name: &str) -> Option<Feature> {
-        let mut all = Feature::ALL.into_iter();
-        all.find(|feature| feature.name().eq_ignore_ascii_case(name))
-    }
 }
-
-/// Features that a run goes without, `Moves,Resets`.
-const WITHOUT: &str = "CORELOG_WITHOUT";
-/// What a run has less of, `rounds=1,producers=1`.
-const LIMITS: &str = "CORELOG_LIMITS";
 
 /// Something that there may be less of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,28 +102,6 @@ pub enum Limit {
     Producers,
     Fetchers,
     Shards,
-}
-
-impl Limit {
-    pub const ALL: [Limit; 6] = [
-        Limit::Rounds,
-        Limit::RoundMs,
-        Limit::Topics,
-        Limit::Producers,
-        Limit::Fetchers,
-        Limit::Shards,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Limit::Rounds => "rounds",
-            Limit::RoundMs => "round_ms",
-            Limit::Topics => "topics",
-            Limit::Producers => "producers",
-            Limit::Fetchers => "fetchers",
-            Limit::Shards => "shards",
-        }
-    }
 }
 
 /// A topic as it is made, and made again.
@@ -172,8 +138,22 @@ pub const DISK_TROUBLE_MAX: Duration = Duration::from_millis(20);
 
 const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
 
-impl Plan {
-    pub fn draw(seed: u64) -> Plan {
+impl Drawn for Plan {
+    type Feature = Feature;
+    type Limit = Limit;
+
+    const TESTS: &'static str = "data::";
+    const FEATURES: &'static [Feature] = &Feature::ALL;
+    const LIMITS: &'static [(Limit, &'static str)] = &[
+        (Limit::Rounds, "rounds"),
+        (Limit::RoundMs, "round_ms"),
+        (Limit::Topics, "topics"),
+        (Limit::Producers, "producers"),
+        (Limit::Fetchers, "fetchers"),
+        (Limit::Shards, "shards"),
+    ];
+
+    fn draw(seed: u64) -> Plan {
         // Not the randomness that the world begins with.
         let mut random = Random::from_seed(seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15);
         // Some worlds have nearly everything, others little.
@@ -216,27 +196,19 @@ impl Plan {
         }
     }
 
-    /// What the seed draws, less what the environment takes away.
-    pub fn chosen(seed: u64) -> Plan {
-        let mut plan = Plan::draw(seed);
-        let listed = |name: &str| std::env::var(name).unwrap_or_default();
-        for name in listed(WITHOUT).split(',').filter(|name| !name.is_empty()) {
-            let feature = Feature::named(name);
-            plan.on
-                .remove(&feature.unwrap_or_else(|| panic!("{WITHOUT}={name}: no feature")));
-        }
-        for limit in listed(LIMITS).split(',').filter(|limit| !limit.is_empty()) {
-            let parsed = limit.split_once('=').and_then(|(name, most)| {
-                let limit = Limit::ALL.into_iter().find(|limit| limit.name() == name)?;
-                Some((limit, most.parse().ok()?))
-            });
-            let (limit, most) = parsed.unwrap_or_else(|| panic!("{LIMITS}={limit}"));
-            plan.set(limit, most);
-        }
-        plan
+    fn seed(&self) -> u64 {
+        self.seed
     }
 
-    pub fn get(&self, limit: Limit) -> u64 {
+    fn on(&self) -> &BTreeSet<Feature> {
+        &self.on
+    }
+
+    fn switch_off(&mut self, feature: Feature) {
+        self.on.remove(&feature);
+    }
+
+    fn get(&self, limit: Limit) -> u64 {
         match limit {
             Limit::Rounds => self.rounds,
             Limit::RoundMs => self.round_ms,
@@ -247,7 +219,7 @@ impl Plan {
         }
     }
 
-    pub fn set(&mut self, limit: Limit, to: u64) {
+    fn set(&mut self, limit: Limit, to: u64) {
         match limit {
             Limit::Rounds => self.rounds = to,
             Limit::RoundMs => self.round_ms = to,
@@ -257,27 +229,9 @@ impl Plan {
             Limit::Shards => self.shards_max = to,
         }
     }
+}
 
-    /// How to run it again.
-    pub fn command(&self) -> String {
-        let drawn = Plan::draw(self.seed);
-        let without = drawn.on.difference(&self.on);
-        let without: Vec<String> = without.map(|feature| feature.name()).collect();
-        let lower = Limit::ALL
-            .into_iter()
-            .filter(|limit| self.get(*limit) != drawn.get(*limit));
-        let lower = lower.map(|limit| format!("{}={}", limit.name(), self.get(limit)));
-        let lower: Vec<String> = lower.collect();
-        let mut command = format!("CORELOG_SEED={}", self.seed);
-        if !without.is_empty() {
-            command.push_str(&format!(" {WITHOUT}={}", without.join(",")));
-        }
-        if !lower.is_empty() {
-            command.push_str(&format!(" {LIMITS}={}", lower.join(",")));
-        }
-        command + " cargo test --test sim data::"
-    }
-
+impl Plan {
     pub fn has(&self, feature: Feature) -> bool {
         self.on.contains(&feature)
     }
@@ -329,7 +283,6 @@ impl Plan {
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let on: Vec<String> = self.on.iter().map(|feature| feature.name()).collect();
         write!(
             f,
             "{} rounds of {} ms, {} producers, {} fetchers, up to {} shards, on: {}",
@@ -338,7 +291,7 @@ impl Display for Plan {
             self.producers,
             self.fetchers,
             self.shards_max,
-            on.join(",")
+            self.names()
         )?;
         for (at, topic) in self.topics.iter().enumerate() {
             let class = self.class(at);

@@ -11,10 +11,10 @@ use corelog_shards::io::sim::{Crash, NodeId, World};
 use super::classic::Classic;
 use super::generations::INSTANCE_PREFIX;
 use super::holders::Process;
-use super::member::{Character, Handle, Member, Protocol, Wanted, Wish};
+use super::member::{Character, Handle, Member, Protocol, Wish};
 use super::modern::Modern;
+use super::plan::{Feature, protocol};
 use super::sim::Sim;
-use super::topics::TOPICS;
 
 /// How long a member stays away at the most: longer than its session, too.
 const AWAY_MS_MAX: u64 = 15_000;
@@ -38,52 +38,24 @@ pub struct Cast {
     processes: Process,
 }
 
-/// What kind of a group it is, which its name says.
-pub const KINDS: [&str; 4] = ["eager", "cooperative", "modern", "mixed"];
-
-fn protocol(world: &mut World, group: &str) -> Protocol {
-    let assignors = ["uniform", "range"];
-    let assignor = assignors[world.random_below(2) as usize];
-    match group {
-        "eager" => Protocol::Eager,
-        "cooperative" => Protocol::Cooperative,
-        "modern" => Protocol::Consumer(assignor),
-        _ if world.random_below(2) == 0 => Protocol::Consumer(assignor),
-        _ => Protocol::Cooperative,
-    }
-}
-
-fn wanted(world: &mut World) -> Wanted {
-    match world.random_below(4) {
-        0 => Wanted::Pattern,
-        1 => Wanted::Names(vec![TOPICS[0], TOPICS[1]]),
-        _ => Wanted::Names(TOPICS.to_vec()),
-    }
-}
-
 impl Cast {
     pub fn new(world: &mut World, sim: &Rc<Sim>, broker: NodeId) -> Cast {
         let mut seats = Vec::new();
-        for group in sim
-            .groups
-            .iter()
-            .filter(|group| KINDS.contains(&group.as_str()))
-        {
-            for number in 0..2 + world.random_below(3) {
-                let is_static = world.random_below(4) == 0;
+        for (group, members) in sim.plan.groups() {
+            for (number, member) in members.iter().enumerate() {
+                let is_static = sim.plan.is_static(member);
                 let character = Character {
-                    group: group.clone(),
-                    protocol: protocol(world, group),
+                    group: group.to_owned(),
+                    protocol: member.protocol,
                     instance: is_static.then(|| format!("{INSTANCE_PREFIX}{number}")),
-                    wanted: wanted(world),
+                    wanted: sim.plan.wanted(member),
                 };
-                let late = Duration::from_millis(world.random_below(10_000));
                 seats.push(Seat {
                     node: world.add_node(),
                     character,
                     handle: None,
                     is_contested: Rc::default(),
-                    back_at: world.now() + late,
+                    back_at: world.now() + Duration::from_millis(member.late_ms),
                     is_cut: false,
                 });
             }
@@ -95,6 +67,10 @@ impl Cast {
             rivals: Vec::new(),
             processes: 0,
         }
+    }
+
+    fn has(&self, feature: Feature) -> bool {
+        self.sim.plan.has(feature)
     }
 
     fn tell(&self, world: &World, event: String) {
@@ -121,7 +97,7 @@ impl Cast {
         let process = self.processes;
         let seat = &mut self.seats[at];
         if seat.character.group == "mixed" && world.random_below(2) == 0 {
-            seat.character.protocol = protocol(world, "mixed");
+            seat.character.protocol = protocol("mixed", |bound| world.random_below(bound));
         }
         let character = seat.character.clone();
         let handle = Rc::new(Handle {
@@ -155,24 +131,28 @@ impl Cast {
 
     /// Something happens to somebody.
     pub fn disturb(&mut self, world: &mut World) {
+        if self.seats.is_empty() {
+            return;
+        }
         let at = world.random_below(self.seats.len() as u64) as usize;
+        let event = world.random_below(8);
         let Some(handle) = self.seats[at].handle.clone() else {
             return;
         };
         let (node, process) = (self.seats[at].node, handle.process);
-        match world.random_below(8) {
-            0 | 1 => {
+        match event {
+            0 | 1 if self.has(Feature::Stops) => {
                 self.tell(world, format!("{process} is to stop"));
                 handle.wish.set(Wish::Stop);
                 self.seats[at].back_at = Self::away(world);
             }
-            2 => {
+            2 if self.has(Feature::MemberKills) => {
                 self.tell(world, format!("{process} is killed"));
                 self.kill(world, node, &handle);
                 self.seats[at].handle = None;
                 self.seats[at].back_at = Self::away(world);
             }
-            3 if handle.character.instance.is_some() => {
+            3 if self.has(Feature::Rivals) && handle.character.instance.is_some() => {
                 self.tell(world, format!("{process} gets a rival"));
                 handle.is_contested.set(true);
                 self.sim.holders.borrow_mut().contest(process);
@@ -186,15 +166,16 @@ impl Cast {
                 world.heal(node, self.broker);
                 self.seats[at].is_cut = false;
             }
-            4 => {
+            4 if self.has(Feature::Cuts) => {
                 self.tell(world, format!("{process} is cut off"));
                 world.cut(node, self.broker);
                 self.seats[at].is_cut = true;
             }
-            _ => {
+            5.. if self.has(Feature::Resets) => {
                 self.tell(world, format!("{process} loses its connections"));
                 world.reset_connections(node, self.broker);
             }
+            _ => {}
         }
     }
 

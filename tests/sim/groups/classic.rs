@@ -18,6 +18,7 @@ use super::consumer_protocol::{
     Assigned, Candidate, assignment, deal, read_assignment, read_subscription, subscription,
 };
 use super::member::{Member, Outcome, Partition, Protocol};
+use super::plan::Feature;
 use super::sim::{REBALANCE, SESSION};
 use crate::wire::{Lost, text};
 
@@ -118,12 +119,12 @@ impl Classic {
         if outcome != Outcome::Fine {
             return Ok(outcome);
         }
-        if self.member.dares(40) {
+        if self.member.dares(Feature::Hangs, 40) {
             // Hangs for longer than its session, or nearly so, and goes on as if nothing had happened.
             let session_ms = SESSION.as_millis() as u64;
             self.member.sleep_ms(session_ms / 2, session_ms * 2).await;
         }
-        if self.member.dares(30) {
+        if self.member.dares(Feature::StaleCommits, 30) {
             // Of the last generation, or of one that there will be one day.
             let is_mixed = self.member.handle.character.group.starts_with("mixed");
             let other = self.generation + if is_mixed { FAR_AWAY } else { -1 };
@@ -301,7 +302,7 @@ impl Classic {
             let group = &self.member.handle.character.group;
             generations.dealt(group, self.generation, &leader, &shares);
         }
-        if self.member.dares(60) {
+        if self.member.dares(Feature::Hangs, 60) {
             // The leader that never deals, the member that never asks for its share.
             self.member
                 .sleep_ms(0, 2 * REBALANCE.as_millis() as u64)

@@ -155,11 +155,12 @@ impl Commits {
         self.read += 1;
         let retention_ms = self.retention_ms;
         let writes = self.places.entry(place.clone()).or_default();
-        // Behind which begin no earlier write can be read: of writes that are certain and were over.
         let over = writes
             .iter()
             .filter(|write| write.is_certain && write.end.is_some_and(|end| end < begin));
-        let horizon = over.map(|write| write.begin).max();
+        let newest = over.map(|write| (write.begin, write.wall_ms)).max();
+        // Behind which begin no earlier write can be read: of writes that are certain and were over.
+        let horizon = newest.map(|(begin, _)| begin);
         let is_covered = |write: &Write| {
             horizon.is_some_and(|horizon| write.end.is_some_and(|end| end < horizon))
         };
@@ -181,28 +182,27 @@ impl Commits {
             }
             None => {
                 let nothings = writes.iter().filter(|write| write.number == 0);
-                let was_never = horizon.is_none();
-                if was_never || nothings.into_iter().any(|write| !is_covered(write)) {
+                let Some((newest, wall_ms)) = newest else {
+                    return;
+                };
+                if nothings.into_iter().any(|write| !is_covered(write)) {
                     return;
                 }
-                let certain = writes.iter().filter(|write| write.is_certain);
-                let newest = certain.max_by_key(|write| write.wall_ms);
-                let newest = newest.expect("there is a horizon");
-                let age_ms = at.wall_ms - newest.wall_ms;
+                let age_ms = at.wall_ms - wall_ms;
                 assert!(
                     age_ms >= retention_ms,
-                    "{place:?}: lost, {age_ms} ms after {newest:?}, of {:#?}",
+                    "{place:?}: lost, {age_ms} ms after one of {newest:?}, of {:#?}",
                     last_of(writes)
                 );
                 let expired = Write {
                     number: 0,
                     offset: -1,
-                    begin: newest.begin,
+                    begin: newest,
                     end: Some(at.now),
                     is_certain: true,
                     is_refused: false,
                     is_stale: false,
-                    wall_ms: newest.wall_ms,
+                    wall_ms,
                 };
                 writes.push(expired);
             }

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use super::commits::Place;
 use super::holders::Process;
+use super::plan::Feature;
 use super::sim::Sim;
 use crate::wire::{Client, Lost, text};
 
@@ -138,9 +139,9 @@ impl Member {
         self.handle.wish.get() == Wish::Stop
     }
 
-    /// One of so many times, as long as nobody waits for calm.
-    pub fn dares(&self, one_of: u64) -> bool {
-        !self.sim.is_calm.get() && self.client.below(one_of) == 0
+    /// One of so many times, as long as nobody waits for calm, where that is switched on.
+    pub fn dares(&self, what: Feature, one_of: u64) -> bool {
+        !self.sim.is_calm.get() && self.client.below(one_of) == 0 && self.sim.plan.has(what)
     }
 
     pub async fn sleep_ms(&self, least: u64, more: u64) {

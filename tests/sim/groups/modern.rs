@@ -13,6 +13,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::member::{Member, Outcome, Partition, Protocol, Wanted};
+use super::plan::Feature;
 use super::sim::{REBALANCE, SESSION};
 use crate::wire::{Lost, text};
 
@@ -117,12 +118,12 @@ impl Modern {
 
     async fn be_a_member(&mut self) -> Result<Outcome, Lost> {
         self.member.look_at_topics(false).await;
-        if self.member.dares(60) && self.epoch > 0 {
+        if self.member.dares(Feature::Hangs, 60) && self.epoch > 0 {
             let session_ms = SESSION.as_millis() as u64;
             self.member.sleep_ms(session_ms / 2, session_ms * 2).await;
         }
         if self.epoch > 0 {
-            if self.member.dares(40) {
+            if self.member.dares(Feature::StaleCommits, 40) {
                 // Of an epoch that the group will have one day.
                 self.member
                     .commit(&self.id, self.epoch + FAR_AWAY, true)
@@ -166,7 +167,7 @@ impl Modern {
                 None => {
                     // The application takes its time, now and then more of it than it has.
                     let rebalance_ms = REBALANCE.as_millis() as u64;
-                    let takes_ms = match self.member.dares(15) {
+                    let takes_ms = match self.member.dares(Feature::LateRevocations, 15) {
                         true => self.member.client.below(rebalance_ms * 3 / 2),
                         false => self.member.client.below(300),
                     };

@@ -20,6 +20,7 @@ use kafka_protocol::messages::{
 };
 
 use super::commits::Place;
+use super::plan::Feature;
 use super::sim::Sim;
 use crate::wire::{Client, Lost, text};
 
@@ -36,9 +37,10 @@ pub async fn commit_alone(sim: Rc<Sim>, io: Io) {
         let pause = 20 + client.below(600);
         client.io().sleep(Duration::from_millis(pause)).await;
         offset += 1;
+        let deletes = sim.plan.has(Feature::OffsetDeletion);
         let done = match client.below(60) {
-            0 => delete_some(&sim, &mut client).await,
-            1 => delete_group(&sim, &mut client).await,
+            0 if deletes => delete_some(&sim, &mut client).await,
+            1 if deletes => delete_group(&sim, &mut client).await,
             _ => commit_some(&sim, &mut client, offset).await,
         };
         if done.is_err() {

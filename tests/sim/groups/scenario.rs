@@ -1,17 +1,17 @@
-//! One world from its seed: its groups, what happens to the broker, and the calm behind it.
+//! One world from its plan: its groups, what happens to the broker, and the calm behind it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_shards::io::sim::{Crash, Faults, NodeId, World};
-use corelog_shards::mutation;
 
-use super::cast::{Cast, KINDS};
+use super::cast::Cast;
 use super::commits::Commits;
 use super::generations::Generations;
 use super::holders::Holders;
 use super::offsets::{SIMPLE_GROUP, commit_alone, read_all};
+use super::plan::{Feature, Plan};
 use super::rest::{self, Picture};
 use super::sim::{REBALANCE, SESSION, Sim};
 use super::topics::administrate;
@@ -32,7 +32,7 @@ pub struct Outcome {
     pub acknowledged: u64,
     pub read: u64,
     pub given: u64,
-    pub restarts: u64,
+    pub starts: u64,
 }
 
 struct Scenario {
@@ -40,30 +40,20 @@ struct Scenario {
     node: Node,
     sim: Rc<Sim>,
     cast: Cast,
-    shards_max: u64,
-    restarts: u64,
+    starts: u64,
 }
 
-impl Drop for Scenario {
-    fn drop(&mut self) {
-        if std::thread::panicking() && mutation::current().is_none() {
-            self.sim.story.print();
-        }
-    }
+/// Panics if the broker breaks a promise. The story is told then.
+pub fn run(plan: &Plan, story: &Story) -> Outcome {
+    without_errors(plan.seed, || simulate(plan, story))
 }
 
-pub fn run(seed: u64) -> Outcome {
-    without_errors(seed, || simulate(seed))
-}
-
-fn simulate(seed: u64) -> Outcome {
-    let mut scenario = Scenario::new(seed);
+fn simulate(plan: &Plan, story: &Story) -> Outcome {
+    let mut scenario = Scenario::new(plan, story);
     let is_idle = scenario.begin();
-    let rounds = 1 + scenario.world.random_below(3);
-    for _ in 0..rounds {
+    for _ in 0..plan.rounds {
         scenario.live_through();
-        scenario.end_broker();
-        scenario.start_broker();
+        scenario.end_life();
     }
     scenario.come_to_rest(&is_idle);
     let commits = scenario.sim.commits.borrow();
@@ -72,45 +62,44 @@ fn simulate(seed: u64) -> Outcome {
         acknowledged: commits.acknowledged,
         read: commits.read,
         given: scenario.sim.holders.borrow().given,
-        restarts: scenario.restarts,
+        starts: scenario.starts,
     }
 }
 
 impl Scenario {
-    fn new(seed: u64) -> Scenario {
-        let mut world = World::new(seed, faults(seed));
-        let retention_minutes = match world.random_below(3) {
-            0 => 1,
-            _ => 10_080,
-        };
-        let properties = properties(&mut world, retention_minutes);
-        let node = Node::new(&mut world, Setup::new(properties));
-        let mut groups = vec![SIMPLE_GROUP.to_owned()];
-        for _ in 0..1 + world.random_below(2) {
-            let kind = KINDS[world.random_below(KINDS.len() as u64) as usize];
-            if !groups.iter().any(|group| group == kind) {
-                groups.push(kind.to_owned());
-            }
-        }
+    fn new(plan: &Plan, story: &Story) -> Scenario {
+        let mut world = World::new(plan.seed, faults(plan));
+        let node = Node::new(&mut world, Setup::new(properties(plan)));
+        let groups = plan.groups().map(|(name, _)| name);
+        let groups = [SIMPLE_GROUP].into_iter().chain(groups);
+        let retention_ms = plan.retention_minutes() * MINUTE_MS;
         let sim = Rc::new(Sim {
+            plan: plan.clone(),
             broker: world.socket_address(node.id(), PORT),
             broker_io: world.io(node.id()),
-            commits: RefCell::new(Commits::new((retention_minutes * MINUTE_MS) as i64)),
+            commits: RefCell::new(Commits::new(retention_ms as i64)),
             holders: RefCell::new(Holders::default()),
-            generations: RefCell::new(Generations::new(retention_minutes < 10_080)),
+            generations: RefCell::new(Generations::new(plan.has(Feature::Retention))),
             is_calm: Cell::new(false),
-            groups,
-            story: Story::new(),
+            groups: groups.map(str::to_owned).collect(),
+            story: story.clone(),
         });
         let cast = Cast::new(&mut world, &sim, node.id());
         Scenario {
-            shards_max: 3,
             world,
             node,
             sim,
             cast,
-            restarts: 0,
+            starts: 0,
         }
+    }
+
+    fn has(&self, feature: Feature) -> bool {
+        self.sim.plan.has(feature)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.world.random_below(bound)
     }
 
     /// Starts the broker and those clients who are no members. Returns whether the topics are as they will stay.
@@ -137,9 +126,11 @@ impl Scenario {
             let io = self.world.io(node);
             io.spawn("reader", read_all(self.sim.clone(), io.clone()));
         }
-        let node = spawn(&mut self.world);
-        let io = self.world.io(node);
-        io.spawn("simple", commit_alone(self.sim.clone(), io.clone()));
+        if self.has(Feature::Simple) {
+            let node = spawn(&mut self.world);
+            let io = self.world.io(node);
+            io.spawn("simple", commit_alone(self.sim.clone(), io.clone()));
+        }
         is_idle
     }
 
@@ -149,15 +140,18 @@ impl Scenario {
 
     fn start_broker(&mut self) {
         loop {
-            let shards = 1 + self.world.random_below(self.shards_max) as usize;
+            let shards = match self.has(Feature::Reshard) {
+                true => 1 + self.below(self.sim.plan.shards_max),
+                false => self.sim.plan.shards_max,
+            };
             self.tell(format!("the broker starts with {shards} shards"));
-            self.restarts += 1;
-            self.node.start(&mut self.world, shards);
-            if self.world.random_below(4) > 0 {
+            self.starts += 1;
+            self.node.start(&mut self.world, shards as usize);
+            if !self.has(Feature::FailedStart) || self.below(3) > 0 {
                 break;
             }
             // It does not come far.
-            let steps = self.world.random_below(3_000);
+            let steps = self.below(3_000);
             self.world.run_steps(steps);
             self.crash_broker();
         }
@@ -170,9 +164,10 @@ impl Scenario {
     }
 
     fn crash_broker(&mut self) {
-        let how = match self.world.random_below(2) {
-            0 => Crash::Kill,
-            _ => Crash::PowerLoss,
+        let how = match (self.has(Feature::Kill), self.has(Feature::PowerLoss)) {
+            (true, true) if self.below(2) == 0 => Crash::Kill,
+            (_, true) => Crash::PowerLoss,
+            _ => Crash::Kill,
         };
         self.tell(format!("the broker ends: {how:?}"));
         self.node.check();
@@ -180,10 +175,21 @@ impl Scenario {
         self.sim.commits.borrow_mut().crash(self.sim.moment());
     }
 
-    fn end_broker(&mut self) {
-        if self.world.random_below(4) > 0 {
-            return self.crash_broker();
+    fn end_life(&mut self) {
+        let ends = [Feature::Kill, Feature::PowerLoss, Feature::CleanStop];
+        let possible = ends.into_iter().filter(|end| self.has(*end));
+        let possible: Vec<Feature> = possible.collect();
+        if possible.is_empty() {
+            return;
         }
+        match possible[self.below(possible.len() as u64) as usize] {
+            Feature::CleanStop => self.stop_broker(),
+            _ => self.crash_broker(),
+        }
+        self.start_broker();
+    }
+
+    fn stop_broker(&mut self) {
         self.tell("the broker is stopped".to_owned());
         assert!(
             self.node.stop(&mut self.world),
@@ -194,15 +200,15 @@ impl Scenario {
 
     /// A while of the broker's life, in which all kinds of things happen.
     fn live_through(&mut self) {
-        let events = self.world.random_below(25);
+        let events = self.below(self.sim.plan.events + 1);
         for _ in 0..events {
-            let pause = Duration::from_millis(10 + self.world.random_below(4_000));
+            let pause = Duration::from_millis(10 + self.below(4_000));
             self.world.run_for(pause);
             self.node.check();
             self.cast.go_on(&mut self.world);
-            match self.world.random_below(12) {
-                0 => {
-                    let by_ms = self.world.random_below(2 * MINUTE_MS) as i64;
+            match self.below(12) {
+                0 if self.has(Feature::ClockJumps) => {
+                    let by_ms = self.below(2 * MINUTE_MS) as i64;
                     self.tell(format!("the broker's clock jumps by {by_ms} ms"));
                     self.world.jump_wall_clock(self.node.id(), by_ms);
                 }
@@ -211,7 +217,7 @@ impl Scenario {
             }
         }
         // In the middle of whatever there is.
-        let steps = self.world.random_below(3_000);
+        let steps = self.below(3_000);
         self.world.run_steps(steps);
     }
 
@@ -245,22 +251,23 @@ impl Scenario {
     }
 }
 
-/// Disks that are slow, so that loads and writes take their time, in some worlds, and small pieces on the network.
-fn faults(seed: u64) -> Faults {
-    match seed % 3 {
-        0 => Faults {
-            disk_latency: (Duration::from_millis(1), Duration::from_millis(40)),
-            network_piece_max: 100,
-            ..Faults::none()
-        },
-        _ => Faults::none(),
+fn faults(plan: &Plan) -> Faults {
+    let mut faults = Faults::none();
+    if plan.has(Feature::SlowDisk) {
+        // Loads and writes take their time.
+        faults.disk_latency = (Duration::from_millis(1), Duration::from_millis(40));
     }
+    if plan.has(Feature::SmallPieces) {
+        faults.network_piece_max = 100;
+    }
+    faults
 }
 
-fn properties(world: &mut World, retention_minutes: u64) -> Vec<String> {
+fn properties(plan: &Plan) -> Vec<String> {
     let session_ms = SESSION.as_millis();
-    let delay_ms = [0, 500, 3_000][world.random_below(3) as usize];
-    let partitions = 1 + world.random_below(4);
+    let delay_ms = plan.initial_delay_ms;
+    let partitions = plan.offsets_partitions;
+    let retention_minutes = plan.retention_minutes();
     vec![
         format!("offsets.topic.num.partitions={partitions}"),
         format!("offsets.retention.minutes={retention_minutes}"),

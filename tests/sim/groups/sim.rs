@@ -9,6 +9,7 @@ use corelog_shards::io::Io;
 use super::commits::{Commits, Moment};
 use super::generations::Generations;
 use super::holders::Holders;
+use super::plan::Plan;
 use crate::story::Story;
 use crate::wire::Client;
 
@@ -18,6 +19,7 @@ pub const SESSION: Duration = Duration::from_secs(6);
 pub const REBALANCE: Duration = Duration::from_secs(10);
 
 pub struct Sim {
+    pub plan: Plan,
     pub broker: SocketAddr,
     /// Of the broker's node, to look at its clock.
     pub broker_io: Io,

@@ -17,6 +17,7 @@ use kafka_protocol::messages::{
 use super::commits::Place;
 use super::member::topics;
 use super::offsets::{STEADY_PARTITIONS, STEADY_TOPIC, commit_first, read_group};
+use super::plan::Feature;
 use super::sim::Sim;
 use crate::wire::{Client, Lost, text};
 
@@ -91,8 +92,10 @@ async fn change(sim: &Sim, client: &mut Client) -> Result<(), Lost> {
     match (there.get(topic), client.below(3)) {
         _ if !is_complete && client.below(4) > 0 => make_all(sim, client).await,
         (None, _) => Ok(()),
-        (Some(_), 0) => delete(sim, client, topic).await,
-        (Some((_, count)), _) if *count as u64 <= PARTITIONS_MAX => {
+        (Some(_), 0) if sim.plan.has(Feature::TopicDeletion) => delete(sim, client, topic).await,
+        (Some((_, count)), 1 | 2)
+            if *count as u64 <= PARTITIONS_MAX && sim.plan.has(Feature::Growth) =>
+        {
             grow(client, topic, count + 1).await
         }
         (Some(_), _) => Ok(()),

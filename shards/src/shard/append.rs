@@ -141,9 +141,7 @@ impl Shard {
         (arrived, now_ms): (Instant, i64),
         waits: &mut Waits,
     ) -> Result<Appended, AppendError> {
-        let partition = self
-            .partition(&append.key)
-            .ok_or(AppendError::UnknownPartition)?;
+        let partition = self.find(&append.key)?;
         let at = partition.volume();
         let volume = &self.0.volumes[at];
         self.check_room(&partition, volume, append.batch.len())?;

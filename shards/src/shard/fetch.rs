@@ -166,9 +166,7 @@ impl Shard {
     ) -> Results<Probe> {
         let _unbroken = self.io().unbroken();
         let probe = |spec: &ReadSpec| {
-            let partition = self
-                .partition(&spec.key)
-                .ok_or(ReadError::UnknownPartition)?;
+            let partition = self.find(&spec.key)?;
             partition.probe(spec, watch)
         };
         specs.iter().map(probe).collect()
@@ -192,9 +190,7 @@ impl Shard {
 
     fn read_one_from_memory(&self, spec: &ReadSpec) -> Result<Option<ReadData>, ReadError> {
         let _unbroken = self.io().unbroken();
-        let partition = self
-            .partition(&spec.key)
-            .ok_or(ReadError::UnknownPartition)?;
+        let partition = self.find(&spec.key)?;
         let probe = partition.probe(spec, None)?;
         if probe.available == 0 || probe.diverging.is_some() {
             return Ok(Some(ReadData::nothing(probe)));
@@ -237,9 +233,7 @@ impl Shard {
     }
 
     async fn read_one_from_disk(&self, spec: &ReadSpec) -> Result<ReadData, ReadError> {
-        let partition = self
-            .partition(&spec.key)
-            .ok_or(ReadError::UnknownPartition)?;
+        let partition = self.find(&spec.key)?;
         let probe = partition.probe(spec, None)?;
         let upper = partition.state.borrow().readable_end(spec.committed);
         let store = &self.0.store;

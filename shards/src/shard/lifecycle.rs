@@ -40,6 +40,23 @@ impl Shard {
             self.id(),
             "a partition is opened by its owner"
         );
+        let place = (dir, folder);
+        let opened = self.open_or_import(key, place, leader_epoch, config).await;
+        let mut unopened = self.0.unopened.borrow_mut();
+        match opened {
+            Ok(_) => unopened.remove(&key),
+            Err(_) => unopened.insert(key),
+        };
+        opened
+    }
+
+    async fn open_or_import(
+        &self,
+        key: PartitionKey,
+        (dir, folder): (&str, Uuid),
+        leader_epoch: i32,
+        config: LogConfig,
+    ) -> Result<Uuid, ReadError> {
         let config = Rc::new(config);
         if let Some(partition) = self.partition(&key) {
             partition.is_opened.set(true);
@@ -141,6 +158,9 @@ impl Shard {
     /// where they are. Some at a time.
     pub async fn drop_partitions(&self, keys: &[PartitionKey]) {
         for some in keys.chunks(DROPPED_AT_ONCE) {
+            for key in some {
+                self.0.unopened.borrow_mut().remove(key);
+            }
             let ended: Vec<Rc<Partition>> = {
                 let mut partitions = self.0.partitions.borrow_mut();
                 some.iter()

@@ -101,6 +101,33 @@ pub struct Appended {
     pub log_start_offset: i64,
 }
 
+/// Why a partition is not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotHere {
+    /// It was deleted, or never made.
+    Unknown,
+    /// It could not be opened.
+    Unopened,
+}
+
+impl From<NotHere> for AppendError {
+    fn from(why: NotHere) -> Self {
+        match why {
+            NotHere::Unknown => Self::UnknownPartition,
+            NotHere::Unopened => Self::FolderOffline,
+        }
+    }
+}
+
+impl From<NotHere> for ReadError {
+    fn from(why: NotHere) -> Self {
+        match why {
+            NotHere::Unknown => Self::UnknownPartition,
+            NotHere::Unopened => Self::FolderOffline,
+        }
+    }
+}
+
 /// Why a batch was not appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppendError {
@@ -119,7 +146,7 @@ pub enum AppendError {
     StorageFull,
     /// Writing failed, or the shard has stopped; nothing more will be acknowledged.
     StorageFailed,
-    /// The partition's folder has failed, or could not be used at the start.
+    /// The partition's folder has failed, or could not be used when the partition was opened.
     FolderOffline,
 }
 
@@ -195,6 +222,6 @@ pub enum ReadError {
     Corrupt,
     /// The disk says no.
     Storage,
-    /// The partition's folder has failed, or could not be used at the start.
+    /// The partition's folder has failed, or could not be used when the partition was opened.
     FolderOffline,
 }

@@ -54,7 +54,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::io::{Io, Notify};
 use crate::mesh::Mesh;
@@ -63,7 +63,7 @@ use crate::partition::Partition;
 use crate::route::{PartitionKey, Route, ShardId};
 use cache::Cache;
 use fetch::Waiters;
-use message::{Reply, Request};
+use message::{NotHere, Reply, Request};
 use store::Store;
 use volume::{Folders, Volume};
 
@@ -121,6 +121,8 @@ struct Inner {
     cleaner: compact::Cleaner,
     /// Highest revisions of the copies of partitions that were found at the start.
     newest_copies: RefCell<FxHashMap<PartitionKey, u64>>,
+    /// Partitions that could not be opened, since the disk said no.
+    unopened: RefCell<FxHashSet<PartitionKey>>,
     /// Meetings of all shards that this one has come to, and arrivals of the others at those.
     meetings: Cell<usize>,
     arrivals: Cell<usize>,
@@ -222,6 +224,15 @@ impl Shard {
 
     fn partition(&self, key: &PartitionKey) -> Option<Rc<Partition>> {
         self.0.partitions.borrow().get(key).cloned()
+    }
+
+    /// The partition, for those who want something of it.
+    fn find(&self, key: &PartitionKey) -> Result<Rc<Partition>, NotHere> {
+        let is_unopened = || self.0.unopened.borrow().contains(key);
+        self.partition(key).ok_or_else(|| match is_unopened() {
+            true => NotHere::Unopened,
+            false => NotHere::Unknown,
+        })
     }
 
     /// Runs `job` on another shard, or here if that is the one, and returns its result.

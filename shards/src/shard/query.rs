@@ -83,7 +83,7 @@ impl Shard {
         key: &PartitionKey,
         leader_epoch: Option<i32>,
     ) -> Result<Rc<Partition>, ReadError> {
-        let partition = self.partition(key).ok_or(ReadError::UnknownPartition)?;
+        let partition = self.find(key)?;
         if partition.is_offline() {
             return Err(ReadError::FolderOffline);
         }

@@ -235,6 +235,7 @@ pub async fn open_watched(
         moves: Default::default(),
         cleaner,
         newest_copies: RefCell::default(),
+        unopened: RefCell::default(),
         meetings: Cell::new(0),
         arrivals: Cell::new(0),
         arrival: Notify::new(),

@@ -49,6 +49,11 @@ async fn opened(io: &Io) -> Shard {
 
 /// What a reader gets from an offset on, as far as one segment has it.
 async fn read_from(shard: &Shard, offset: i64, committed: bool) -> ReadData {
+    let read = try_read_from(shard, offset, committed).await;
+    read.expect("a log")
+}
+
+async fn try_read_from(shard: &Shard, offset: i64, committed: bool) -> Result<ReadData, ReadError> {
     let spec = ReadSpec {
         key: KEY,
         offset,
@@ -59,7 +64,7 @@ async fn read_from(shard: &Shard, offset: i64, committed: bool) -> ReadData {
         committed,
     };
     let read = shard.read(&[spec]).await.pop();
-    read.expect("one answer").expect("a log")
+    read.expect("one answer")
 }
 
 /// Last stable offset and end of what a reader of committed records gets of a folder of Kafka with
@@ -257,6 +262,14 @@ fn taken_over(segments: Vec<(i64, Vec<u8>)>) -> (Result<i64, ReadError>, Vec<Vec
         let opened = shard
             .open_partition(KEY, "t-0", Uuid::nil(), 0, config)
             .await;
+        if opened.is_err() {
+            let read = try_read_from(&shard, 0, false).await;
+            assert_eq!(
+                read.err(),
+                Some(ReadError::FolderOffline),
+                "it is not taken for one that there is not"
+            );
+        }
         let end = opened.map(|_| {
             let partition = shard.partition(&KEY).expect("it is open");
             partition.state.borrow().log.end_offset()

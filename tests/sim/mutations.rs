@@ -1,4 +1,4 @@
-//! Deliberate bugs in the broker above the engine, and two in the engine, each of which a simulation of the whole broker
+//! Deliberate bugs in the broker above the engine, and some in the engine, each of which a simulation of the whole broker
 //! has to catch, as `shards/tests/sim/mutations.rs` says of those in the engine.
 //!
 //! Most fail within the first ten seeds; those that need more: `CloseConnection` 29, `MistakeRecreatedTopic` 22,

@@ -121,7 +121,7 @@ struct Inner {
     cleaner: compact::Cleaner,
     /// Highest revisions of the copies of partitions that were found at the start.
     newest_copies: RefCell<FxHashMap<PartitionKey, u64>>,
-    /// Partitions that could not be opened, since the disk said no.
+    /// Partitions that could not be opened.
     unopened: RefCell<FxHashSet<PartitionKey>>,
     /// Meetings of all shards that this one has come to, and arrivals of the others at those.
     meetings: Cell<usize>,

@@ -415,7 +415,7 @@ struct Unvouched {
 struct Ahead {
     /// Number of the first group that is not lost with it, whether it is sound or torn.
     lost_to: u64,
-    /// Place of the next sound group of its file.
+    /// Place of that group, if it is a sound one of its file.
     resume: Option<u64>,
 }
 
@@ -430,6 +430,12 @@ impl Scan<'_> {
         let mut position = 0;
         let mut slice = self.io.slice();
         while position + BLOCK as u64 <= file.slot.len {
+            let expected = self.expected.expect("a file was found");
+            let goes_on = |next: &FoundFile| next.is_whole_at_start() && next.begins() == expected;
+            // Whatever lies here with that number was cut off by the run that began the next file.
+            if next.is_some_and(goes_on) && !is_on(Mutation::ReuseStaleGroups) {
+                break;
+            }
             let group = reader.group(position).await?;
             if matches!(group, Err(GroupError::Header | GroupError::Payload)) {
                 self.io.reached(Landmark::GroupTorn);
@@ -442,12 +448,6 @@ impl Scan<'_> {
                 goes_on.then_some((header, crc)).ok_or(GroupError::NoGroup)
             });
             let Ok((header, crc)) = sound else {
-                let expected = self.expected.expect("a file was found");
-                let goes_on =
-                    |next: &FoundFile| next.is_whole_at_start() && next.begins() == expected;
-                if next.is_some_and(goes_on) {
-                    break;
-                }
                 let Some(ahead) = self.look_ahead(&mut reader, file, position, next).await? else {
                     break;
                 };
@@ -564,20 +564,21 @@ impl Scan<'_> {
         {
             synced_through = number - 1;
         }
-        if synced_through < expected {
-            if let Some((at, number)) = resume {
-                self.io.reached(Landmark::GroupBehindTear);
-                tracing::warn!(
-                    file = %file.path.display(),
-                    "group {expected} is torn, and group {number} behind it, at {at}, is cut off with it"
-                );
-            }
-            return Ok(None);
+        // The first group that nobody vouches for: torn, or sound where all before it were on stable storage.
+        let torn = expected.max(synced_through + 1);
+        let (resume, cut_off) = match resume {
+            Some((_, number)) if number > torn => (None, resume),
+            _ => (resume, None),
+        };
+        if let Some((at, number)) = cut_off {
+            self.io.reached(Landmark::GroupBehindTear);
+            tracing::warn!(
+                file = %file.path.display(),
+                "group {torn} is torn, and group {number} behind it, at {at}, is cut off with it"
+            );
         }
-        // Those behind them that nobody vouches for are torn.
-        let vouched_to = synced_through + 1;
-        Ok(Some(Ahead {
-            lost_to: resume.map_or(vouched_to, |(_, number)| number.min(vouched_to)),
+        Ok((torn > expected).then(|| Ahead {
+            lost_to: resume.map_or(torn, |(_, number)| number),
             resume: resume.map(|(at, _)| at),
         }))
     }

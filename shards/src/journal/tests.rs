@@ -303,27 +303,36 @@ fn a_file_with_nothing_but_a_torn_group_is_not_needed() {
     assert_eq!(scanned.files.released, [slot]);
 }
 
-/// Writes the first blocks of groups that hold nothing, one behind the other, and reads what is there; torn ones lack
-/// their entries, and of others not even a header is there.
-fn scan_groups(groups: [Option<GroupHeader>; 4]) -> (u64, Vec<Rot>, u64) {
+/// Makes a file with the first blocks of a chain of groups that hold nothing; torn ones lack their entries, and of others
+/// not even a header is there.
+async fn write_groups(io: &Io, number: u32, groups: &[Option<GroupHeader>]) {
+    prepare(io, number, FILE_BYTES).await;
+    let file = open_slot(io, &slot_path(Path::new(DIR), 0, number)).await;
+    let file = file.expect("opened").plain;
+    let mut previous = 0;
+    for (at, group) in groups.iter().enumerate() {
+        let Some(header) = *group else { continue };
+        let mut block = io.buffer(BLOCK);
+        previous = GroupHeader { previous, ..header }.encode(&mut block);
+        let position = (at * BLOCK) as u64;
+        let (written, _) = file.write_at(block, BLOCK, position).await;
+        written.expect("written");
+    }
+}
+
+/// What a start makes of files with these groups: how many of them it has read, what has rotted, and which files it needs.
+fn scan_groups(files: &'static [&[Option<GroupHeader>]]) -> (u64, Vec<Rot>, Vec<u64>) {
     let mut world = World::new(1, Faults::none());
     let node = world.add_node();
     world.start(node, 1, |_, _| async {});
-    world.block_on(node, |io| async move {
-        let slot = prepare(&io, 0, FILE_BYTES).await;
-        let file = open_slot(&io, &slot_path(Path::new(DIR), 0, slot.number)).await;
-        let file = file.expect("opened").plain;
-        for (at, group) in groups.into_iter().enumerate() {
-            let Some(header) = group else { continue };
-            let mut block = io.buffer(BLOCK);
-            header.encode(&mut block);
-            let position = (at * BLOCK) as u64;
-            let (written, _) = file.write_at(block, BLOCK, position).await;
-            written.expect("written");
+    world.block_on(node, move |io| async move {
+        for (number, groups) in (0..).zip(files) {
+            write_groups(&io, number, groups).await;
         }
         let scanned = scan(&io, Path::new(DIR), 0, |_| Ok(())).await;
         let scanned = scanned.expect("read");
-        (scanned.groups, scanned.rot, scanned.files.next_group)
+        let needed = scanned.files.closed.iter().map(|file| file.seq);
+        (scanned.groups, scanned.rot, needed.collect())
     })
 }
 
@@ -338,26 +347,39 @@ fn rotten_second() -> Vec<Rot> {
 
 #[test]
 fn no_more_has_rotted_than_a_later_group_vouches_for() {
-    let fourth = GroupHeader {
+    const FOURTH: GroupHeader = GroupHeader {
         number: 4,
         synced_through: 2,
         ..FIRST
     };
-    let scanned = scan_groups([Some(FIRST), None, None, Some(fourth)]);
-    assert_eq!(scanned, (1, rotten_second(), 3));
+    let scanned = scan_groups(&[&[Some(FIRST), None, None, Some(FOURTH)]]);
+    assert_eq!(scanned, (1, rotten_second(), vec![0]));
 }
 
 #[test]
 fn the_header_of_a_torn_group_vouches_for_one_that_has_rotted() {
-    let third = GroupHeader {
+    const THIRD: GroupHeader = GroupHeader {
         number: 3,
         synced_through: 2,
         payload_len: 100,
         payload_crc: 7,
         ..FIRST
     };
-    let scanned = scan_groups([Some(FIRST), None, Some(third), None]);
-    assert_eq!(scanned, (1, rotten_second(), 3));
+    let scanned = scan_groups(&[&[Some(FIRST), None, Some(THIRD)]]);
+    assert_eq!(scanned, (1, rotten_second(), vec![0]));
+}
+
+#[test]
+fn what_a_start_has_cut_off_stays_so_if_it_can_be_read_again() {
+    const SECOND: GroupHeader = GroupHeader { number: 2, ..FIRST };
+    const OF_NEXT_RUN: GroupHeader = GroupHeader {
+        file_seq: 1,
+        run_id: 2,
+        synced_through: 1,
+        ..SECOND
+    };
+    let scanned = scan_groups(&[&[Some(FIRST), Some(SECOND)], &[Some(OF_NEXT_RUN)]]);
+    assert_eq!(scanned, (2, Vec::new(), vec![0, 1]));
 }
 
 #[test]

@@ -47,6 +47,7 @@ use std::rc::Rc;
 use uuid::Uuid;
 
 use super::Shard;
+use super::message::NotHere;
 use super::query::FutureCopy;
 use super::volume::Folder;
 use crate::io::futures::first_of;
@@ -62,8 +63,17 @@ pub enum MoveError {
     UnknownPartition,
     /// There is no such folder.
     UnknownFolder,
-    /// The folder where it is, or the one where it shall be, is offline.
+    /// The folder where it is, or the one where it shall be, is offline, or the partition could not be opened.
     FolderOffline,
+}
+
+impl From<NotHere> for MoveError {
+    fn from(why: NotHere) -> Self {
+        match why {
+            NotHere::Unknown => Self::UnknownPartition,
+            NotHere::Unopened => Self::FolderOffline,
+        }
+    }
 }
 
 /// A move of one partition.
@@ -122,7 +132,7 @@ impl Shard {
     /// way to another one, that ends. [`Shard::facts_of`] tells how far it is; [`Shard::moves_announced`] waits until a
     /// start would go on with it.
     pub fn move_partition(&self, key: &PartitionKey, folder: Uuid) -> Result<(), MoveError> {
-        let partition = self.partition(key).ok_or(MoveError::UnknownPartition)?;
+        let partition = self.find(key)?;
         let folders = self.0.folders.configured();
         let target = folders.iter().find(|known| known.id == folder);
         let target = target.ok_or(MoveError::UnknownFolder)?;

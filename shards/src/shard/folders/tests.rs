@@ -4,6 +4,7 @@ use crate::io::sim::{Faults, World};
 use crate::log::batch::control::{ControlKind, TransactionEnd};
 use crate::log::batch::{BatchBuilder, BatchIter};
 use crate::shard::message::{ReadData, ReadSpec};
+use crate::shard::moves::MoveError;
 use crate::shard::tests::{config, started};
 
 const KEY: PartitionKey = PartitionKey {
@@ -269,6 +270,8 @@ fn taken_over(segments: Vec<(i64, Vec<u8>)>) -> (Result<i64, ReadError>, Vec<Vec
                 Some(ReadError::FolderOffline),
                 "it is not taken for one that there is not"
             );
+            let moved = shard.move_partition(&KEY, Uuid::nil());
+            assert_eq!(moved, Err(MoveError::FolderOffline));
         }
         let end = opened.map(|_| {
             let partition = shard.partition(&KEY).expect("it is open");

@@ -13,6 +13,7 @@ mod data;
 mod groups;
 mod hours;
 mod log;
+mod metadata;
 mod minimise;
 #[cfg(debug_assertions)]
 mod mutations;

@@ -1,15 +1,24 @@
-//! Partitions whose folder was there and is not any more.
+//! Partitions whose folder was there and is not any more, and segments that are gone.
 //!
-//! What the journal has of such a partition is only its newest part. The start is refused, as for damage to the
-//! journal, or goes on without the whole partition, which is then made anew. Asked once it is known which partitions
-//! there should be: one that was deleted may have lost its folder and not yet its place in the journal.
+//! What the journal has of a partition without its folder is only its newest part. The start is refused, as for damage
+//! to the journal, or goes on without the whole partition, which is then made anew. Asked once it is known which
+//! partitions there should be: one that was deleted may have lost its folder and not yet its place in the journal.
+//!
+//! Segments are deleted behind a log start that the journal has. Where it has lost that, what it says of a log is older
+//! than its files: the log starts behind those that are gone. In no other case is a segment that is gone taken for one
+//! that somebody wanted to be deleted.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use super::handover::OldCopy;
-use super::recovery::needs_dir;
+use super::recovery::{StartError, at, needs_dir};
 use super::{RotPolicy, Shard};
+use crate::log::segment::Segment;
+use crate::log::segment_name::{FileKind, SegmentFile};
 use crate::partition::Partition;
 use crate::route::PartitionKey;
 
@@ -60,6 +69,74 @@ impl Shard {
             });
         }
         self.forget_copies(copies).await.is_ok()
+    }
+
+    /// Has the logs of this shard's partitions start behind their oldest segments that are gone: where a journal has
+    /// lost groups, one of them may have held a newer log start. For a start, before anything is written to segments.
+    /// Durable when this returns.
+    pub(super) async fn give_up_removed_segments(&self) -> Result<(), StartError> {
+        for key in self.partitions() {
+            let Some(partition) = self.partition(&key) else {
+                continue;
+            };
+            // One without its folder is seen to as a whole, and what compaction has put together has its names later.
+            let is_swapping = partition.state.borrow().log.is_swapping();
+            if partition.is_offline() || partition.has_lost_dir.get() || is_swapping {
+                continue;
+            }
+            let gone = self.end_of_removed_segments(&partition).await;
+            let gone = gone.map_err(at(&self.0.store.dir(&partition)))?;
+            if let Some(start) = gone
+                && !self.start_behind(&partition, start).await
+                && !partition.is_offline()
+            {
+                return Err(StartError::NotAdopted(key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the oldest segments end whose files should be there and are not, if that is behind the log start.
+    async fn end_of_removed_segments(&self, partition: &Partition) -> io::Result<Option<i64>> {
+        // The folder of one that was deleted may be another topic's.
+        if !needs_dir(&partition.state.borrow().log)
+            || self.0.store.is_of_another_topic(partition).await?
+        {
+            return Ok(None);
+        }
+        let entries = self.io().list_dir(&self.0.store.dir(partition)).await?;
+        let names: BTreeSet<String> = entries.into_iter().map(|entry| entry.name).collect();
+        let log = &partition.state.borrow().log;
+        let is_gone = |segment: &&Segment| {
+            let file = SegmentFile::new(segment.base_offset, FileKind::Log);
+            segment.settled > 0 && !names.contains(&file.name())
+        };
+        let segments = log.segments();
+        let gone = segments.iter().take_while(is_gone).count();
+        let next = segments.get(gone).map(|next| next.base_offset);
+        let end = (gone > 0).then(|| next.unwrap_or(log.end_offset()));
+        Ok(end.filter(|end| *end > log.start_offset()))
+    }
+
+    /// Moves the log start of a partition behind segments that are gone. Whether that is durable.
+    async fn start_behind(&self, partition: &Rc<Partition>, start: i64) -> bool {
+        tracing::warn!(
+            partition = %partition.dir,
+            start,
+            "segments were deleted, and the journal has lost that: the log starts behind them"
+        );
+        {
+            let log = &mut partition.state.borrow_mut().log;
+            if start == log.end_offset() {
+                // The one that is written is gone as well.
+                log.roll_at(start, self.io().wall_ms());
+            }
+        }
+        let is_durable = self.move_log_start(partition, start).await.is_ok();
+        if is_durable {
+            self.remove_old_segments(partition).await;
+        }
+        is_durable
     }
 
     /// Of one partition of this shard.

@@ -229,6 +229,7 @@ pub async fn open_watched(
         cache,
         producers: Producers::new(journal_file_bytes),
         has_failed: Cell::new(false),
+        has_lost_groups: Cell::new(recovered.has_lost_groups()),
         stopping: Cell::new(false),
         producer_expiration_ms: Cell::new(producer_expiration_ms),
         folder_delete_delay: Cell::new(folder_delete_delay),
@@ -260,6 +261,11 @@ pub async fn open_watched(
     shard.0.newest_copies.take();
     shard.finish_begun_moves().await;
     shard.finish_begun_swaps().await;
+    if shard.0.has_lost_groups.get() {
+        shard.give_up_removed_segments().await?;
+        // Of all shards at once. Until all have, no journal may go that shows why.
+        shard.meet().await;
+    }
     shard.remove_journals(&recovered.orphans).await?;
     // Until all have taken over what was in other places, folders depend on those.
     shard.meet().await;
@@ -280,7 +286,7 @@ pub async fn open_watched(
 }
 
 /// An error of the disk there.
-fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError + use<> {
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError + use<> {
     let path = path.to_owned();
     move |error| StartError::Io(path, error)
 }

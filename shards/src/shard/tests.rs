@@ -121,7 +121,11 @@ pub(super) async fn open_in(shard: &Shard, topic: u128, folder: Uuid) {
 
 /// How many batches a topic has, of one record each, as a reader gets them.
 pub(super) async fn read_all(shard: &Shard, topic: u128) -> i64 {
-    let mut offset = 0;
+    read_from(shard, topic, 0).await
+}
+
+/// Where a topic ends, of one record each batch, as a reader gets them from an offset on.
+pub(super) async fn read_from(shard: &Shard, topic: u128, mut offset: i64) -> i64 {
     loop {
         let from = ReadSpec {
             offset,

@@ -158,7 +158,8 @@ impl Lives {
         let shards = 1 + world.random_below(3) as usize;
         let event = format!("briefly {shards} shards, {:?}", self.layout);
         self.story.tell(event, &self.topics);
-        self.dependencies.note_start(&self.layout, false);
+        self.dependencies
+            .note_start(&self.layout, &self.topics, false);
         run.start(world, node, shards);
         for _ in 0..100 {
             if run.is_compared.get() || run.refused.borrow().is_some() {
@@ -171,7 +172,8 @@ impl Lives {
         run.check_folders();
         let crash = crash_of(world);
         let is_complete = run.has_started(shards);
-        self.dependencies.note_start(&self.layout, is_complete);
+        self.dependencies
+            .note_start(&self.layout, &self.topics, is_complete);
         let event = format!(
             "compared: {}, refused: {:?}, {steps} steps, {crash:?}",
             run.is_compared.get(),
@@ -202,7 +204,8 @@ impl Lives {
         let shards = 1 + world.random_below(3) as usize;
         let event = format!("{shards} shards, {:?}", self.layout);
         self.story.tell(event, &self.topics);
-        self.dependencies.note_start(&self.layout, false);
+        self.dependencies
+            .note_start(&self.layout, &self.topics, false);
         if toss(world, 16) {
             let event = fail_somewhere(world, node, &run);
             self.story.tell(event, &self.topics);
@@ -244,7 +247,8 @@ impl Lives {
             run.stop(world, node);
         }
         let is_complete = run.has_started(shards);
-        self.dependencies.note_start(&self.layout, is_complete);
+        self.dependencies
+            .note_start(&self.layout, &self.topics, is_complete);
         let event = format!(
             "compared: {}, refused: {:?}, {steps} steps, stopped: {is_stopped}, failed: {}, {crash:?}",
             run.is_compared.get(),

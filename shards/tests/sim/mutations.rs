@@ -4,7 +4,7 @@
 //! [`Mutation`] is switched on, and the seeds of one simulation are run from zero on until one fails. Most fail within
 //! the first three seeds; those that need more: `AcknowledgeDuplicateAtOnce` 17, `ReuseStaleGroups` 8, `KeepCutOffFile`
 //! 12, `ReleaseBeforeCarried` 8, `TrustIndex` 5, `DropAppendWaiter` 15, `DropFetchWaiter` 28, `SwapBeforeCheckpoint` 8,
-//! `ForgetSwappedNames` 70, `ForgetMovedMark` 42, `MoveWithoutSync` 14. All are caught.
+//! `ForgetSwappedNames` 70, `ForgetMovedMark` 58, `MoveWithoutSync` 14. All are caught.
 //!
 //! `CORELOG_MUTATION=TrustIndex cargo test -p corelog-shards --test sim mutations` tries that one alone, and tells how it
 //! fails.

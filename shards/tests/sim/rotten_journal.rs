@@ -58,9 +58,24 @@ fn start(world: &mut World, node: NodeId, run: &Rc<Run>) {
     world.run_until(|| started.is_compared.get() || started.refused.borrow().is_some());
 }
 
+/// No log starts behind its end, and log starts that were in this group are not known any more.
+fn forget_starts(group: &Group, models: &Models) {
+    let ends = ends_without(group);
+    for (model, end) in models.borrow_mut().iter_mut().zip(ends) {
+        model.start_acked = model.start_acked.min(end);
+    }
+    for entry in Entries::new(&group.payload) {
+        let (head, _) = entry.expect("an entry");
+        if head.kind == EntryKind::LogStart {
+            models.borrow_mut()[head.key.partition as usize].start_acked = 0;
+        }
+    }
+}
+
 fn new_run(world: &mut World, models: &Models, after: Option<Crash>) -> Run {
     Run {
-        deletes: false,
+        // For all runs of a world, or for none.
+        deletes: world.seed() % 2 == 1,
         ..Run::new(world, models, after)
     }
 }
@@ -131,6 +146,9 @@ pub fn simulate(seed: u64) -> Outcome {
         for (end, without) in ends.iter_mut().zip(ends_without(group)) {
             *end = (*end).min(without);
         }
+    }
+    for group in lost {
+        forget_starts(group, &models);
     }
     let mut on_rot = RotPolicy::Refuse;
     if was_vouched_for {

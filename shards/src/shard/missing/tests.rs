@@ -1,23 +1,29 @@
 //! Partitions whose folders go between two runs.
 
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::*;
-use crate::io::Io;
 use crate::io::sim::{Crash, Faults, NodeId, Operation, World};
+use crate::io::{BLOCK, Io};
 use crate::journal::Durability;
+use crate::journal::group::{Entries, EntryKind, GroupHeader, HEADER_LEN};
 use crate::mesh::lanes;
 use crate::route::Route;
-use crate::shard::tests::{append, append_to, config, key, open_in, read_all, started};
+use crate::shard::tests::{
+    append, append_to, config, key, open_in, open_partition, read_all, read_from, started,
+};
 use crate::shard::{FolderConfig, ShardConfig, open};
 
 const FIRST: Uuid = Uuid::from_u128(1);
 const SECOND: Uuid = Uuid::from_u128(2);
 const A_SECOND: Duration = Duration::from_secs(1);
 const BATCHES: i64 = 50;
+/// A topic that is left alone.
+const OTHER: u128 = 100;
 
 fn folders(second_device: u64, on_rot: RotPolicy) -> ShardConfig {
     let second = FolderConfig {
@@ -143,7 +149,7 @@ fn what_is_made_anew_without_a_lost_folder_stays() {
     let (mut world, node) = new_world();
     world.block_on(node, |io| async move {
         let shard = started(&io, config()).await;
-        crate::shard::tests::open_partition(&shard, 1, Durability::Sync).await;
+        open_partition(&shard, 1, Durability::Sync).await;
         append(&shard, vec![append_to(1, 100_000)]).await;
         let partition = shard.partition(&key(1)).expect("it is open");
         shard.anchor_anew(&partition).await;
@@ -201,5 +207,119 @@ fn a_list_of_a_journals_files_that_cannot_be_read_ends_no_start_that_goes_on_wit
             RotPolicy::Refuse => assert!(opened.is_err()),
             RotPolicy::Continue => assert_eq!(opened.expect("opened").partitions, 1),
         }
+    }
+}
+
+/// Flips a bit of the group in which a log start has moved.
+fn rot_log_start(world: &mut World, node: NodeId) {
+    let (path, position) = world.block_on(node, |io| async move {
+        let dir = Path::new("/data/journal");
+        for entry in io.list_dir(dir).await.expect("a folder") {
+            let path = dir.join(entry.name);
+            let bytes = io.read_small(&path).await.expect("read");
+            for position in (0..bytes.len()).step_by(BLOCK) {
+                let Ok((header, _)) = GroupHeader::decode(&bytes[position..]) else {
+                    continue;
+                };
+                let payload = position + HEADER_LEN;
+                let entries = Entries::new(&bytes[payload..][..header.payload_len as usize]);
+                let mut kinds = entries.map(|entry| entry.expect("an entry").0.kind);
+                if kinds.any(|kind| kind == EntryKind::LogStart) {
+                    return (path, payload as u64);
+                }
+            }
+        }
+        panic!("no log start has moved");
+    });
+    world.rot(node, &path, position, 0).expect("flipped");
+}
+
+/// A run that ends after records were deleted up to `to`, and a bit flips of the group that says so. Returns where the
+/// oldest segment begins that is left.
+fn lose_log_start(world: &mut World, node: NodeId, topic: u128, to: i64) -> i64 {
+    let start = world.block_on(node, move |io| async move {
+        let shard = started(&io, config()).await;
+        open_partition(&shard, topic, Durability::Sync).await;
+        for _ in 0..BATCHES {
+            append(&shard, vec![append_to(topic, 100_000)]).await;
+        }
+        io.sleep(A_SECOND).await;
+        let partition = shard.partition(&key(topic)).expect("it is open");
+        shard.anchor_anew(&partition).await;
+        assert!(shard.anchor_synced(&partition).await);
+        shard.roll(&key(topic));
+        let moved = shard.delete_records(&key(topic), Some(to)).await;
+        assert_eq!(moved, Ok(to));
+        // The journal says behind it that it was on stable storage.
+        open_partition(&shard, OTHER, Durability::Sync).await;
+        append(&shard, vec![append_to(OTHER, 100)]).await;
+        io.sleep(A_SECOND).await;
+        partition.state.borrow().log.segments()[0].base_offset
+    });
+    restart(world, node, Crash::Kill);
+    rot_log_start(world, node);
+    start
+}
+
+/// What is left of the log from `start` on, and one record more.
+async fn go_on(shard: &Shard, topic: u128, start: i64, end: i64) {
+    open_partition(shard, topic, Durability::Sync).await;
+    let partition = shard.partition(&key(topic)).expect("it is open");
+    assert_eq!(partition.state.borrow().log.start_offset(), start);
+    assert_eq!(read_from(shard, topic, start).await, end);
+    append(shard, vec![append_to(topic, 100)]).await;
+    // What has rotted is not needed for long.
+    shard.io().sleep(A_SECOND).await;
+}
+
+#[test]
+fn a_log_starts_behind_the_segments_of_whose_deletion_the_journal_has_lost_the_record() {
+    for (to, is_left) in [(BATCHES / 2, true), (BATCHES, false)] {
+        let (mut world, node) = new_world();
+        let start = lose_log_start(&mut world, node, 1, to);
+        assert!(start > 0 && is_left == (start < BATCHES), "{start}");
+        for (added, on_rot) in [RotPolicy::Continue, RotPolicy::Refuse, RotPolicy::Refuse]
+            .into_iter()
+            .enumerate()
+        {
+            world.block_on(node, move |io| async move {
+                let shard = started(&io, ShardConfig { on_rot, ..config() }).await;
+                go_on(&shard, 1, start, BATCHES + added as i64).await;
+            });
+            restart(&mut world, node, Crash::PowerLoss);
+        }
+    }
+}
+
+/// The journal is another shard's than the partition is now.
+#[test]
+fn a_log_that_changes_its_shard_starts_behind_segments_that_are_gone() {
+    let route = Route::new(2);
+    let topic = (1..OTHER).find(|topic| route.owner(&key(*topic)) == 1);
+    let topic = topic.expect("one of them");
+    let (mut world, node) = new_world();
+    let start = lose_log_start(&mut world, node, topic, BATCHES / 2);
+    for (added, on_rot) in [RotPolicy::Continue, RotPolicy::Refuse]
+        .into_iter()
+        .enumerate()
+    {
+        // The names of deleted segments are not on stable storage.
+        world.crash(node, Crash::Kill);
+        let ends = RefCell::new(lanes(2).into_iter());
+        let done = Rc::<Cell<bool>>::default();
+        world.start(node, 2, |io, id| {
+            let ends = ends.borrow_mut().next().expect("in their order");
+            let done = done.clone();
+            async move {
+                let config = ShardConfig { on_rot, ..config() };
+                let opened = open(io, id, Route::new(2), config, ends).await;
+                let shard = opened.unwrap_or_else(|error| panic!("{error}")).shard;
+                if id == 1 {
+                    go_on(&shard, topic, start, BATCHES + added as i64).await;
+                    done.set(true);
+                }
+            }
+        });
+        world.run_until(|| done.get());
     }
 }

@@ -7,6 +7,8 @@ use corelog_shards::io::sim::{NodeId, World};
 use corelog_shards::shard::FolderConfig;
 use uuid::Uuid;
 
+use super::topics::Topics;
+
 /// Most folders that a world has.
 pub const FOLDERS_MAX: usize = 4;
 /// Where the folders are that a run is without.
@@ -235,12 +237,16 @@ impl Dependencies {
         !all.iter().all(|folder| layout.is_there(*folder))
     }
 
-    /// A start with these folders was attempted: to its end, or maybe not.
-    pub fn note_start(&mut self, layout: &Layout, is_complete: bool) {
+    /// A start with these folders was attempted: to its end, or maybe not. Nothing is taken back while journals may
+    /// know of a folder that is offline.
+    pub fn note_start(&mut self, layout: &Layout, topics: &Topics, is_complete: bool) {
+        let topics = topics.borrow();
+        let mut had = topics.iter().flat_map(|topic| &topic.had);
+        let takes_back = is_complete && !had.any(|folder| self.may_be_offline(layout, *folder));
         let there: Vec<usize> = layout.there().map(|placed| placed.folder).collect();
         for folder in there {
             let mates = layout.mates(folder);
-            if is_complete && !self.may_be_offline(layout, folder) {
+            if takes_back && !self.may_be_offline(layout, folder) {
                 self.0[folder] = mates;
             } else {
                 self.0[folder].extend(mates);

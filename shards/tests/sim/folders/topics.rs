@@ -1,6 +1,7 @@
 //! What the metadata says of topics, each of one partition, and what was sent to them.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Topic {
     pub exists: bool,
     /// The folder that its partition is in.
     pub folder: usize,
+    /// Those that any topic of this name has had: journals may know of it.
+    pub had: BTreeSet<usize>,
     pub model: Model,
     /// The worst that has happened since the model was compared last.
     pub after: Option<Crash>,
@@ -58,10 +61,13 @@ impl Topic {
 
     /// A new topic of this name, in a folder.
     pub fn make(&mut self, folder: usize) {
+        let mut had = std::mem::take(&mut self.had);
+        had.insert(folder);
         *self = Topic {
             generation: self.generation + 1,
             exists: true,
             folder,
+            had,
             ..Topic::default()
         };
     }

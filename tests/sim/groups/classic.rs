@@ -156,6 +156,8 @@ impl Classic {
         let reply = self.member.client.ask(3..=4, request).await?;
         use ResponseError::*;
         Ok(match reply.error_code.err() {
+            // While it loads the group it says so to anybody, member or not.
+            None if !self.member.had_loaded(asked) => Outcome::Fine,
             None => {
                 self.answered(asked);
                 let process = self.member.handle.process;
@@ -258,6 +260,7 @@ impl Classic {
             Some(FencedInstanceId) => return Ok(Outcome::Fenced),
             Some(error) => panic!("JoinGroup: {error:?}"),
         }
+        self.member.note_loaded(asked);
         self.id = reply.member_id.clone();
         self.generation = reply.generation_id;
         if self.member.handle.character.group.starts_with("mixed") {

@@ -36,7 +36,9 @@ const RARE_FAULTS: &[Fault] = &[Fault::ReadError];
 const FAULTS_OF_GROUPS: &[Fault] = &[
     Fault::Kill,
     Fault::PowerLoss,
+    Fault::WriteInterrupted,
     Fault::WriteUnsynced,
+    Fault::PageTorn,
     Fault::NameLost,
     Fault::DiskStall,
     Fault::ClockJump,

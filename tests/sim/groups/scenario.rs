@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use corelog_shards::io::sim::{Crash, NodeId, World};
+use corelog_shards::io::sim::{Crash, Landmark, NodeId, World};
 
 use super::cast::Cast;
 use super::offsets::{commit_alone, read_all};
@@ -209,8 +209,14 @@ impl Scenario {
                 _ => {}
             }
         }
-        // In the middle of whatever there is.
-        let steps = self.below(3_000);
+        // In the middle of whatever there is, or of a write: mostly nobody writes.
+        let steps = match self.below(2) {
+            0 => self.below(3_000),
+            _ => {
+                self.world.run_until_reached(Landmark::GroupWritten, 3_000);
+                self.below(10)
+            }
+        };
         self.world.run_steps(steps);
     }
 

@@ -32,6 +32,33 @@ const RARE: &[Landmark] = &[
 /// Records are read from memory, mostly.
 const RARE_FAULTS: &[Fault] = &[Fault::ReadError];
 
+/// What worlds of groups have in them, all of which they go on with.
+const FAULTS_OF_GROUPS: &[Fault] = &[
+    Fault::Kill,
+    Fault::PowerLoss,
+    Fault::WriteInterrupted,
+    Fault::WriteUnsynced,
+    Fault::PageTorn,
+    Fault::NameLost,
+    Fault::DiskStall,
+    Fault::ClockJump,
+    Fault::ConnectionReset,
+    Fault::Cut,
+    Fault::HalfClosed,
+    Fault::Stalled,
+    Fault::Starved,
+    Fault::Slowed,
+];
+
+#[test]
+fn some_seeds_of_groups_come_to_every_fault_of_theirs() {
+    let coverage = coverage_of(|| (0..20).for_each(groups::simulate));
+    println!("{coverage}");
+    let is_missed = |fault: &&Fault| coverage.fault(**fault).times == 0;
+    let missed: Vec<_> = FAULTS_OF_GROUPS.iter().filter(is_missed).collect();
+    assert!(missed.is_empty(), "nobody has done {missed:?}");
+}
+
 #[test]
 fn some_seeds_come_to_every_fault_and_nearly_every_state() {
     let coverage = coverage_of(|| {

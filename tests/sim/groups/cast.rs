@@ -15,6 +15,7 @@ use super::member::{Character, Handle, Member, Protocol, Wish};
 use super::modern::Modern;
 use super::plan::{Feature, protocol};
 use super::sim::Sim;
+use super::trouble::trouble;
 
 /// How long a member stays away at the most: longer than its session, too.
 const AWAY_MS_MAX: u64 = 15_000;
@@ -135,7 +136,7 @@ impl Cast {
             return;
         }
         let at = world.random_below(self.seats.len() as u64) as usize;
-        let event = world.random_below(8);
+        let event = world.random_below(10);
         let Some(handle) = self.seats[at].handle.clone() else {
             return;
         };
@@ -148,7 +149,13 @@ impl Cast {
             }
             2 if self.has(Feature::MemberKills) => {
                 self.tell(world, format!("{process} is killed"));
-                self.kill(world, node, &handle);
+                let is_static = handle.character.instance.is_some();
+                let how = match world.random_below(2) {
+                    // What it has sent last comes to the broker, and nobody has taken its place by then.
+                    0 if !is_static => Crash::PowerLoss,
+                    _ => Crash::Kill,
+                };
+                self.kill(world, node, &handle, how);
                 self.seats[at].handle = None;
                 self.seats[at].back_at = Self::away(world);
             }
@@ -171,24 +178,27 @@ impl Cast {
                 world.cut(node, self.broker);
                 self.seats[at].is_cut = true;
             }
-            5.. if self.has(Feature::Resets) => {
-                self.tell(world, format!("{process} loses its connections"));
-                world.reset_connections(node, self.broker);
-            }
+            5.. => trouble(
+                world,
+                &self.sim,
+                self.broker,
+                node,
+                &format!("client-{process}"),
+            ),
             _ => {}
         }
     }
 
-    fn kill(&self, world: &mut World, node: NodeId, handle: &Handle) {
+    fn kill(&self, world: &mut World, node: NodeId, handle: &Handle, how: Crash) {
         self.sim.holders.borrow_mut().release_all(handle.process);
-        world.crash(node, Crash::Kill);
+        world.crash(node, how);
     }
 
     /// Everybody can reach the broker, nobody wants another one's place, and who is away stays so.
     pub fn calm_down(&mut self, world: &mut World) {
         self.tell(world, "calm".to_owned());
         for (node, handle) in std::mem::take(&mut self.rivals) {
-            self.kill(world, node, &handle);
+            self.kill(world, node, &handle, Crash::Kill);
         }
         for seat in &mut self.seats {
             world.heal(seat.node, self.broker);
@@ -201,6 +211,13 @@ impl Cast {
         let never = world.now() + Duration::from_secs(1_000_000);
         for seat in &mut self.seats {
             seat.back_at = never;
+        }
+    }
+
+    /// Everybody ends.
+    pub fn end(&mut self, world: &mut World) {
+        for seat in std::mem::take(&mut self.seats) {
+            world.crash(seat.node, Crash::Kill);
         }
     }
 

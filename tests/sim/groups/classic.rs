@@ -36,6 +36,8 @@ pub struct Classic {
     id: StrBytes,
     generation: i32,
     is_joined: bool,
+    /// The start of the broker that gave it its id, for a generation of which nothing is written yet.
+    unwritten: Option<u64>,
     /// As the leader: of which topics the partitions were dealt out.
     dealt: Option<BTreeMap<String, i32>>,
     /// The topics of the subscription that the coordinator has.
@@ -49,6 +51,7 @@ impl Classic {
             id: StrBytes::default(),
             generation: -1,
             is_joined: false,
+            unwritten: None,
             dealt: None,
             subscribed: BTreeSet::new(),
         }
@@ -75,6 +78,11 @@ impl Classic {
                     self.start_over();
                 }
                 Ok(Outcome::OtherGeneration) => self.start_over(),
+                // Fatal for Java's. Whoever runs it starts another one.
+                Ok(Outcome::Fenced) if self.is_id_forgotten() => {
+                    self.id = StrBytes::default();
+                    self.start_over();
+                }
                 Ok(Outcome::Fenced) => {
                     self.member.fenced();
                     break;
@@ -84,6 +92,13 @@ impl Classic {
         }
         self.member.lose_all();
         self.member.handle.has_ended.set(true);
+    }
+
+    /// Whether the broker may have forgotten a static member's id, and may know an older one of the same name: what
+    /// becomes of members while a group rebalances is written at the end of that, as Apache Kafka does.
+    fn is_id_forgotten(&self) -> bool {
+        self.unwritten
+            .is_some_and(|start| start != self.member.sim.starts.get())
     }
 
     fn is_cooperative(&self) -> bool {
@@ -156,6 +171,8 @@ impl Classic {
         let reply = self.member.client.ask(3..=4, request).await?;
         use ResponseError::*;
         Ok(match reply.error_code.err() {
+            // While it loads the group it says so to anybody, member or not.
+            None if !self.member.had_loaded(asked) => Outcome::Fine,
             None => {
                 self.answered(asked);
                 let process = self.member.handle.process;
@@ -203,7 +220,7 @@ impl Classic {
         self.member.look_at_topics(true).await;
         let wanted = self.member.subscribed();
         self.subscribed = wanted.keys().cloned().collect();
-        let asked = self.member.now();
+        let (asked, start) = (self.member.now(), self.member.sim.starts.get());
         let (group, instance) = (self.member.group(), self.member.instance());
         let owned = self.member.held.keys();
         let owned: Vec<Assigned> = owned
@@ -258,7 +275,11 @@ impl Classic {
             Some(FencedInstanceId) => return Ok(Outcome::Fenced),
             Some(error) => panic!("JoinGroup: {error:?}"),
         }
-        self.id = reply.member_id.clone();
+        self.member.note_loaded(asked);
+        if self.id != reply.member_id {
+            self.id = reply.member_id.clone();
+            self.unwritten = Some(start);
+        }
         self.generation = reply.generation_id;
         if self.member.handle.character.group.starts_with("mixed") {
             let process = self.member.handle.process;
@@ -345,6 +366,7 @@ impl Classic {
             Some(FencedInstanceId) => return Ok(Outcome::Fenced),
             Some(error) => panic!("SyncGroup: {error:?}"),
         }
+        self.unwritten = None;
         // From now on a crash of the broker does not make it forget this member. That it is heard from again in a group
         // that is stable is no heartbeat.
         {
@@ -407,10 +429,10 @@ impl Classic {
         for partition in share {
             match held.contains(&partition) {
                 true => {
-                    let place = self.member.place_of(&partition);
+                    let (place, now) = (self.member.place_of(&partition), self.member.now());
                     let process = self.member.handle.process;
                     let mut holders = self.member.sim.holders.borrow_mut();
-                    holders.confirmed(process, &place, asked);
+                    holders.keep(process, &place, asked, now);
                 }
                 false => self.member.take(partition, asked),
             }

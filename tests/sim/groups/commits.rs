@@ -35,6 +35,8 @@ pub struct Commits {
     numbers: u64,
     /// `offsets.retention.minutes`; offsets may be forgotten when they are as old.
     retention_ms: i64,
+    /// Jumps of the broker's clock: when, and what it showed before and behind.
+    jumps: Vec<(Instant, i64, i64)>,
     /// Commits that were acknowledged.
     pub acknowledged: u64,
     /// Offsets that were read and compared.
@@ -54,6 +56,11 @@ impl Commits {
             retention_ms,
             ..Commits::default()
         }
+    }
+
+    /// The broker's clock has jumped to what it shows `at` that moment, by so much.
+    pub fn clock_jumped(&mut self, by_ms: i64, at: Moment) {
+        self.jumps.push((at.now, at.wall_ms - by_ms, at.wall_ms));
     }
 
     /// A commit goes out. Returns what is to be sent as its text, by which it is known again.
@@ -188,7 +195,7 @@ impl Commits {
                 if nothings.into_iter().any(|write| !is_covered(write)) {
                     return;
                 }
-                let age_ms = at.wall_ms - wall_ms;
+                let age_ms = age_ms(&self.jumps, newest, wall_ms, at);
                 assert!(
                     age_ms >= retention_ms,
                     "{place:?}: lost, {age_ms} ms after one of {newest:?}, of {:#?}",
@@ -210,6 +217,72 @@ impl Commits {
     }
 }
 
+/// How old what took effect last may have been at some time until now, by the broker's clock, which showed `wall_ms` at
+/// the beginning of the newest write that is certain to have taken effect.
+fn age_ms(jumps: &[(Instant, i64, i64)], newest: Instant, wall_ms: i64, at: Moment) -> i64 {
+    let (mut least, mut oldest) = (wall_ms, 0);
+    for (_, before, behind) in jumps.iter().filter(|(when, ..)| *when >= newest) {
+        oldest = oldest.max(before - least);
+        least = least.min(*behind);
+        oldest = oldest.max(behind - least);
+    }
+    oldest.max(at.wall_ms - least)
+}
+
 fn last_of(writes: &[Write]) -> &[Write] {
     &writes[writes.len().saturating_sub(6)..]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const RETENTION_MS: i64 = 60_000;
+
+    /// A broker's clock that jumps by so much, a second after each other, behind a commit, and then nothing is there.
+    fn forget_after(jumps_ms: &[i64]) {
+        let mut commits = Commits::new(RETENTION_MS);
+        let place = ("group".to_owned(), "topic".to_owned(), 0);
+        let mut at = Moment {
+            now: Instant::default() + Duration::from_secs(1),
+            wall_ms: 1_000_000,
+        };
+        let pass = |at: &mut Moment, jump_ms: i64| {
+            at.now += Duration::from_secs(1);
+            at.wall_ms += 1_000 + jump_ms;
+        };
+        let number = commits.begin(&place, 7, false, at);
+        pass(&mut at, 0);
+        commits.acknowledge(&place, number, at);
+        for by_ms in jumps_ms {
+            pass(&mut at, *by_ms);
+            commits.clock_jumped(*by_ms, at);
+        }
+        pass(&mut at, 0);
+        let begin = at.now;
+        pass(&mut at, 0);
+        commits.check_read(&place, None, begin, at);
+    }
+
+    #[test]
+    fn offsets_may_be_forgotten_as_soon_as_the_clock_shows_their_age() {
+        forget_after(&[RETENTION_MS]);
+        forget_after(&[RETENTION_MS, -RETENTION_MS]);
+        // The commit may be of the time between the jumps.
+        forget_after(&[-RETENTION_MS, RETENTION_MS]);
+    }
+
+    #[test]
+    #[should_panic(expected = "lost, 3000 ms after")]
+    fn not_earlier() {
+        forget_after(&[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "lost")]
+    fn nor_because_the_clock_goes_back() {
+        forget_after(&[-RETENTION_MS, RETENTION_MS - 10_000, -RETENTION_MS]);
+    }
 }

@@ -142,6 +142,18 @@ impl Holders {
         }
     }
 
+    /// A process was given a partition that it holds, as far as it knows, by the answer to what it had asked at `asked`.
+    /// If another one has had it since, it was given it anew: a member that was lost comes back under its id, with what it
+    /// held, where there are also members of the new protocol.
+    pub fn keep(&mut self, process: Process, place: &Place, asked: Instant, now: Instant) {
+        if !self.is_superseded(process, place) {
+            return self.confirmed(process, place, asked);
+        }
+        let holds = self.holds.entry(place.clone()).or_default();
+        holds.retain(|hold| hold.process != process);
+        self.take(process, place, asked, now);
+    }
+
     fn hold(&mut self, process: Process, place: &Place) -> Option<&mut Hold> {
         let holds = self.holds.get_mut(place)?;
         holds.iter_mut().find(|hold| hold.process == process)

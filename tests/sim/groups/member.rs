@@ -170,6 +170,16 @@ impl Member {
             .release(self.handle.process, &place);
     }
 
+    /// Asked at `asked`, its coordinator has said something that it knows only once it has loaded the group.
+    pub fn note_loaded(&self, asked: Instant) {
+        let group = &self.handle.character.group;
+        self.sim.note_loaded(group, asked);
+    }
+
+    pub fn had_loaded(&self, asked: Instant) -> bool {
+        self.sim.had_loaded(&self.handle.character.group, asked)
+    }
+
     /// It is no member any more.
     pub fn lose_all(&mut self) {
         self.held.clear();

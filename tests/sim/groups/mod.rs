@@ -2,11 +2,11 @@
 //!
 //! What happens: members of the classic protocol (eager and cooperative) and of the new one, alone and mixed, so that
 //! groups move between the protocols, dynamic and static; they stop, are killed and come back, hang for longer than
-//! their session, let go of partitions too late, are cut off or lose their connections with requests and replies under
-//! way, and find others in their place. Others commit offsets without being members, delete offsets and groups, make
-//! topics grow, delete them and make them again. The broker is stopped, killed, or loses its power, which tears and loses
-//! what was not synced, also while it starts or loads groups; it comes back with another number of shards. Its clock
-//! jumps.
+//! their session, let go of partitions too late, are cut off, lose their connections with requests and replies under way,
+//! and find others in their place. Connections also stand still, or close in one direction. Others commit offsets without
+//! being members, delete offsets and groups, make topics grow, delete them and make them again. The broker is stopped,
+//! killed, or loses its power, which tears and loses what was not synced, also while it starts or loads groups; it comes
+//! back with another number of shards. Its clock jumps both ways, its disk is slow, its shards get no turns.
 //!
 //! What is checked:
 //! - Committed offsets: each read tells a commit that was sent and behind which no other one is known to have come
@@ -17,6 +17,8 @@
 //!   ([`rest`]).
 //! - Fencing: a commit of another generation, or of somebody whose partition is another one's, is refused.
 //! - Codes: clients do with each error code what Java's do, and a code that these don't expect fails the run.
+//! - Something was committed and read.
+//! - Once clients have gone, nothing is held for them: no connection, and no memory of requests or replies.
 //! - No part of the broker logs an error.
 //!
 //! Each seed switches on some of the work and of the trouble ([`plan`]). One that fails prints what that was, and the
@@ -36,6 +38,7 @@ mod rest;
 mod scenario;
 mod sim;
 mod topics;
+mod trouble;
 
 use corelog_shards::io::sim::{on_all_cores, seeds};
 
@@ -47,8 +50,7 @@ use crate::story::Story;
 
 /// The world of one seed.
 pub fn simulate(seed: u64) {
-    let outcome = run_seed(seed, run);
-    assert!(outcome.acknowledged > 0 && outcome.read > 0, "{outcome:?}");
+    run_seed(seed, run);
 }
 
 #[test]

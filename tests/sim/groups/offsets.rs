@@ -39,8 +39,16 @@ pub async fn commit_alone(sim: Rc<Sim>, io: Io) {
         offset += 1;
         let deletes = sim.plan.has(Feature::OffsetDeletion);
         let done = match client.below(60) {
-            0 if deletes => delete_some(&sim, &mut client).await,
-            1 if deletes => delete_group(&sim, &mut client).await,
+            what @ 0..2 if deletes => {
+                let deleted = match what {
+                    0 => delete_some(&sim, &mut client).await,
+                    _ => delete_group(&sim, &mut client).await,
+                };
+                if deleted.is_err() {
+                    sim.settle(&client).await;
+                }
+                deleted
+            }
             _ => commit_some(&sim, &mut client, offset).await,
         };
         if done.is_err() {
@@ -214,6 +222,7 @@ pub async fn read_group(sim: &Sim, client: &mut Client, group: &str) -> Result<b
         }
         Some(error) => panic!("OffsetFetch of no member: {error:?}"),
     }
+    sim.note_loaded(group, begin);
     let at = sim.moment();
     let mut missing = known;
     for topic in &found.topics {

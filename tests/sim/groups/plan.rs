@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
 
 use corelog_shards::io::Random;
+use corelog_shards::io::sim::Faults;
 
 use super::member::{Protocol, Wanted};
 use super::topics::TOPICS;
@@ -42,8 +44,12 @@ pub enum Feature {
     Retention,
     // Trouble of members.
     MemberKills,
+    // Trouble of connections.
     Cuts,
     Resets,
+    HalfClosed,
+    Stalls,
+    SmallPieces,
     // Trouble of the broker.
     Kill,
     PowerLoss,
@@ -52,11 +58,14 @@ pub enum Feature {
     Reshard,
     ClockJumps,
     SlowDisk,
-    SmallPieces,
+    SlowNode,
+    Starvation,
+    /// All kinds, each by itself or not at all, and as often as the seed says.
+    Swarm,
 }
 
 impl Feature {
-    const ALL: [Feature; 27] = [
+    const ALL: [Feature; 32] = [
         Feature::Eager,
         Feature::Cooperative,
         Feature::Modern,
@@ -76,6 +85,9 @@ impl Feature {
         Feature::MemberKills,
         Feature::Cuts,
         Feature::Resets,
+        Feature::HalfClosed,
+        Feature::Stalls,
+        Feature::SmallPieces,
         Feature::Kill,
         Feature::PowerLoss,
         Feature::CleanStop,
@@ -83,7 +95,9 @@ impl Feature {
         Feature::Reshard,
         Feature::ClockJumps,
         Feature::SlowDisk,
-        Feature::SmallPieces,
+        Feature::SlowNode,
+        Feature::Starvation,
+        Feature::Swarm,
     ];
 }
 
@@ -131,6 +145,8 @@ pub struct Plan {
     pub offsets_partitions: u64,
     /// `group.initial.rebalance.delay.ms`.
     pub initial_delay_ms: u64,
+    /// What goes wrong by itself with [`Feature::Swarm`].
+    swarm: Faults,
 }
 
 impl Drawn for Plan {
@@ -171,6 +187,14 @@ impl Drawn for Plan {
             members_max: 4,
             offsets_partitions: 1 + random.below(4),
             initial_delay_ms: [0, 500, 3_000][random.below(3) as usize],
+            swarm: Faults {
+                // Sessions last for seconds.
+                network_stall_max: Duration::from_millis(1 + random.below(5_000)),
+                starvation_max: Duration::from_millis(1 + random.below(300)),
+                // Of a full disk the model knows nothing.
+                disk_full: 0.0,
+                ..Faults::swarm(&mut random)
+            },
         }
     }
 
@@ -232,6 +256,43 @@ impl Plan {
         }
     }
 
+    /// Whether a request may take effect although the one who sent it has given it up.
+    pub fn has_late_requests(&self) -> bool {
+        let causes = [
+            Feature::Resets,
+            Feature::HalfClosed,
+            Feature::Stalls,
+            Feature::SlowNode,
+            Feature::Starvation,
+            Feature::Swarm,
+        ];
+        causes.into_iter().any(|cause| self.has(cause))
+    }
+
+    /// What goes wrong by itself, as long as nobody waits for calm.
+    pub fn faults(&self) -> Faults {
+        match self.has(Feature::Swarm) {
+            true => self.with_habits(self.swarm.clone()),
+            false => self.sound(),
+        }
+    }
+
+    /// What the disk and the network are like all the time.
+    pub fn sound(&self) -> Faults {
+        self.with_habits(Faults::none())
+    }
+
+    fn with_habits(&self, mut faults: Faults) -> Faults {
+        if self.has(Feature::SlowDisk) {
+            // Loads and writes take their time.
+            faults.disk_latency = (Duration::from_millis(1), Duration::from_millis(40));
+        }
+        if self.has(Feature::SmallPieces) {
+            faults.network_piece_max = 100;
+        }
+        faults
+    }
+
     /// How old offsets are when they are forgotten.
     pub fn retention_minutes(&self) -> u64 {
         match self.has(Feature::Retention) {
@@ -280,6 +341,9 @@ impl Display for Plan {
             self.initial_delay_ms,
             self.names()
         )?;
+        if self.has(Feature::Swarm) {
+            write!(f, "\n  {:?}", self.swarm)?;
+        }
         for (name, members) in self.groups() {
             write!(f, "\n  {name}:")?;
             for member in members {

@@ -1,20 +1,18 @@
 //! One world from its plan: its groups, what happens to the broker, and the calm behind it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use corelog_shards::io::sim::{Crash, Faults, NodeId, World};
+use corelog_shards::io::sim::{Crash, Landmark, NodeId, World};
 
 use super::cast::Cast;
-use super::commits::Commits;
-use super::generations::Generations;
-use super::holders::Holders;
-use super::offsets::{SIMPLE_GROUP, commit_alone, read_all};
+use super::offsets::{commit_alone, read_all};
 use super::plan::{Feature, Plan};
 use super::rest::{self, Picture};
-use super::sim::{REBALANCE, SESSION, Sim};
+use super::sim::{REBALANCE, SESSION, SETTLED, Sim};
 use super::topics::administrate;
+use super::trouble::trouble;
 use crate::log::without_errors;
 use crate::node::{Node, PORT, Setup};
 use crate::story::Story;
@@ -24,6 +22,9 @@ const CALM: Duration = Duration::from_secs(90);
 /// A start takes no longer.
 const START_MAX: Duration = Duration::from_secs(60);
 const MINUTE_MS: u64 = 60_000;
+const JUMP_MS: u64 = 2 * MINUTE_MS;
+/// How many times as long the disk may take for everything.
+const SLOWNESS_MAX: u64 = 10;
 
 /// What a run has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +41,8 @@ struct Scenario {
     node: Node,
     sim: Rc<Sim>,
     cast: Cast,
-    starts: u64,
+    /// Clients that are no members.
+    others: Vec<NodeId>,
 }
 
 /// Panics if the broker breaks a promise. The story is told then.
@@ -57,40 +59,31 @@ fn simulate(plan: &Plan, story: &Story) -> Outcome {
     }
     scenario.come_to_rest(&is_idle);
     let commits = scenario.sim.commits.borrow();
+    let (acknowledged, read) = (commits.acknowledged, commits.read);
+    assert!(acknowledged > 0, "no commit was acknowledged");
+    assert!(read > 0, "no offset was read");
     Outcome {
         trace: scenario.world.trace(),
-        acknowledged: commits.acknowledged,
-        read: commits.read,
+        acknowledged,
+        read,
         given: scenario.sim.holders.borrow().given,
-        starts: scenario.starts,
+        starts: scenario.sim.starts.get(),
     }
 }
 
 impl Scenario {
     fn new(plan: &Plan, story: &Story) -> Scenario {
-        let mut world = World::new(plan.seed, faults(plan));
+        let mut world = World::new(plan.seed, plan.faults());
         let node = Node::new(&mut world, Setup::new(properties(plan)));
-        let groups = plan.groups().map(|(name, _)| name);
-        let groups = [SIMPLE_GROUP].into_iter().chain(groups);
-        let retention_ms = plan.retention_minutes() * MINUTE_MS;
-        let sim = Rc::new(Sim {
-            plan: plan.clone(),
-            broker: world.socket_address(node.id(), PORT),
-            broker_io: world.io(node.id()),
-            commits: RefCell::new(Commits::new(retention_ms as i64)),
-            holders: RefCell::new(Holders::default()),
-            generations: RefCell::new(Generations::new(plan.has(Feature::Retention))),
-            is_calm: Cell::new(false),
-            groups: groups.map(str::to_owned).collect(),
-            story: story.clone(),
-        });
+        let (address, io) = (world.socket_address(node.id(), PORT), world.io(node.id()));
+        let sim = Rc::new(Sim::new(plan, address, io, story));
         let cast = Cast::new(&mut world, &sim, node.id());
         Scenario {
             world,
             node,
             sim,
             cast,
-            starts: 0,
+            others: Vec::new(),
         }
     }
 
@@ -102,16 +95,18 @@ impl Scenario {
         self.world.random_below(bound)
     }
 
+    fn add_client(&mut self) -> NodeId {
+        let node = self.world.add_node();
+        self.world.start(node, 1, |_, _| async {});
+        self.others.push(node);
+        node
+    }
+
     /// Starts the broker and those clients who are no members. Returns whether the topics are as they will stay.
     fn begin(&mut self) -> Rc<Cell<bool>> {
         self.start_broker();
         let (is_begun, is_idle) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
-        let spawn = |world: &mut World| -> NodeId {
-            let node = world.add_node();
-            world.start(node, 1, |_, _| async {});
-            node
-        };
-        let node = spawn(&mut self.world);
+        let node = self.add_client();
         let io = self.world.io(node);
         let administrating = administrate(
             self.sim.clone(),
@@ -122,12 +117,12 @@ impl Scenario {
         io.spawn("admin", administrating);
         self.world.run_until(|| is_begun.get());
         for _ in 0..2 {
-            let node = spawn(&mut self.world);
+            let node = self.add_client();
             let io = self.world.io(node);
             io.spawn("reader", read_all(self.sim.clone(), io.clone()));
         }
         if self.has(Feature::Simple) {
-            let node = spawn(&mut self.world);
+            let node = self.add_client();
             let io = self.world.io(node);
             io.spawn("simple", commit_alone(self.sim.clone(), io.clone()));
         }
@@ -145,7 +140,7 @@ impl Scenario {
                 false => self.sim.plan.shards_max,
             };
             self.tell(format!("the broker starts with {shards} shards"));
-            self.starts += 1;
+            self.sim.note_start();
             self.node.start(&mut self.world, shards as usize);
             if !self.has(Feature::FailedStart) || self.below(3) > 0 {
                 break;
@@ -186,6 +181,7 @@ impl Scenario {
             Feature::CleanStop => self.stop_broker(),
             _ => self.crash_broker(),
         }
+        self.world.slow_down(self.node.id(), 1);
         self.start_broker();
     }
 
@@ -207,28 +203,80 @@ impl Scenario {
             self.node.check();
             self.cast.go_on(&mut self.world);
             match self.below(12) {
-                0 if self.has(Feature::ClockJumps) => {
-                    let by_ms = self.below(2 * MINUTE_MS) as i64;
-                    self.tell(format!("the broker's clock jumps by {by_ms} ms"));
-                    self.world.jump_wall_clock(self.node.id(), by_ms);
-                }
-                1..=4 => self.cast.disturb(&mut self.world),
+                0..=5 => self.cast.disturb(&mut self.world),
+                6 => self.disturb_others(),
+                7 | 8 => self.disturb_broker(),
                 _ => {}
             }
         }
-        // In the middle of whatever there is.
-        let steps = self.below(3_000);
+        // In the middle of whatever there is, or of a write: mostly nobody writes.
+        let steps = match self.below(2) {
+            0 => self.below(3_000),
+            _ => {
+                self.world.run_until_reached(Landmark::GroupWritten, 3_000);
+                self.below(10)
+            }
+        };
         self.world.run_steps(steps);
+    }
+
+    fn disturb_others(&mut self) {
+        let at = self.below(self.others.len() as u64) as usize;
+        let (broker, client) = (self.node.id(), self.others[at]);
+        trouble(
+            &mut self.world,
+            &self.sim,
+            broker,
+            client,
+            &format!("{client:?}"),
+        );
+    }
+
+    fn disturb_broker(&mut self) {
+        let broker = self.node.id();
+        match self.below(4) {
+            0 if self.has(Feature::ClockJumps) => {
+                let by_ms = self.below(2 * JUMP_MS) as i64 - JUMP_MS as i64;
+                self.tell(format!("the broker's clock jumps by {by_ms} ms"));
+                self.world.jump_wall_clock(broker, by_ms);
+                let mut commits = self.sim.commits.borrow_mut();
+                commits.clock_jumped(by_ms, self.sim.moment());
+            }
+            1 if self.has(Feature::Starvation) => {
+                let shard = self.below(self.sim.plan.shards_max) as usize;
+                let most_ms = [5, 500, 5_000][self.below(3) as usize];
+                let pause = Duration::from_millis(1 + self.below(most_ms));
+                self.tell(format!("shard {shard} gets no turns for {pause:?}"));
+                self.world.starve(broker, shard, pause);
+            }
+            2 if self.has(Feature::SlowNode) => {
+                let times = 1 + self.below(SLOWNESS_MAX) as u32;
+                self.tell(format!("the broker's disk is {times} times as slow"));
+                self.world.slow_down(broker, times);
+            }
+            3 if self.has(Feature::SlowNode) => self.world.slow_down(broker, 1),
+            _ => {}
+        }
     }
 
     fn come_to_rest(&mut self, is_idle: &Rc<Cell<bool>>) {
         self.sim.is_calm.set(true);
+        self.world.set_faults(self.sim.plan.sound());
+        self.world.slow_down(self.node.id(), 1);
         self.cast.calm_down(&mut self.world);
+        if self.sim.plan.has_late_requests() {
+            self.rest_for(SETTLED);
+        }
         self.rest_for(CALM);
         assert!(is_idle.get(), "topics are not made");
         let before = self.look();
         self.rest_for(2 * (SESSION + REBALANCE));
         assert_eq!(self.look(), before, "groups rebalance without need");
+        self.cast.end(&mut self.world);
+        for node in std::mem::take(&mut self.others) {
+            self.world.crash(node, Crash::Kill);
+        }
+        self.node.check_drained(&mut self.world);
     }
 
     fn rest_for(&mut self, duration: Duration) {
@@ -241,26 +289,13 @@ impl Scenario {
     }
 
     fn look(&mut self) -> Picture {
-        let node = self.world.add_node();
-        self.world.start(node, 1, |_, _| async {});
+        let node = self.add_client();
         let (sim, members) = (self.sim.clone(), self.cast.members());
         self.world.block_on(node, |io| async move {
             let mut client = sim.client(io, "at rest");
             rest::check(&sim, &mut client, &members).await
         })
     }
-}
-
-fn faults(plan: &Plan) -> Faults {
-    let mut faults = Faults::none();
-    if plan.has(Feature::SlowDisk) {
-        // Loads and writes take their time.
-        faults.disk_latency = (Duration::from_millis(1), Duration::from_millis(40));
-    }
-    if plan.has(Feature::SmallPieces) {
-        faults.network_piece_max = 100;
-    }
-    faults
 }
 
 fn properties(plan: &Plan) -> Vec<String> {

@@ -52,7 +52,7 @@ pub async fn administrate(sim: Rc<Sim>, io: Io, is_begun: Rc<Cell<bool>>, is_idl
                 };
                 client.io().sleep(Duration::from_millis(pause)).await;
             }
-            Err(Lost) => client.back_off().await,
+            Err(Lost) => sim.settle(&client).await,
         }
     }
     is_idle.set(true);
@@ -156,8 +156,7 @@ async fn delete(sim: &Sim, client: &mut Client, topic: &str) -> Result<(), Lost>
     sim.commits
         .borrow_mut()
         .begin_deletion(is_meant, sim.moment());
-    let until = sim.moment().now + ALL_KNOW;
-    sim.holders.borrow_mut().forget_topic(topic, until);
+    forget(sim, topic);
     let request = |version: i16| {
         let request = DeleteTopicsRequest::default().with_timeout_ms(TIMEOUT_MS);
         let name = TopicName(text(topic));
@@ -166,9 +165,19 @@ async fn delete(sim: &Sim, client: &mut Client, topic: &str) -> Result<(), Lost>
             _ => request.with_topic_names(vec![name]),
         }
     };
-    let reply = client.ask(1..=6, request).await?;
+    let Ok(reply) = client.ask(1..=6, request).await else {
+        sim.settle(client).await;
+        forget(sim, topic);
+        return Ok(());
+    };
     match reply.responses[0].error_code.err() {
         None => Ok(()),
         Some(error) => panic!("DeleteTopics: {error:?}"),
     }
+}
+
+/// A topic is gone, from now on at the latest.
+fn forget(sim: &Sim, topic: &str) {
+    let until = sim.moment().now + ALL_KNOW;
+    sim.holders.borrow_mut().forget_topic(topic, until);
 }

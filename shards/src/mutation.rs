@@ -9,7 +9,7 @@
 /// A bug, named by what the code does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutation {
-    /// None: what fails with it does not fail for a bug.
+    /// None, in a run with the limits on its steps that one with a bug has: what fails with it does not fail for a bug.
     Nothing,
     /// Groups that should be durable when they are written are only written.
     AcknowledgeBeforeSync,

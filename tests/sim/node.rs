@@ -1,7 +1,6 @@
 //! The broker's node: the whole of it, from listeners to disk, in a simulated world.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,6 +14,8 @@ use corelog::net::admission::Admission;
 use corelog::serve::plan::{Plan, Start};
 use corelog_shards::io::Stop;
 use corelog_shards::io::sim::{Crash, NodeId, World};
+use corelog_shards::journal::files::parse_slot_name;
+use corelog_shards::log::segment_name::{FileKind, SegmentFile};
 use corelog_shards::shard::{CleanerConfig, FolderConfig, RotPolicy, ShardConfig};
 use uuid::Uuid;
 
@@ -25,8 +26,6 @@ const DIRECTORY_ID: Uuid = Uuid::from_u128(1);
 const CONNECTIONS_MAX: usize = 1_000;
 /// Segments that each shard keeps open.
 const OPEN_FILES_MAX: usize = 16;
-/// Files of a journal, and one more where all were needed.
-const JOURNAL_FILES_MAX: usize = 9;
 /// Longer than a stop in order takes.
 const STOP_MAX: Duration = Duration::from_secs(60);
 
@@ -197,12 +196,13 @@ impl Node {
             let held = self.load(world);
             let open = world.connections(self.id);
             let files = world.open_files(self.id);
-            if held == (0, 0, 0) && open == 0 && files <= self.open_files_max() {
+            let files_max = self.open_files_max(world);
+            if held == (0, 0, 0) && open == 0 && files <= files_max {
                 return;
             }
             assert!(
                 world.now() < end,
-                "connections, bytes of requests and of replies: {held:?}; open connections: {open}, files: {files}"
+                "connections, bytes of requests and of replies: {held:?}; open connections: {open}, files: {files} of {files_max}"
             );
             world.run_for(Duration::from_millis(1));
         }
@@ -210,11 +210,20 @@ impl Node {
 
     /// How many files it has open at most while nobody asks for anything: those of its journals, each in two ways, and
     /// the segments read or written last.
-    fn open_files_max(&self) -> usize {
+    fn open_files_max(&self, world: &World) -> usize {
         let running = self.running.as_ref().expect("it runs");
-        let devices = self.setup.folders.iter().map(|folder| folder.device);
-        let journals = devices.collect::<BTreeSet<_>>().len();
-        running.shards * (journals * 2 * JOURNAL_FILES_MAX + OPEN_FILES_MAX)
+        let files = world.files(self.id);
+        let names = files
+            .iter()
+            .filter_map(|(path, _)| path.file_name()?.to_str());
+        let is_journal = |name: &&str| parse_slot_name(name).is_some();
+        let is_log = |name: &&str| {
+            let file = SegmentFile::parse(name);
+            file.is_some_and(|file| file.kind == FileKind::Log && !file.deleted)
+        };
+        let journals = names.clone().filter(is_journal).count();
+        let segments = names.filter(is_log).count();
+        2 * journals + segments.min(running.shards * OPEN_FILES_MAX)
     }
 
     /// What clients make it hold: connections, bytes of requests and of replies.

@@ -83,6 +83,10 @@ impl Store {
         }
         let start = self.kafkas_log_start(folder, dir).await.unwrap_or(first);
         log.set_start(start.max(first).min(log.end_offset()));
+        // What is said of the files from now on holds for as long as their names do.
+        for dir in [&path, folder] {
+            self.io().sync_dir(dir).await.map_err(not_taken_over)?;
+        }
         tracing::info!(
             dir,
             end_offset = log.end_offset(),

@@ -3,8 +3,7 @@
 //! Such a one is handed to the new owner with a higher revision; the old copy loses against it from
 //! then on, whatever journal it is in, and its own journal says before the start has ended that it is
 //! over. Before anything is handed over, all shards tell the owners which copies they have found: an
-//! old one that was handed over as well could get the revision of the newest, and take its place. They tell all others
-//! then as well if journals have lost groups: a partition whose log start was in them may be any shard's by now.
+//! old one that was handed over as well could get the revision of the newest, and take its place.
 //!
 //! The same is done with a partition that is in another journal of its shard than the one of its folder,
 //! because folders were moved to other devices or their order has changed. One of a folder that is offline
@@ -33,18 +32,14 @@ use crate::partition::Partition;
 use crate::route::PartitionKey;
 
 impl Shard {
-    /// Tells the owners of partitions which copies of them were found here, and all shards whether groups are lost.
+    /// Tells the owners of partitions which copies of them were found here.
     async fn announce(&self, copies: Vec<(PartitionKey, u64)>) {
         let mut by_owner: Vec<Vec<(PartitionKey, u64)>> = vec![Vec::new(); self.count()];
         for (key, revision) in copies {
             by_owner[self.owner(&key)].push((key, revision));
         }
-        let has_lost_groups = self.0.has_lost_groups.get();
         for (owner, copies) in by_owner.into_iter().enumerate() {
             self.run_on(owner, move |owner| async move {
-                if has_lost_groups {
-                    owner.0.has_lost_groups.set(true);
-                }
                 let mut newest = owner.0.newest_copies.borrow_mut();
                 for (key, revision) in copies {
                     let known = newest.entry(key).or_default();

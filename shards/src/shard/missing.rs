@@ -4,9 +4,10 @@
 //! to the journal, or goes on without the whole partition, which is then made anew. Asked once it is known which
 //! partitions there should be: one that was deleted may have lost its folder and not yet its place in the journal.
 //!
-//! Segments are deleted behind a log start that the journal has. Where it has lost that, what it says of a log is older
-//! than its files: the log starts behind those that are gone. In no other case is a segment that is gone taken for one
-//! that somebody wanted to be deleted.
+//! Segments are deleted behind a log start that the journal has. Where it has lost that, with a group that has rotted or
+//! was taken for its torn end, what it says of a log is older than its files: reading it is an error, or it starts, where
+//! the policy is to go on without what is lost, behind the oldest segments that are gone. Nobody can tell these from
+//! segments that somebody has removed by mistake.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -71,9 +72,8 @@ impl Shard {
         self.forget_copies(copies).await.is_ok()
     }
 
-    /// Has the logs of this shard's partitions start behind their oldest segments that are gone: where a journal has
-    /// lost groups, one of them may have held a newer log start. For a start, before anything is written to segments.
-    /// Durable when this returns.
+    /// Has the logs of this shard's partitions start behind their oldest segments that are gone. For a start, before
+    /// anything is written to segments. Durable when this returns.
     pub(super) async fn give_up_removed_segments(&self) -> Result<(), StartError> {
         for key in self.partitions() {
             let Some(partition) = self.partition(&key) else {
@@ -123,7 +123,7 @@ impl Shard {
         tracing::warn!(
             partition = %partition.dir,
             start,
-            "segments were deleted, and the journal has lost that: the log starts behind them"
+            "the oldest segments of a log are gone, and the journal does not know: the log starts behind them"
         );
         {
             let log = &mut partition.state.borrow_mut().log;

@@ -112,9 +112,6 @@ struct Inner {
     waiters: Waiters,
     cache: Cache,
     producers: producers::Producers,
-    /// Whether a journal has lost groups, and the start goes on without them: once all shards have met, one that any of
-    /// them has read.
-    has_lost_groups: Cell<bool>,
     /// A required folder is offline, or all of them are, or a full disk had no room for what a stop had to write.
     has_failed: Cell<bool>,
     stopping: Cell<bool>,

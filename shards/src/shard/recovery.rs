@@ -229,7 +229,6 @@ pub async fn open_watched(
         cache,
         producers: Producers::new(journal_file_bytes),
         has_failed: Cell::new(false),
-        has_lost_groups: Cell::new(recovered.has_lost_groups()),
         stopping: Cell::new(false),
         producer_expiration_ms: Cell::new(producer_expiration_ms),
         folder_delete_delay: Cell::new(folder_delete_delay),
@@ -261,10 +260,8 @@ pub async fn open_watched(
     shard.0.newest_copies.take();
     shard.finish_begun_moves().await;
     shard.finish_begun_swaps().await;
-    if shard.0.has_lost_groups.get() {
+    if shard.0.config.on_rot == RotPolicy::Continue {
         shard.give_up_removed_segments().await?;
-        // Of all shards at once. Until all have, no journal may go that shows why.
-        shard.meet().await;
     }
     shard.remove_journals(&recovered.orphans).await?;
     // Until all have taken over what was in other places, folders depend on those.

@@ -72,6 +72,12 @@ fn forget_starts(group: &Group, models: &Models) {
     }
 }
 
+/// Whether a log start has moved in this group.
+fn holds_start(group: &Group) -> bool {
+    let mut entries = Entries::new(&group.payload);
+    entries.any(|entry| entry.expect("an entry").0.kind == EntryKind::LogStart)
+}
+
 fn new_run(world: &mut World, models: &Models, after: Option<Crash>) -> Run {
     Run {
         // For all runs of a world, or for none.
@@ -150,7 +156,11 @@ pub fn simulate(seed: u64) -> Outcome {
     for group in lost {
         forget_starts(group, &models);
     }
-    let mut on_rot = RotPolicy::Refuse;
+    // Segments may be gone in which logs begin, whoever vouches for it.
+    let mut on_rot = match lost.iter().any(holds_start) {
+        true => RotPolicy::Continue,
+        false => RotPolicy::Refuse,
+    };
     if was_vouched_for {
         let run = Rc::new(Run {
             has_rotted: true,

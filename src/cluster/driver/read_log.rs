@@ -52,6 +52,10 @@ pub enum ReadLogError {
 impl fmt::Display for ReadLogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Read(ReadError::Storage) => f.write_str(
+                "the metadata log cannot be read: restore the segments that are missing or cannot be read, or \
+                 set corelog.recovery.on.rot=continue to begin it behind the oldest that are gone",
+            ),
             Self::Read(error) => write!(f, "the metadata log cannot be read: {error:?}"),
             Self::Log { dir, error } => {
                 write!(f, "{}: the metadata log is damaged: {error}", dir.display())

@@ -33,6 +33,7 @@ fn run(seed: u64) -> usize {
         _ => Faults {
             network_reset: 0.01,
             // The broker's disk is not what is tested here.
+            read_errors_max: 0,
             disk_errors_max: 0,
             ..Faults::harsh()
         },

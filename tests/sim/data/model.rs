@@ -190,7 +190,7 @@ impl Model {
                 partition.lose(*end);
             }
         }
-        for key in &loss.starts {
+        for key in loss.starts.union(&loss.unknown) {
             if let Some(partition) = self.partitions.get_mut(key) {
                 partition.lose_start();
             }

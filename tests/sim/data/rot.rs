@@ -14,6 +14,8 @@ use corelog_shards::journal::group::{Entries, EntryKind, HEADER_LEN};
 use corelog_shards::log::batch::BatchIter;
 use corelog_shards::log::segment_name::{FileKind, SegmentFile};
 use corelog_shards::route::METADATA_TOPIC;
+use kafka_protocol::messages::MetadataRequest;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 
 use super::fetcher::{Outcome, Terms, ask};
 use super::model::Model;
@@ -48,12 +50,15 @@ pub struct Loss {
     /// Whether a later group says that the one that has rotted was on stable storage: then the broker refuses to start,
     /// and only that one is lost. Otherwise it looks like a torn end, and is cut off with all that follows.
     pub is_vouched_for: bool,
-    /// Whether something of the metadata was in them: then no topic has to be there.
+    /// Whether something of the metadata was in them: then no topic has to be there, and what is left of the metadata
+    /// log may not go as far as its newest snapshot.
     pub has_metadata: bool,
     /// How far partitions are at least without them.
     pub ends: BTreeMap<Key, i64>,
     /// Partitions whose log start was in them.
     pub starts: BTreeSet<Key>,
+    /// Partitions of which nothing is left in the journal.
+    pub unknown: BTreeSet<Key>,
 }
 
 /// All that the broker has stored.
@@ -237,7 +242,7 @@ impl Disk {
                             continue;
                         }
                         // Its partition is put together from what lies in its folder.
-                        loss.starts.insert(key);
+                        loss.unknown.insert(key);
                         0
                     }
                     EntryKind::LogStart => {
@@ -288,6 +293,31 @@ impl Stored {
         };
         is_read.then_some((key, segment.base_offset))
     }
+}
+
+/// Whether a start is refused since the metadata log has lost what its newest snapshot goes on in.
+pub fn is_cut_short(why: &str) -> bool {
+    why.contains("the metadata log beside it only to")
+}
+
+/// Whether a start is refused since the metadata log has lost that its oldest segments are gone.
+pub fn is_without_start(why: &str) -> bool {
+    why.contains("to begin it behind the oldest that are gone")
+}
+
+/// The partitions of all topics that are known.
+pub async fn known(sim: &Sim, io: Io) -> Result<BTreeSet<Key>, Lost> {
+    let mut client = sim.checker(io, "checker");
+    let request = |_| MetadataRequest::default().with_topics(None);
+    let reply = client.ask(10..=13, request).await?;
+    let keys = |topic: MetadataResponseTopic| {
+        let partitions = topic.partitions.into_iter();
+        partitions.map(move |partition| Key {
+            topic: topic.topic_id,
+            index: partition.partition_index,
+        })
+    };
+    Ok(reply.topics.into_iter().flat_map(keys).collect())
 }
 
 /// Reads partitions through, past what cannot be read. How often that was so.

@@ -15,7 +15,7 @@ use super::partition::Key;
 use super::plan::{DISK_TROUBLE_MAX, Feature, Plan};
 use super::producer::produce;
 use super::reading::{After, read_all};
-use super::rot::{Disk, Place, Rot, read_past};
+use super::rot::{Disk, Loss, Place, Rot, is_cut_short, is_without_start, known, read_past};
 use super::sim::Sim;
 use crate::log::{without_errors, without_panics};
 use crate::node::{Node, PORT, Setup};
@@ -38,7 +38,8 @@ pub struct Outcome {
     pub steps: u64,
     pub acknowledged: u64,
     pub read: u64,
-    pub starts: u32,
+    /// Of the broker.
+    pub starts_and_ends: u32,
 }
 
 struct Scenario {
@@ -64,7 +65,7 @@ pub fn run(plan: &Plan, story: &Story) -> Outcome {
         steps: scenario.world.steps(),
         acknowledged: model.acknowledged,
         read: model.read,
-        starts: model.run,
+        starts_and_ends: model.run,
     }
 }
 
@@ -427,33 +428,81 @@ impl Scenario {
             self.tell(format!("the broker refuses to start: {why}"));
             match &rot {
                 Rot::Metadata => return,
-                Rot::Journal(loss) if loss.is_vouched_for => {}
-                // What a snapshot of the metadata log goes on in may have been cut off.
-                Rot::Journal(loss) if loss.has_metadata => return,
+                Rot::Journal(loss) if loss.is_vouched_for => {
+                    assert!(why.contains("groups are lost"), "{rot:?}: {why}");
+                }
+                // What a snapshot of the metadata log goes on in may have been cut off, or that its beginning is gone.
+                Rot::Journal(loss) if loss.has_metadata => {
+                    let is_cut_short = is_cut_short(&why);
+                    assert!(is_cut_short || is_without_start(&why), "{rot:?}: {why}");
+                }
                 _ => panic!("{rot:?}: {why}"),
-            }
-            self.node.crash(&mut self.world, Crash::Kill);
-            self.node.setup.on_rot = RotPolicy::Continue;
-            if let Some(why) = self.start_rotten() {
-                // The same.
-                let may_refuse = matches!(&rot, Rot::Journal(loss) if loss.has_metadata);
-                assert!(may_refuse, "it was told to start without: {why}");
+            };
+            if !self.start_without(&rot) {
                 return;
             }
         } else if let Rot::Journal(loss) = &rot {
             assert!(!loss.is_vouched_for, "damage that was not found: {loss:?}");
-        }
-        let keys = self.sim.model.borrow().keys();
-        if let Rot::Journal(loss) = rot {
-            if !loss.has_metadata {
-                self.sim.model.borrow_mut().lose(&loss);
-                let mut whole = keys;
-                // One that begins again where it did before may begin in segments that were deleted since.
-                whole.retain(|key| !loss.starts.contains(key));
-                self.read(whole, After::Crash);
+            // Segments may be gone in which logs begin.
+            if !loss.starts.is_empty() && !self.start_without(&rot) {
+                return;
             }
-            return;
         }
+        match rot {
+            Rot::Journal(loss) => self.go_on_without(&loss),
+            rot => self.read_past(rot),
+        }
+    }
+
+    /// Starts the broker once more, told to go on without what is lost. Whether it does: not without the end of its
+    /// metadata.
+    fn start_without(&mut self, rot: &Rot) -> bool {
+        self.end_with(Crash::Kill);
+        self.node.setup.on_rot = RotPolicy::Continue;
+        let Some(why) = self.start_rotten() else {
+            return true;
+        };
+        let has_metadata = matches!(rot, Rot::Journal(loss) if loss.has_metadata);
+        assert!(has_metadata && is_cut_short(&why), "{rot:?}: {why}");
+        false
+    }
+
+    /// Reads through what is left of partitions, now and behind another crash.
+    fn go_on_without(&mut self, loss: &Loss) {
+        self.sim.model.borrow_mut().lose(loss);
+        let keys = self.left(loss);
+        self.read(keys.clone(), After::Crash);
+        let how = match self.below(2) {
+            0 => Crash::Kill,
+            _ => Crash::PowerLoss,
+        };
+        self.end_with(how);
+        // The damage may be found again.
+        let refused = self.start_rotten();
+        assert_eq!(refused, None, "it does not start behind {loss:?}");
+        assert_eq!(self.left(loss), keys, "behind {loss:?}");
+        self.read(keys, After::Crash);
+    }
+
+    /// The partitions that are there still, without those of topics that are not known any more, and without those put
+    /// together from their folders, in which anything may be missing that journals had.
+    fn left(&mut self, loss: &Loss) -> Vec<Key> {
+        let mut keys = self.sim.model.borrow().keys();
+        keys.retain(|key| !loss.unknown.contains(key));
+        if loss.has_metadata {
+            let node = self.add_client();
+            let sim = self.sim.clone();
+            let known = self
+                .world
+                .block_on(node, |io| async move { known(&sim, io).await });
+            let known = known.expect("a reply");
+            keys.retain(|key| known.contains(key));
+        }
+        keys
+    }
+
+    fn read_past(&mut self, rot: Rot) {
+        let keys = self.sim.model.borrow().keys();
         self.sim.is_open.set(true);
         let node = self.add_client();
         let sim = self.sim.clone();
@@ -535,10 +584,11 @@ fn faults(plan: &Plan) -> Faults {
         faults.disk_full = plan.swarm.disk_full;
     }
     if plan.has(Feature::DiskErrors) {
-        faults.read_error = 0.02;
+        faults.read_error = 0.2;
         faults.read_error_lasts_max = DISK_TROUBLE_MAX;
         faults.write_error = 0.002;
         faults.sync_error = 0.002;
+        faults.read_errors_max = 3;
         faults.disk_errors_max = 2;
     }
     faults

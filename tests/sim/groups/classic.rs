@@ -36,7 +36,7 @@ pub struct Classic {
     id: StrBytes,
     generation: i32,
     is_joined: bool,
-    /// The start of the broker that gave it its id, for a generation of which nothing is written yet.
+    /// The start of the broker that gave it its id, while no generation with that is known to be written.
     unwritten: Option<u64>,
     /// As the leader: of which topics the partitions were dealt out.
     dealt: Option<BTreeMap<String, i32>>,
@@ -97,8 +97,7 @@ impl Classic {
     /// Whether the broker may have forgotten a static member's id, and may know an older one of the same name: what
     /// becomes of members while a group rebalances is written at the end of that, as Apache Kafka does.
     fn is_id_forgotten(&self) -> bool {
-        self.unwritten
-            .is_some_and(|start| start != self.member.sim.starts.get())
+        self.member.is_of_the_past(self.unwritten)
     }
 
     fn is_cooperative(&self) -> bool {
@@ -280,6 +279,7 @@ impl Classic {
             self.id = reply.member_id.clone();
             self.unwritten = Some(start);
         }
+        self.member.unwritten = Some(start);
         self.generation = reply.generation_id;
         if self.member.handle.character.group.starts_with("mixed") {
             let process = self.member.handle.process;
@@ -367,6 +367,7 @@ impl Classic {
             Some(error) => panic!("SyncGroup: {error:?}"),
         }
         self.unwritten = None;
+        self.member.unwritten = None;
         // From now on a crash of the broker does not make it forget this member. That it is heard from again in a group
         // that is stable is no heartbeat.
         {

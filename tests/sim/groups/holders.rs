@@ -260,3 +260,47 @@ impl Holders {
         valid.map(|(place, hold)| (place, hold.process)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: Duration = Duration::from_secs(6);
+
+    fn at(seconds: u64) -> Instant {
+        Instant::default() + Duration::from_secs(seconds)
+    }
+
+    fn place() -> Place {
+        ("group".to_owned(), "topic".to_owned(), 0)
+    }
+
+    /// The first of two members has been silent for longer than its session, and the second has what it held.
+    fn superseded() -> Holders {
+        let mut holders = Holders::default();
+        holders.begin(1, at(1), SESSION, SESSION);
+        holders.take(1, &place(), at(1), at(2));
+        holders.begin(2, at(10), SESSION, SESSION);
+        holders.take(2, &place(), at(10), at(11));
+        assert!(holders.is_superseded(1, &place()));
+        holders
+    }
+
+    #[test]
+    fn what_another_one_has_had_is_given_anew() {
+        let mut holders = superseded();
+        holders.answered(1, at(20), SESSION, SESSION);
+        holders.keep(1, &place(), at(20), at(21));
+        assert!(!holders.is_superseded(1, &place()));
+        assert!(holders.is_superseded(2, &place()));
+        assert_eq!(holders.of_group("group"), [(&place(), 1)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "was given to 1")]
+    fn not_while_the_other_one_holds_it() {
+        let mut holders = superseded();
+        holders.answered(1, at(12), SESSION, SESSION);
+        holders.keep(1, &place(), at(12), at(13));
+    }
+}

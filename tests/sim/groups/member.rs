@@ -88,6 +88,8 @@ pub struct Member {
     /// What it holds, and how far it has read, where it knows.
     pub held: BTreeMap<Partition, Option<i64>>,
     pub has_coordinator: bool,
+    /// The start of the broker that gave it its generation, while nothing of that is known to be written.
+    pub unwritten: Option<u64>,
     topics_seen: Option<Instant>,
     /// Of its own commits.
     next_commit: Instant,
@@ -120,6 +122,7 @@ impl Member {
             held: BTreeMap::new(),
             has_coordinator: false,
             topics_seen: None,
+            unwritten: None,
         }
     }
 
@@ -199,10 +202,16 @@ impl Member {
         Outcome::NoMember
     }
 
-    /// The broker says that it is of another generation. Unless the group has gone from one protocol to the other, that
-    /// was the turn of a rebalance that it has missed.
+    /// Whether a start of the broker, if any, is not the last one.
+    pub fn is_of_the_past(&self, start: Option<u64>) -> bool {
+        start.is_some_and(|start| start != self.sim.starts.get())
+    }
+
+    /// The broker says that it is of another generation. Unless the group has gone from one protocol to the other, or the
+    /// broker has forgotten a generation that was not written, that was the turn of a rebalance that it has missed.
     pub fn other_generation(&mut self) -> Outcome {
-        if !self.handle.character.group.starts_with("mixed") {
+        let is_mixed = self.handle.character.group.starts_with("mixed");
+        if !is_mixed && !self.is_of_the_past(self.unwritten) {
             self.thrown_out(ResponseError::IllegalGeneration);
         }
         self.lose_all();

@@ -25,7 +25,9 @@ pub struct Faults {
     /// Chance of an I/O error, for each sync of a file or directory. What should
     /// have become durable may be lost at a crash, even if a later sync succeeds.
     pub sync_error: f64,
-    /// How many I/O errors there may be in all.
+    /// How many reads may fail in all, each for as long as its place stays unreadable.
+    pub read_errors_max: u32,
+    /// How many writes and syncs may fail in all.
     pub disk_errors_max: u32,
     /// Chance that a disk has no more room, for each write, until that has passed.
     pub disk_full: f64,
@@ -68,6 +70,7 @@ impl Faults {
             write_error: 0.0,
             sync_error: 0.0,
             read_error_lasts_max: Duration::ZERO,
+            read_errors_max: 0,
             disk_errors_max: 0,
             disk_full: 0.0,
             disk_full_lasts_max: Duration::ZERO,
@@ -125,6 +128,7 @@ impl Faults {
             read_error: 0.001,
             write_error: 0.001,
             sync_error: 0.001,
+            read_errors_max: 2,
             disk_errors_max: 3,
             network_piece_max: 3_000,
             network_window: (1 << 10, 64 << 10),

@@ -173,9 +173,13 @@ impl Shard {
             Operation::Write => faults.write_error,
             Operation::Sync | Operation::SyncDir => faults.sync_error,
         };
-        let fails = faults.disk_errors_max > 0 && self.kernel.chance(probability);
+        let left = match operation {
+            Operation::Read => &mut faults.read_errors_max,
+            Operation::Write | Operation::Sync | Operation::SyncDir => &mut faults.disk_errors_max,
+        };
+        let fails = *left > 0 && self.kernel.chance(probability);
         if fails {
-            faults.disk_errors_max -= 1;
+            *left -= 1;
         }
         fails
     }

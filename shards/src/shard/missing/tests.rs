@@ -323,3 +323,31 @@ fn a_log_that_changes_its_shard_starts_behind_segments_that_are_gone() {
         world.run_until(|| done.get());
     }
 }
+
+/// A stop leaves to the journal what must last.
+#[test]
+fn what_was_taken_over_from_a_folder_outlives_the_power() {
+    let (mut world, node) = new_world();
+    world.block_on(node, |io| async move {
+        let shard = started(&io, config()).await;
+        open_partition(&shard, 1, Durability::Sync).await;
+        for _ in 0..BATCHES {
+            append(&shard, vec![append_to(1, 100_000)]).await;
+        }
+        shard.stop().await;
+    });
+    restart(&mut world, node, Crash::Kill);
+    world.block_on(node, |io| async move {
+        remove_dir(&io, Path::new("/data/journal")).await;
+        let list = Path::new("/data/.journal-0000");
+        io.remove_file(list).await.expect("removed");
+    });
+    for _ in 0..2 {
+        world.block_on(node, |io| async move {
+            let shard = started(&io, config()).await;
+            open_partition(&shard, 1, Durability::Sync).await;
+            assert_eq!(read_all(&shard, 1).await, BATCHES);
+        });
+        restart(&mut world, node, Crash::PowerLoss);
+    }
+}

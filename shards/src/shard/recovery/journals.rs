@@ -157,11 +157,6 @@ async fn read_journal(
 }
 
 impl Recovered {
-    /// Whether a journal that was read here has lost some of what was on stable storage.
-    pub(super) fn has_lost_groups(&self) -> bool {
-        !self.rot.is_empty() || !self.missing.is_empty()
-    }
-
     /// Finds out into which journals the partitions belong: into those of their folders. What is known of an offline
     /// folder's partitions stays on the device where it was found, see `hosts`.
     fn find_places(&mut self, folders: &Folders) {

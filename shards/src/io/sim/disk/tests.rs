@@ -381,7 +381,7 @@ fn ordered_and_budgeted_errors() {
     });
     world.set_faults(Faults {
         read_error: 0.5,
-        disk_errors_max: 4,
+        read_errors_max: 4,
         ..Faults::none()
     });
     let failed = world.block_on(node, move |io| async move {

@@ -232,7 +232,7 @@ fn what_could_not_be_read_by_chance_cannot_be_read_again_at_once() {
     world.set_faults(Faults {
         read_error: 1.0,
         read_error_lasts_max: 100 * MS,
-        disk_errors_max: 1,
+        read_errors_max: 1,
         ..Faults::none()
     });
     let failed = world.block_on(node, |io| async move {

@@ -74,8 +74,12 @@ async fn alter(
             }
             AlterPartitionReassignmentsResponse::default().with_responses(told)
         }
-        Err(failure) => AlterPartitionReassignmentsResponse::default()
-            .with_error_code(errors::of_control_failure(failure).code()),
+        Err(failure) => {
+            let (code, message) = errors::not_carried_out(failure);
+            AlterPartitionReassignmentsResponse::default()
+                .with_error_code(code)
+                .with_error_message(message)
+        }
     }
 }
 

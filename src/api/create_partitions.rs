@@ -54,9 +54,13 @@ async fn create(
             })
             .collect(),
         Err(failure) => {
-            let code = errors::of_control_failure(failure).code();
-            let asked = asked.topics.into_iter();
-            asked.map(|topic| outcome_of(topic.name, code)).collect()
+            let (code, message) = errors::not_carried_out(failure);
+            let failed = |name| outcome_of(name, code).with_error_message(message.clone());
+            asked
+                .topics
+                .into_iter()
+                .map(|topic| failed(topic.name))
+                .collect()
         }
     }
 }

@@ -43,11 +43,12 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
     {
         Ok(results) => tell_all(broker, version, results).await,
         Err(failure) => {
-            let code = errors::of_control_failure(failure).code();
+            let (code, message) = errors::not_carried_out(failure);
             let failed = names.iter().map(|name| {
                 CreatableTopicResult::default()
                     .with_name(topic_name(name))
                     .with_error_code(code)
+                    .with_error_message(message.clone())
             });
             failed.collect()
         }

@@ -64,9 +64,11 @@ async fn delete(
             .map(|topic| tell(version, topic))
             .collect(),
         Err(failure) => {
-            let code = errors::of_control_failure(failure).code();
-            let asked = asked_again.iter();
-            asked.map(|reference| failed(reference, code)).collect()
+            let (code, message) = errors::not_carried_out(failure);
+            let failed = |reference: &TopicReference| {
+                failed(reference, code).with_error_message(message.clone())
+            };
+            asked_again.iter().map(failed).collect()
         }
     }
 }

@@ -4,12 +4,11 @@ use std::rc::Rc;
 
 use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
 
 use super::view::topic_name;
 use super::{Context, Failure, Request, errors};
-use crate::cluster::controller::{
-    ControlError, ElectLeaders, ElectedPartition, ElectionType, elect_leaders,
-};
+use crate::cluster::controller::{ElectLeaders, ElectedPartition, ElectionType, elect_leaders};
 use crate::protocol::reply::Reply;
 
 /// Before, there is no error of the whole request.
@@ -20,10 +19,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
     let version = request.header.api_version;
     let response = match ElectionType::from_id(asked.election_type) {
         Ok(election) => elect(&context, version, &asked, election).await,
-        Err(error) => {
-            let code = errors::of_control(error.kind).code();
-            refuse(version, &asked, code, &Err(error))
-        }
+        Err(error) => refuse(version, &asked, errors::refusal(error)),
     };
     Ok(Reply::encode(&request.header, &response)?)
 }
@@ -54,10 +50,7 @@ async fn elect(
                 .map(|(name, partitions)| tell(topic_name(&name), partitions));
             ElectLeadersResponse::default().with_replica_election_results(results.collect())
         }
-        Err(failure) => {
-            let code = errors::of_control_failure(failure).code();
-            refuse(version, asked, code, &Ok(()))
-        }
+        Err(failure) => refuse(version, asked, errors::not_carried_out(failure)),
     }
 }
 
@@ -65,14 +58,13 @@ async fn elect(
 fn refuse(
     version: i16,
     asked: &ElectLeadersRequest,
-    code: i16,
-    why: &Result<(), ControlError>,
+    (code, message): (i16, Option<StrBytes>),
 ) -> ElectLeadersResponse {
     let topics = asked.topic_partitions.iter().flatten().map(|topic| {
-        let partitions = topic.partitions.iter().map(|id| {
-            let (_, message) = errors::outcome(why.clone());
-            result(*id, code).with_error_message(message)
-        });
+        let partitions = topic
+            .partitions
+            .iter()
+            .map(|id| result(*id, code).with_error_message(message.clone()));
         ReplicaElectionResult::default()
             .with_topic(topic.topic.clone())
             .with_partition_result(partitions.collect())

@@ -47,7 +47,19 @@ pub fn each(
 ) -> Vec<(i16, Option<StrBytes>)> {
     match results {
         Ok(results) => results.into_iter().map(outcome).collect(),
-        Err(failure) => vec![(of_control_failure(failure).code(), None); count],
+        Err(failure) => vec![not_carried_out(failure); count],
+    }
+}
+
+/// Code and message of each item of a request that the controller has not carried out.
+pub fn not_carried_out(failure: ControlFailure) -> (i16, Option<StrBytes>) {
+    match failure {
+        ControlFailure::Storage => (ResponseError::KafkaStorageError.code(), None),
+        ControlFailure::TooLarge => {
+            let why = "the request asks for more changes at once than the metadata log takes";
+            let why = StrBytes::from_static_str(why);
+            (ResponseError::PolicyViolation.code(), Some(why))
+        }
     }
 }
 
@@ -144,13 +156,6 @@ pub fn of_recompress(error: &RecompressError) -> ResponseError {
             ResponseError::UnknownServerError
         }
         RecompressError::TooLarge { .. } => ResponseError::MessageTooLarge,
-    }
-}
-
-/// Why a decision of the controller was not carried out.
-pub fn of_control_failure(failure: ControlFailure) -> ResponseError {
-    match failure {
-        ControlFailure::Storage => ResponseError::KafkaStorageError,
     }
 }
 

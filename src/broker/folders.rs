@@ -226,7 +226,7 @@ impl Broker {
                     state.is_reporting = false;
                     return;
                 }
-                Err(ControlFailure::Storage) => {
+                Err(ControlFailure::Storage | ControlFailure::TooLarge) => {
                     let now = self.shard.io().now();
                     let since = *failing_since.get_or_insert(now);
                     let patience = self.config().storage.log_dir_failure_timeout;

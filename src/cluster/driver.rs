@@ -78,6 +78,8 @@ pub fn log_config(settings: &MetadataLogConfig) -> LogConfig {
 pub enum ControlFailure {
     /// The metadata log cannot be written.
     Storage,
+    /// Its records are more than the metadata log takes in one batch. Nothing was written.
+    TooLarge,
 }
 
 /// Why the controller does not start.
@@ -102,7 +104,12 @@ impl fmt::Display for DriverError {
                     "the folder needs {feature} at level {level}, which this version does not have"
                 )
             }
-            Self::Append(_) => f.write_str("the metadata log cannot be written"),
+            Self::Append(ControlFailure::Storage) => {
+                f.write_str("the metadata log cannot be written")
+            }
+            Self::Append(ControlFailure::TooLarge) => {
+                f.write_str("what a start says in the metadata log is more than a journal takes")
+            }
         }
     }
 }
@@ -289,6 +296,14 @@ impl Driver {
             appended = self.append_batch(&batch).await;
         }
         let appended = appended.map_err(|error| {
+            if let AppendError::TooLarge { bytes, bytes_max } = error {
+                tracing::debug!(
+                    bytes,
+                    bytes_max,
+                    "a decision is refused: its records are too many"
+                );
+                return ControlFailure::TooLarge;
+            }
             tracing::error!(?error, "the metadata log cannot be written");
             ControlFailure::Storage
         })?;

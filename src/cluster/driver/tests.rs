@@ -9,10 +9,14 @@ use corelog_shards::log::batch::BatchIter;
 use super::*;
 use crate::broker::testing::{broker, lead};
 use crate::cluster::controller::{CreateTopics, CreateTopicsReply, NewTopic, create_topics};
+use crate::cluster::image::{ConfigResource, config_record};
 use crate::replay::batches_at;
 
 /// Times that a caller looks whether his decision is there before he has gone.
 const LOOKS_MAX: usize = 24;
+
+/// No value of a setting is longer.
+const CONFIG_VALUE_BYTES: usize = i16::MAX as usize;
 
 /// For a decision to be carried out, by the simulated clock.
 const LONG_ENOUGH: Duration = Duration::from_secs(1);
@@ -58,6 +62,35 @@ fn a_decision_is_carried_out_whenever_its_caller_goes() {
                 assert!(broker.image().topics.id_of(&name).is_some(), "{name}");
             }
         }
+    });
+}
+
+#[test]
+fn a_decision_of_more_than_a_batch_takes_is_refused_and_changes_nothing() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    world.start(node, 1, |_, _| async {});
+    world.block_on(node, |io| async move {
+        let folder = Path::new("/data");
+        let broker = broker(&io, folder).await;
+        let driver = lead(&broker, folder).await;
+        broker.install(driver.image()).await;
+        let before = driver.image().last_offset;
+        let value = "v".repeat(CONFIG_VALUE_BYTES);
+        let count = broker.shard.append_bytes_max() / CONFIG_VALUE_BYTES + 1;
+        let setting = move |_: &mut Context<'_>| {
+            let resource = ConfigResource::cluster_default();
+            let record = |at| config_record(&resource, &format!("a.{at}"), Some(value.clone()));
+            Decision {
+                records: (0..count).map(|at| record(at).into()).collect(),
+                reply: (),
+            }
+        };
+        let refused = broker.control(setting).await;
+        assert_eq!(refused.err(), Some(ControlFailure::TooLarge));
+        assert_eq!(driver.image().last_offset, before);
+        let made = broker.control(making("t".to_owned())).await;
+        assert!(made.is_ok_and(|made| made[0].1.is_ok()));
     });
 }
 

@@ -22,7 +22,9 @@ use uuid::Uuid;
 use crate::broker::{Broker, Node};
 use crate::cli::addresses::BoundListener;
 use crate::cluster::controller::Policy;
-use crate::cluster::driver::{Driver, DriverError, METADATA_DIR, METADATA_LOG, log_config};
+use crate::cluster::driver::{
+    ControlFailure, Driver, DriverError, METADATA_DIR, METADATA_LOG, log_config,
+};
 use crate::cluster::image::Image;
 use crate::config::BrokerConfig;
 use crate::metrics::monitor::{Cause, Monitor, Phase};
@@ -128,7 +130,7 @@ fn of_shard(error: &StartError) -> Failed {
         | StartError::Journal(RecoveryError::Malformed(..)) => Cause::Data,
         StartError::Io(..)
         | StartError::Journal(RecoveryError::Io(..))
-        | StartError::NotAdopted(_)
+        | StartError::NotWritten(_)
         | StartError::NoFolder => Cause::Disk,
     };
     (cause, error.to_string())
@@ -149,7 +151,8 @@ fn of_missing(missing: &[MissingFolder]) -> Failed {
 fn of_controller(error: &DriverError) -> Failed {
     let cause = match error {
         DriverError::Read(_) | DriverError::Unsupported { .. } => Cause::Data,
-        DriverError::Append(_) => Cause::Disk,
+        DriverError::Append(ControlFailure::Storage) => Cause::Disk,
+        DriverError::Append(ControlFailure::TooLarge) => Cause::Other,
     };
     (cause, error.to_string())
 }

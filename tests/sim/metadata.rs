@@ -1,13 +1,12 @@
 //! The metadata log behind a journal that has lost where it begins: the group rots in which its start has moved, after
 //! the segments before it are gone. The broker that is told to go on without knows all its topics, since a snapshot
-//! has what was in those; without that snapshot it says so and does not start.
+//! has what was in those; without that snapshot it says so and does not start, and whoever restores it loses nothing.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use corelog_shards::io::Io;
-use corelog_shards::io::sim::{Crash, Faults, World};
+use corelog_shards::io::sim::{Crash, Faults, Landmark, World, coverage_of};
 use corelog_shards::journal::files::parse_slot_name;
 use corelog_shards::journal::group::{Entries, EntryKind, HEADER_LEN};
 use corelog_shards::route::METADATA_TOPIC;
@@ -24,11 +23,14 @@ use crate::wire::{Client, text};
 const START_MAX: Duration = Duration::from_secs(60);
 /// Longer than a snapshot takes, and all that goes with it.
 const PAUSE: Duration = Duration::from_secs(3);
-const TOPICS: usize = 60;
+/// Made before a clean stop: what their records took of the journal was used anew.
+const TOPICS: usize = 200;
 
 struct Life {
     world: World,
     node: Node,
+    /// So many were made.
+    topics: usize,
 }
 
 impl Life {
@@ -36,11 +38,16 @@ impl Life {
         let mut world = World::new(1, Faults::none());
         let setup = Setup::new(vec![
             "metadata.log.max.record.bytes.between.snapshots=1500".to_owned(),
-            "metadata.max.retention.bytes=8000".to_owned(),
+            "metadata.max.retention.bytes=80000".to_owned(),
             "internal.metadata.log.segment.bytes=1000".to_owned(),
         ]);
         let node = Node::new(&mut world, setup);
-        Life { world, node }
+        let topics = 0;
+        Life {
+            world,
+            node,
+            topics,
+        }
     }
 
     /// Starts the broker until it serves clients, or says why it does not.
@@ -75,7 +82,9 @@ impl Life {
     }
 
     /// Makes topics, with time in between for snapshots.
-    fn make_topics(&mut self, numbers: Range<usize>) {
+    fn make_topics(&mut self, count: usize) {
+        let numbers = self.topics..self.topics + count;
+        self.topics = numbers.end;
         self.ask(async |mut client| {
             for number in numbers {
                 let topic = CreatableTopic::default()
@@ -92,8 +101,8 @@ impl Life {
         });
     }
 
-    /// The names of all topics, in order.
-    fn topics(&mut self) -> Vec<String> {
+    /// All topics are known that were made.
+    fn check_topics(&mut self) {
         let reply = self.ask(async |mut client| {
             let request = MetadataRequest::default().with_topics(None);
             client.ask(9..=9, |_| request).await.expect("a reply")
@@ -102,7 +111,18 @@ impl Life {
         let names = names.map(|topic| topic.name.as_ref().expect("a name").to_string());
         let mut names: Vec<String> = names.collect();
         names.sort_unstable();
-        names
+        let made: Vec<String> = (0..self.topics).map(name).collect();
+        assert_eq!(names, made);
+    }
+
+    /// The file of the metadata log's oldest segment.
+    fn oldest_segment(&self) -> PathBuf {
+        let files = self.world.files(self.node.id()).into_iter();
+        let dir = Path::new(DATA).join("__cluster_metadata-0");
+        let segments = files.map(|(path, _)| path).filter(|path| {
+            path.parent() == Some(&dir) && path.extension().is_some_and(|its| its == "log")
+        });
+        segments.min().expect("a segment")
     }
 
     /// Flips a bit of the group in which the metadata log's start has moved last. The broker is down.
@@ -157,12 +177,22 @@ fn name(number: usize) -> String {
     format!("topic-{number:03}")
 }
 
-/// A broker whose journal has lost the last move of the metadata log's start.
+/// A broker whose journal has lost the last move of the metadata log's start, by which segments went.
 fn rotten() -> Life {
     let mut life = Life::new();
     assert_eq!(life.start(RotPolicy::Refuse), Ok(()));
-    life.make_topics(0..TOPICS);
-    life.crash();
+    life.make_topics(TOPICS);
+    // All that there is by now is in segments.
+    assert!(life.node.stop(&mut life.world));
+    assert_eq!(life.start(RotPolicy::Refuse), Ok(()));
+    let oldest = life.oldest_segment();
+    while life.oldest_segment() == oldest {
+        life.make_topics(1);
+    }
+    // The journal says of this one that all before it was on stable storage.
+    life.make_topics(1);
+    // A loss of power might bring segments back.
+    life.node.crash(&mut life.world, Crash::Kill);
     life.rot_log_start();
     let why = life.start(RotPolicy::Refuse).expect_err("it is damaged");
     assert!(why.contains("is damaged"), "{why}");
@@ -172,35 +202,45 @@ fn rotten() -> Life {
 
 #[test]
 fn all_topics_are_known_whose_records_are_in_a_snapshot() {
-    let mut life = rotten();
-    let mut known = TOPICS;
-    for on_rot in [RotPolicy::Continue, RotPolicy::Refuse, RotPolicy::Refuse] {
-        assert_eq!(life.start(on_rot), Ok(()));
-        let names: Vec<String> = (0..known).map(name).collect();
-        assert_eq!(life.topics(), names);
-        life.make_topics(known..known + 2);
-        known += 2;
-        life.crash();
-    }
+    let coverage = coverage_of(|| {
+        let mut life = rotten();
+        for on_rot in [RotPolicy::Continue, RotPolicy::Refuse, RotPolicy::Refuse] {
+            assert_eq!(life.start(on_rot), Ok(()));
+            life.check_topics();
+            life.make_topics(2);
+            life.crash();
+        }
+    });
+    assert_eq!(coverage.landmark(Landmark::RemovedSegmentsGivenUp).times, 1);
 }
 
-#[test]
-fn a_metadata_log_without_its_beginning_is_refused() {
-    let mut life = rotten();
+/// Renames the files in the folder of the metadata log whose names end in `from`.
+fn rename_all(life: &mut Life, from: &'static str, to: &'static str) {
     let dir = Path::new(DATA).join("__cluster_metadata-0");
     life.on_disk(async move |io| {
         for entry in io.list_dir(&dir).await.expect("a folder") {
-            if entry.name.ends_with(".checkpoint") {
-                let removed = io.remove_file(&dir.join(entry.name)).await;
-                removed.expect("removed");
+            if let Some(stem) = entry.name.strip_suffix(from) {
+                let (from, to) = (dir.join(&entry.name), dir.join(format!("{stem}{to}")));
+                io.rename(&from, &to).await.expect("renamed");
             }
         }
         io.sync_dir(&dir).await.expect("synced");
     });
-    for on_rot in [RotPolicy::Continue, RotPolicy::Continue] {
-        let why = life.start(on_rot).expect_err("the beginning is lost");
-        assert!(why.contains("the metadata log begins at offset"), "{why}");
-        assert!(why.contains("there is no *.checkpoint file"), "{why}");
+}
+
+#[test]
+fn a_metadata_log_without_its_beginning_is_refused_until_its_snapshot_is_restored() {
+    let mut life = rotten();
+    rename_all(&mut life, ".checkpoint", ".aside");
+    for _ in 0..2 {
+        let why = life
+            .start(RotPolicy::Continue)
+            .expect_err("the beginning is lost");
+        assert!(why.contains("the metadata log cannot be read"), "{why}");
+        assert!(why.contains("restore the segments"), "{why}");
         life.crash();
     }
+    rename_all(&mut life, ".aside", ".checkpoint");
+    assert_eq!(life.start(RotPolicy::Continue), Ok(()));
+    life.check_topics();
 }

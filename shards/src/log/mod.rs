@@ -6,6 +6,7 @@
 
 pub mod aborted;
 pub mod batch;
+pub mod checkpoint_name;
 pub mod compact;
 pub mod config;
 pub mod epochs;

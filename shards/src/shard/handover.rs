@@ -84,7 +84,7 @@ impl Shard {
                 owner.adopt(key, revision, volume, bytes).await
             });
             if !adopting.await {
-                return Err(StartError::NotAdopted(key));
+                return Err(StartError::NotWritten(key));
             }
         }
         Ok(())
@@ -116,7 +116,7 @@ impl Shard {
             if let Some((key, ticket)) = newest
                 && !volume.carried_synced(ticket).await
             {
-                return Err(StartError::NotAdopted(key));
+                return Err(StartError::NotWritten(key));
             }
         }
         Ok(())

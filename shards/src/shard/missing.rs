@@ -5,9 +5,9 @@
 //! partitions there should be: one that was deleted may have lost its folder and not yet its place in the journal.
 //!
 //! Segments are deleted behind a log start that the journal has. Where it has lost that, with a group that has rotted or
-//! was taken for its torn end, what it says of a log is older than its files: reading it is an error, or it starts, where
-//! the policy is to go on without what is lost, behind the oldest segments that are gone. Nobody can tell these from
-//! segments that somebody has removed by mistake.
+//! was taken for its torn end, what it says of a log is older than the log's files. Reading the oldest segments is an
+//! error then; or, if the policy is to go on without what is lost, the log starts behind them. Nobody can tell them from
+//! segments that somebody has removed by mistake, nor what the journal has of them from what was deleted with them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,12 +16,14 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::handover::OldCopy;
-use super::recovery::{StartError, at, needs_dir};
+use super::recovery::{StartError, needs_dir};
 use super::{RotPolicy, Shard};
+use crate::io::Landmark;
+use crate::log::checkpoint_name::SnapshotId;
 use crate::log::segment::Segment;
 use crate::log::segment_name::{FileKind, SegmentFile};
 use crate::partition::Partition;
-use crate::route::PartitionKey;
+use crate::route::{METADATA_TOPIC, PartitionKey};
 
 /// A partition without its folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,19 +86,23 @@ impl Shard {
             if partition.is_offline() || partition.has_lost_dir.get() || is_swapping {
                 continue;
             }
-            let gone = self.end_of_removed_segments(&partition).await;
-            let gone = gone.map_err(at(&self.0.store.dir(&partition)))?;
-            if let Some(start) = gone
-                && !self.start_behind(&partition, start).await
-                && !partition.is_offline()
-            {
-                return Err(StartError::NotAdopted(key));
+            let start = match self.end_of_removed_segments(&partition).await {
+                Ok(Some(start)) => start,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::warn!(partition = %partition.dir, %error, "cannot find out whether segments are gone");
+                    continue;
+                }
+            };
+            if !self.start_behind(&partition, start).await && !partition.is_offline() {
+                return Err(StartError::NotWritten(key));
             }
         }
         Ok(())
     }
 
-    /// Where the oldest segments end whose files should be there and are not, if that is behind the log start.
+    /// Where the oldest segments end whose files should be there and are not, if that is behind the log start. The
+    /// metadata is of no use without its beginning, which nothing but a snapshot can stand for.
     async fn end_of_removed_segments(&self, partition: &Partition) -> io::Result<Option<i64>> {
         // The folder of one that was deleted may be another topic's.
         if !needs_dir(&partition.state.borrow().log)
@@ -107,22 +113,30 @@ impl Shard {
         let entries = self.io().list_dir(&self.0.store.dir(partition)).await?;
         let names: BTreeSet<String> = entries.into_iter().map(|entry| entry.name).collect();
         let log = &partition.state.borrow().log;
-        let is_gone = |segment: &&Segment| {
-            let file = SegmentFile::new(segment.base_offset, FileKind::Log);
-            segment.settled > 0 && !names.contains(&file.name())
+        let is_there = |base_offset| {
+            let file = SegmentFile::new(base_offset, FileKind::Log);
+            names.contains(&file.name())
         };
-        let segments = log.segments();
-        let gone = segments.iter().take_while(is_gone).count();
-        let next = segments.get(gone).map(|next| next.base_offset);
-        let end = (gone > 0).then(|| next.unwrap_or(log.end_offset()));
-        Ok(end.filter(|end| *end > log.start_offset()))
+        let Some(end) = end_of_gone(log.segments(), log.end_offset(), is_there) else {
+            return Ok(None);
+        };
+        let ends_at = |name: &String| SnapshotId::parse(name).map(|id| id.end_offset);
+        let is_needed = partition.key.topic == METADATA_TOPIC
+            && names
+                .iter()
+                .filter_map(ends_at)
+                .max()
+                .is_none_or(|covered| covered < end);
+        Ok((end > log.start_offset() && !is_needed).then_some(end))
     }
 
     /// Moves the log start of a partition behind segments that are gone. Whether that is durable.
     async fn start_behind(&self, partition: &Rc<Partition>, start: i64) -> bool {
-        tracing::warn!(
+        self.io().reached(Landmark::RemovedSegmentsGivenUp);
+        tracing::error!(
             partition = %partition.dir,
-            start,
+            from = partition.state.borrow().log.start_offset(),
+            to = start,
             "the oldest segments of a log are gone, and the journal does not know: the log starts behind them"
         );
         {
@@ -152,6 +166,21 @@ impl Shard {
             offsets: log.start_offset()..log.end_offset(),
         })
     }
+}
+
+/// Where the last segment ends that is gone and has none before it whose file is there. `log_end` is where the last one
+/// of `segments` ends.
+fn end_of_gone(segments: &[Segment], log_end: i64, is_there: impl Fn(i64) -> bool) -> Option<i64> {
+    let without_file = segments
+        .iter()
+        .take_while(|segment| !is_there(segment.base_offset));
+    // All that was ever written to one that has nothing settled is in the journal.
+    let gone = without_file
+        .enumerate()
+        .filter(|(_, segment)| segment.settled > 0);
+    let (last, _) = gone.last()?;
+    let next = segments.get(last + 1);
+    Some(next.map_or(log_end, |next| next.base_offset))
 }
 
 /// Finds out, as a start does, which name a partition's folder has, and whether it is lost.

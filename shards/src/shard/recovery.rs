@@ -2,7 +2,8 @@
 //!
 //! Each shard reads the journals of its own number (and those of numbers that no shard has any more, and
 //! those in folders that are not the first of their device any more), puts its partitions together in memory and
-//! serves; segments are settled later. The time this takes depends on the journal's size and on nothing else.
+//! serves; segments are settled later. The time this takes depends on the journal's size, and on the number of
+//! partitions where the start is told to go on without what is lost: their folders are listed then.
 //!
 //! A partition whose owner has changed, because the number of cores did, is handed to the new owner
 //! (`handover`) before the start has ended.
@@ -61,8 +62,8 @@ pub enum StartError {
     Damaged(Vec<Rot>),
     /// A journal has lost files.
     Missing(Vec<PathBuf>),
-    /// A partition that moves from one journal to another could not be written there.
-    NotAdopted(PartitionKey),
+    /// What a start has to write of a partition could not be written to the journal of its core.
+    NotWritten(PartitionKey),
     /// None of the folders can be used, or one cannot without which nothing goes.
     NoFolder,
 }
@@ -99,9 +100,9 @@ impl std::fmt::Display for StartError {
                     "restore it, or set corelog.recovery.on.rot=continue to start without"
                 )
             }
-            Self::NotAdopted(key) => write!(
+            Self::NotWritten(key) => write!(
                 f,
-                "partition {} of topic {} could not be written by the core that is to have it",
+                "partition {} of topic {} could not be written to the journal of its core",
                 key.partition, key.topic
             ),
             Self::NoFolder => f.write_str("none of the log folders can be used that are needed"),
@@ -283,7 +284,7 @@ pub async fn open_watched(
 }
 
 /// An error of the disk there.
-pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError + use<> {
+fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError + use<> {
     let path = path.to_owned();
     move |error| StartError::Io(path, error)
 }

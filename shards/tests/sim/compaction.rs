@@ -140,7 +140,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
         Err(error) => {
             let is_of_the_disk = match error {
                 StartError::Io(..) | StartError::Journal(RecoveryError::Io(..)) => true,
-                StartError::NotAdopted(_) => true,
+                StartError::NotWritten(_) => true,
                 StartError::NoFolder | StartError::Missing(_) => false,
                 StartError::Journal(RecoveryError::Malformed(..)) | StartError::Damaged(_) => false,
             };

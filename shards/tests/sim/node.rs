@@ -180,7 +180,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
                 StartError::Io(..) | StartError::Journal(RecoveryError::Io(..)) => {
                     !run.starts_on_sound_disk() || run.may_fill
                 }
-                StartError::NotAdopted(_) => !run.starts_on_sound_disk(),
+                StartError::NotWritten(_) => !run.starts_on_sound_disk(),
                 StartError::NoFolder | StartError::Missing(_) => false,
                 StartError::Journal(RecoveryError::Malformed(..)) => false,
                 StartError::Damaged(_) => run.has_rotted,

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use corelog_shards::log::checkpoint_name::SnapshotId;
 use corelog_shards::log::segment_name::{DirPurpose, PartitionDir};
 use corelog_shards::shard::journal_dir;
 use nix::errno::Errno;
@@ -18,7 +19,6 @@ use crate::cli::finding::{Finding, Verdict, finding, fine_if, needed};
 use crate::cli::folders::look::{InUse, Looked, check, in_use, look};
 use crate::cli::host::{HostError, check_direct_io, check_room};
 use crate::cluster::driver::METADATA_DIR;
-use crate::cluster::snapshot::SnapshotId;
 use crate::config::BrokerConfig;
 use crate::serve::CLEAN_STOP;
 

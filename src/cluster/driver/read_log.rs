@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use corelog_shards::io::{BLOCK, DmaBuffer, OpenMode};
 use corelog_shards::log::batch::BatchIter;
+use corelog_shards::log::checkpoint_name::SnapshotId;
 use corelog_shards::shard::message::ReadError;
 use corelog_shards::shard::{OffsetQuery, Shard};
 
 use super::METADATA_LOG;
 use crate::cluster::image::{Image, Replayer};
 use crate::cluster::log_codec::{self, LogError};
-use crate::cluster::snapshot::{self, Kept, SnapshotError, SnapshotId};
+use crate::cluster::snapshot::{self, Kept, SnapshotError};
 use crate::replay::{batches_at, log_start};
 use crate::turns::Turns;
 
@@ -53,8 +54,9 @@ impl fmt::Display for ReadLogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(ReadError::Storage) => f.write_str(
-                "the metadata log cannot be read: restore the segments that are missing or cannot be read, or \
-                 set corelog.recovery.on.rot=continue to begin it behind the oldest that are gone",
+                "the metadata log cannot be read: restore the segments that are missing or cannot be read; if the \
+                 oldest are gone, and a *.checkpoint file beside them goes further, \
+                 corelog.recovery.on.rot=continue begins the log behind them",
             ),
             Self::Read(error) => write!(f, "the metadata log cannot be read: {error:?}"),
             Self::Log { dir, error } => {

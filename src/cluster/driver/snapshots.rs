@@ -22,12 +22,13 @@ use std::time::Duration;
 
 use corelog_shards::io::futures::first_of;
 use corelog_shards::io::{BLOCK, DmaBuffer, File, Instant, Io, Notify, OpenMode};
+use corelog_shards::log::checkpoint_name::{SnapshotId, is_leftover};
 use corelog_shards::mutation::{Mutation, is_on};
 
 use super::read_log::ReadLog;
 use super::{Driver, METADATA_LOG};
 use crate::cluster::log_codec::snapshot_batches;
-use crate::cluster::snapshot::{Breach, Kept, SnapshotId, breach, is_leftover};
+use crate::cluster::snapshot::{Breach, Kept, breach};
 use crate::config::SnapshotSettings;
 
 /// How often snapshots are looked at that may have become too old: Kafka's interval.

@@ -57,7 +57,9 @@ pub(super) const ROWS: &[Property] = &[
     broker("corelog.recovery.on.rot", String, "refuse")
         .one_of(&["refuse", "continue"])
         .honoured(
-            "What a start does when acknowledged records in the journal are damaged: `refuse` \
-             stops and says where, `continue` goes on without them.",
+            "What a start does when acknowledged records in the journal are damaged, or files are \
+             missing: `refuse` stops and says where, or lets readers of missing segments have an \
+             error; `continue` goes on without them, without partitions whose folders are missing, \
+             and without the oldest segments of a log that are, for good. Meant for one start.",
         ),
 ];

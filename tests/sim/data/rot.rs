@@ -302,7 +302,7 @@ pub fn is_cut_short(why: &str) -> bool {
 
 /// Whether a start is refused since the metadata log has lost that its oldest segments are gone.
 pub fn is_without_start(why: &str) -> bool {
-    why.contains("to begin it behind the oldest that are gone")
+    why.contains("restore the segments that are missing")
 }
 
 /// The partitions of all topics that are known.

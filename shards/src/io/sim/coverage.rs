@@ -128,6 +128,8 @@ listed! {
         LogStartMoved,
         /// A segment was removed.
         SegmentRemoved,
+        /// A start has moved a log's start behind segments that were gone.
+        RemovedSegmentsGivenUp,
         /// A batch came again while its first copy was under way.
         DuplicateUnderWay,
         /// A batch came again after its first copy was acknowledged.

@@ -291,6 +291,32 @@ fn a_log_starts_behind_the_segments_of_whose_deletion_the_journal_has_lost_the_r
     }
 }
 
+/// Of a segment of which nothing is settled it is not known whether it was deleted: all of it is in the journal.
+#[test]
+fn a_log_starts_behind_the_last_of_the_oldest_segments_that_are_gone() {
+    const END: i64 = 60;
+    let end_of = |settled: [u64; 4], there: &[i64]| {
+        let segments = (0..)
+            .step_by(10)
+            .zip(settled)
+            .map(|(base_offset, settled)| {
+                let mut segment = Segment::new(base_offset, 0);
+                (segment.bytes, segment.settled) = (100, settled);
+                segment
+            });
+        let segments: Vec<Segment> = segments.collect();
+        end_of_gone(&segments, END, |base_offset| there.contains(&base_offset))
+    };
+    assert_eq!(end_of([100; 4], &[0, 10, 20, 30]), None);
+    assert_eq!(end_of([100; 4], &[20, 30]), Some(20));
+    assert_eq!(end_of([100; 4], &[]), Some(END));
+    assert_eq!(end_of([0; 4], &[]), None);
+    assert_eq!(end_of([100, 0, 100, 0], &[]), Some(30));
+    assert_eq!(end_of([100, 0, 0, 100], &[30]), Some(10));
+    // Those in the middle are missed by their readers.
+    assert_eq!(end_of([100; 4], &[0, 30]), None);
+}
+
 /// The journal is another shard's than the partition is now.
 #[test]
 fn a_log_that_changes_its_shard_starts_behind_segments_that_are_gone() {

@@ -162,7 +162,7 @@ impl Run {
     fn refuse(&self, error: StartError) {
         let is_expected = match error {
             StartError::Io(..) | StartError::Journal(RecoveryError::Io(..)) => self.is_disturbed(),
-            StartError::NotAdopted(_) => self.is_disturbed(),
+            StartError::NotWritten(_) => self.is_disturbed(),
             StartError::NoFolder => !self.layout.is_whole(),
             StartError::Journal(RecoveryError::Malformed(..))
             | StartError::Damaged(_)

@@ -26,6 +26,7 @@ const RARE: &[Landmark] = &[
     Landmark::GroupTorn,
     Landmark::IndexAstray,
     Landmark::JournalGaveUp,
+    Landmark::RemovedSegmentsGivenUp,
     Landmark::SwapFinishedAtStart,
 ];
 

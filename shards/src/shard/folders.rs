@@ -23,7 +23,7 @@ use crate::log::batch::header::HEADER_BYTES;
 use crate::log::config::LogConfig;
 use crate::log::segment_name::{
     DirPurpose, FileKind, PARTITION_METADATA, PartitionDir, SegmentFile, dir_set_aside,
-    parse_partition_metadata,
+    format_partition_metadata, parse_partition_metadata,
 };
 use crate::partition::Partition;
 use crate::route::PartitionKey;
@@ -83,7 +83,12 @@ impl Store {
         }
         let start = self.kafkas_log_start(folder, dir).await.unwrap_or(first);
         log.set_start(start.max(first).min(log.end_offset()));
-        // What is said of the files from now on holds for as long as their names do.
+        // What is said of the files from now on holds for as long as their names do, and what says whose they are.
+        let metadata = format_partition_metadata(key.topic);
+        self.io()
+            .write_small(&path.join(PARTITION_METADATA), metadata.as_bytes())
+            .await
+            .map_err(not_taken_over)?;
         for dir in [&path, folder] {
             self.io().sync_dir(dir).await.map_err(not_taken_over)?;
         }

@@ -22,6 +22,8 @@ const FIRST: Uuid = Uuid::from_u128(1);
 const SECOND: Uuid = Uuid::from_u128(2);
 const A_SECOND: Duration = Duration::from_secs(1);
 const BATCHES: i64 = 50;
+/// Not that of the metadata.
+const TOPIC: u128 = 2;
 /// A topic that is left alone.
 const OTHER: u128 = 100;
 
@@ -276,7 +278,7 @@ async fn go_on(shard: &Shard, topic: u128, start: i64, end: i64) {
 fn a_log_starts_behind_the_segments_of_whose_deletion_the_journal_has_lost_the_record() {
     for (to, is_left) in [(BATCHES / 2, true), (BATCHES, false)] {
         let (mut world, node) = new_world();
-        let start = lose_log_start(&mut world, node, 1, to);
+        let start = lose_log_start(&mut world, node, TOPIC, to);
         assert!(start > 0 && is_left == (start < BATCHES), "{start}");
         for (added, on_rot) in [RotPolicy::Continue, RotPolicy::Refuse, RotPolicy::Refuse]
             .into_iter()
@@ -284,7 +286,7 @@ fn a_log_starts_behind_the_segments_of_whose_deletion_the_journal_has_lost_the_r
         {
             world.block_on(node, move |io| async move {
                 let shard = started(&io, ShardConfig { on_rot, ..config() }).await;
-                go_on(&shard, 1, start, BATCHES + added as i64).await;
+                go_on(&shard, TOPIC, start, BATCHES + added as i64).await;
             });
             restart(&mut world, node, Crash::PowerLoss);
         }
@@ -321,7 +323,7 @@ fn a_log_starts_behind_the_last_of_the_oldest_segments_that_are_gone() {
 #[test]
 fn a_log_that_changes_its_shard_starts_behind_segments_that_are_gone() {
     let route = Route::new(2);
-    let topic = (1..OTHER).find(|topic| route.owner(&key(*topic)) == 1);
+    let topic = (TOPIC..OTHER).find(|topic| route.owner(&key(*topic)) == 1);
     let topic = topic.expect("one of them");
     let (mut world, node) = new_world();
     let start = lose_log_start(&mut world, node, topic, BATCHES / 2);
@@ -353,12 +355,19 @@ fn a_log_that_changes_its_shard_starts_behind_segments_that_are_gone() {
 /// A stop leaves to the journal what must last.
 #[test]
 fn what_was_taken_over_from_a_folder_outlives_the_power() {
+    // A stop has made the folder of the first of them, and a run that of the second.
+    for (batches, bytes) in [(1, 1_000), (BATCHES, 100_000)] {
+        take_over_and_lose_power(batches, bytes);
+    }
+}
+
+fn take_over_and_lose_power(batches: i64, bytes: usize) {
     let (mut world, node) = new_world();
     world.block_on(node, |io| async move {
         let shard = started(&io, config()).await;
         open_partition(&shard, 1, Durability::Sync).await;
-        for _ in 0..BATCHES {
-            append(&shard, vec![append_to(1, 100_000)]).await;
+        for _ in 0..batches {
+            append(&shard, vec![append_to(1, bytes)]).await;
         }
         shard.stop().await;
     });
@@ -372,7 +381,13 @@ fn what_was_taken_over_from_a_folder_outlives_the_power() {
         world.block_on(node, |io| async move {
             let shard = started(&io, config()).await;
             open_partition(&shard, 1, Durability::Sync).await;
-            assert_eq!(read_all(&shard, 1).await, BATCHES);
+            assert_eq!(read_all(&shard, 1).await, batches);
+            let whose = shard
+                .0
+                .store
+                .topic_of_dir(Path::new("/data/topic1-0"))
+                .await;
+            assert_eq!(whose.expect("read"), Some(key(1).topic));
         });
         restart(&mut world, node, Crash::PowerLoss);
     }

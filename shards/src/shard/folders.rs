@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Shard;
 use super::message::ReadError;
-use super::missing::must_own_dir;
+use super::missing::{has_only_owner, must_own_dir};
 use super::store::Store;
 use super::volume::Folder;
 use crate::io::{BLOCK, DirEntry, File, OpenMode, align_down};
@@ -52,7 +52,8 @@ impl Store {
     ) -> Result<Option<Log>, ReadError> {
         let path = folder.join(dir);
         let topic = self.topic_of_dir(&path).await.map_err(not_taken_over)?;
-        if let Some(deleted) = topic.filter(|topic| *topic != key.topic) {
+        let deleted = topic.filter(|topic| *topic != key.topic && !has_only_owner(key));
+        if let Some(deleted) = deleted {
             tracing::info!(dir, "the folder belongs to a topic that was deleted");
             // Under a name of its own: this topic may be deleted before what is set aside has gone.
             self.set_aside_dir(folder, dir, DirPurpose::Delete, deleted)

@@ -203,7 +203,14 @@ pub(super) fn look_for_dir(partition: &Partition) {
 /// has made it since there are records of this one in it. One that recovery found, and that nobody has opened, may
 /// itself have been deleted, and the folder be another topic's.
 pub(super) fn must_own_dir(partition: &Partition) -> bool {
-    partition.is_opened.get() && needs_dir(&partition.state.borrow().log)
+    let is_in_use = || partition.is_opened.get() && needs_dir(&partition.state.borrow().log);
+    has_only_owner(&partition.key) || is_in_use()
+}
+
+/// Whether no other topic ever has the name of this partition's, and with it the folder. That of the metadata log has
+/// its snapshots, too, however little of its records is in segments.
+pub(super) fn has_only_owner(key: &PartitionKey) -> bool {
+    key.topic == METADATA_TOPIC
 }
 
 #[cfg(test)]

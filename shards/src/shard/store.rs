@@ -144,12 +144,11 @@ impl Store {
         let dir = self.dir(partition);
         let topic = self.topic_of_dir(&dir).await?;
         if let Some(other) = topic.filter(|topic| *topic != partition.key.topic) {
-            if !partition.is_opened.get() {
-                partition.has_foreign_dir.set(true);
-                return Err(io::Error::other("its folder belongs to another topic"));
-            }
             if must_own_dir(partition) {
                 tracing::warn!(dir = %dir.display(), "partition.metadata is damaged, and is written anew");
+            } else if !partition.is_opened.get() {
+                partition.has_foreign_dir.set(true);
+                return Err(io::Error::other("its folder belongs to another topic"));
             } else {
                 let folder = partition.folder();
                 let dir = partition.dir_now();

@@ -57,7 +57,8 @@ pub(super) fn with_shard<F: Future<Output = ()> + 'static>(
 
 pub(super) fn key(topic: u128) -> PartitionKey {
     PartitionKey {
-        topic: Uuid::from_u128(topic),
+        // None of them is the metadata log.
+        topic: Uuid::from_u128(0x100 + topic),
         partition: 0,
     }
 }

@@ -86,8 +86,8 @@ fn marker(kind: ControlKind) -> Append {
 /// Fills segments until there are so many finished ones.
 async fn fill(shard: &Shard, partition: &Partition, finished: usize) {
     while candidates(&partition.state.borrow()).len() < finished {
-        let topic = partition.key.topic.as_u128();
-        append(shard, vec![append_to(topic, 60_000)]).await;
+        let Append { batch, .. } = append_to(1, 60_000);
+        append(shard, vec![Append::own(partition.key, batch)]).await;
         shard.io().sleep(Duration::from_millis(10)).await;
     }
 }

@@ -8,9 +8,12 @@ use uuid::Uuid;
 use crate::io::Io;
 use crate::io::sim::{Crash, Faults, NodeId, Operation, World};
 use crate::journal::Durability;
+use crate::log::config::LogConfig;
 use crate::log::segment_name::{
     PARTITION_METADATA, format_partition_metadata, parse_partition_metadata,
 };
+use crate::route::{METADATA_TOPIC, PartitionKey};
+use crate::shard::message::Append;
 use crate::shard::settle::Reach;
 use crate::shard::tests::{append, append_to, config, key, open_partition, spec, started};
 use crate::shard::{Shard, ShardConfig};
@@ -184,4 +187,58 @@ fn a_partition_that_was_deleted_itself_leaves_the_folder_of_another_topic_alone(
         io.sleep(A_WHILE).await;
         assert_eq!(metadata(&io).await, Some(Uuid::from_u128(77)));
     });
+}
+
+/// Its snapshots are there, which no journal has.
+#[test]
+fn the_folder_of_the_metadata_log_is_its_own_whatever_its_metadata_says() {
+    const DIR_NAME: &str = "__cluster_metadata-0";
+    const KEY: PartitionKey = PartitionKey {
+        topic: METADATA_TOPIC,
+        partition: 0,
+    };
+    async fn opened(io: &Io) -> Shard {
+        let shard = started(io, config()).await;
+        let opened = shard.open_partition(KEY, DIR_NAME, Uuid::nil(), 0, LogConfig::default());
+        opened.await.expect("a partition");
+        shard
+    }
+    async fn append_to_log(shard: &Shard) {
+        let Append { batch, .. } = append_to(1, RECORD);
+        append(shard, vec![Append::own(KEY, batch)]).await;
+    }
+    for is_in_journal in [true, false] {
+        let mut world = World::new(1, Faults::none());
+        let node = world.add_node();
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, move |io| async move {
+            let shard = opened(&io).await;
+            if is_in_journal {
+                append_to_log(&shard).await;
+            }
+        });
+        world.crash(node, Crash::Kill);
+        world.start(node, 1, |_, _| async {});
+        world.block_on(node, |io| async move {
+            let dir = Path::new("/data").join(DIR_NAME);
+            let (metadata, snapshot) = (dir.join(PARTITION_METADATA), dir.join("a.checkpoint"));
+            let rotten = format_partition_metadata(Uuid::from_u128(77));
+            io.create_dir_all(&dir).await.expect("a folder");
+            for (path, bytes) in [(&metadata, rotten.as_bytes()), (&snapshot, b"all topics")] {
+                io.write_small(path, bytes).await.expect("written");
+            }
+            let shard = opened(&io).await;
+            append_to_log(&shard).await;
+            let partition = shard.partition(&KEY).expect("it is open");
+            let turn = partition.settling.take().await;
+            let settled = shard.settle(&partition, Reach::End).await;
+            settled.expect("settled");
+            drop(turn);
+            let kept = io.read_small(&snapshot).await;
+            assert_eq!(kept.expect("it stays where it is"), b"all topics");
+            let mended = io.read_small(&metadata).await.expect("read");
+            let mended = parse_partition_metadata(&String::from_utf8_lossy(&mended));
+            assert_eq!(mended, Some(METADATA_TOPIC));
+        });
+    }
 }

@@ -208,6 +208,14 @@ mod tests {
     }
 
     #[test]
+    fn what_the_controller_has_not_carried_out_says_why() {
+        let (code, why) = not_carried_out(ControlFailure::TooLarge);
+        assert_eq!(code, 44);
+        assert!(why.is_some_and(|why| why.contains("more changes at once")));
+        assert_eq!(not_carried_out(ControlFailure::Storage), (56, None));
+    }
+
+    #[test]
     fn failed_reads_have_the_codes_of_kafka() {
         let table = [
             (ReadError::UnknownPartition, 3),

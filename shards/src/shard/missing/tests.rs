@@ -22,8 +22,6 @@ const FIRST: Uuid = Uuid::from_u128(1);
 const SECOND: Uuid = Uuid::from_u128(2);
 const A_SECOND: Duration = Duration::from_secs(1);
 const BATCHES: i64 = 50;
-/// Not that of the metadata.
-const TOPIC: u128 = 2;
 /// A topic that is left alone.
 const OTHER: u128 = 100;
 
@@ -278,7 +276,7 @@ async fn go_on(shard: &Shard, topic: u128, start: i64, end: i64) {
 fn a_log_starts_behind_the_segments_of_whose_deletion_the_journal_has_lost_the_record() {
     for (to, is_left) in [(BATCHES / 2, true), (BATCHES, false)] {
         let (mut world, node) = new_world();
-        let start = lose_log_start(&mut world, node, TOPIC, to);
+        let start = lose_log_start(&mut world, node, 1, to);
         assert!(start > 0 && is_left == (start < BATCHES), "{start}");
         for (added, on_rot) in [RotPolicy::Continue, RotPolicy::Refuse, RotPolicy::Refuse]
             .into_iter()
@@ -286,7 +284,7 @@ fn a_log_starts_behind_the_segments_of_whose_deletion_the_journal_has_lost_the_r
         {
             world.block_on(node, move |io| async move {
                 let shard = started(&io, ShardConfig { on_rot, ..config() }).await;
-                go_on(&shard, TOPIC, start, BATCHES + added as i64).await;
+                go_on(&shard, 1, start, BATCHES + added as i64).await;
             });
             restart(&mut world, node, Crash::PowerLoss);
         }
@@ -323,7 +321,7 @@ fn a_log_starts_behind_the_last_of_the_oldest_segments_that_are_gone() {
 #[test]
 fn a_log_that_changes_its_shard_starts_behind_segments_that_are_gone() {
     let route = Route::new(2);
-    let topic = (TOPIC..OTHER).find(|topic| route.owner(&key(*topic)) == 1);
+    let topic = (1..OTHER).find(|topic| route.owner(&key(*topic)) == 1);
     let topic = topic.expect("one of them");
     let (mut world, node) = new_world();
     let start = lose_log_start(&mut world, node, topic, BATCHES / 2);

@@ -403,7 +403,7 @@ async fn wait_for_enough(
             return probes;
         }
         let mut news = pin!(waiter.news());
-        let has_news = wait.unless_over(poll_fn(|cx| match news.as_mut().poll(cx) {
+        let has_news = wait.for_more(poll_fn(|cx| match news.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(true),
             Poll::Pending => time_is_up.as_mut().poll(cx).map(|()| false),
         }));

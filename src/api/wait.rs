@@ -1,7 +1,8 @@
 //! Between a handler that waits for something to happen and its connection.
 //!
 //! A handler that would wait for long says so, and its connection then looks after its client: when
-//! that has gone, or the broker stops, the wait is over and the handler answers with what there is.
+//! that has gone, or the broker stops, the wait is over and the handler answers with what there is. So does
+//! one that only waits for more, when its client has sent so much behind that it cannot be looked after.
 //! Connection and handler are polled by one task, so nobody needs to be woken.
 
 use std::cell::{Cell, RefCell};
@@ -15,6 +16,9 @@ use crate::budget::{Budget, Reservation};
 pub struct Wait {
     is_waiting: Cell<bool>,
     is_over: Cell<bool>,
+    /// Who waits now would rather answer than have its client wait with further requests.
+    is_for_more: Cell<bool>,
+    is_cut_short: Cell<bool>,
 }
 
 impl Wait {
@@ -24,12 +28,28 @@ impl Wait {
         self.is_waiting.set(true);
         let outcome = poll_fn(|cx| match news.as_mut().poll(cx) {
             Poll::Ready(news) => Poll::Ready(Some(news)),
-            Poll::Pending if self.is_over.get() => Poll::Ready(None),
+            Poll::Pending if self.is_over.get() || self.is_cut_short.take() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         })
         .await;
         self.is_waiting.set(false);
         outcome
+    }
+
+    /// The same for `more` of what there is an answer from already; None also when it is cut short.
+    pub async fn for_more<T>(&self, more: impl Future<Output = T>) -> Option<T> {
+        self.is_for_more.set(true);
+        let outcome = self.unless_over(more).await;
+        self.is_for_more.set(false);
+        self.is_cut_short.set(false);
+        outcome
+    }
+
+    /// Lets whoever waits for more now go on without. Whether anybody does.
+    pub fn cut_short(&self) -> bool {
+        let is_cut_short = self.is_waiting.get() && self.is_for_more.get();
+        self.is_cut_short.set(is_cut_short);
+        is_cut_short
     }
 
     /// Lets whoever waits, now or later, go on without news.

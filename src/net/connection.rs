@@ -46,7 +46,8 @@ const LOW_WATER_MAX: usize = 256 * 1024;
 /// everybody, and while memory is ample as much as the connection has shown to send, up to a limit.
 const FIRST_BYTES: usize = 64 * 1024;
 const SHOWN_BYTES_MAX: usize = 1 << 20;
-/// What may arrive behind a request that waits for news before its client is no longer looked at.
+/// What may arrive behind a request that waits for news before its client is no longer looked at. One that waits for
+/// more, as a fetch does, is answered then: nobody would know that its client has gone.
 const AHEAD_BYTES_MAX: usize = 4 * 1024;
 
 /// What a request takes beside its bytes: its place in the queue, its future, its reply.
@@ -427,9 +428,14 @@ impl Reader<'_> {
                     return Poll::Ready(outcome);
                 }
                 watch.set_waiting(wait.is_waiting());
-                let ahead = self.decoder.buffered();
-                if !wait.is_waiting() || wait.is_over() || ahead >= AHEAD_BYTES_MAX {
+                if !wait.is_waiting() || wait.is_over() {
                     return Poll::Pending;
+                }
+                if self.decoder.buffered() >= AHEAD_BYTES_MAX {
+                    match wait.cut_short() {
+                        true => continue,
+                        false => return Poll::Pending,
+                    }
                 }
                 let read = {
                     let (buffer, _) = self.decoder.buffer();

@@ -203,7 +203,7 @@ async fn large(request: Request) -> Result<Reply, Failure> {
 async fn waits(context: Rc<Context>, request: Request) -> Result<Reply, Failure> {
     let engine = Engine::current();
     engine.note(Event::Begin, request.header.correlation_id);
-    context.wait.unless_over(std::future::pending::<()>()).await;
+    context.wait.for_more(std::future::pending::<()>()).await;
     engine.note(Event::Complete, request.header.correlation_id);
     Ok(echo(&request, b"waited"))
 }

@@ -236,6 +236,26 @@ fn what_is_sent_behind_a_request_that_waits_is_not_lost() {
 }
 
 #[test]
+fn nobody_waits_for_more_with_so_much_behind_it_that_its_client_is_not_looked_at() {
+    on_a_simulated_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        client.send(request(WAITS, 0, 1, &[])).await;
+        stage
+            .until("it waits", || stage.engine.under_way.get() == 1)
+            .await;
+        for id in 2..8 {
+            client.send(request(WAITS, 0, id, &[0; 1_000])).await;
+        }
+        assert_eq!(client.answer().await.expect("an answer").0, 1);
+        drop(client);
+        stage
+            .until("it is gone", || stage.network.connections() == 0)
+            .await;
+        assert_eq!(stage.engine.under_way.get(), 0);
+    });
+}
+
+#[test]
 fn who_waits_for_news_in_silence_for_too_long_is_answered_and_closed() {
     let limits = Limits {
         idle_max: Some(Duration::from_secs(1)),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use corelog_shards::io::Io;
 use corelog_shards::io::sim::{Crash, Faults, World};
 use corelog_shards::journal::files::parse_slot_name;
-use corelog_shards::journal::group::{Entries, EntryKind, HEADER_LEN};
+use corelog_shards::journal::group::HEADER_LEN;
 use corelog_shards::route::METADATA_TOPIC;
 use corelog_shards::shard::RotPolicy;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -121,8 +121,8 @@ impl Life {
             Journal::new(read)
         });
         let is_moved = |group: &Group| {
-            let mut entries = Entries::new(&group.payload).map(|entry| entry.expect("an entry").0);
-            entries.any(|its| its.kind == EntryKind::LogStart && its.key.topic == METADATA_TOPIC)
+            let mut moved = group.moved_starts();
+            moved.any(|key| key.topic == METADATA_TOPIC)
         };
         let at = journal.groups.iter().rposition(is_moved);
         let at = at.expect("the log has been shortened");
@@ -197,8 +197,9 @@ fn a_metadata_log_without_its_beginning_is_refused() {
         }
         io.sync_dir(&dir).await.expect("synced");
     });
-    for on_rot in [RotPolicy::Continue, RotPolicy::Continue] {
-        let why = life.start(on_rot).expect_err("the beginning is lost");
+    for _ in 0..2 {
+        let started = life.start(RotPolicy::Continue);
+        let why = started.expect_err("the beginning is lost");
         assert!(why.contains("the metadata log begins at offset"), "{why}");
         assert!(why.contains("there is no *.checkpoint file"), "{why}");
         life.crash();

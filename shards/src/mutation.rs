@@ -9,7 +9,7 @@
 /// A bug, named by what the code does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutation {
-    /// None, in a run with the limits on its steps that one with a bug has: what fails with it does not fail for a bug.
+    /// No bug: a seed that fails with this fails for another reason, such as the limit on the steps of runs with bugs.
     Nothing,
     /// Groups that should be durable when they are written are only written.
     AcknowledgeBeforeSync,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use corelog_shards::io::Io;
 use corelog_shards::io::sim::{Crash, Faults, Landmark, World, coverage_of};
 use corelog_shards::journal::files::parse_slot_name;
-use corelog_shards::journal::group::{Entries, EntryKind, HEADER_LEN};
+use corelog_shards::journal::group::HEADER_LEN;
 use corelog_shards::route::METADATA_TOPIC;
 use corelog_shards::shard::RotPolicy;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -141,8 +141,8 @@ impl Life {
             Journal::new(read)
         });
         let is_moved = |group: &Group| {
-            let mut entries = Entries::new(&group.payload).map(|entry| entry.expect("an entry").0);
-            entries.any(|its| its.kind == EntryKind::LogStart && its.key.topic == METADATA_TOPIC)
+            let mut moved = group.moved_starts();
+            moved.any(|key| key.topic == METADATA_TOPIC)
         };
         let at = journal.groups.iter().rposition(is_moved);
         let at = at.expect("the log has been shortened");

@@ -25,7 +25,7 @@ thread_local! {
 /// What runs of one kind of failure have in common.
 #[derive(Debug, PartialEq, Eq)]
 struct Kind {
-    /// File and line, unless it was not a panic of its own.
+    /// File, line and column, unless it was not a panic of its own.
     place: Option<String>,
     text: String,
 }
@@ -104,15 +104,18 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 
 /// A message without what differs from run to run: names in quotes, what is listed in full, and numbers.
 fn steady(text: &str) -> String {
-    let (mut kept, mut depth) = (String::new(), 0_usize);
+    let mut kept = String::new();
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
-        match letter {
-            '"' => skip_name(&mut letters),
-            '[' | '{' => depth += 1,
-            ']' | '}' => depth = depth.saturating_sub(1),
-            _ if depth == 0 => kept.push(letter),
-            _ => {}
+        let behind = match letter {
+            '"' => behind_name(letters.clone()),
+            '[' => behind_list(letters.clone(), '[', ']'),
+            '{' => behind_list(letters.clone(), '{', '}'),
+            _ => None,
+        };
+        match behind {
+            Some(behind) => letters = behind,
+            None => kept.push(letter),
         }
     }
     let words = kept.split_whitespace();
@@ -120,15 +123,29 @@ fn steady(text: &str) -> String {
     steady.collect::<Vec<_>>().join(" ")
 }
 
-/// Goes on behind the quote that ends a name.
-fn skip_name(letters: &mut Chars<'_>) {
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' => return,
+/// What follows the quote that ends a name. `None` without one.
+fn behind_name(mut letters: Chars<'_>) -> Option<Chars<'_>> {
+    loop {
+        match letters.next()? {
+            '"' => return Some(letters),
             '\\' => _ = letters.next(),
             _ => {}
         }
     }
+}
+
+/// What follows the bracket that ends a list. `None` without one, as behind that of a range.
+fn behind_list(mut letters: Chars<'_>, opens: char, closes: char) -> Option<Chars<'_>> {
+    let mut depth = 1;
+    while depth > 0 {
+        match letters.next()? {
+            '"' => letters = behind_name(letters.clone()).unwrap_or(letters),
+            letter if letter == opens => depth += 1,
+            letter if letter == closes => depth -= 1,
+            _ => {}
+        }
+    }
+    Some(letters)
 }
 
 fn fails_so<P: Drawn, T>(plan: &P, how: &Kind, run: &impl Fn(&P, &Story) -> T) -> bool {
@@ -220,6 +237,16 @@ mod tests {
             steady("Write { of: Some([\"{\"]) } is torn"),
             "Write is torn"
         );
+    }
+
+    #[test]
+    fn what_nothing_closes_hides_nothing() {
+        for opened in ["[0, 5)", "{", "5\"", "[0, 5) of [1, 2]"] {
+            let [torn, rotten] =
+                ["torn", "rotten"].map(|what| steady(&format!("{opened} is {what}")));
+            assert_ne!(torn, rotten, "{opened}");
+        }
+        assert_eq!(steady("[0, 5) of [1, 2] is torn"), "of is torn");
     }
 
     #[test]

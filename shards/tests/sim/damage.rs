@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use corelog_shards::io::BLOCK;
-use corelog_shards::journal::group::{GroupHeader, HEADER_LEN};
+use corelog_shards::journal::group::{Entries, EntryKind, GroupHeader, HEADER_LEN};
 use corelog_shards::log::batch::BatchIter;
+use corelog_shards::route::PartitionKey;
 
 /// A group of a journal as it was written.
 pub struct Group {
@@ -21,6 +22,13 @@ impl Group {
     pub fn range(&self) -> Range<u64> {
         let len = HEADER_LEN as u64 + u64::from(self.header.payload_len);
         self.position..self.position + len
+    }
+
+    /// Partitions whose log start has moved in it.
+    pub fn moved_starts(&self) -> impl Iterator<Item = PartitionKey> {
+        let heads = Entries::new(&self.payload).map(|entry| entry.expect("an entry").0);
+        let moved = heads.filter(|head| head.kind == EntryKind::LogStart);
+        moved.map(|head| head.key)
     }
 }
 

@@ -32,10 +32,11 @@ fn journal_of(world: &mut World, node: NodeId) -> Journal {
     Journal::new(files)
 }
 
-/// How far each partition is at least without this group: up to what it held.
-fn ends_without(group: &Group) -> [i64; PARTITIONS] {
+/// How far each partition is at least without these groups: up to what they held.
+fn ends_without(groups: &[Group]) -> [i64; PARTITIONS] {
     let mut ends = [i64::MAX; PARTITIONS];
-    for entry in Entries::new(&group.payload) {
+    let entries = groups.iter().flat_map(|group| Entries::new(&group.payload));
+    for entry in entries {
         let (head, body) = entry.expect("an entry");
         let end = &mut ends[head.key.partition as usize];
         match head.kind {
@@ -51,31 +52,25 @@ fn ends_without(group: &Group) -> [i64; PARTITIONS] {
     ends
 }
 
-/// Runs until the node has compared everything, or has refused to start.
+/// Runs until the node has compared everything, or what it can read, or has refused to start.
 fn start(world: &mut World, node: NodeId, run: &Rc<Run>) {
     run.start(world, node, 1);
     let started = run.clone();
-    world.run_until(|| started.is_compared.get() || started.refused.borrow().is_some());
+    world.run_until(|| {
+        let has_compared = started.is_compared.get() || started.is_unreadable.get();
+        has_compared || started.refused.borrow().is_some()
+    });
 }
 
-/// No log starts behind its end, and log starts that were in this group are not known any more.
-fn forget_starts(group: &Group, models: &Models) {
-    let ends = ends_without(group);
-    for (model, end) in models.borrow_mut().iter_mut().zip(ends) {
-        model.start_acked = model.start_acked.min(end);
+/// No log starts behind where it ends at least, and log starts that were in these groups are not known any more.
+fn forget_starts(groups: &[Group], ends: &[i64; PARTITIONS], models: &Models) {
+    let mut models = models.borrow_mut();
+    for (model, end) in models.iter_mut().zip(ends) {
+        model.start_acked = model.start_acked.min(*end);
     }
-    for entry in Entries::new(&group.payload) {
-        let (head, _) = entry.expect("an entry");
-        if head.kind == EntryKind::LogStart {
-            models.borrow_mut()[head.key.partition as usize].start_acked = 0;
-        }
+    for key in groups.iter().flat_map(Group::moved_starts) {
+        models[key.partition as usize].start_acked = 0;
     }
-}
-
-/// Whether a log start has moved in this group.
-fn holds_start(group: &Group) -> bool {
-    let mut entries = Entries::new(&group.payload);
-    entries.any(|entry| entry.expect("an entry").0.kind == EntryKind::LogStart)
 }
 
 fn new_run(world: &mut World, models: &Models, after: Option<Crash>) -> Run {
@@ -147,20 +142,12 @@ pub fn simulate(seed: u64) -> Outcome {
         true => &groups[at..=at],
         false => &groups[at..],
     };
-    let mut ends = [i64::MAX; PARTITIONS];
-    for group in lost {
-        for (end, without) in ends.iter_mut().zip(ends_without(group)) {
-            *end = (*end).min(without);
-        }
-    }
-    for group in lost {
-        forget_starts(group, &models);
-    }
+    let ends = ends_without(lost);
+    forget_starts(lost, &ends, &models);
     // Segments may be gone in which logs begin, whoever vouches for it.
-    let mut on_rot = match lost.iter().any(holds_start) {
-        true => RotPolicy::Continue,
-        false => RotPolicy::Refuse,
-    };
+    let may_lack_segments = lost
+        .iter()
+        .any(|group| group.moved_starts().next().is_some());
     if was_vouched_for {
         let run = Rc::new(Run {
             has_rotted: true,
@@ -178,7 +165,6 @@ pub fn simulate(seed: u64) -> Outcome {
             assert_eq!(damage[0].groups.clone().count(), 1, "{damage:?}");
         }
         run.crash(&mut world, node, Crash::Kill);
-        on_rot = RotPolicy::Continue;
     }
     if ends.contains(&0) {
         // A checkpoint is lost: its partition is put together from what lies in its folder, which the
@@ -187,6 +173,27 @@ pub fn simulate(seed: u64) -> Outcome {
             was_vouched_for,
             is_compared: false,
         };
+    }
+    let mut on_rot = match was_vouched_for {
+        true => RotPolicy::Continue,
+        false => RotPolicy::Refuse,
+    };
+    if !was_vouched_for && may_lack_segments {
+        // Nobody knows of any damage, at most of segments that are gone.
+        let run = Rc::new(Run {
+            may_lack_segments,
+            has_clients: false,
+            lost_ends: RefCell::new(Some(ends)),
+            ..new_run(&mut world, &models, after)
+        });
+        start(&mut world, node, &run);
+        let is_unreadable = run.is_unreadable.get();
+        story.tell(format!("segments are gone: {is_unreadable}"), &models);
+        if is_unreadable {
+            on_rot = RotPolicy::Continue;
+        }
+        after = run.worst(Crash::Kill);
+        run.crash(&mut world, node, Crash::Kill);
     }
     // What is compared once must stay, though the damage may be found again.
     for lost_ends in [Some(ends), None] {

@@ -36,7 +36,7 @@ pub struct Classic {
     id: StrBytes,
     generation: i32,
     is_joined: bool,
-    /// The start of the broker that gave it its id, while no generation with that is known to be written.
+    /// The start of the broker that has known its id last, while no generation with that is known to be written.
     unwritten: Option<u64>,
     /// As the leader: of which topics the partitions were dealt out.
     dealt: Option<BTreeMap<String, i32>>,
@@ -275,8 +275,9 @@ impl Classic {
             Some(error) => panic!("JoinGroup: {error:?}"),
         }
         self.member.note_loaded(asked);
-        if self.id != reply.member_id {
-            self.id = reply.member_id.clone();
+        let is_new = self.id != reply.member_id;
+        self.id = reply.member_id.clone();
+        if is_new || self.unwritten.is_some() {
             self.unwritten = Some(start);
         }
         self.member.unwritten = Some(start);

@@ -6,8 +6,11 @@
 //! that was read is as good as acknowledged. Deletions are writes of nothing.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use corelog_shards::io::Instant;
+
+use super::plan::is_kept_while_in_use;
 
 /// A group, a topic's name and a partition.
 pub type Place = (String, String, i32);
@@ -195,7 +198,16 @@ impl Commits {
                 if nothings.into_iter().any(|write| !is_covered(write)) {
                     return;
                 }
-                let age_ms = age_ms(&self.jumps, newest, wall_ms, at);
+                let may_be_last = writes
+                    .iter()
+                    .filter(|write| write.number != 0 && !write.is_refused && !is_covered(write));
+                let latest = may_be_last.map(|write| write.end.unwrap_or(at.now));
+                // Since when it counts.
+                let until = match is_kept_while_in_use(&place.0) {
+                    true => at.now,
+                    false => latest.max().unwrap_or(newest),
+                };
+                let age_ms = age_ms(&self.jumps, newest..=until, wall_ms, at);
                 assert!(
                     age_ms >= retention_ms,
                     "{place:?}: lost, {age_ms} ms after one of {newest:?}, of {:#?}",
@@ -217,13 +229,20 @@ impl Commits {
     }
 }
 
-/// How old what took effect last may have been at some time until now, by the broker's clock, which showed `wall_ms` at
-/// the beginning of the newest write that is certain to have taken effect.
-fn age_ms(jumps: &[(Instant, i64, i64)], newest: Instant, wall_ms: i64, at: Moment) -> i64 {
+/// How old an offset may have been at some time until now, by the broker's clock. Its age counts from a moment `since`,
+/// at whose beginning the clock showed `wall_ms`.
+fn age_ms(
+    jumps: &[(Instant, i64, i64)],
+    since: RangeInclusive<Instant>,
+    wall_ms: i64,
+    at: Moment,
+) -> i64 {
     let (mut least, mut oldest) = (wall_ms, 0);
-    for (_, before, behind) in jumps.iter().filter(|(when, ..)| *when >= newest) {
+    for (when, before, behind) in jumps.iter().filter(|(when, ..)| when >= since.start()) {
         oldest = oldest.max(before - least);
-        least = least.min(*behind);
+        if when <= since.end() {
+            least = least.min(*behind);
+        }
         oldest = oldest.max(behind - least);
     }
     oldest.max(at.wall_ms - least)
@@ -240,49 +259,142 @@ mod tests {
     use super::*;
 
     const RETENTION_MS: i64 = 60_000;
+    /// A group without members: its offsets are as old as their commits.
+    const SIMPLE: &str = "simple";
 
-    /// A broker's clock that jumps by so much, a second after each other, behind a commit, and then nothing is there.
-    fn forget_after(jumps_ms: &[i64]) {
-        let mut commits = Commits::new(RETENTION_MS);
-        let place = ("group".to_owned(), "topic".to_owned(), 0);
-        let mut at = Moment {
-            now: Instant::default() + Duration::from_secs(1),
-            wall_ms: 1_000_000,
-        };
-        let pass = |at: &mut Moment, jump_ms: i64| {
-            at.now += Duration::from_secs(1);
-            at.wall_ms += 1_000 + jump_ms;
-        };
-        let number = commits.begin(&place, 7, false, at);
-        pass(&mut at, 0);
-        commits.acknowledge(&place, number, at);
-        for by_ms in jumps_ms {
-            pass(&mut at, *by_ms);
-            commits.clock_jumped(*by_ms, at);
+    /// A broker with one offset in a group.
+    struct World {
+        commits: Commits,
+        place: Place,
+        at: Moment,
+    }
+
+    impl World {
+        fn new(group: &str) -> World {
+            World {
+                commits: Commits::new(RETENTION_MS),
+                place: (group.to_owned(), "topic".to_owned(), 0),
+                at: Moment {
+                    now: Instant::default() + Duration::from_secs(1),
+                    wall_ms: 1_000_000,
+                },
+            }
         }
-        pass(&mut at, 0);
-        let begin = at.now;
-        pass(&mut at, 0);
-        commits.check_read(&place, None, begin, at);
+
+        fn pass_a_second(&mut self) {
+            self.at.now += Duration::from_secs(1);
+            self.at.wall_ms += 1_000;
+        }
+
+        /// The broker's clock jumps by so much, a second after each other.
+        fn jump(&mut self, jumps_ms: &[i64]) {
+            for by_ms in jumps_ms {
+                self.pass_a_second();
+                self.at.wall_ms += by_ms;
+                self.commits.clock_jumped(*by_ms, self.at);
+            }
+        }
+
+        fn begin(&mut self) -> u64 {
+            self.commits.begin(&self.place, 7, false, self.at)
+        }
+
+        fn acknowledge(&mut self, number: u64) {
+            self.pass_a_second();
+            self.commits.acknowledge(&self.place, number, self.at);
+        }
+
+        /// Somebody reads, and finds nothing.
+        fn forget(&mut self) {
+            self.pass_a_second();
+            let begin = self.at.now;
+            self.pass_a_second();
+            self.commits.check_read(&self.place, None, begin, self.at);
+        }
+    }
+
+    /// A broker's clock that jumps so behind a commit in a group, and then nothing is there.
+    fn forget_after(group: &str, jumps_ms: &[i64]) {
+        let mut world = World::new(group);
+        let number = world.begin();
+        world.acknowledge(number);
+        world.jump(jumps_ms);
+        world.forget();
     }
 
     #[test]
     fn offsets_may_be_forgotten_as_soon_as_the_clock_shows_their_age() {
-        forget_after(&[RETENTION_MS]);
-        forget_after(&[RETENTION_MS, -RETENTION_MS]);
-        // The commit may be of the time between the jumps.
-        forget_after(&[-RETENTION_MS, RETENTION_MS]);
+        forget_after(SIMPLE, &[RETENTION_MS]);
+        forget_after(SIMPLE, &[RETENTION_MS, -RETENTION_MS]);
     }
 
     #[test]
     #[should_panic(expected = "lost, 3000 ms after")]
     fn not_earlier() {
-        forget_after(&[]);
+        forget_after(SIMPLE, &[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "lost, 5000 ms after")]
+    fn nor_because_the_clock_goes_back_and_comes_forward_again() {
+        forget_after(SIMPLE, &[-RETENTION_MS, RETENTION_MS]);
+    }
+
+    #[test]
+    #[should_panic(expected = "lost, 5000 ms after")]
+    fn nor_where_members_of_the_new_protocol_have_committed() {
+        forget_after("modern", &[-RETENTION_MS, RETENTION_MS]);
+    }
+
+    /// Its members may have gone between the jumps.
+    #[test]
+    fn what_members_of_the_classic_protocol_have_committed_ages_when_they_have_gone() {
+        for group in ["eager", "cooperative", "mixed"] {
+            forget_after(group, &[-RETENTION_MS, RETENTION_MS]);
+        }
     }
 
     #[test]
     #[should_panic(expected = "lost")]
-    fn nor_because_the_clock_goes_back() {
-        forget_after(&[-RETENTION_MS, RETENTION_MS - 10_000, -RETENTION_MS]);
+    fn not_because_the_clock_goes_back() {
+        forget_after(
+            "eager",
+            &[-RETENTION_MS, RETENTION_MS - 10_000, -RETENTION_MS],
+        );
+    }
+
+    #[test]
+    fn a_commit_may_be_of_any_time_until_it_was_acknowledged() {
+        let mut world = World::new(SIMPLE);
+        let number = world.begin();
+        world.jump(&[-RETENTION_MS]);
+        world.acknowledge(number);
+        world.jump(&[RETENTION_MS]);
+        world.forget();
+    }
+
+    /// One that was begun between the jumps and is not answered, or is refused.
+    fn forget_after_another(is_refused: bool) {
+        let mut world = World::new(SIMPLE);
+        let number = world.begin();
+        world.acknowledge(number);
+        world.jump(&[-RETENTION_MS]);
+        let another = world.begin();
+        if is_refused {
+            world.commits.refuse(&world.place, another);
+        }
+        world.jump(&[RETENTION_MS]);
+        world.forget();
+    }
+
+    #[test]
+    fn one_that_was_not_answered_may_have_come_later() {
+        forget_after_another(false);
+    }
+
+    #[test]
+    #[should_panic(expected = "lost")]
+    fn not_one_that_was_refused() {
+        forget_after_another(true);
     }
 }

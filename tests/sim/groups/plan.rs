@@ -118,6 +118,12 @@ const KINDS: [(Feature, &str); 4] = [
     (Feature::Mixed, "mixed"),
 ];
 
+/// Whether a group has members of the classic protocol, so that its offsets do not age before the last of them has gone.
+pub fn is_kept_while_in_use(group: &str) -> bool {
+    let kind = KINDS.iter().find(|(_, name)| *name == group);
+    kind.is_some_and(|(kind, _)| *kind != Feature::Modern)
+}
+
 #[derive(Clone, Debug)]
 pub struct MemberPlan {
     /// At first.

@@ -210,6 +210,7 @@ async fn replace(shard: &Shard, name: usize, run: &Run) {
     if let Some(old) = old {
         let dropping = move |owner: Shard| async move { owner.drop_partitions(&[old]).await };
         shard.run_on_owner(&old, dropping).await;
+        run.forget_deleted(name);
         if run.below(4) == 0 {
             return;
         }

@@ -91,6 +91,16 @@ impl Run {
         self.opened.get() == shards && !self.has_lost_folder.get()
     }
 
+    /// All shards have started, and have dropped what the metadata does not know. If they had all folders that were
+    /// there, no journal knows any more of a topic of this name that was deleted, unless of one in a folder that is away.
+    pub fn forget_deleted(&self, name: usize) {
+        let is_certain = !self.is_disturbed() && !self.is_stopping.get();
+        if is_certain && !self.has_lost_folder.get() {
+            let topic = &mut self.topics.borrow_mut()[name];
+            topic.forget_folders(|folder| !self.may_be_offline[folder]);
+        }
+    }
+
     /// Whether something may have failed.
     pub fn is_disturbed(&self) -> bool {
         self.has_fault.get() || !self.is_disk_sound.get()
@@ -215,6 +225,7 @@ async fn shard_main(io: Io, id: usize, shards: usize, ends: Ends, run: Rc<Run>) 
     if id != 0 {
         return;
     }
+    (0..TOPICS).for_each(|name| run.forget_deleted(name));
     for name in 0..TOPICS {
         if !compare(&shard, name, &run).await {
             return;

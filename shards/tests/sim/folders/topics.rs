@@ -33,7 +33,7 @@ pub struct Topic {
     pub exists: bool,
     /// The folder that its partition is in.
     pub folder: usize,
-    /// Those that any topic of this name has had: journals may know of it.
+    /// Folders of which journals may know because of topics of this name.
     pub had: BTreeSet<usize>,
     pub model: Model,
     /// The worst that has happened since the model was compared last.
@@ -70,6 +70,13 @@ impl Topic {
             had,
             ..Topic::default()
         };
+    }
+
+    /// Whatever journals knew of topics of this name in folders that are there has gone, but for the one that exists.
+    pub fn forget_folders(&mut self, is_there: impl Fn(usize) -> bool) {
+        let kept = self.exists.then_some(self.folder);
+        self.had
+            .retain(|folder| kept == Some(*folder) || !is_there(*folder));
     }
 
     /// Makes the next batch, with its offset.

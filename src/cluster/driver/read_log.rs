@@ -56,6 +56,9 @@ impl fmt::Display for ReadLogError {
                 "the metadata log cannot be read: restore the segments that are missing or cannot be read, or \
                  set corelog.recovery.on.rot=continue to begin it behind the oldest that are gone",
             ),
+            Self::Read(ReadError::Corrupt) => f.write_str(
+                "the metadata log is damaged: restore the segment that is said above not to be what was written",
+            ),
             Self::Read(error) => write!(f, "the metadata log cannot be read: {error:?}"),
             Self::Log { dir, error } => {
                 write!(f, "{}: the metadata log is damaged: {error}", dir.display())

@@ -58,6 +58,9 @@ impl fmt::Display for ReadLogError {
                  oldest are gone, and a *.checkpoint file beside them goes further, \
                  corelog.recovery.on.rot=continue begins the log behind them",
             ),
+            Self::Read(ReadError::Corrupt) => f.write_str(
+                "the metadata log is damaged: restore the segment that is said above not to be what was written",
+            ),
             Self::Read(error) => write!(f, "the metadata log cannot be read: {error:?}"),
             Self::Log { dir, error } => {
                 write!(f, "{}: the metadata log is damaged: {error}", dir.display())

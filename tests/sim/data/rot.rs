@@ -2,12 +2,14 @@
 //! records that no segment has. What is read then is what was there, or an error, and that only where the bit has to do
 //! with it. Where a journal has rotted the broker refuses to start, unless it is a torn end for all that anybody can
 //! tell, or starts without what one of its groups held: of that, no partition has lost more than lay in it and behind
-//! it. What the broker cannot start with at all it refuses to start with, and says so.
+//! it. What the broker cannot start with at all it refuses to start with, and says what is damaged; that changes nothing:
+//! once it is put right, all is there again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use corelog::cluster::snapshot::SnapshotId;
 use corelog_shards::io::Io;
 use corelog_shards::journal::files::parse_slot_name;
 use corelog_shards::journal::group::{Entries, EntryKind, HEADER_LEN};
@@ -40,8 +42,10 @@ pub enum Rot {
     Segment(Key, Range<i64>),
     /// A group of a journal, and perhaps those behind it.
     Journal(Loss),
-    /// The broker refuses to start.
-    Metadata,
+    /// The broker may refuse to start, since a segment of its metadata log is damaged.
+    MetadataLog,
+    /// It may do so since this is damaged, the newest snapshot of the metadata.
+    Snapshot(PathBuf),
 }
 
 /// What goes with groups of a journal.
@@ -68,10 +72,38 @@ pub struct Disk {
 }
 
 /// Where a bit is to flip.
+#[derive(Clone, Debug)]
 pub struct Place {
     pub path: PathBuf,
     pub at: u64,
+    pub bit: u32,
+    /// What is there as long as it has not flipped.
+    byte: u8,
     pub rot: Rot,
+}
+
+impl Place {
+    /// What is there once it has flipped.
+    pub fn rotten(&self) -> u8 {
+        self.byte ^ (1 << self.bit)
+    }
+}
+
+impl Rot {
+    /// Whether that is a reason not to start, and what is said is this one.
+    pub fn is_named(&self, why: &str) -> bool {
+        match self {
+            Rot::Nothing | Rot::Segment(..) => false,
+            Rot::Journal(loss) if loss.is_vouched_for => why.contains("groups are lost"),
+            // What a snapshot of the metadata log goes on in may have been cut off, or that its beginning is gone.
+            Rot::Journal(loss) => loss.has_metadata && (is_cut_short(why) || is_without_start(why)),
+            Rot::MetadataLog => why.contains("the metadata log is damaged"),
+            Rot::Snapshot(path) => {
+                let damage = format!("{}: the snapshot cannot be used", path.display());
+                why.contains(&damage)
+            }
+        }
+    }
 }
 
 impl Disk {
@@ -119,6 +151,8 @@ impl Disk {
         Place {
             path: path.clone(),
             at,
+            bit: below(8) as u32,
+            byte: self.file(path).bytes[at as usize],
             rot: self.rot_at(model, path, at),
         }
     }
@@ -166,15 +200,18 @@ impl Disk {
         Some((&file.path, start + at))
     }
 
+    fn file(&self, path: &Path) -> &Stored {
+        let file = self.files.iter().find(|file| file.path == path);
+        file.expect("one of them")
+    }
+
     fn rot_at(&self, model: &Model, path: &Path, at: u64) -> Rot {
-        let all = self.files.iter();
-        let file = all.clone().find(|file| file.path == path);
-        let file = file.expect("one of them");
+        let (all, file) = (self.files.iter(), self.file(path));
         if file.dir() == "journal" {
             return self.loss_at(path, at).map_or(Rot::Nothing, Rot::Journal);
         }
         if file.dir().starts_with("__cluster_metadata") {
-            return Rot::Metadata;
+            return self.rot_of_metadata(file);
         }
         let Some((key, base)) = file.segment(model) else {
             return Rot::Nothing;
@@ -196,6 +233,25 @@ impl Disk {
         let segment = begins.unwrap_or(0)..end.unwrap_or(i64::MAX);
         let lost = unreadable(&file.bytes, index, at, segment);
         Rot::Segment(key, lost)
+    }
+
+    /// What may be wrong for a bit of a file in the metadata log's folder.
+    fn rot_of_metadata(&self, file: &Stored) -> Rot {
+        if let Some(snapshot) = SnapshotId::parse(file.name()) {
+            let beside = self.files.iter();
+            let beside = beside.filter(|other| other.path.parent() == file.path.parent());
+            let newest = beside
+                .filter_map(|other| SnapshotId::parse(other.name()))
+                .max();
+            return match newest == Some(snapshot) {
+                true => Rot::Snapshot(file.path.clone()),
+                false => Rot::Nothing,
+            };
+        }
+        match SegmentFile::parse(file.name()) {
+            Some(its) if its.kind == FileKind::Log && !its.deleted => Rot::MetadataLog,
+            _ => Rot::Nothing,
+        }
     }
 
     /// What goes with the group that has this byte, if there is one.
@@ -301,7 +357,7 @@ pub fn is_cut_short(why: &str) -> bool {
 }
 
 /// Whether a start is refused since the metadata log has lost that its oldest segments are gone.
-pub fn is_without_start(why: &str) -> bool {
+fn is_without_start(why: &str) -> bool {
     why.contains("restore the segments that are missing")
 }
 

@@ -120,13 +120,7 @@ impl Shard {
         let Some(end) = end_of_gone(log.segments(), log.end_offset(), is_there) else {
             return Ok(None);
         };
-        let ends_at = |name: &String| SnapshotId::parse(name).map(|id| id.end_offset);
-        let is_needed = partition.key.topic == METADATA_TOPIC
-            && names
-                .iter()
-                .filter_map(ends_at)
-                .max()
-                .is_none_or(|covered| covered < end);
+        let is_needed = partition.key.topic == METADATA_TOPIC && !is_in_snapshot(&names, end);
         Ok((end > log.start_offset() && !is_needed).then_some(end))
     }
 
@@ -166,6 +160,12 @@ impl Shard {
             offsets: log.start_offset()..log.end_offset(),
         })
     }
+}
+
+/// Whether one of these files is a snapshot of all that the metadata log says below `end`.
+fn is_in_snapshot(names: &BTreeSet<String>, end: i64) -> bool {
+    let mut snapshots = names.iter().filter_map(|name| SnapshotId::parse(name));
+    snapshots.any(|id| id.end_offset >= end)
 }
 
 /// Where the last segment ends that is gone and has none before it whose file is there. `log_end` is where the last one

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use corelog::cluster::snapshot::SnapshotId;
 use corelog_shards::io::Io;
 use corelog_shards::journal::files::parse_slot_name;
 use corelog_shards::journal::group::{Entries, EntryKind, HEADER_LEN};
 use corelog_shards::log::batch::BatchIter;
+use corelog_shards::log::checkpoint_name::SnapshotId;
 use corelog_shards::log::segment_name::{FileKind, SegmentFile};
 use corelog_shards::route::METADATA_TOPIC;
 use kafka_protocol::messages::MetadataRequest;

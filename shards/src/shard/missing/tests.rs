@@ -317,6 +317,18 @@ fn a_log_starts_behind_the_last_of_the_oldest_segments_that_are_gone() {
     assert_eq!(end_of([100; 4], &[0, 30]), None);
 }
 
+#[test]
+fn the_beginning_of_the_metadata_is_needed_unless_a_finished_snapshot_has_it() {
+    let names = |suffix: &str| {
+        let names = [20, 42].map(|end| format!("{end:020}-0000000001.checkpoint{suffix}"));
+        BTreeSet::from(names)
+    };
+    assert!(is_in_snapshot(&names(""), 42));
+    assert!(!is_in_snapshot(&names(""), 43));
+    assert!(!is_in_snapshot(&names(".deleted"), 42));
+    assert!(!is_in_snapshot(&BTreeSet::new(), 1));
+}
+
 /// The journal is another shard's than the partition is now.
 #[test]
 fn a_log_that_changes_its_shard_starts_behind_segments_that_are_gone() {

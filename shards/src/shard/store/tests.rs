@@ -178,6 +178,26 @@ fn the_folder_of_a_deleted_partition_goes_whatever_its_metadata_says() {
     });
 }
 
+/// The name is free for another topic at once, which would take what is left there for its own.
+#[test]
+fn the_folder_of_a_deleted_partition_goes_if_its_metadata_cannot_be_read() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    let shard = start(&mut world, node);
+    world.block_on(node, |_| async move {
+        append(&shard, vec![append_to(1, 1_000)]).await;
+        shard.stop().await;
+    });
+    world.crash(node, Crash::Kill);
+    let shard = start(&mut world, node);
+    world.fail_next(node, Operation::Read, "/data/topic1-0/partition.metadata");
+    world.block_on(node, |io| async move {
+        shard.drop_partitions(&[key(1)]).await;
+        let entries = io.list_dir(Path::new("/data")).await.expect("listed");
+        assert!(entries.iter().all(|entry| entry.name != "topic1-0"));
+    });
+}
+
 #[test]
 fn a_partition_that_was_deleted_itself_leaves_the_folder_of_another_topic_alone() {
     let (mut world, node) = with_foreign_dir(0);

@@ -320,8 +320,19 @@ async fn write_groups(io: &Io, number: u32, groups: &[Option<GroupHeader>]) {
     }
 }
 
-/// What a start makes of files with these groups: how many of them it has read, what has rotted, and which files it needs.
-fn scan_groups(files: &'static [&[Option<GroupHeader>]]) -> (u64, Vec<Rot>, Vec<u64>) {
+/// What a start makes of files with groups.
+#[derive(Debug, PartialEq, Eq)]
+struct Scan {
+    /// How many of them it has read.
+    groups: u64,
+    rot: Vec<Rot>,
+    /// The number of the group that it writes first.
+    next_group: u64,
+    /// Which files it needs.
+    needed: Vec<u64>,
+}
+
+fn scan_groups(files: &'static [&[Option<GroupHeader>]]) -> Scan {
     let mut world = World::new(1, Faults::none());
     let node = world.add_node();
     world.start(node, 1, |_, _| async {});
@@ -332,17 +343,27 @@ fn scan_groups(files: &'static [&[Option<GroupHeader>]]) -> (u64, Vec<Rot>, Vec<
         let scanned = scan(&io, Path::new(DIR), 0, |_| Ok(())).await;
         let scanned = scanned.expect("read");
         let needed = scanned.files.closed.iter().map(|file| file.seq);
-        (scanned.groups, scanned.rot, needed.collect())
+        Scan {
+            needed: needed.collect(),
+            groups: scanned.groups,
+            rot: scanned.rot,
+            next_group: scanned.files.next_group,
+        }
     })
 }
 
-/// The second of these groups has rotted.
-fn rotten_second() -> Vec<Rot> {
-    vec![Rot {
-        path: slot_path(Path::new(DIR), 0, 0),
-        position: BLOCK as u64,
-        groups: 2..3,
-    }]
+/// The second of the groups has rotted, and the next run cuts off what follows.
+fn without_second() -> Scan {
+    Scan {
+        groups: 1,
+        rot: vec![Rot {
+            path: slot_path(Path::new(DIR), 0, 0),
+            position: BLOCK as u64,
+            groups: 2..3,
+        }],
+        next_group: 3,
+        needed: vec![0],
+    }
 }
 
 #[test]
@@ -353,7 +374,7 @@ fn no_more_has_rotted_than_a_later_group_vouches_for() {
         ..FIRST
     };
     let scanned = scan_groups(&[&[Some(FIRST), None, None, Some(FOURTH)]]);
-    assert_eq!(scanned, (1, rotten_second(), vec![0]));
+    assert_eq!(scanned, without_second());
 }
 
 #[test]
@@ -366,7 +387,7 @@ fn the_header_of_a_torn_group_vouches_for_one_that_has_rotted() {
         ..FIRST
     };
     let scanned = scan_groups(&[&[Some(FIRST), None, Some(THIRD)]]);
-    assert_eq!(scanned, (1, rotten_second(), vec![0]));
+    assert_eq!(scanned, without_second());
 }
 
 #[test]
@@ -379,7 +400,13 @@ fn what_a_start_has_cut_off_stays_so_if_it_can_be_read_again() {
         ..SECOND
     };
     let scanned = scan_groups(&[&[Some(FIRST), Some(SECOND)], &[Some(OF_NEXT_RUN)]]);
-    assert_eq!(scanned, (2, Vec::new(), vec![0, 1]));
+    let all = Scan {
+        groups: 2,
+        rot: Vec::new(),
+        next_group: 3,
+        needed: vec![0, 1],
+    };
+    assert_eq!(scanned, all);
 }
 
 #[test]

@@ -80,8 +80,13 @@ fn simulations_for_hours() {
     for_hours("corelog-shards", SIMULATIONS, |text| println!("{text}\n"));
 }
 
-/// States that no simulation comes to: clients append one batch at a time, and send one again soon or never.
-const OUT_OF_REACH: &[Landmark] = &[Landmark::JournalsJoined, Landmark::DuplicateKnown];
+/// States that no simulation comes to, since clients append one batch at a time, and send one again soon or never; or
+/// not in a few seeds, since a log start has to rot in the journal and in no checkpoint behind it.
+const OUT_OF_REACH: &[Landmark] = &[
+    Landmark::JournalsJoined,
+    Landmark::DuplicateKnown,
+    Landmark::RemovedSegmentsGivenUp,
+];
 
 #[test]
 fn a_few_seeds_come_to_every_other_state() {

@@ -69,6 +69,8 @@ pub struct Partition {
     pub has_dir: Cell<bool>,
     /// Whether the start has not found its folder, and it should be there.
     pub has_lost_dir: Cell<bool>,
+    /// Whether a file is gone that had records of the segment that is written, and none shall take its place.
+    pub has_lost_segment: Cell<bool>,
     /// Whether its folder says that it is another topic's, while nobody knows whether it was deleted itself.
     pub has_foreign_dir: Cell<bool>,
     /// Whether it was opened by its owner: one that recovery found may have been deleted.
@@ -147,6 +149,7 @@ impl Partition {
             durable_start,
             has_dir: Cell::new(false),
             has_lost_dir: Cell::new(false),
+            has_lost_segment: Cell::new(false),
             has_foreign_dir: Cell::new(false),
             is_opened: Cell::new(false),
             has_forgotten_producers: Cell::new(false),
@@ -215,9 +218,13 @@ impl Partition {
         self.folder.borrow().is_offline.get()
     }
 
-    /// Whether anything can be written to its files: its folder is neither out of reach nor lost nor another's.
+    /// Whether anything can be written to its files: its folder is neither out of reach nor lost nor another's, and no
+    /// segment is lost that is written.
     pub fn has_files(&self) -> bool {
-        !self.is_offline() && !self.has_lost_dir.get() && !self.has_foreign_dir.get()
+        !self.is_offline()
+            && !self.has_lost_dir.get()
+            && !self.has_lost_segment.get()
+            && !self.has_foreign_dir.get()
     }
 
     /// Counts a batch that was placed.

@@ -22,7 +22,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -49,6 +49,9 @@ const SHOWN_BYTES_MAX: usize = 1 << 20;
 /// What may arrive behind a request that waits for news before its client is no longer looked at. One that waits for
 /// more, as a fetch does, is answered then: nobody would know that its client has gone.
 const AHEAD_BYTES_MAX: usize = 4 * 1024;
+/// How long it may still wait then: the `fetch.max.wait.ms` of most clients. One that always has so much behind its
+/// fetches shall not be answered with nothing again and again without a pause.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What a request takes beside its bytes: its place in the queue, its future, its reply.
 const REQUEST_OVERHEAD_BYTES: usize = 1_024;
@@ -419,6 +422,8 @@ impl Reader<'_> {
         let watch = self.watched.watch();
         let wait = &self.context.wait;
         watch.set_handling(true);
+        // Begun, and then over.
+        let mut grace = None;
         let outcome = poll_fn(|cx| {
             loop {
                 if watch.is_closing() {
@@ -432,6 +437,11 @@ impl Reader<'_> {
                     return Poll::Pending;
                 }
                 if self.decoder.buffered() >= AHEAD_BYTES_MAX {
+                    let grace = grace.get_or_insert_with(|| Some(Box::pin(self.io.sleep(GRACE))));
+                    if let Some(left) = grace {
+                        ready!(left.as_mut().poll(cx));
+                    }
+                    *grace = None;
                     match wait.cut_short() {
                         true => continue,
                         false => return Poll::Pending,

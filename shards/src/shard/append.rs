@@ -254,7 +254,7 @@ impl Shard {
         // What is out of reach for good comes first: a producer that is told of a size or of room would try again.
         if self.has_failed() {
             Err(AppendError::StorageFailed)
-        } else if partition.is_offline() {
+        } else if partition.is_offline() || partition.has_lost_segment.get() {
             Err(AppendError::FolderOffline)
         } else if volume.acknowledges_no_more() {
             Err(AppendError::StorageFailed)

@@ -85,11 +85,16 @@ impl Store {
         let start = self.kafkas_log_start(folder, dir).await.unwrap_or(first);
         log.set_start(start.max(first).min(log.end_offset()));
         // What is said of the files from now on holds for as long as their names do, and what says whose they are.
-        let metadata = format_partition_metadata(key.topic);
-        self.io()
-            .write_small(&path.join(PARTITION_METADATA), metadata.as_bytes())
-            .await
-            .map_err(not_taken_over)?;
+        let metadata = path.join(PARTITION_METADATA);
+        let says_so = topic == Some(key.topic);
+        let made_durable = match says_so {
+            true => self.sync_small(&metadata).await,
+            false => {
+                let whose = format_partition_metadata(key.topic);
+                self.io().write_small(&metadata, whose.as_bytes()).await
+            }
+        };
+        made_durable.map_err(not_taken_over)?;
         for dir in [&path, folder] {
             self.io().sync_dir(dir).await.map_err(not_taken_over)?;
         }
@@ -99,6 +104,15 @@ impl Store {
             "took over segments from the folder"
         );
         Ok(Some(log))
+    }
+
+    /// Makes a file durable that may have been written behind.
+    async fn sync_small(&self, path: &Path) -> io::Result<()> {
+        self.io()
+            .open(path, OpenMode::READ_WRITE)
+            .await?
+            .sync()
+            .await
     }
 
     /// The topic that a partition's folder says it belongs to, if it says so.
@@ -271,9 +285,14 @@ impl Store {
             found.get(dir).into_iter().chain(futures).cloned().collect()
         };
         for dir in its {
-            let topic = self.topic_of_dir(&folder.path.join(&dir)).await?;
-            if topic.is_some_and(|topic| topic != key.topic) {
-                continue;
+            match self.topic_of_dir(&folder.path.join(&dir)).await {
+                Ok(topic) if topic.is_none_or(|topic| topic == key.topic) => {}
+                Ok(_) => continue,
+                // It may be the next topic's of its name, which nothing but this could tell.
+                Err(error) => {
+                    tracing::warn!(dir, %error, "cannot find out whether a folder is that of a deleted partition: it stays");
+                    continue;
+                }
             }
             let unique = Uuid::from_u64_pair(self.io().random_u64(), self.io().random_u64());
             let aside = self

@@ -59,6 +59,9 @@ impl Shard {
     ) -> Result<Uuid, ReadError> {
         let config = Rc::new(config);
         if let Some(partition) = self.partition(&key) {
+            if !partition.is_opened.get() {
+                self.0.store.look_for_begun_segment(&partition).await;
+            }
             partition.is_opened.set(true);
             partition.state.borrow_mut().log.config = config;
             self.lead(&partition, leader_epoch);

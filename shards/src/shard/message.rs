@@ -146,7 +146,8 @@ pub enum AppendError {
     StorageFull,
     /// Writing failed, or the shard has stopped; nothing more will be acknowledged.
     StorageFailed,
-    /// The partition's folder has failed, or could not be used when the partition was opened.
+    /// The partition's folder has failed, or could not be used when the partition was opened, or has lost the segment that
+    /// is written.
     FolderOffline,
 }
 

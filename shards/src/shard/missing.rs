@@ -6,12 +6,13 @@
 //!
 //! Segments are deleted behind a log start that the journal has. Where it has lost that, with a group that has rotted or
 //! was taken for its torn end, what it says of a log is older than the log's files. Reading the oldest segments is an
-//! error then; or, if the policy is to go on without what is lost, the log starts behind them. Nobody can tell them from
-//! segments that somebody has removed by mistake, nor what the journal has of them from what was deleted with them.
+//! error then, and nothing is written in the place of one that was half written; or, if the policy is to go on without
+//! what is lost, the log starts behind them. Nobody can tell them from segments that somebody has removed by mistake, nor
+//! what the journal has of them from what was deleted with them.
 
 use std::collections::BTreeSet;
 use std::io;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -74,16 +75,23 @@ impl Shard {
         self.forget_copies(copies).await.is_ok()
     }
 
-    /// Has the logs of this shard's partitions start behind their oldest segments that are gone. For a start, before
-    /// anything is written to segments. Durable when this returns.
+    /// Has the logs of this shard's partitions start behind their oldest segments that are gone, durably; others that are
+    /// gone are made anew from now on where there is more to write to them. For a start: until then nobody makes any.
     pub(super) async fn give_up_removed_segments(&self) -> Result<(), StartError> {
         for key in self.partitions() {
             let Some(partition) = self.partition(&key) else {
                 continue;
             };
-            // One without its folder is seen to as a whole, and what compaction has put together has its names later.
-            let is_swapping = partition.state.borrow().log.is_swapping();
-            if partition.is_offline() || partition.has_lost_dir.get() || is_swapping {
+            // One without its folder is seen to as a whole.
+            if partition.is_offline() || partition.has_lost_dir.get() {
+                continue;
+            }
+            if partition.state.borrow().log.is_swapping() {
+                // Its segments have their names later.
+                tracing::warn!(
+                    partition = %partition.dir,
+                    "what compaction has begun is not finished: whether segments are gone is seen at the next start"
+                );
                 continue;
             }
             let start = match self.end_of_removed_segments(&partition).await {
@@ -96,6 +104,12 @@ impl Shard {
             };
             if !self.start_behind(&partition, start).await && !partition.is_offline() {
                 return Err(StartError::NotWritten(key));
+            }
+        }
+        self.0.store.replace_lost();
+        for partition in self.0.partitions.borrow().values() {
+            if partition.has_lost_segment.take() {
+                self.settle_if_due(partition);
             }
         }
         Ok(())
@@ -120,7 +134,8 @@ impl Shard {
         let Some(end) = end_of_gone(log.segments(), log.end_offset(), is_there) else {
             return Ok(None);
         };
-        let is_needed = partition.key.topic == METADATA_TOPIC && !is_in_snapshot(&names, end);
+        let is_needed = partition.key.topic == METADATA_TOPIC
+            && !is_in_snapshot(&names, end..=log.end_offset());
         Ok((end > log.start_offset() && !is_needed).then_some(end))
     }
 
@@ -140,7 +155,7 @@ impl Shard {
                 log.roll_at(start, self.io().wall_ms());
             }
         }
-        let is_durable = self.move_log_start(partition, start).await.is_ok();
+        let is_durable = self.carry_log_start(partition, start).await;
         if is_durable {
             self.remove_old_segments(partition).await;
         }
@@ -162,10 +177,10 @@ impl Shard {
     }
 }
 
-/// Whether one of these files is a snapshot of all that the metadata log says below `end`.
-fn is_in_snapshot(names: &BTreeSet<String>, end: i64) -> bool {
+/// Whether one of these files is a snapshot that ends there: of all that the metadata log says before that.
+fn is_in_snapshot(names: &BTreeSet<String>, ends: RangeInclusive<i64>) -> bool {
     let mut snapshots = names.iter().filter_map(|name| SnapshotId::parse(name));
-    snapshots.any(|id| id.end_offset >= end)
+    snapshots.any(|id| ends.contains(&id.end_offset))
 }
 
 /// Where the last segment ends that is gone and has none before it whose file is there. `log_end` is where the last one

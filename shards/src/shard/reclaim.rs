@@ -301,7 +301,7 @@ impl Shard {
     /// Makes what was written to the active segment's file durable. The caller holds the turn, so
     /// nothing more is written meanwhile.
     async fn sync_segments(&self, partition: &Rc<Partition>) -> io::Result<()> {
-        loop {
+        while !partition.has_lost_segment.get() {
             let unsynced = {
                 let state = partition.state.borrow();
                 let mut segments = state.log.segments().iter().rev();
@@ -318,6 +318,7 @@ impl Shard {
                 segment.has_unsynced_writes = false;
             }
         }
+        Ok(())
     }
 
     /// Queues the partition's state as its new anchor. What its files hold must be synced.

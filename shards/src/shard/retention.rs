@@ -159,12 +159,38 @@ impl Shard {
         if volume.acknowledges_no_more() {
             return Err(ReadError::Storage);
         }
+        let entry = self.begin_log_start(partition, offset);
+        let ticket = volume.journal.append(entry);
+        let is_early = is_on(Mutation::AcknowledgeLogStartAtOnce);
+        if is_early || self.synced(volume, ticket).await {
+            note_durable_start(partition, offset);
+            Ok(())
+        } else {
+            Err(ReadError::Storage)
+        }
+    }
+
+    /// The same for a start, where nobody yet makes room for what is appended: it goes into the journal's reserve. Whether
+    /// it is durable.
+    pub(super) async fn carry_log_start(&self, partition: &Rc<Partition>, offset: i64) -> bool {
+        let volume = self.volume(partition);
+        let entry = self.begin_log_start(partition, offset);
+        let ticket = volume.journal.carry(entry);
+        let is_durable = volume.carried_synced(ticket).await;
+        if is_durable {
+            note_durable_start(partition, offset);
+        }
+        is_durable
+    }
+
+    /// Moves a log start in memory. Returns what makes it durable.
+    fn begin_log_start(&self, partition: &Rc<Partition>, offset: i64) -> Entry {
         if partition.state.borrow().anchor == 0 {
             self.checkpoint(partition);
         }
         self.io().reached(Landmark::LogStartMoved);
         partition.state.borrow_mut().log.set_start(offset);
-        let ticket = volume.journal.append(Entry {
+        Entry {
             head: EntryHead {
                 kind: EntryKind::LogStart,
                 key: partition.key,
@@ -174,14 +200,6 @@ impl Shard {
             body: Body::Empty,
             durability: Durability::Sync,
             queued: self.io().now(),
-        });
-        let is_early = is_on(Mutation::AcknowledgeLogStartAtOnce);
-        if is_early || self.synced(volume, ticket).await {
-            let durable = partition.durable_start.get().max(offset);
-            partition.durable_start.set(durable);
-            Ok(())
-        } else {
-            Err(ReadError::Storage)
         }
     }
 
@@ -236,4 +254,9 @@ impl Shard {
         self.0.cache.forgot_segments(partition, next, cached);
         Some(base)
     }
+}
+
+fn note_durable_start(partition: &Partition, offset: i64) {
+    let durable = partition.durable_start.get().max(offset);
+    partition.durable_start.set(durable);
 }

@@ -56,6 +56,8 @@ pub(super) struct Store {
     told: RefCell<Recent<(SegmentKey, FileKind), ()>>,
     /// Nothing need be durable any more but by the journal: the shard stops.
     is_stopping: Cell<bool>,
+    /// Whether a file that is gone with records in it is written anew without them.
+    replaces_lost: Cell<bool>,
 }
 
 impl Store {
@@ -69,12 +71,18 @@ impl Store {
             ahead: ReadAhead::default(),
             told: RefCell::default(),
             is_stopping: Cell::new(false),
+            replaces_lost: Cell::new(false),
         }
     }
 
     /// From now on files are written for other tools to read; what must last is in the journal.
     pub(super) fn stop(&self) {
         self.is_stopping.set(true);
+    }
+
+    /// From now on files of segments that are gone with records in them are written anew without them.
+    pub(super) fn replace_lost(&self) {
+        self.replaces_lost.set(true);
     }
 
     async fn write_small(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -120,15 +128,82 @@ impl Store {
             .join(SegmentFile::new(segment_base, kind).name())
     }
 
-    /// The file of a segment, made if there is none. The caller holds the partition's turn.
+    /// The file of a segment, made if there is none that had anything. The caller holds the partition's turn.
     pub(super) async fn segment_for_write(
         &self,
         partition: &Partition,
         segment_base: i64,
     ) -> io::Result<Rc<File>> {
         self.make_dir(partition).await?;
-        let file = self.segment(partition, segment_base, true).await?;
+        let is_begun = {
+            let state = partition.state.borrow();
+            let segment = state.log.segment(segment_base);
+            segment.is_some_and(|segment| segment.settled > 0)
+        };
+        let file = match self.segment(partition, segment_base, !is_begun).await {
+            Err(error) if is_begun && error.kind() == io::ErrorKind::NotFound => {
+                self.replacement(partition, segment_base).await?
+            }
+            opened => opened?,
+        };
         self.cut_leftovers(partition, segment_base, &file).await?;
+        Ok(file)
+    }
+
+    /// Finds out whether the file of a segment is gone that is half written, unless it would be replaced: nobody shall be
+    /// told that a record was taken which goes with it when the log starts behind.
+    pub(super) async fn look_for_begun_segment(&self, partition: &Partition) {
+        let begun = {
+            let state = partition.state.borrow();
+            let mut segments = state.log.segments().iter();
+            let begun = segments.find(|segment| !segment.is_finished && segment.settled > 0);
+            begun.map(|segment| segment.base_offset)
+        };
+        let Some(base) = begun.filter(|_| partition.has_files() && !self.replaces_lost.get())
+        else {
+            return;
+        };
+        if let Err(error) = self.segment(partition, base, false).await
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            let error = self.lose_segment(partition, base);
+            tracing::error!(partition = %partition.dir, %error, "a partition takes no records");
+        }
+    }
+
+    fn lose_segment(&self, partition: &Partition, segment_base: i64) -> io::Error {
+        partition.has_lost_segment.set(true);
+        io::Error::other(format!(
+            "{} is missing, with records that are nowhere else; restore it, or start once with \
+             corelog.recovery.on.rot=continue to go on without them",
+            self.path(partition, segment_base, FileKind::Log).display()
+        ))
+    }
+
+    /// A file in the place of one that is gone with records in it, if there may be one: nobody would see any more that
+    /// those are lost, and what is brought back must find its place free.
+    async fn replacement(&self, partition: &Partition, segment_base: i64) -> io::Result<Rc<File>> {
+        if !self.replaces_lost.get() {
+            return Err(self.lose_segment(partition, segment_base));
+        }
+        {
+            let mut state = partition.state.borrow_mut();
+            let log = &mut state.log;
+            tracing::error!(
+                partition = %partition.dir,
+                segment = segment_base,
+                "a segment is missing: it is written anew without the records that are lost"
+            );
+            if let Some(segment) = log.segment_mut(segment_base) {
+                segment.is_cut = false;
+            }
+            // The index knows too little of what follows them in this one.
+            if log.segments().last().map(|active| active.base_offset) == Some(segment_base) {
+                log.roll_at(log.end_offset(), self.io.wall_ms());
+            }
+        }
+        let file = self.segment(partition, segment_base, true).await?;
+        self.sync_dir(&self.dir(partition)).await?;
         Ok(file)
     }
 

@@ -2,25 +2,30 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::*;
+use crate::io::futures::first_of;
 use crate::io::sim::{Crash, Faults, NodeId, Operation, World};
 use crate::io::{BLOCK, Io};
 use crate::journal::Durability;
 use crate::journal::group::{Entries, EntryKind, GroupHeader, HEADER_LEN};
 use crate::mesh::lanes;
 use crate::route::Route;
+use crate::shard::message::{AppendError, ReadError};
 use crate::shard::tests::{
-    append, append_to, config, key, open_in, open_partition, read_all, read_from, started,
+    append, append_to, config, key, open_in, open_partition, read_all, read_from, spec, started,
 };
 use crate::shard::{FolderConfig, ShardConfig, open};
 
 const FIRST: Uuid = Uuid::from_u128(1);
 const SECOND: Uuid = Uuid::from_u128(2);
 const A_SECOND: Duration = Duration::from_secs(1);
+/// Shorter than a test waits for what is appended.
+const A_WHILE: Duration = Duration::from_secs(20);
 const BATCHES: i64 = 50;
 /// A topic that is left alone.
 const OTHER: u128 = 100;
@@ -237,6 +242,21 @@ fn rot_log_start(world: &mut World, node: NodeId) {
 /// A run that ends after records were deleted up to `to`, and a bit flips of the group that says so. Returns where the
 /// oldest segment begins that is left.
 fn lose_log_start(world: &mut World, node: NodeId, topic: u128, to: i64) -> i64 {
+    lose_group(world, node, topic, (to, Loss::Rot))
+}
+
+/// How the group of a log start is lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    /// The journal says behind it that it was on stable storage.
+    Rot,
+    /// The same, and then producers fill the journal but for its reserve, and wait.
+    RotOfFullJournal,
+    /// It looks like one whose write a crash has cut off.
+    End,
+}
+
+fn lose_group(world: &mut World, node: NodeId, topic: u128, (to, loss): (i64, Loss)) -> i64 {
     let start = world.block_on(node, move |io| async move {
         let shard = started(&io, config()).await;
         open_partition(&shard, topic, Durability::Sync).await;
@@ -250,10 +270,21 @@ fn lose_log_start(world: &mut World, node: NodeId, topic: u128, to: i64) -> i64 
         shard.roll(&key(topic));
         let moved = shard.delete_records(&key(topic), Some(to)).await;
         assert_eq!(moved, Ok(to));
-        // The journal says behind it that it was on stable storage.
-        open_partition(&shard, OTHER, Durability::Sync).await;
-        append(&shard, vec![append_to(OTHER, 100)]).await;
+        if loss != Loss::End {
+            open_partition(&shard, OTHER, Durability::Sync).await;
+            append(&shard, vec![append_to(OTHER, 100)]).await;
+        }
         io.sleep(A_SECOND).await;
+        if loss == Loss::RotOfFullJournal {
+            // Its anchor stays where it is.
+            let _turn = partition.settling.take().await;
+            let filling = async {
+                loop {
+                    append(&shard, vec![append_to(OTHER, 60_000)]).await;
+                }
+            };
+            first_of(pin!(filling), pin!(io.sleep(A_WHILE))).await;
+        }
         partition.state.borrow().log.segments()[0].base_offset
     });
     restart(world, node, Crash::Kill);
@@ -291,6 +322,21 @@ fn a_log_starts_behind_the_segments_of_whose_deletion_the_journal_has_lost_the_r
     }
 }
 
+/// Nobody makes room yet for what is appended.
+#[test]
+fn a_log_starts_behind_segments_that_are_gone_though_the_journal_is_full() {
+    let (mut world, node) = new_world();
+    let start = lose_group(&mut world, node, 1, (BATCHES / 2, Loss::RotOfFullJournal));
+    world.block_on(node, move |io| async move {
+        let goes_on = ShardConfig {
+            on_rot: RotPolicy::Continue,
+            ..config()
+        };
+        let shard = started(&io, goes_on).await;
+        go_on(&shard, 1, start, BATCHES).await;
+    });
+}
+
 /// Of a segment of which nothing is settled it is not known whether it was deleted: all of it is in the journal.
 #[test]
 fn a_log_starts_behind_the_last_of_the_oldest_segments_that_are_gone() {
@@ -323,10 +369,13 @@ fn the_beginning_of_the_metadata_is_needed_unless_a_finished_snapshot_has_it() {
         let names = [20, 42].map(|end| format!("{end:020}-0000000001.checkpoint{suffix}"));
         BTreeSet::from(names)
     };
-    assert!(is_in_snapshot(&names(""), 42));
-    assert!(!is_in_snapshot(&names(""), 43));
-    assert!(!is_in_snapshot(&names(".deleted"), 42));
-    assert!(!is_in_snapshot(&BTreeSet::new(), 1));
+    assert!(is_in_snapshot(&names(""), 42..=42));
+    assert!(is_in_snapshot(&names(""), 30..=50));
+    assert!(!is_in_snapshot(&names(""), 43..=50));
+    // A log that ends before its snapshot is of no use.
+    assert!(!is_in_snapshot(&names(""), 30..=41));
+    assert!(!is_in_snapshot(&names(".deleted"), 42..=42));
+    assert!(!is_in_snapshot(&BTreeSet::new(), 1..=50));
 }
 
 /// The journal is another shard's than the partition is now.
@@ -398,6 +447,42 @@ fn take_over_and_lose_power(batches: i64, bytes: usize) {
                 .topic_of_dir(Path::new("/data/topic1-0"))
                 .await;
             assert_eq!(whose.expect("read"), Some(key(1).topic));
+        });
+        restart(&mut world, node, Crash::PowerLoss);
+    }
+}
+
+/// A stop that writes the last block of the segment whose file is gone would hide that it is.
+#[test]
+fn a_start_that_gives_nothing_up_leaves_the_place_of_a_lost_segment_free() {
+    let (mut world, node) = new_world();
+    let start = lose_group(&mut world, node, 1, (BATCHES, Loss::End));
+    assert_eq!(start, BATCHES);
+    for _ in 0..2 {
+        world.block_on(node, |io| async move {
+            let shard = started(&io, config()).await;
+            open_partition(&shard, 1, Durability::Sync).await;
+            io.sleep(A_SECOND).await;
+            let pending = shard.append(vec![append_to(1, 100)], io.now()).await;
+            let refused = pending.wait().await.results;
+            assert_eq!(refused, [Err(AppendError::FolderOffline)]);
+            let read = shard.read(&[spec(1, 0)]).await.pop().expect("one");
+            assert_eq!(read.err(), Some(ReadError::Storage));
+            // Others go on.
+            open_partition(&shard, OTHER, Durability::Sync).await;
+            append(&shard, vec![append_to(OTHER, 100)]).await;
+            shard.stop().await;
+        });
+        // The power would bring back what was deleted: its name is not gone from stable storage.
+        restart(&mut world, node, Crash::Kill);
+    }
+    for (added, on_rot) in [RotPolicy::Continue, RotPolicy::Refuse]
+        .into_iter()
+        .enumerate()
+    {
+        world.block_on(node, move |io| async move {
+            let shard = started(&io, ShardConfig { on_rot, ..config() }).await;
+            go_on(&shard, 1, BATCHES, BATCHES + added as i64).await;
         });
         restart(&mut world, node, Crash::PowerLoss);
     }

@@ -243,10 +243,13 @@ fn nobody_waits_for_more_with_so_much_behind_it_that_its_client_is_not_looked_at
         stage
             .until("it waits", || stage.engine.under_way.get() == 1)
             .await;
+        let begun = stage.io.now();
         for id in 2..8 {
             client.send(request(WAITS, 0, id, &[0; 1_000])).await;
         }
         assert_eq!(client.answer().await.expect("an answer").0, 1);
+        // Not at once: it would ask again at once.
+        assert!(stage.io.now() - begun >= Duration::from_millis(500));
         drop(client);
         stage
             .until("it is gone", || stage.network.connections() == 0)

@@ -30,7 +30,7 @@ const RARE: &[Landmark] = &[
     Landmark::SwapFinishedAtStart,
 ];
 
-/// What worlds of groups have in them, all of which they go on with.
+/// What worlds of groups have in them; syncs that fail are in few of them.
 const FAULTS_OF_GROUPS: &[Fault] = &[
     Fault::Kill,
     Fault::PowerLoss,
@@ -38,6 +38,10 @@ const FAULTS_OF_GROUPS: &[Fault] = &[
     Fault::WriteUnsynced,
     Fault::PageTorn,
     Fault::NameLost,
+    Fault::ReadError,
+    Fault::WriteError,
+    Fault::WritePartly,
+    Fault::DiskFull,
     Fault::DiskStall,
     Fault::ClockJump,
     Fault::ConnectionReset,

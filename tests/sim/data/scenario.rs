@@ -18,6 +18,7 @@ use super::producer::produce;
 use super::reading::{After, read_all};
 use super::rot::{Disk, Loss, Place, Rot, is_cut_short, known, read_past};
 use super::sim::Sim;
+use crate::disk;
 use crate::log::{without_errors, without_panics};
 use crate::node::{Node, PORT, Setup};
 use crate::story::Story;
@@ -303,14 +304,10 @@ impl Scenario {
                 self.world.jump_wall_clock(broker, by_ms);
             }
             5 if self.plan.has(Feature::FullDisk) => {
-                let used = self.world.disk_used(broker);
-                let room = self.below(100_000);
-                self.tell(format!("of the disk {room} bytes are free"));
-                self.world.set_disk_capacity(broker, used + room);
+                disk::fill(&mut self.world, broker, &self.sim.story);
             }
             6 if self.plan.has(Feature::FullDisk) => {
-                self.tell("the disk has room again".to_owned());
-                self.world.set_disk_capacity(broker, u64::MAX);
+                disk::give_room(&mut self.world, broker, &self.sim.story);
             }
             7 | 8 if self.plan.has(Feature::HalfClosed) => {
                 let (from, to) = match self.below(2) {
@@ -625,15 +622,10 @@ fn faults(plan: &Plan) -> Faults {
     if plan.has(Feature::FullDisk) && plan.has(Feature::Swarm) {
         faults.disk_full = plan.swarm.disk_full;
     }
-    if plan.has(Feature::DiskErrors) {
-        faults.read_error = 0.2;
-        faults.read_error_lasts_max = DISK_TROUBLE_MAX;
-        faults.write_error = 0.002;
-        faults.sync_error = 0.002;
-        faults.read_errors_max = 3;
-        faults.disk_errors_max = 2;
+    match plan.has(Feature::DiskErrors) {
+        true => disk::with_errors(faults, DISK_TROUBLE_MAX),
+        false => faults,
     }
-    faults
 }
 
 /// With a disk that does not fail.

@@ -19,7 +19,7 @@ use super::consumer_protocol::{
 };
 use super::member::{Member, Outcome, Partition, Protocol};
 use super::plan::Feature;
-use super::sim::{REBALANCE, SESSION};
+use super::sim::{REBALANCE, SESSION, Term};
 use crate::wire::{Lost, text};
 
 const HEARTBEAT_MS: u64 = 1_500;
@@ -36,8 +36,8 @@ pub struct Classic {
     id: StrBytes,
     generation: i32,
     is_joined: bool,
-    /// The start of the broker that has known its id last, while no generation with that is known to be written.
-    unwritten: Option<u64>,
+    /// When the broker has known its id last, while no generation with that is known to be written.
+    unwritten: Option<Term>,
     /// As the leader: of which topics the partitions were dealt out.
     dealt: Option<BTreeMap<String, i32>>,
     /// The topics of the subscription that the coordinator has.
@@ -219,7 +219,7 @@ impl Classic {
         self.member.look_at_topics(true).await;
         let wanted = self.member.subscribed();
         self.subscribed = wanted.keys().cloned().collect();
-        let (asked, start) = (self.member.now(), self.member.sim.starts.get());
+        let (asked, term) = (self.member.now(), self.member.sim.term());
         let (group, instance) = (self.member.group(), self.member.instance());
         let owned = self.member.held.keys();
         let owned: Vec<Assigned> = owned
@@ -278,9 +278,9 @@ impl Classic {
         let is_new = self.id != reply.member_id;
         self.id = reply.member_id.clone();
         if is_new || self.unwritten.is_some() {
-            self.unwritten = Some(start);
+            self.unwritten = Some(term);
         }
-        self.member.unwritten = Some(start);
+        self.member.unwritten = Some(term);
         self.generation = reply.generation_id;
         if self.member.handle.character.group.starts_with("mixed") {
             let process = self.member.handle.process;

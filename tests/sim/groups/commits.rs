@@ -128,6 +128,15 @@ impl Commits {
         }
     }
 
+    /// The deletions of such places that have begun at that moment never took effect, and never will.
+    pub fn withdraw_deletions(&mut self, is_meant: impl Fn(&Place) -> bool, begin: Moment) {
+        let meant = self.places.iter_mut().filter(|(place, _)| is_meant(place));
+        for writes in meant.map(|(_, writes)| writes) {
+            writes
+                .retain(|write| write.number != 0 || write.is_certain || write.begin != begin.now);
+        }
+    }
+
     /// The deletions of such places that have begun are done.
     pub fn end_deletions(&mut self, is_meant: impl Fn(&Place) -> bool, at: Moment) {
         let meant = self.places.iter_mut().filter(|(place, _)| is_meant(place));
@@ -396,5 +405,37 @@ mod tests {
     #[should_panic(expected = "lost")]
     fn not_one_that_was_refused() {
         forget_after_another(true);
+    }
+
+    /// One of a topic that goes, as far as its client knows, and is still there.
+    fn delete_in_vain() -> (World, u64) {
+        let mut world = World::new(SIMPLE);
+        let number = world.begin();
+        world.acknowledge(number);
+        world.pass_a_second();
+        let begin = world.at;
+        world.commits.begin_deletion(|_| true, begin);
+        world.pass_a_second();
+        world.commits.withdraw_deletions(|_| true, begin);
+        world.commits.end_deletions(|_| true, world.at);
+        world.pass_a_second();
+        (world, number)
+    }
+
+    #[test]
+    fn what_was_deleted_in_vain_is_there() {
+        let (mut world, number) = delete_in_vain();
+        let (begin, text) = (world.at.now, number.to_string());
+        let found = Some((7, text.as_str()));
+        world.pass_a_second();
+        let (place, at) = (world.place.clone(), world.at);
+        world.commits.check_read(&place, found, begin, at);
+    }
+
+    #[test]
+    #[should_panic(expected = "lost")]
+    fn and_must_be() {
+        let (mut world, _) = delete_in_vain();
+        world.forget();
     }
 }

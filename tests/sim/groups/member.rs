@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::commits::Place;
 use super::holders::Process;
 use super::plan::Feature;
-use super::sim::Sim;
+use super::sim::{Sim, Term};
 use crate::wire::{Client, Lost, text};
 
 /// Between two looks at the topics, as a much shorter `metadata.max.age.ms`.
@@ -88,8 +88,8 @@ pub struct Member {
     /// What it holds, and how far it has read, where it knows.
     pub held: BTreeMap<Partition, Option<i64>>,
     pub has_coordinator: bool,
-    /// The start of the broker that gave it its generation, while nothing of that is known to be written.
-    pub unwritten: Option<u64>,
+    /// When it was given its generation, while nothing of that is known to be written.
+    pub unwritten: Option<Term>,
     topics_seen: Option<Instant>,
     /// Of its own commits.
     next_commit: Instant,
@@ -202,9 +202,9 @@ impl Member {
         Outcome::NoMember
     }
 
-    /// Whether a start of the broker, if any, is not the last one.
-    pub fn is_of_the_past(&self, start: Option<u64>) -> bool {
-        start.is_some_and(|start| start != self.sim.starts.get())
+    /// Whether what was learned of a coordinator then, if anything, may be forgotten by it.
+    pub fn is_of_the_past(&self, term: Option<Term>) -> bool {
+        term.is_some_and(|term| self.sim.may_be_forgotten(term))
     }
 
     /// The broker says that it is of another generation. Unless the group has gone from one protocol to the other, or the

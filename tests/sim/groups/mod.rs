@@ -6,7 +6,8 @@
 //! and find others in their place. Connections also stand still, or close in one direction. Others commit offsets without
 //! being members, delete offsets and groups, make topics grow, delete them and make them again. The broker is stopped,
 //! killed, or loses its power, which tears and loses what was not synced, also while it starts or loads groups; it comes
-//! back with another number of shards. Its clock jumps both ways, its disk is slow, its shards get no turns.
+//! back with another number of shards. Its clock jumps both ways, its shards get no turns. Its disk is slow, has no room for
+//! a while, so that coordinators begin anew from their logs, or fails, so that the broker gives up and is started again.
 //!
 //! What is checked:
 //! - Committed offsets: each read tells a commit that was sent and behind which no other one is known to have come
@@ -16,10 +17,11 @@
 //! - Rebalances end: once everybody is calm, all groups are stable, and all partitions are held by one who wants them
 //!   ([`rest`]).
 //! - Fencing: a commit of another generation, or of somebody whose partition is another one's, is refused.
-//! - Codes: clients do with each error code what Java's do, and a code that these don't expect fails the run.
+//! - Codes: clients do with each error code what Java's do, and a code that these don't expect fails the run. What is not
+//!   done for the disk's sake is refused with one after which they try again.
 //! - Something was committed and read.
 //! - Once clients have gone, nothing is held for them: no connection, and no memory of requests or replies.
-//! - No part of the broker logs an error.
+//! - No part of the broker logs an error where the disk gives it no reason, and none panics.
 //!
 //! Each seed switches on some of the work and of the trouble ([`plan`]). One that fails prints what that was, and the
 //! commands that run it again, and that look for a smaller run which fails in the same way.

@@ -10,6 +10,7 @@ use corelog_shards::io::sim::Faults;
 
 use super::member::{Protocol, Wanted};
 use super::topics::TOPICS;
+use crate::disk;
 use crate::plan::Drawn;
 
 /// Something that a seed may switch on.
@@ -60,12 +61,16 @@ pub enum Feature {
     SlowDisk,
     SlowNode,
     Starvation,
+    /// Its disk has no room for a while.
+    FullDisk,
+    /// Reads, writes and syncs of its disk fail. It ends when it can write no more, and is started again.
+    DiskErrors,
     /// All kinds, each by itself or not at all, and as often as the seed says.
     Swarm,
 }
 
 impl Feature {
-    const ALL: [Feature; 32] = [
+    const ALL: [Feature; 34] = [
         Feature::Eager,
         Feature::Cooperative,
         Feature::Modern,
@@ -97,6 +102,8 @@ impl Feature {
         Feature::SlowDisk,
         Feature::SlowNode,
         Feature::Starvation,
+        Feature::FullDisk,
+        Feature::DiskErrors,
         Feature::Swarm,
     ];
 }
@@ -109,6 +116,9 @@ pub enum Limit {
     Members,
     Shards,
 }
+
+/// For how long at most the disk cannot read what it has failed to read.
+pub const UNREADABLE_MAX: Duration = Duration::from_secs(2);
 
 /// What kind of a group it is, which its name says.
 const KINDS: [(Feature, &str); 4] = [
@@ -197,7 +207,7 @@ impl Drawn for Plan {
                 // Sessions last for seconds.
                 network_stall_max: Duration::from_millis(1 + random.below(5_000)),
                 starvation_max: Duration::from_millis(1 + random.below(300)),
-                // Of a full disk the model knows nothing.
+                // The model knows when there is no room.
                 disk_full: 0.0,
                 ..Faults::swarm(&mut random)
             },
@@ -270,13 +280,28 @@ impl Plan {
             Feature::Stalls,
             Feature::SlowNode,
             Feature::Starvation,
+            Feature::FullDisk,
+            Feature::DiskErrors,
             Feature::Swarm,
         ];
         causes.into_iter().any(|cause| self.has(cause))
     }
 
+    /// Whether the disk may fail, or be full.
+    pub fn has_bad_disk(&self) -> bool {
+        self.has(Feature::FullDisk) || self.has(Feature::DiskErrors)
+    }
+
     /// What goes wrong by itself, as long as nobody waits for calm.
     pub fn faults(&self) -> Faults {
+        match self.has(Feature::DiskErrors) {
+            true => disk::with_errors(self.faults_of_starts(), UNREADABLE_MAX),
+            false => self.faults_of_starts(),
+        }
+    }
+
+    /// The same while the broker starts: with a disk that does not fail.
+    pub fn faults_of_starts(&self) -> Faults {
         match self.has(Feature::Swarm) {
             true => self.with_habits(self.swarm.clone()),
             false => self.sound(),

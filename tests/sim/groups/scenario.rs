@@ -8,12 +8,13 @@ use corelog_shards::io::sim::{Crash, Landmark, NodeId, World};
 
 use super::cast::Cast;
 use super::offsets::{commit_alone, read_all};
-use super::plan::{Feature, Plan};
+use super::plan::{Feature, Plan, UNREADABLE_MAX};
 use super::rest::{self, Picture};
 use super::sim::{REBALANCE, SESSION, SETTLED, Sim};
 use super::topics::administrate;
 use super::trouble::trouble;
-use crate::log::without_errors;
+use crate::disk;
+use crate::log::{without_errors, without_panics};
 use crate::node::{Node, PORT, Setup};
 use crate::story::Story;
 
@@ -21,6 +22,8 @@ use crate::story::Story;
 const CALM: Duration = Duration::from_secs(90);
 /// A start takes no longer.
 const START_MAX: Duration = Duration::from_secs(60);
+/// How long a broker that has given up takes to be gone.
+const PROCESS_END: Duration = Duration::from_millis(20);
 const MINUTE_MS: u64 = 60_000;
 const JUMP_MS: u64 = 2 * MINUTE_MS;
 /// How many times as long the disk may take for everything.
@@ -47,7 +50,10 @@ struct Scenario {
 
 /// Panics if the broker breaks a promise. The story is told then.
 pub fn run(plan: &Plan, story: &Story) -> Outcome {
-    without_errors(plan.seed, || simulate(plan, story))
+    match plan.has_bad_disk() {
+        false => without_errors(plan.seed, || simulate(plan, story)),
+        true => without_panics(plan.seed, || simulate(plan, story)),
+    }
 }
 
 fn simulate(plan: &Plan, story: &Story) -> Outcome {
@@ -73,7 +79,7 @@ fn simulate(plan: &Plan, story: &Story) -> Outcome {
 
 impl Scenario {
     fn new(plan: &Plan, story: &Story) -> Scenario {
-        let mut world = World::new(plan.seed, plan.faults());
+        let mut world = World::new(plan.seed, plan.faults_of_starts());
         let node = Node::new(&mut world, Setup::new(properties(plan)));
         let (address, io) = (world.socket_address(node.id(), PORT), world.io(node.id()));
         let sim = Rc::new(Sim::new(plan, address, io, story));
@@ -105,6 +111,7 @@ impl Scenario {
     /// Starts the broker and those clients who are no members. Returns whether the topics are as they will stay.
     fn begin(&mut self) -> Rc<Cell<bool>> {
         self.start_broker();
+        self.spare_disk();
         let (is_begun, is_idle) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
         let node = self.add_client();
         let io = self.world.io(node);
@@ -126,6 +133,7 @@ impl Scenario {
             let io = self.world.io(node);
             io.spawn("simple", commit_alone(self.sim.clone(), io.clone()));
         }
+        self.let_fail();
         is_idle
     }
 
@@ -156,6 +164,50 @@ impl Scenario {
             assert!(self.world.step(), "a start waits for nothing");
             self.node.check();
         }
+        // Also while coordinators read their logs.
+        self.let_fail();
+    }
+
+    /// From now on everything may go wrong by itself that is switched on, unless all come to rest.
+    fn let_fail(&mut self) {
+        self.world.set_faults(match self.sim.is_calm.get() {
+            true => self.sim.plan.sound(),
+            false => self.sim.plan.faults(),
+        });
+    }
+
+    /// The disk has room from now on, does not fail, and is as fast as others.
+    fn spare_disk(&mut self) {
+        let broker = self.node.id();
+        self.world.set_faults(match self.sim.is_calm.get() {
+            true => self.sim.plan.sound(),
+            false => self.sim.plan.faults_of_starts(),
+        });
+        self.world.slow_down(broker, 1);
+        if self.has(Feature::FullDisk) {
+            disk::give_room(&mut self.world, broker, &self.sim.story);
+            self.sim.note_disk_full(false);
+        }
+    }
+
+    /// A broker that gives up for its disk's sake is started again, as a supervisor does.
+    fn recover(&mut self) {
+        if !self.has(Feature::DiskErrors) {
+            self.node.check();
+        } else if let Some(why) = self.node.failure() {
+            self.tell(format!("the broker gives up: {why}"));
+            self.end_with(Crash::Kill);
+            self.restart();
+        }
+    }
+
+    fn restart(&mut self) {
+        self.spare_disk();
+        if self.has(Feature::DiskErrors) {
+            // A start that cannot read what it needs is refused.
+            self.world.run_for(UNREADABLE_MAX);
+        }
+        self.start_broker();
     }
 
     fn crash_broker(&mut self) {
@@ -164,8 +216,11 @@ impl Scenario {
             (_, true) => Crash::PowerLoss,
             _ => Crash::Kill,
         };
+        self.end_with(how);
+    }
+
+    fn end_with(&mut self, how: Crash) {
         self.tell(format!("the broker ends: {how:?}"));
-        self.node.check();
         self.node.crash(&mut self.world, how);
         self.sim.commits.borrow_mut().crash(self.sim.moment());
     }
@@ -174,6 +229,7 @@ impl Scenario {
         let ends = [Feature::Kill, Feature::PowerLoss, Feature::CleanStop];
         let possible = ends.into_iter().filter(|end| self.has(*end));
         let possible: Vec<Feature> = possible.collect();
+        self.recover();
         if possible.is_empty() {
             return;
         }
@@ -181,14 +237,14 @@ impl Scenario {
             Feature::CleanStop => self.stop_broker(),
             _ => self.crash_broker(),
         }
-        self.world.slow_down(self.node.id(), 1);
-        self.start_broker();
+        self.restart();
     }
 
     fn stop_broker(&mut self) {
         self.tell("the broker is stopped".to_owned());
+        let is_complete = self.node.stop(&mut self.world);
         assert!(
-            self.node.stop(&mut self.world),
+            is_complete || self.sim.plan.has_bad_disk(),
             "a stop that is not complete"
         );
         self.sim.commits.borrow_mut().crash(self.sim.moment());
@@ -199,13 +255,13 @@ impl Scenario {
         let events = self.below(self.sim.plan.events + 1);
         for _ in 0..events {
             let pause = Duration::from_millis(10 + self.below(4_000));
-            self.world.run_for(pause);
-            self.node.check();
+            self.run_for(pause);
             self.cast.go_on(&mut self.world);
             match self.below(12) {
                 0..=5 => self.cast.disturb(&mut self.world),
                 6 => self.disturb_others(),
                 7 | 8 => self.disturb_broker(),
+                9 | 10 if self.has(Feature::FullDisk) => self.change_room(),
                 _ => {}
             }
         }
@@ -218,6 +274,29 @@ impl Scenario {
             }
         };
         self.world.run_steps(steps);
+    }
+
+    fn run_for(&mut self, pause: Duration) {
+        let end = self.world.now() + pause;
+        let part = match self.has(Feature::DiskErrors) {
+            true => PROCESS_END,
+            false => pause,
+        };
+        while self.world.now() < end {
+            let left = end - self.world.now();
+            self.world.run_for(part.min(left));
+            self.recover();
+        }
+    }
+
+    fn change_room(&mut self) {
+        let is_full = self.below(3) > 0;
+        let change = match is_full {
+            true => disk::fill,
+            false => disk::give_room,
+        };
+        change(&mut self.world, self.node.id(), &self.sim.story);
+        self.sim.note_disk_full(is_full);
     }
 
     fn disturb_others(&mut self) {
@@ -261,8 +340,11 @@ impl Scenario {
 
     fn come_to_rest(&mut self, is_idle: &Rc<Cell<bool>>) {
         self.sim.is_calm.set(true);
-        self.world.set_faults(self.sim.plan.sound());
-        self.world.slow_down(self.node.id(), 1);
+        self.spare_disk();
+        if self.sim.plan.has_bad_disk() {
+            // What has failed by now shows.
+            self.run_for(UNREADABLE_MAX);
+        }
         self.cast.calm_down(&mut self.world);
         if self.sim.plan.has_late_requests() {
             self.rest_for(SETTLED);

@@ -21,10 +21,18 @@ pub const SESSION: Duration = Duration::from_secs(6);
 pub const REBALANCE: Duration = Duration::from_secs(10);
 
 /// By then a request that was given up has taken effect, or never will: connections stand still for less than that, and
-/// a broker that is slow takes no longer for it.
+/// a broker that is slow, or whose disk has room again, takes no longer for it.
 pub const SETTLED: Duration = Duration::from_secs(30);
 /// How long clients that wait for that sleep until they look again.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// A time of which it can be told later whether coordinators have begun anew since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// Of the broker.
+    starts: u64,
+    since: Instant,
+}
 
 pub struct Sim {
     pub plan: Plan,
@@ -40,6 +48,11 @@ pub struct Sim {
     pub starts: Cell<u64>,
     /// When it was started last.
     started: Cell<Instant>,
+    /// The broker's disk is full, or nearly so.
+    is_disk_full: Cell<bool>,
+    /// Until then it may have been, as far as the broker knows: coordinators whose records cannot be written begin anew
+    /// from their logs.
+    refused_until: Cell<Instant>,
     /// Groups that the running broker has loaded, and since when that is known.
     loaded: RefCell<BTreeMap<String, Instant>>,
     /// Groups whose offsets are read again and again.
@@ -62,6 +75,8 @@ impl Sim {
             is_calm: Cell::new(false),
             starts: Cell::new(0),
             started: Cell::default(),
+            is_disk_full: Cell::new(false),
+            refused_until: Cell::default(),
             loaded: RefCell::default(),
             groups: groups.map(str::to_owned).collect(),
             story: story.clone(),
@@ -77,8 +92,8 @@ impl Sim {
 
     /// Asked at `asked`, the coordinator of a group has said something that it knows only once it has loaded the group.
     pub fn note_loaded(&self, group: &str, asked: Instant) {
-        if asked < self.started.get() {
-            // That was the broker before.
+        if asked < self.started.get() || self.may_have_refused_since(asked) {
+            // That was the broker before, or the coordinator may begin anew.
             return;
         }
         let mut loaded = self.loaded.borrow_mut();
@@ -90,6 +105,33 @@ impl Sim {
     pub fn had_loaded(&self, group: &str, asked: Instant) -> bool {
         let loaded = self.loaded.borrow();
         loaded.get(group).is_some_and(|since| *since <= asked)
+    }
+
+    /// The broker's disk is full from now on, or has room again.
+    pub fn note_disk_full(&self, is_full: bool) {
+        let was_full = self.is_disk_full.replace(is_full);
+        if is_full {
+            self.loaded.borrow_mut().clear();
+        } else if was_full {
+            self.refused_until.set(self.broker_io.now() + SETTLED);
+        }
+    }
+
+    fn may_have_refused_since(&self, since: Instant) -> bool {
+        self.is_disk_full.get() || since < self.refused_until.get()
+    }
+
+    /// What is asked for now reaches a coordinator in this term, or a later one.
+    pub fn term(&self) -> Term {
+        Term {
+            starts: self.starts.get(),
+            since: self.broker_io.now(),
+        }
+    }
+
+    /// Whether what a coordinator knew in that term and has not written may be forgotten by now.
+    pub fn may_be_forgotten(&self, term: Term) -> bool {
+        term.starts != self.starts.get() || self.may_have_refused_since(term.since)
     }
 
     pub fn moment(&self) -> Moment {
@@ -108,7 +150,11 @@ impl Sim {
     pub async fn settle(&self, client: &Client) {
         client.back_off().await;
         let (starts, end) = (self.starts.get(), client.io().now() + SETTLED);
-        let is_open = || self.starts.get() == starts && client.io().now() < end;
+        let is_over = || {
+            let end = end.max(self.refused_until.get());
+            !self.is_disk_full.get() && client.io().now() >= end
+        };
+        let is_open = || self.starts.get() == starts && !is_over();
         while self.plan.has_late_requests() && is_open() {
             client.io().sleep(LOOK).await;
         }

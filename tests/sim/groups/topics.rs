@@ -13,6 +13,7 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, TopicName,
 };
+use uuid::Uuid;
 
 use super::commits::Place;
 use super::member::topics;
@@ -92,11 +93,13 @@ async fn change(sim: &Sim, client: &mut Client) -> Result<(), Lost> {
     match (there.get(topic), client.below(3)) {
         _ if !is_complete && client.below(4) > 0 => make_all(sim, client).await,
         (None, _) => Ok(()),
-        (Some(_), 0) if sim.plan.has(Feature::TopicDeletion) => delete(sim, client, topic).await,
+        (Some((id, _)), 0) if sim.plan.has(Feature::TopicDeletion) => {
+            delete(sim, client, topic, *id).await
+        }
         (Some((_, count)), 1 | 2)
             if *count as u64 <= PARTITIONS_MAX && sim.plan.has(Feature::Growth) =>
         {
-            grow(client, topic, count + 1).await
+            grow(sim, client, topic, count + 1).await
         }
         (Some(_), _) => Ok(()),
     }
@@ -115,6 +118,7 @@ async fn create(sim: &Sim, client: &mut Client, topic: &str, partitions: i32) ->
     let reply = client.ask(2..=7, request).await?;
     match reply.topics[0].error_code.err() {
         None | Some(ResponseError::TopicAlreadyExists) => {}
+        Some(ResponseError::KafkaStorageError) if sim.plan.has_bad_disk() => return Ok(()),
         Some(error) => panic!("CreateTopics: {error:?}"),
     }
     // What was committed for the one that had its name before is not for this one.
@@ -128,7 +132,7 @@ async fn create(sim: &Sim, client: &mut Client, topic: &str, partitions: i32) ->
     Ok(())
 }
 
-async fn grow(client: &mut Client, topic: &str, count: i32) -> Result<(), Lost> {
+async fn grow(sim: &Sim, client: &mut Client, topic: &str, count: i32) -> Result<(), Lost> {
     let request = |_| {
         let topic = CreatePartitionsTopic::default()
             .with_name(TopicName(text(topic)))
@@ -141,11 +145,12 @@ async fn grow(client: &mut Client, topic: &str, count: i32) -> Result<(), Lost> 
     let reply = client.ask(0..=3, request).await?;
     match reply.results[0].error_code.err() {
         None => Ok(()),
+        Some(ResponseError::KafkaStorageError) if sim.plan.has_bad_disk() => Ok(()),
         Some(error) => panic!("CreatePartitions: {error:?}"),
     }
 }
 
-async fn delete(sim: &Sim, client: &mut Client, topic: &str) -> Result<(), Lost> {
+async fn delete(sim: &Sim, client: &mut Client, topic: &str, id: Uuid) -> Result<(), Lost> {
     let is_meant = |place: &Place| place.1 == topic;
     for group in &sim.groups {
         for partition in 0..=PARTITIONS_MAX as i32 {
@@ -153,9 +158,8 @@ async fn delete(sim: &Sim, client: &mut Client, topic: &str) -> Result<(), Lost>
             sim.commits.borrow_mut().expect(place);
         }
     }
-    sim.commits
-        .borrow_mut()
-        .begin_deletion(is_meant, sim.moment());
+    let begin = sim.moment();
+    sim.commits.borrow_mut().begin_deletion(is_meant, begin);
     forget(sim, topic);
     let request = |version: i16| {
         let request = DeleteTopicsRequest::default().with_timeout_ms(TIMEOUT_MS);
@@ -165,15 +169,27 @@ async fn delete(sim: &Sim, client: &mut Client, topic: &str) -> Result<(), Lost>
             _ => request.with_topic_names(vec![name]),
         }
     };
-    let Ok(reply) = client.ask(1..=6, request).await else {
-        sim.settle(client).await;
-        forget(sim, topic);
-        return Ok(());
-    };
-    match reply.responses[0].error_code.err() {
-        None => Ok(()),
-        Some(error) => panic!("DeleteTopics: {error:?}"),
+    let reply = client.ask(1..=6, request).await;
+    match reply.map(|reply| reply.responses[0].error_code.err()) {
+        Ok(None) => return Ok(()),
+        Err(Lost) => {}
+        Ok(Some(ResponseError::KafkaStorageError)) if sim.plan.has_bad_disk() => {}
+        Ok(Some(error)) => panic!("DeleteTopics: {error:?}"),
     }
+    // Nobody knows what has become of it.
+    sim.settle(client).await;
+    forget(sim, topic);
+    let is_there = loop {
+        match topics(client).await {
+            Ok(there) => break there.get(topic).is_some_and(|(known, _)| *known == id),
+            Err(Lost) => client.back_off().await,
+        }
+    };
+    if is_there {
+        let mut commits = sim.commits.borrow_mut();
+        commits.withdraw_deletions(is_meant, begin);
+    }
+    Ok(())
 }
 
 /// A topic is gone, from now on at the latest.

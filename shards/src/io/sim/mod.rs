@@ -64,7 +64,7 @@ use kernel::{Kernel, Node, Place};
 const WALL_START_MS: i64 = 1_700_000_000_000;
 
 /// Steps without an end in sight after which a run counts as stuck. One with a deliberate bug is given up earlier, as many
-/// of those end like this; that none without does is seen to by `mutation::check_sound`, which has the same limit.
+/// of those end like this; that none without does is seen to where the bugs are listed, with the same limit.
 const STEPS_MAX: u64 = 50_000_000;
 const STEPS_MAX_MUTATED: u64 = 1_000_000;
 

@@ -31,7 +31,6 @@ const OTHERS: &[(&str, &[&str])] = &[
             "max.connections.per.ip.overrides: unknown host",
             "offsets of transactions that have no end are not committed",
             "stored settings cannot be used; the old ones stay",
-            "too many idempotent producers for the journal: those that are silent for longest are forgotten",
             "too many to be created automatically",
             "topics cannot be created automatically",
             "…: ending at once",
@@ -41,7 +40,6 @@ const OTHERS: &[(&str, &[&str])] = &[
         "goes on with more or with less, as README.md describes",
         &[
             "a checkpoint is longer than a journal file: the files become longer than corelog.journal.bytes says",
-            "a connection waits: max.connections are open",
             "can't accept an HTTP connection: …",
             "cannot serve metrics",
             "no metrics are served: …",
@@ -234,17 +232,65 @@ fn table() -> Vec<String> {
 fn error_codes() -> Vec<String> {
     let codes = (-1..1_000).filter_map(ResponseError::try_from_code);
     let known = codes.filter(|code| !matches!(code, ResponseError::Unknown(_)));
-    let names = known.map(|code| {
-        let mut name = String::new();
-        for c in format!("{code:?}").chars() {
-            if c.is_uppercase() && !name.is_empty() {
-                name.push('_');
-            }
-            name.push(c.to_ascii_uppercase());
+    known
+        .map(|code| in_capitals(&format!("{code:?}")))
+        .collect()
+}
+
+/// `InThisSpelling` in that of Kafka, which is `IN_THIS_SPELLING`.
+fn in_capitals(name: &str) -> String {
+    let mut capitals = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !capitals.is_empty() {
+            capitals.push('_');
         }
-        name
-    });
-    names.collect()
+        capitals.push(c.to_ascii_uppercase());
+    }
+    capitals
+}
+
+/// The error codes that faults are mapped to, by the function that does. What the controller refuses says itself why.
+fn mapped() -> Vec<(String, String)> {
+    let sources = sources();
+    let source = sources
+        .iter()
+        .find(|(path, _)| path.ends_with("api/errors.rs"));
+    let (_, code) = source.expect("the mapping");
+    let mut mapped = Vec::new();
+    for function in code.split("\npub fn ").skip(1) {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let name = function.split(|c| !is_part(c)).next().unwrap_or_default();
+        if name == "of_control" {
+            continue;
+        }
+        for rest in function.split("ResponseError::").skip(1) {
+            let code = rest.split(|c| !is_part(c)).next().unwrap_or_default();
+            mapped.push((name.to_owned(), in_capitals(code)));
+        }
+    }
+    mapped
+}
+
+#[test]
+fn each_error_code_that_a_fault_is_mapped_to_is_in_the_table() {
+    let mapped = mapped();
+    for function in [
+        "of_append",
+        "of_read",
+        "of_rejection",
+        "of_session",
+        "of_refusal",
+    ] {
+        let is_read = mapped.iter().any(|(name, _)| name == function);
+        assert!(is_read, "{function}: {mapped:?}");
+    }
+    let told = quoted(2);
+    for (function, code) in mapped {
+        assert!(
+            told.contains(&code),
+            "{code} of {function} is not in the table"
+        );
+    }
 }
 
 #[test]
@@ -290,11 +336,16 @@ fn untold(said: &[(String, PathBuf)]) -> Vec<String> {
 }
 
 #[test]
-fn each_error_and_warning_is_in_the_table_or_said_why_not() {
+fn each_error_warning_and_closing_is_in_the_table_or_said_why_not() {
     let (errors, warnings) = (said_by("tracing::error!"), said_by("tracing::warn!"));
     assert!(errors.len() > 20, "{} errors", errors.len());
     assert!(warnings.len() > 20, "{} warnings", warnings.len());
-    let all = [errors, warnings].concat();
+    let closings = said_by("tracing::info!").into_iter();
+    let closings: Vec<_> = closings
+        .filter(|(said, _)| said.starts_with("closed:"))
+        .collect();
+    assert!(closings.len() > 1, "{} closings", closings.len());
+    let all = [errors, warnings, closings].concat();
     let untold = untold(&all);
     assert!(untold.is_empty(), "\n{}\n", untold.join("\n"));
     for (why, others) in OTHERS {

@@ -110,6 +110,12 @@ impl Budget {
         lane.left() > lane.state.limit / 2
     }
 
+    /// Whether the first `bytes` of something that will grow to `whole` have to be waited for.
+    pub fn is_used_up_for(&self, bytes: usize, whole: usize) -> bool {
+        let lane = self.lane(whole);
+        lane.is_short() || !lane.state.fits(bytes)
+    }
+
     /// Whether someone waits for memory to be given back.
     pub fn is_short(&self) -> bool {
         self.small.is_short() || self.large.is_short()

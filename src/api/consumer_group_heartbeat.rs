@@ -5,7 +5,7 @@ use std::rc::Rc;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
-use super::groups::{ask, caller, check_texts, serves_consumer_groups};
+use super::groups::{ask, caller, check_texts, note_fenced, serves_consumer_groups};
 use super::{Context, Failure, Request, errors};
 use crate::coordinator::group::Input;
 use crate::coordinator::group::consumer::Rejection;
@@ -24,6 +24,8 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
         }
         false => Err((ResponseError::UnsupportedVersion, None)),
     };
+    let error = outcome.as_ref().err().map(|(error, _)| *error);
+    note_fenced(&context.broker, error);
     Ok(Reply::encode(
         &request.header,
         &outcome.unwrap_or_else(refused),

@@ -21,6 +21,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use corelog_shards::io::Landmark;
 use corelog_shards::mutation::{Mutation, is_on};
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
@@ -206,7 +207,12 @@ fn begin_session(
     };
     let io = broker.shard.io();
     let mut sessions = broker.fetch_sessions.borrow_mut();
-    sessions.begin(io.now(), || io.random_u64(), wanted.len(), session)
+    let evicted = sessions.evicted();
+    let id = sessions.begin(io.now(), || io.random_u64(), wanted.len(), session);
+    if sessions.evicted() > evicted {
+        io.reached(Landmark::FetchSessionEvicted);
+    }
+    id
 }
 
 /// Which of the partitions are told to a client that knows the others to be as they were.
@@ -395,11 +401,14 @@ async fn wait_for_enough(
     if wait_max.is_zero() || is_enough(&probes, bytes_min) {
         return probes;
     }
+    let io = shard.io();
+    let _waiting = io.within(Landmark::FetchWaits);
     let waiter = shard.waiter();
-    let mut time_is_up = pin!(shard.io().sleep(wait_max));
+    let mut time_is_up = pin!(io.sleep(wait_max));
     loop {
         let probes = shard.probe(specs, Some(waiter.id())).await;
         if is_enough(&probes, bytes_min) {
+            io.reached(Landmark::FetchWoken);
             return probes;
         }
         let mut news = pin!(waiter.news());
@@ -407,8 +416,13 @@ async fn wait_for_enough(
             Poll::Ready(()) => Poll::Ready(true),
             Poll::Pending => time_is_up.as_mut().poll(cx).map(|()| false),
         }));
-        if has_news.await != Some(true) {
-            return probes;
+        match has_news.await {
+            Some(true) => {}
+            Some(false) => {
+                io.reached(Landmark::FetchTimedOut);
+                return probes;
+            }
+            None => return probes,
         }
     }
 }

@@ -6,9 +6,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use corelog_shards::io::Landmark;
 use corelog_shards::io::futures::join_all;
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
+use kafka_protocol::error::ResponseError;
 
 use super::Context;
 use crate::broker::Broker;
@@ -130,6 +132,13 @@ async fn answer_all<Q, T: 'static>(
         answers.push((place, answer.reply().await));
     }
     answers
+}
+
+/// Tells a simulated world of a member that was fenced.
+pub fn note_fenced(broker: &Broker, outcome: Option<ResponseError>) {
+    if let Some(ResponseError::FencedInstanceId | ResponseError::FencedMemberEpoch) = outcome {
+        broker.shard.io().reached(Landmark::MemberFenced);
+    }
 }
 
 /// Who sent a request, as groups note it.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 
-use super::groups::ask;
+use super::groups::{ask, note_fenced};
 use super::{Context, Failure, Request, errors};
 use crate::coordinator::Refusal;
 use crate::coordinator::group::Input;
@@ -26,6 +26,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
             }
         }
     };
+    note_fenced(&context.broker, outcome);
     let response = HeartbeatResponse::default().with_error_code(errors::code(outcome));
     Ok(Reply::encode(&request.header, &response)?)
 }

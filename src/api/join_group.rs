@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use corelog_shards::io::Landmark;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
@@ -27,6 +28,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
         Ok(()) => {
             let caller = caller(&context, &request.header);
             let group = asked.group_id.clone();
+            let _waiting = context.broker.shard.io().within(Landmark::Rebalancing);
             let answer = ask_long(&context, &group, move |to| Input::Join(asked, caller, to));
             answer.await.map_err(errors::of_refusal)
         }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use corelog_shards::io::Landmark;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
@@ -22,6 +23,7 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Result<Reply, Fai
     let outcome = match check(request.header.api_version, &asked) {
         Ok(()) => {
             let group = asked.group_id.clone();
+            let _waiting = context.broker.shard.io().within(Landmark::Rebalancing);
             let answer = ask_long(&context, &group, move |to| Input::Sync(asked, to));
             answer.await.map_err(code_of)
         }

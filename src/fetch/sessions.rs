@@ -44,6 +44,7 @@ pub struct Sessions {
     by_use: BTreeSet<(Instant, i32)>,
     /// By size: those that may give way to a larger one.
     evictable: BTreeSet<(usize, i32)>,
+    evicted: u64,
 }
 
 #[derive(Debug)]
@@ -72,6 +73,7 @@ impl Sessions {
             by_id: BTreeMap::new(),
             by_use: BTreeSet::new(),
             evictable: BTreeSet::new(),
+            evicted: 0,
         }
     }
 
@@ -133,17 +135,19 @@ impl Sessions {
         let Some((used, stale)) = self.by_use.first().copied() else {
             return false;
         };
-        if now - used > EVICTION_AGE {
-            self.end(stale);
-            return true;
-        }
-        match self.evictable.first().copied() {
-            Some((smallest, id)) if smallest < size => {
-                self.end(id);
-                true
-            }
-            _ => false,
-        }
+        let gives_way = match self.evictable.first().copied() {
+            _ if now - used > EVICTION_AGE => stale,
+            Some((smallest, id)) if smallest < size => id,
+            _ => return false,
+        };
+        self.end(gives_way);
+        self.evicted += 1;
+        true
+    }
+
+    /// How many sessions have given way to new ones when all slots were taken.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     /// Ends a session if there is one of this id.

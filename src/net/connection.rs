@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use corelog_shards::io::futures::{first_of, poll_once};
-use corelog_shards::io::{Instant, Io, ReadHalf, WriteHalf};
+use corelog_shards::io::{Instant, Io, Landmark, ReadHalf, WriteHalf};
 use kafka_protocol::messages::ApiKey;
 
 use super::Shared;
@@ -303,11 +303,17 @@ impl Reader<'_> {
     async fn reserve_first(&self, first: usize, len: usize) -> Reservation {
         let budget = &self.shared.budget;
         let overhead = REQUEST_OVERHEAD_BYTES;
+        if budget.is_used_up_for(first + overhead, len + overhead) {
+            self.io.reached(Landmark::RequestMemoryShort);
+        }
         let reserving = budget.reserve_first(first + overhead, len + overhead);
         self.watched.watch().working(reserving).await
     }
 
     async fn reserve(&self, bytes: usize) -> Reservation {
+        if self.shared.budget.is_used_up_for(bytes, bytes) {
+            self.io.reached(Landmark::RequestMemoryShort);
+        }
         let reserving = self.shared.budget.reserve(bytes);
         self.watched.watch().working(reserving).await
     }
@@ -376,11 +382,19 @@ impl Reader<'_> {
         };
         match api.handler {
             Handler::Sequential(_) => {
+                if self.replies.are_untaken() {
+                    self.io.reached(Landmark::RepliesUntaken);
+                }
                 self.watched.set_blocked(true);
                 self.replies.settled().await;
                 self.watched.set_blocked(false);
             }
-            Handler::Overlapping(_) => self.replies.room_for(bytes).await,
+            Handler::Overlapping(_) => {
+                if !self.replies.has_room_for(bytes) {
+                    self.io.reached(Landmark::PipelineFull);
+                }
+                self.replies.room_for(bytes).await;
+            }
         }
         let begun = self.io.now();
         let metrics = &context.broker.metrics;

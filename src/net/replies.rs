@@ -118,18 +118,25 @@ impl Replies {
     /// Waits until the effects of all requests so far are complete, and the client has taken most of
     /// their replies.
     pub async fn settled(&self) {
-        self.until(|| self.overlapping.get() == 0 && self.unsent_bytes.get() <= UNSENT_BYTES_MAX)
+        self.until(|| self.overlapping.get() == 0 && !self.are_untaken())
             .await;
+    }
+
+    /// Whether the client has so many replies to take that its next request has to wait.
+    pub fn are_untaken(&self) -> bool {
+        self.unsent_bytes.get() > UNSENT_BYTES_MAX
     }
 
     /// Waits until another overlapping request of that size may begin.
     pub async fn room_for(&self, bytes: usize) {
-        self.until(|| {
-            let count = self.overlapping.get();
-            let is_small_enough = self.overlapping_bytes.get() + bytes <= OVERLAP_BYTES_MAX;
-            count == 0 || (count < OVERLAP_REQUESTS_MAX && is_small_enough)
-        })
-        .await;
+        self.until(|| self.has_room_for(bytes)).await;
+    }
+
+    /// Whether another overlapping request of that size may begin now.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        let count = self.overlapping.get();
+        let is_small_enough = self.overlapping_bytes.get() + bytes <= OVERLAP_BYTES_MAX;
+        count == 0 || (count < OVERLAP_REQUESTS_MAX && is_small_enough)
     }
 
     async fn until(&self, is_so: impl Fn() -> bool) {

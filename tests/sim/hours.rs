@@ -17,16 +17,23 @@ fn simulations_for_hours() {
     for_hours("corelog", SIMULATIONS, |text| println!("{text}\n"));
 }
 
-/// States of the engine that few worlds come to, or none: clients here send little at a time.
+/// States that few worlds come to, or none: clients here send little at a time, have few sessions, take their replies, and
+/// are seldom fenced.
 const RARE: &[Landmark] = &[
+    Landmark::CoordinatorSlow,
     Landmark::CreditsUsedUp,
+    Landmark::FetchSessionEvicted,
     Landmark::FileCutOff,
     Landmark::FolderFailed,
     Landmark::GroupBehindTear,
     Landmark::GroupTorn,
     Landmark::IndexAstray,
     Landmark::JournalGaveUp,
+    Landmark::MemberFenced,
+    Landmark::PipelineFull,
     Landmark::RemovedSegmentsGivenUp,
+    Landmark::RepliesUntaken,
+    Landmark::RequestMemoryShort,
     Landmark::SwapFinishedAtStart,
 ];
 

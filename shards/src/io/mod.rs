@@ -103,8 +103,8 @@ impl Io {
         }
     }
 
-    /// Tells a simulated world that the engine has come to this state, see [`sim::Coverage`]. A real core has nobody to
-    /// tell.
+    /// Tells a simulated world that the engine, or the broker, has come to this state, see [`sim::Coverage`]. A real core
+    /// has nobody to tell.
     #[inline]
     pub fn reached(&self, landmark: Landmark) {
         if let Backend::Sim(io) = &self.backend {

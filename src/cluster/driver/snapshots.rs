@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_shards::io::futures::first_of;
-use corelog_shards::io::{BLOCK, DmaBuffer, File, Instant, Io, Notify, OpenMode};
+use corelog_shards::io::{BLOCK, DmaBuffer, File, Instant, Io, Landmark, Notify, OpenMode};
 use corelog_shards::log::checkpoint_name::{SnapshotId, is_leftover};
 use corelog_shards::mutation::{Mutation, is_on};
 
@@ -193,7 +193,9 @@ impl Driver {
         let newest = snapshots.kept.borrow().last().map(|kept| kept.id);
         if newest < Some(id) {
             let batches = snapshot_batches(&image, last_log_timestamp_ms, io.wall_ms());
+            let writing = io.within(Landmark::SnapshotWritten);
             let written = write_snapshot(io, &snapshots.dir, id, batches).await;
+            drop(writing);
             let bytes = written.inspect_err(|_| {
                 snapshots
                     .bytes_behind

@@ -8,6 +8,7 @@ use std::error::Error;
 use std::rc::Rc;
 use std::time::Duration;
 
+use corelog_shards::io::Landmark;
 use corelog_shards::shard::message::ReadError;
 
 use super::replay::{LoadError, Loader, Sink};
@@ -71,6 +72,7 @@ impl<M: Machine> Instance<M> {
     async fn load_once(self: &Rc<Self>, term: u64) -> Result<(), LoadError> {
         let io = self.shard.io();
         let begun = io.now();
+        let loading = io.within(Landmark::CoordinatorLoads);
         let (mut machine, log_end) = self.replay(term).await?;
         let mut output = Output::default();
         while self.in_context(|context| machine.loaded(context, &mut output)) {
@@ -83,6 +85,7 @@ impl<M: Machine> Instance<M> {
         self.metrics.loads.record(took);
         let ms = took.as_millis() as u64;
         tracing::debug!(partition = self.name, log_end, ms, "loaded a coordinator");
+        drop(loading);
         self.image_of_log.take();
         self.state.replace(State::Active(machine));
         self.start_timer(term);

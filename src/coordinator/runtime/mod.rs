@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelog_shards::io::futures::first_of;
-use corelog_shards::io::{Instant, Io, Notify};
+use corelog_shards::io::{Instant, Io, Landmark, Notify};
 use corelog_shards::mutation::{Mutation, is_on};
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
@@ -161,7 +161,10 @@ impl<M: Machine> Instance<M> {
         let mut state = self.state.borrow_mut();
         let machine = match &mut *state {
             State::Active(machine) => machine,
-            State::Loading => return Err(Refusal::Loading),
+            State::Loading => {
+                self.shard.io().reached(Landmark::AskedWhileLoading);
+                return Err(Refusal::Loading);
+            }
             State::Failed | State::Closed => return Err(Refusal::NotHere),
         };
         let taken = self.in_context(|context| {
@@ -293,7 +296,11 @@ impl<M: Machine> Instance<M> {
             return;
         }
         self.timer_due.set(None);
+        let expired = self.metrics.offsets_expired.get();
         let _ = self.run(|machine, context| machine.expire(context));
+        if self.metrics.offsets_expired.get() > expired {
+            io.reached(Landmark::OffsetsExpired);
+        }
     }
 }
 

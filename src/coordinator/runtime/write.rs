@@ -11,8 +11,8 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use corelog_shards::io::Instant;
 use corelog_shards::io::futures::first_of;
+use corelog_shards::io::{Instant, Landmark};
 use corelog_shards::log::batch::BatchBuilder;
 use corelog_shards::shard::message::{Append, AppendError};
 
@@ -168,6 +168,7 @@ impl<M: Machine> Instance<M> {
                 ms = patience.as_millis() as u64,
                 "a write of the coordinator takes long: who waits for it is told to ask again"
             );
+            io.reached(Landmark::CoordinatorSlow);
             let late = io.now() - patience;
             give_up(waiting, late);
             give_up(&mut self.pending.borrow_mut().waiting, late);
@@ -196,6 +197,7 @@ impl<M: Machine> Instance<M> {
 
     /// What the machine has become cannot be written: it is made anew from its log, after a pause.
     pub(super) fn begin_anew(self: &Rc<Self>, why: &dyn fmt::Debug) {
+        self.shard.io().reached(Landmark::CoordinatorAnew);
         let failures = self.failed_writes.get().saturating_add(1);
         self.failed_writes.set(failures);
         let pause = pause_after(failures);

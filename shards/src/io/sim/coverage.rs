@@ -1,8 +1,8 @@
 //! What worlds have done to their nodes, and to which states that has brought them.
 //!
-//! A simulation that never comes to a state proves nothing of it. So the engine says where it is with
-//! [`Io::reached`](crate::io::Io::reached) and [`Io::within`](crate::io::Io::within), and the world counts
-//! the faults it injects. [`coverage`] has the sums over all worlds of this process that have ended; what
+//! A simulation that never comes to a state proves nothing of it. So the engine and the broker above it say where they
+//! are with [`Io::reached`](crate::io::Io::reached) and [`Io::within`](crate::io::Io::within), and the world counts the
+//! faults it injects. [`coverage`] has the sums over all worlds of this process that have ended; what
 //! nobody has come to stands there with a zero.
 
 use std::cell::RefCell;
@@ -76,7 +76,7 @@ listed! {
 }
 
 listed! {
-    /// A state of the engine that simulations should come to.
+    /// A state of the engine, or of the broker above it, that simulations should come to.
     Landmark {
         /// The journal has two groups under way.
         GroupsOverlap,
@@ -170,6 +170,45 @@ listed! {
         FolderFailed,
         /// The disk is known to be full.
         DiskFullNoted,
+
+        // Of the broker above the engine.
+        /// A fetch waits for more than there is.
+        FetchWaits,
+        /// New records have answered a fetch that waited.
+        FetchWoken,
+        /// The time of a fetch that waited was up.
+        FetchTimedOut,
+        /// A fetch session has given way to another one.
+        FetchSessionEvicted,
+        /// A connection's next request waits for memory of requests.
+        RequestMemoryShort,
+        /// A connection's next request waits until its client has taken replies.
+        RepliesUntaken,
+        /// A connection's next request waits for those that it has under way.
+        PipelineFull,
+        /// A snapshot of the metadata is being written.
+        SnapshotWritten,
+        /// A coordinator reads its log.
+        CoordinatorLoads,
+        /// A request has come to a coordinator that loads.
+        AskedWhileLoading,
+        /// A coordinator could not write and begins anew from its log.
+        CoordinatorAnew,
+        /// Replies of a coordinator were given up, since a write takes long.
+        CoordinatorSlow,
+        /// A member waits for the others of its group to join a rebalance, or for its share.
+        Rebalancing,
+        /// A member was fenced: it is of an old epoch, or another one has its place.
+        MemberFenced,
+        /// Offsets have expired, or their topics are gone.
+        OffsetsExpired,
+    }
+}
+
+impl Landmark {
+    /// Whether it is one of the broker above the engine, to which the engine alone does not come.
+    pub fn is_of_broker(self) -> bool {
+        self >= Landmark::FetchWaits
     }
 }
 

@@ -1,12 +1,12 @@
 //! What is durable of a classic group: its record, and back.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use kafka_protocol::error::ResponseError;
 
 use super::member::{Member, Protocol, Terms};
 use super::members::Members;
+use super::topics::TopicNames;
 use super::{ClassicGroup, State};
 use crate::coordinator::group::consumer_protocol;
 use crate::coordinator::group::records::{
@@ -164,16 +164,16 @@ impl ClassicGroup {
 
     /// None if the members aren't consumers, have not agreed on a protocol, or one of them can't be
     /// understood.
-    pub(super) fn compute_subscribed_topics(&self) -> Option<BTreeSet<String>> {
+    pub(super) fn compute_subscribed_topics(&self) -> Option<TopicNames> {
         if !self.is_of_consumers() {
             return None;
         }
-        let mut topics = BTreeSet::new();
+        let mut topics = Vec::new();
         for member in self.members.iter() {
             let metadata = member.metadata(self.protocol.as_deref()?);
             topics.extend(consumer_protocol::topics(&metadata).ok()?);
         }
-        Some(topics)
+        Some(topics.into_iter().collect())
     }
 }
 

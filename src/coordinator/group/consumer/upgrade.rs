@@ -6,6 +6,7 @@ use std::rc::Rc;
 use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
+use super::held::no_memory;
 use super::member::{Assigned, Member};
 use super::subscriptions::Subscriptions;
 use super::timers::millis;
@@ -14,6 +15,7 @@ use crate::cluster::image::Image;
 use crate::coordinator::group::assignor::Partitions;
 use crate::coordinator::group::classic::{ClassicGroup, Migrant};
 use crate::coordinator::group::consumer_protocol::{Assignment, NamedPartitions, Subscription};
+use crate::coordinator::group::has_room;
 use crate::coordinator::group::records::{
     ClassicMemberMetadata, ClassicProtocol, ConsumerGroupMetadataValue,
     ConsumerGroupTargetAssignmentMetadataValue, Record,
@@ -71,6 +73,10 @@ impl ConsumerGroup {
         check_sizes(&records, context)?;
         for record in &records {
             group.replay(record.clone());
+        }
+        let more = group.held_bytes().saturating_sub(classic.held_bytes());
+        if !has_room(context, classic.held_bytes(), more) {
+            return Err(no_memory());
         }
         for member in &members {
             let session_ms = member

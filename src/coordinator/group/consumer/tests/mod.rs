@@ -32,6 +32,7 @@ use crate::cluster::image::{Image, Partition, Replayer};
 use crate::cluster::records::{ConfigRecord, RegisterBrokerRecord, RemoveTopicRecord, TopicRecord};
 use crate::config::{BrokerConfig, Layers, Overrides};
 use crate::coordinator::group::Caller;
+use crate::coordinator::memory::StateMemory;
 use crate::coordinator::metrics::CoordinatorMetrics;
 use crate::protocol::testing::Random;
 
@@ -54,6 +55,7 @@ struct World {
     random: Random,
     /// What is drawn before anything else.
     drawn_next: VecDeque<u64>,
+    memory: Rc<StateMemory>,
     log: Vec<Record>,
 }
 
@@ -82,6 +84,7 @@ impl World {
             record_bytes_max: 1 << 20,
             random: Random::new(1),
             drawn_next: VecDeque::new(),
+            memory: Rc::default(),
             log: Vec::new(),
         };
         world.create_topic("a", 4);
@@ -106,6 +109,7 @@ impl World {
                 drawn.unwrap_or_else(|| self.random.draw())
             },
             metrics: &CoordinatorMetrics::default(),
+            memory: &self.memory,
         };
         let before = (self.group.durable.epoch, self.group.durable.target_epoch);
         let result = step(&mut self.group, &mut context, &mut out);
@@ -167,6 +171,7 @@ impl World {
             subscriptions.resolve(regex.clone(), resolved.clone());
         }
         assert_eq!(subscriptions, group.subscriptions);
+        assert_eq!(group.held_bytes, group.count_held());
         if !self.group.is_empty() {
             assert!(self.group.next_deadline().is_some());
         }

@@ -26,6 +26,7 @@ use self::memory::StateMemory;
 use self::metrics::CoordinatorMetrics;
 use crate::cluster::image::{Delta, Image};
 use crate::config::BrokerConfig;
+use crate::lines::Lines;
 
 /// A state machine over the records of one partition. Begins without state.
 pub trait Machine: Default + 'static {
@@ -92,6 +93,8 @@ pub struct Context<'a> {
     pub metrics: &'a CoordinatorMetrics,
     /// Of the shard.
     pub memory: &'a Rc<StateMemory>,
+    /// Of the shard, for what clients could repeat.
+    pub lines: &'a Lines,
 }
 
 /// What becomes of an input.

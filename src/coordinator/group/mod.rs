@@ -58,6 +58,7 @@ pub use self::walks::{Listed, TopicChanges};
 use super::memory::Claim;
 use super::{Context, KeyAndValue, LogRecord, Machine, Output, Replier};
 use crate::cluster::image::Delta;
+use crate::lines;
 
 /// The topic that groups are kept in.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -429,7 +430,17 @@ impl Group {
 /// no more than before always has.
 fn has_room(context: &Context<'_>, held: usize, more: usize) -> bool {
     let limit = context.config.groups.memory_bytes;
-    more == 0 || context.memory.has_room(limit, held, more)
+    let has_room = more == 0 || context.memory.has_room(limit, held, more);
+    if !has_room {
+        lines::say!(
+            context.lines,
+            context.now,
+            warn,
+            used_bytes = context.memory.used(),
+            "groups hold all the memory that they may: who needs more of it is told to try again"
+        );
+    }
+    has_room
 }
 
 /// Those partitions of a commit that are there.

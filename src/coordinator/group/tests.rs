@@ -24,6 +24,7 @@ use crate::cluster::records::{Record as MetadataRecord, RemoveTopicRecord};
 use crate::config::{BrokerConfig, Layers, Overrides};
 use crate::coordinator::memory::StateMemory;
 use crate::coordinator::metrics::CoordinatorMetrics;
+use crate::lines::Lines;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -75,6 +76,7 @@ impl World {
             random_u64: &mut draw,
             metrics: &self.metrics,
             memory: &self.memory,
+            lines: &Lines::default(),
         };
         let mut output = act(&mut self.groups, &mut context);
         for record in std::mem::take(&mut output.records) {

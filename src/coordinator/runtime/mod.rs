@@ -45,6 +45,7 @@ use super::{Context, Machine, Output, Refusal};
 use crate::broker::Broker;
 use crate::cluster::image::{Delta, Image};
 use crate::config::BrokerConfig;
+use crate::lines::Lines;
 
 /// What a record takes beside key and value, at most: length, attributes, deltas, lengths, and its share of a batch of
 /// its own.
@@ -228,6 +229,7 @@ impl<M: Machine> Instance<M> {
             record_bytes_max: self.batch_bytes_max() - RECORD_OVERHEAD_BYTES,
             metrics: Arc::clone(&self.metrics),
             memory: Rc::clone(&self.memory),
+            lines: Rc::clone(&self.broker().lines),
         }
     }
 
@@ -312,6 +314,7 @@ struct Surroundings {
     record_bytes_max: usize,
     metrics: Arc<CoordinatorMetrics>,
     memory: Rc<StateMemory>,
+    lines: Rc<Lines>,
 }
 
 impl Surroundings {
@@ -325,6 +328,7 @@ impl Surroundings {
             random_u64: &mut || io.random_u64(),
             metrics: &self.metrics,
             memory: &self.memory,
+            lines: &self.lines,
         })
     }
 

@@ -13,6 +13,7 @@ use crate::coordinator::group::records::{
     GroupMetadataValue, MemberMetadata, NO_TIMESTAMP, Record,
 };
 use crate::coordinator::{Context, Output};
+use crate::lines;
 
 impl ClassicGroup {
     /// The group that a record says: stable, or empty if it has no members.
@@ -123,7 +124,10 @@ impl ClassicGroup {
         let mut bytes = Vec::new();
         let is_storable = record.encode(&mut bytes).is_ok();
         if !is_storable || bytes.len() > context.record_bytes_max {
-            tracing::warn!(
+            lines::say!(
+                context.lines,
+                context.now,
+                warn,
                 group = &*self.id,
                 members = self.members.len(),
                 "a group is too large for a record"

@@ -17,6 +17,7 @@ use crate::coordinator::group::has_room;
 use crate::coordinator::group::records::{
     ConsumerGroupMetadataValue, ConsumerGroupRegularExpressionValue, Record,
 };
+use crate::lines;
 
 /// The epoch of a group that nobody has written anything about, and of its target.
 pub(super) const FIRST_EPOCH: i32 = 1;
@@ -141,7 +142,10 @@ impl Durable {
             }
             let mut record = self.regex_record(&regex, Some(&resolved));
             if check_sizes(std::slice::from_ref(&record), context).is_err() {
-                tracing::warn!(
+                lines::say!(
+                    context.lines,
+                    context.now,
+                    warn,
                     group = &*self.id,
                     regex,
                     topics = resolved.topics.len(),

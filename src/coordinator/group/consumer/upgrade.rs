@@ -21,6 +21,7 @@ use crate::coordinator::group::records::{
     ConsumerGroupTargetAssignmentMetadataValue, Record,
 };
 use crate::coordinator::{Context, Output};
+use crate::lines;
 
 impl ConsumerGroup {
     /// What a classic group with members becomes when a first member of the consumer protocol comes. The records of it
@@ -86,7 +87,10 @@ impl ConsumerGroup {
             let session = context.now + millis(session_ms);
             group.timers.renew_session(&member.id, session);
         }
-        tracing::info!(
+        lines::say!(
+            context.lines,
+            context.now,
+            info,
             group = &*group.durable.id,
             "a classic group becomes a consumer group"
         );

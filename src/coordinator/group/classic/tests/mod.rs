@@ -27,6 +27,7 @@ use crate::coordinator::group::Caller;
 use crate::coordinator::group::records::GroupMetadataValue;
 use crate::coordinator::memory::StateMemory;
 use crate::coordinator::metrics::CoordinatorMetrics;
+use crate::lines::Lines;
 use crate::protocol::testing::Random;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -152,6 +153,7 @@ impl World {
             random_u64: &mut || self.random.draw(),
             metrics: &CoordinatorMetrics::default(),
             memory: &self.memory,
+            lines: &Lines::default(),
         };
         let result = step(&mut self.group, &mut context, &mut out);
         let (held, counted) = self.group.members.count_held();

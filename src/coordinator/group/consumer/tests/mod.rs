@@ -34,6 +34,7 @@ use crate::config::{BrokerConfig, Layers, Overrides};
 use crate::coordinator::group::Caller;
 use crate::coordinator::memory::StateMemory;
 use crate::coordinator::metrics::CoordinatorMetrics;
+use crate::lines::Lines;
 use crate::protocol::testing::Random;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -110,6 +111,7 @@ impl World {
             },
             metrics: &CoordinatorMetrics::default(),
             memory: &self.memory,
+            lines: &Lines::default(),
         };
         let before = (self.group.durable.epoch, self.group.durable.target_epoch);
         let result = step(&mut self.group, &mut context, &mut out);

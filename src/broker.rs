@@ -38,6 +38,7 @@ use crate::coordinator::group::{Groups, OFFSETS_TOPIC};
 use crate::coordinator::instances::Instances;
 use crate::coordinator::metrics::CoordinatorMetrics;
 use crate::fetch::sessions::Sessions;
+use crate::lines::Lines;
 use crate::metrics::RequestMetrics;
 use crate::net::Network;
 use crate::turns::Turns;
@@ -72,6 +73,8 @@ pub struct Broker {
     pub coordinators: Arc<CoordinatorMetrics>,
     /// What the network side of this shard counts.
     pub metrics: Arc<RequestMetrics>,
+    /// What the log of this shard says of clients, no more often than it should.
+    pub lines: Rc<Lines>,
     /// How far this shard's start has come.
     recovery: Arc<RecoveryMetrics>,
     producer_ids: ProducerIds,
@@ -101,6 +104,7 @@ impl Broker {
             answers: Answers::default(),
             coordinators: Arc::default(),
             metrics: Arc::default(),
+            lines: Rc::default(),
             producer_ids: ProducerIds::default(),
             reports: Reports::default(),
             image: RefCell::new(Rc::new(image)),

@@ -8,6 +8,7 @@ pub mod serve;
 pub mod net;
 
 pub mod budget;
+pub mod lines;
 pub mod turns;
 
 pub mod protocol;

@@ -174,6 +174,17 @@ fn literal(code: &str) -> (String, &str) {
 
 /// What is logged by calls of a macro, and where.
 fn said_by(name: &str) -> Vec<(String, PathBuf)> {
+    said_by_those(name, |_| true)
+}
+
+/// What is logged at a level by calls that clients could repeat.
+fn said_in_turn(level: &str) -> Vec<(String, PathBuf)> {
+    let is_level = |call: &str| call.split(',').any(|part| part.trim() == level);
+    said_by_those("lines::say!", is_level)
+}
+
+/// What is logged by those calls of a macro that are as asked, and where.
+fn said_by_those(name: &str, is_meant: impl Fn(&str) -> bool) -> Vec<(String, PathBuf)> {
     let mut all = Vec::new();
     for (path, text) in sources() {
         for (at, call) in text.match_indices(name) {
@@ -185,6 +196,9 @@ fn said_by(name: &str) -> Vec<(String, PathBuf)> {
                 depth == 0
             });
             let (end, _) = end.expect("it is closed");
+            if !is_meant(&rest[..end]) {
+                continue;
+            }
             // The message is the last one: names of fields are no literals, but values may be.
             let said = literals(&rest[..end]).pop();
             all.push((said.expect("it has a message"), path.clone()));
@@ -340,12 +354,15 @@ fn each_error_warning_and_closing_is_in_the_table_or_said_why_not() {
     let (errors, warnings) = (said_by("tracing::error!"), said_by("tracing::warn!"));
     assert!(errors.len() > 20, "{} errors", errors.len());
     assert!(warnings.len() > 20, "{} warnings", warnings.len());
-    let closings = said_by("tracing::info!").into_iter();
+    let closings = [said_by("tracing::info!"), said_in_turn("info")].concat();
+    let closings = closings.into_iter();
     let closings: Vec<_> = closings
         .filter(|(said, _)| said.starts_with("closed:"))
         .collect();
     assert!(closings.len() > 1, "{} closings", closings.len());
-    let all = [errors, warnings, closings].concat();
+    let in_turn = [said_in_turn("error"), said_in_turn("warn")].concat();
+    assert!(in_turn.len() > 10, "{} in turn", in_turn.len());
+    let all = [errors, warnings, in_turn, closings].concat();
     let untold = untold(&all);
     assert!(untold.is_empty(), "\n{}\n", untold.join("\n"));
     for (why, others) in OTHERS {

@@ -20,6 +20,7 @@ use super::{Context, Failure, Request};
 use crate::broker::Broker;
 use crate::cluster::features::MetadataVersion;
 use crate::cluster::image::Image;
+use crate::lines;
 use crate::protocol::reply::Reply;
 use crate::protocol::{bounded, log_dirs};
 use crate::turns::Turns;
@@ -89,7 +90,8 @@ async fn describe(
                 .with_usable_bytes(clamp(space.available))
         }
         Err(error) => {
-            tracing::warn!(folder = %path.display(), %error, "cannot be described");
+            let now = broker.shard.io().now();
+            lines::say!(broker.lines, now, warn, folder = %path.display(), %error, "cannot be described");
             failed()
         }
     }

@@ -21,6 +21,7 @@ use crate::cluster::controller::{ControlErrorKind, CreateTopics, NewTopic, creat
 use crate::cluster::image::Image;
 use crate::config::OffsetsConfig;
 use crate::coordinator::group::OFFSETS_TOPIC;
+use crate::lines;
 use crate::protocol::reply::Reply;
 use crate::turns::Turns;
 
@@ -151,13 +152,25 @@ async fn create_offsets_topic(broker: &Broker) {
         .control(move |context| create_topics(context, &wanted))
         .await;
     let outcome = created.map(|mut results| results.pop());
+    let now = broker.shard.io().now();
     match outcome {
         Ok(Some((topic, Ok(_)))) => tracing::info!(topic, "created for the first group"),
         // Several groups may be the first.
         Ok(Some((_, Err(error)))) if error.kind == ControlErrorKind::TopicAlreadyExists => {}
-        Ok(Some((topic, Err(why)))) => tracing::error!(topic, %why, "cannot be created"),
+        Ok(Some((topic, Err(why)))) => {
+            lines::say!(broker.lines, now, error, topic, %why, "cannot be created");
+        }
         Ok(None) => {}
-        Err(why) => tracing::error!(topic = OFFSETS_TOPIC, ?why, "cannot be created"),
+        Err(why) => {
+            lines::say!(
+                broker.lines,
+                now,
+                error,
+                topic = OFFSETS_TOPIC,
+                ?why,
+                "cannot be created"
+            );
+        }
     }
 }
 

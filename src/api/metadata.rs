@@ -22,6 +22,7 @@ use crate::cluster::controller::{
     CreateTopics, NewTopic, PARTITIONS_PER_REQUEST_MAX, create_topics, validate_topic_name,
 };
 use crate::cluster::image::{Partition, Topic};
+use crate::lines;
 use crate::protocol::reply::Reply;
 use crate::turns::Turns;
 
@@ -208,7 +209,10 @@ async fn create_missing(broker: &Broker, names: &[TopicName], turns: &mut Turns<
     }
     if topics.len() > PARTITIONS_PER_REQUEST_MAX {
         let first = &topics[0].name;
-        tracing::warn!(
+        lines::say!(
+            broker.lines,
+            broker.shard.io().now(),
+            warn,
             topics = topics.len(),
             first,
             "too many to be created automatically"
@@ -229,12 +233,22 @@ async fn create_missing(broker: &Broker, names: &[TopicName], turns: &mut Turns<
             for (topic, _) in created {
                 tracing::info!(topic, "created automatically");
             }
-            // What a client may repeat as often as it likes gets one line.
+            // However many there are, it is one line.
             if let Some((first, Err(why))) = refused.first() {
-                tracing::warn!(topics = refused.len(), first, %why, "cannot be created automatically");
+                let now = broker.shard.io().now();
+                lines::say!(broker.lines, now, warn, topics = refused.len(), first, %why, "cannot be created automatically");
             }
         }
-        Err(why) => tracing::warn!(?why, "topics cannot be created automatically"),
+        Err(why) => {
+            let now = broker.shard.io().now();
+            lines::say!(
+                broker.lines,
+                now,
+                warn,
+                ?why,
+                "topics cannot be created automatically"
+            );
+        }
     }
 }
 

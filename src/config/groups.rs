@@ -11,6 +11,8 @@ pub struct GroupsConfig {
     pub classic: ClassicGroupsConfig,
     pub consumer: ConsumerGroupsConfig,
     pub offsets: OffsetsConfig,
+    /// That groups and offsets of one core may take, `corelog.group.memory.bytes`.
+    pub memory_bytes: usize,
 }
 
 /// Groups of the classic protocol.
@@ -122,6 +124,7 @@ impl GroupsConfig {
                 },
                 regex_refresh_interval: read.ms("group.consumer.regex.refresh.interval.ms"),
             },
+            memory_bytes: read.count("corelog.group.memory.bytes"),
             offsets: OffsetsConfig {
                 metadata_bytes_max: read
                     .count_unless_negative("offset.metadata.max.bytes")

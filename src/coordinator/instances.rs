@@ -9,6 +9,7 @@ use corelog_shards::mutation::{Mutation, is_on};
 use corelog_shards::route::PartitionKey;
 use corelog_shards::shard::Shard;
 
+use super::memory::StateMemory;
 use super::runtime::{Instance, OneAtATime};
 use super::{Machine, Refusal, Replier};
 use crate::cluster::image::Delta;
@@ -17,6 +18,7 @@ use crate::cluster::image::Delta;
 pub struct Instances<M: Machine> {
     by_partition: RefCell<BTreeMap<PartitionKey, Rc<Instance<M>>>>,
     checkpointing: Rc<OneAtATime>,
+    memory: Rc<StateMemory>,
 }
 
 impl<M: Machine> Default for Instances<M> {
@@ -24,6 +26,7 @@ impl<M: Machine> Default for Instances<M> {
         Self {
             by_partition: RefCell::default(),
             checkpointing: Rc::default(),
+            memory: Rc::default(),
         }
     }
 }
@@ -37,7 +40,8 @@ impl<M: Machine> Instances<M> {
             None => {
                 let (shard, name) = (shard.clone(), name.to_owned());
                 let checkpointing = Rc::clone(&self.checkpointing);
-                let opened = Instance::open(shard, key, name, leader_epoch, checkpointing);
+                let memory = Rc::clone(&self.memory);
+                let opened = Instance::open(shard, key, name, leader_epoch, checkpointing, memory);
                 self.by_partition.borrow_mut().insert(key, opened);
             }
         }
@@ -60,6 +64,11 @@ impl<M: Machine> Instances<M> {
         for instance in all {
             instance.metadata_changed(change);
         }
+    }
+
+    /// What all of them hold.
+    pub fn memory(&self) -> &StateMemory {
+        &self.memory
     }
 
     /// The partitions that have a coordinator here.

@@ -7,22 +7,26 @@
 //! same code. If records cannot be appended, the machine is made anew from its log, and who waits is told to try again.
 //!
 //! [`runtime`] runs a machine, [`instances`] has all those of a shard, [`answers`] brings back what takes its time,
-//! [`lag`] tells how far groups are behind.
+//! [`lag`] tells how far groups are behind, [`memory`] counts what all of them take.
 
 pub mod answers;
 pub mod group;
 pub mod instances;
 pub mod lag;
+pub mod memory;
 pub mod metrics;
 pub mod runtime;
 
 use std::error::Error;
+use std::rc::Rc;
 
 use corelog_shards::io::{Completer, Instant};
 
+use self::memory::StateMemory;
 use self::metrics::CoordinatorMetrics;
 use crate::cluster::image::{Delta, Image};
 use crate::config::BrokerConfig;
+use crate::lines::Lines;
 
 /// A state machine over the records of one partition. Begins without state.
 pub trait Machine: Default + 'static {
@@ -87,6 +91,10 @@ pub struct Context<'a> {
     pub record_bytes_max: usize,
     pub random_u64: &'a mut dyn FnMut() -> u64,
     pub metrics: &'a CoordinatorMetrics,
+    /// Of the shard.
+    pub memory: &'a Rc<StateMemory>,
+    /// Of the shard, for what clients could repeat.
+    pub lines: &'a Lines,
 }
 
 /// What becomes of an input.

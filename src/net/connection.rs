@@ -35,6 +35,7 @@ use super::keeper::Watched;
 use super::replies::{Asked, Replies};
 use crate::api::{Context, Failure, Handler, LocalFuture, Request, Unserved};
 use crate::budget::Reservation;
+use crate::lines;
 use crate::protocol::frame::{FrameDecoder, FrameError, Next};
 use crate::protocol::header::{self, HeaderError};
 
@@ -95,7 +96,7 @@ pub(super) async fn serve(
         End::ByBroker => was_answering || has_sent_more(&shared.io, &mut read).await,
         _ => true,
     };
-    end.log(&context, watched.id());
+    end.log(&context, &shared, watched.id());
     if may_send_on {
         linger(&shared.io, &mut read, &mut write).await;
     }
@@ -193,25 +194,38 @@ async fn exchange(
 }
 
 impl End {
-    /// One line for each connection that was not closed in peace.
-    fn log(self, context: &Context, id: u64) {
+    /// A line for a connection that was not closed in peace.
+    fn log(self, context: &Context, shared: &Shared, id: u64) {
         let (peer, listener) = (context.peer, &*context.listener);
+        let (lines, now) = (&shared.lines, shared.io.now());
         match self {
             End::ByClient => tracing::debug!(%peer, listener, id, "the client has closed"),
             End::ByBroker => tracing::debug!(%peer, listener, id, "closed: the broker stops"),
             End::Socket(error) => tracing::debug!(%peer, listener, id, "lost: {error}"),
-            End::Frame(why) => tracing::warn!(%peer, listener, id, "closed: {why}"),
-            End::Header(why) => tracing::warn!(%peer, listener, id, "closed: {why}"),
-            End::Unserved(why) => tracing::warn!(%peer, listener, id, "closed: {why}"),
+            End::Frame(why) => {
+                lines::say!(lines, now, warn, %peer, listener, id, "closed: {why}");
+            }
+            End::Header(why) => {
+                lines::say!(lines, now, warn, %peer, listener, id, "closed: {why}");
+            }
+            End::Unserved(why) => {
+                lines::say!(lines, now, warn, %peer, listener, id, "closed: {why}");
+            }
             End::Unanswerable { key, version, why } => {
                 let what = format!("closed: a {key:?} request of version {version}: {why}");
                 match why {
-                    Failure::Malformed(_) => tracing::warn!(%peer, listener, id, "{what}"),
+                    Failure::Malformed(_) => {
+                        lines::say!(lines, now, warn, %peer, listener, id, "{what}");
+                    }
                     // Not the client's mistake, but ours.
-                    Failure::Unencodable(_) => tracing::error!(%peer, listener, id, "{what}"),
+                    Failure::Unencodable(_) => {
+                        lines::say!(lines, now, error, %peer, listener, id, "{what}");
+                    }
                 }
             }
-            End::Untold(why) => tracing::info!(%peer, listener, id, "closed: {why}"),
+            End::Untold(why) => {
+                lines::say!(lines, now, info, %peer, listener, id, "closed: {why}");
+            }
         }
     }
 }

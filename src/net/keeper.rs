@@ -22,10 +22,11 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use corelog_shards::io::{Io, TaskHandle};
+use corelog_shards::io::{Instant, Io, TaskHandle};
 
 use super::admission::{Admission, Admitted};
 use crate::budget::Budget;
+use crate::lines::{self, Lines};
 
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a request may be on its way when memory is short, and how long with less than a few
@@ -45,6 +46,8 @@ pub(super) struct Keeper {
     next_id: Cell<u64>,
     open: RefCell<BTreeMap<u64, Open>>,
     is_draining: Cell<bool>,
+    /// Of the broker on this shard.
+    lines: Rc<Lines>,
 }
 
 struct Open {
@@ -52,6 +55,11 @@ struct Open {
     task: TaskHandle,
     /// None for one that has been told to go and counts no longer.
     admitted: Option<Admitted>,
+}
+
+/// A look's time, by the looks themselves.
+fn time_of(look: u64) -> Instant {
+    Instant::from_nanos(look.saturating_mul(LOOK.as_nanos() as u64))
 }
 
 impl Open {
@@ -64,9 +72,9 @@ impl Open {
     }
 
     /// The same, said once: until its handler has answered, each look finds the connection again.
-    fn end_with_a_line(&self, id: u64, why: &str) {
+    fn end_with_a_line(&self, id: u64, why: &str, lines: &Lines, now: Instant) {
         if !self.watch.is_closing() {
-            tracing::warn!(connection = id, "closed: {why}");
+            lines::say!(lines, now, warn, connection = id, "closed: {why}");
         }
         self.end();
     }
@@ -119,6 +127,7 @@ impl Keeper {
         idle_max: Option<Duration>,
         budgets: [Budget; 2],
         admission: Arc<Admission>,
+        lines: Rc<Lines>,
     ) -> Rc<Self> {
         let keeper = Rc::new(Self {
             looks: Cell::new(0),
@@ -126,6 +135,7 @@ impl Keeper {
             next_id: Cell::new(0),
             open: RefCell::default(),
             is_draining: Cell::new(false),
+            lines,
         });
         let looking = Rc::clone(&keeper);
         let timer = io.clone();
@@ -143,6 +153,7 @@ impl Keeper {
     fn look(&self, requests_are_short: bool, replies_are_short: bool) {
         let look = self.looks.get() + 1;
         self.looks.set(look);
+        let now = time_of(look);
         for (id, open) in self.open.borrow().iter() {
             let watch = &open.watch;
             let silent = look - watch.active.get();
@@ -160,6 +171,8 @@ impl Keeper {
                 open.end_with_a_line(
                     *id,
                     "its client takes no replies while others wait for memory",
+                    &self.lines,
+                    now,
                 );
                 continue;
             }
@@ -167,6 +180,8 @@ impl Keeper {
                 open.end_with_a_line(
                     *id,
                     "its request takes too long to arrive while others wait for memory",
+                    &self.lines,
+                    now,
                 );
             }
         }
@@ -185,7 +200,10 @@ impl Keeper {
             if !admission.is_exceeded() {
                 return;
             }
-            tracing::info!(
+            lines::say!(
+                self.lines,
+                time_of(self.looks.get()),
+                info,
                 connection = id,
                 "closed: more than max.connections are open"
             );
@@ -397,7 +415,7 @@ mod tests {
         world.block_on(node, |io| async move {
             let admission = Admission::new(1, |_, _| {});
             let budgets = [Budget::new(1), Budget::new(1)];
-            let keeper = Keeper::start(&io, None, budgets, Arc::clone(&admission));
+            let keeper = Keeper::start(&io, None, budgets, Arc::clone(&admission), Rc::default());
             let admitted = admission.admit([127, 0, 0, 1].into(), false);
             keeper.keep(admitted.expect("the first"), |watched| {
                 io.spawn("connection", async move {

@@ -8,6 +8,7 @@ use super::admission::{Admitted, Refused};
 use super::{Shared, connection};
 use crate::api::Context;
 use crate::api::wait::{ReplyMemory, Wait};
+use crate::lines;
 
 /// Serves whoever connects, until the returned task is cancelled or the broker is gone.
 pub(super) fn accept_all(
@@ -67,8 +68,12 @@ async fn admit(
     is_protected: bool,
 ) -> Option<Admitted> {
     let mut admitted = shared.admission.admit(peer.ip(), is_protected);
+    let lines = &shared.lines;
     if matches!(admitted, Err(Refused::Full)) {
-        tracing::warn!(
+        lines::say!(
+            lines,
+            shared.io.now(),
+            warn,
             %peer,
             listener = name,
             "a connection waits: max.connections are open"
@@ -79,7 +84,10 @@ async fn admit(
     match admitted {
         Ok(admitted) => Some(admitted),
         Err(Refused::PerIp { max }) => {
-            tracing::info!(
+            lines::say!(
+                lines,
+                shared.io.now(),
+                info,
                 %peer,
                 listener = name,
                 "closed: too many connections from {} (maximum = {max})",

@@ -31,6 +31,7 @@ use crate::api::{self, Api, Unserved};
 use crate::broker::Broker;
 use crate::budget::{Budget, MemoryUse};
 use crate::config::NetworkLimits;
+use crate::lines::Lines;
 use crate::metrics::RequestMetrics;
 use admission::Admission;
 use keeper::Keeper;
@@ -70,6 +71,8 @@ struct Shared {
     budget: Budget,
     reply_budget: Budget,
     keeper: Rc<Keeper>,
+    /// Of the broker on this shard.
+    lines: Rc<Lines>,
 }
 
 impl Network {
@@ -89,7 +92,8 @@ impl Network {
         let budget = Budget::new(limits.request_memory_bytes);
         let reply_budget = Budget::new(limits.reply_memory_bytes);
         let budgets = [budget.clone(), reply_budget.clone()];
-        let keeper = Keeper::start(&io, limits.idle_max, budgets, Arc::clone(&admission));
+        let lines = Rc::clone(&broker.lines);
+        let keeper = Keeper::start(&io, limits.idle_max, budgets, Arc::clone(&admission), lines);
         Self {
             shared: Rc::new(Shared {
                 budget,
@@ -98,6 +102,7 @@ impl Network {
                 io,
                 limits,
                 metrics: Arc::clone(&broker.metrics),
+                lines: Rc::clone(&broker.lines),
                 broker: Rc::downgrade(&broker),
                 admission,
                 keeper,

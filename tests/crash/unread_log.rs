@@ -32,6 +32,8 @@ fn a_log_that_nobody_reads_holds_up_neither_clients_nor_a_stop() {
         let mut broker = Broker::launch(Launch {
             overrides: &[&http],
             is_unread: true,
+            // Else it says few of these lines.
+            arguments: &["--log", "debug"],
             ..Launch::default()
         });
         let mut client = Client::connect(broker.address()).expect("a connection");

@@ -1,13 +1,20 @@
 //! Clients that begin with groups and never go on: what they leave behind is bounded, goes away, and is in nobody's way.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use corelog_loadgen::client::{Backoff, Client};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, GroupId, JoinGroupRequest, JoinGroupResponse, ListGroupsRequest,
+    FindCoordinatorRequest, GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -27,6 +34,8 @@ const MEMBER_ID_REQUIRED: i16 = 79;
 /// Until the partition of `__consumer_offsets` is there and read.
 const NOT_YET: [i16; 3] = [14, 15, 16];
 const GROUP_MAX_SIZE_REACHED: i16 = 81;
+/// Of JoinGroup that is answered without a second request.
+const VERSION_WITHOUT_IDS: i16 = 3;
 
 fn text(text: String) -> StrBytes {
     StrBytes::from_string(text)
@@ -45,9 +54,14 @@ fn join(group: String, session_ms: i32, metadata: &Bytes) -> JoinGroupRequest {
 }
 
 fn launch() -> (Broker, Client) {
+    launch_with(&[])
+}
+
+fn launch_with(settings: &[&str]) -> (Broker, Client) {
+    let overrides = [&["node.id=1", "group.min.session.timeout.ms=1"], settings];
     let broker = Broker::launch(Launch {
         arguments: &["--cores", "2"],
-        overrides: &["node.id=1", "group.min.session.timeout.ms=1"],
+        overrides: &overrides.concat(),
         ..Launch::default()
     });
     let mut client = Client::connect(broker.address()).expect("a connection");
@@ -164,7 +178,6 @@ fn a_hundred_thousand_members_that_never_come_back_take_little() {
 
 #[test]
 fn members_with_far_too_much_metadata_find_their_group_full() {
-    const VERSION_WITHOUT_IDS: i16 = 3;
     let (mut broker, mut client) = launch();
     let metadata = Bytes::from(vec![0; 5 << 20]);
     let requests = (0..100).map(|_| join("one".to_owned(), 60_000, &metadata));
@@ -174,5 +187,137 @@ fn members_with_far_too_much_metadata_find_their_group_full() {
     let peak = broker.memory_peak_bytes();
     println!("{} MiB at most", peak >> 20);
     assert!(peak < MEMORY_BYTES_MAX, "it held {} MiB", peak >> 20);
+    broker.stop();
+}
+
+/// A member of its own group that does all that a consumer does, again and again, until it is told to stop.
+fn behave(broker: &Broker, group: &str, stop: &AtomicBool, rounds: &AtomicUsize) {
+    let mut client = Client::connect(broker.address()).expect("a connection");
+    let name = || GroupId(text(group.to_owned()));
+    let metadata = Bytes::from_static(b"anything");
+    while !stop.load(Ordering::Relaxed) {
+        let mut joined = None;
+        let request = join(group.to_owned(), 30_000, &metadata);
+        join_all(&mut client, [request], VERSION_WITHOUT_IDS, |reply| {
+            assert_eq!(reply.error_code, 0);
+            joined = Some(reply);
+        });
+        let joined = joined.expect("a reply");
+        let assignment = SyncGroupRequestAssignment::default()
+            .with_member_id(joined.member_id.clone())
+            .with_assignment(Bytes::from_static(b"work"));
+        let sync = SyncGroupRequest::default()
+            .with_group_id(name())
+            .with_generation_id(joined.generation_id)
+            .with_member_id(joined.member_id.clone())
+            .with_assignments(vec![assignment]);
+        let synced = client.call(&sync, 3).expect("a reply");
+        assert_eq!((synced.error_code, &*synced.assignment), (0, &b"work"[..]));
+        let beat = HeartbeatRequest::default()
+            .with_group_id(name())
+            .with_generation_id(joined.generation_id)
+            .with_member_id(joined.member_id.clone());
+        assert_eq!(client.call(&beat, 3).expect("a reply").error_code, 0);
+        let round = rounds.fetch_add(1, Ordering::Relaxed);
+        let partition = OffsetCommitRequestPartition::default()
+            .with_committed_offset(round as i64)
+            .with_committed_metadata(Some(text("a note".to_owned())));
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name(text("t".to_owned()).into())
+            .with_partitions(vec![partition]);
+        let commit = OffsetCommitRequest::default()
+            .with_group_id(name())
+            .with_generation_id_or_member_epoch(joined.generation_id)
+            .with_member_id(joined.member_id.clone())
+            .with_topics(vec![topic]);
+        let committed = client.call(&commit, 7).expect("a reply");
+        assert_eq!(committed.topics[0].partitions[0].error_code, 0);
+        leave(&mut client, group, &joined.member_id);
+    }
+}
+
+fn leave(client: &mut Client, group: &str, member: &StrBytes) {
+    let member = MemberIdentity::default().with_member_id(member.clone());
+    let request = LeaveGroupRequest::default()
+        .with_group_id(GroupId(text(group.to_owned())))
+        .with_members(vec![member]);
+    assert_eq!(client.call(&request, 3).expect("a reply").error_code, 0);
+}
+
+#[test]
+fn a_thousand_groups_of_a_megabyte_each_stay_within_the_memory_for_groups() {
+    const MIB: u64 = 1 << 20;
+    const CORES: u64 = 2;
+    const GROUP_MEMORY: u64 = 64 * MIB;
+    /// What README.md states for these settings: newest records, requests, replies, the journal's part, groups, and the
+    /// process itself.
+    const STATED_BYTES: u64 = CORES * ((16 + 2 * 32 + 64 / 4) * MIB + GROUP_MEMORY) + 100 * MIB;
+    const ATTACKERS: usize = 16;
+    const SESSION_MS: i32 = 15_000;
+    let (mut broker, mut client) = launch_with(&[
+        "group.initial.rebalance.delay.ms=0",
+        "corelog.tail.cache.bytes=16777216",
+        "corelog.request.memory.bytes=33554432",
+        "corelog.journal.bytes=67108864",
+        "corelog.group.memory.bytes=67108864",
+    ]);
+    client.create_topic("t", 1, &[]).expect("a topic");
+    let metadata = Bytes::from(vec![0; 1_000_000]);
+    let (stop, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (admitted, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| behave(&broker, "well-behaved", &stop, &rounds));
+        let attackers = (0..ATTACKERS).map(|first| {
+            let (broker, metadata) = (&broker, &metadata);
+            let (admitted, refused) = (&admitted, &refused);
+            scope.spawn(move || {
+                let mut client = Client::connect(broker.address()).expect("a connection");
+                for group in (first..1_000).step_by(ATTACKERS) {
+                    let request = join(format!("large-{group}"), SESSION_MS, metadata);
+                    let reply = client.call(&request, VERSION_WITHOUT_IDS);
+                    match reply.expect("a reply").error_code {
+                        0 => admitted.fetch_add(1, Ordering::Relaxed),
+                        code if NOT_YET.contains(&code) => refused.fetch_add(1, Ordering::Relaxed),
+                        code => panic!("error {code}"),
+                    };
+                }
+            })
+        });
+        let attackers: Vec<_> = attackers.collect();
+        for attacker in attackers {
+            attacker.join().expect("no attacker fails");
+        }
+        let before = rounds.load(Ordering::Relaxed);
+        let mut backoff = Backoff::within(PATIENCE);
+        while rounds.load(Ordering::Relaxed) < before + 10 {
+            assert!(backoff.wait(), "it is not served");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let (admitted, refused) = (admitted.into_inner(), refused.into_inner());
+    let peak = broker.memory_peak_bytes();
+    println!(
+        "{admitted} admitted, {refused} refused, {} rounds beside them, {} MiB at most of {}",
+        rounds.into_inner(),
+        peak >> 20,
+        STATED_BYTES >> 20
+    );
+    assert!(admitted > 0 && refused > 0);
+    assert!(peak < STATED_BYTES, "it held {} MiB", peak >> 20);
+
+    // None of them ever came back: the next ones get in, one after the other, as soon as they are out.
+    for group in 0..100 {
+        let name = format!("later-{group}");
+        let mut joined = None;
+        let request = join(name.clone(), SESSION_MS, &metadata);
+        join_all(&mut client, [request], VERSION_WITHOUT_IDS, |reply| {
+            assert_eq!(reply.error_code, 0);
+            joined = Some(reply.member_id);
+        });
+        leave(&mut client, &name, &joined.expect("a member"));
+    }
+    assert!(broker.is_running(), "{}", broker.log());
+    let peak = broker.memory_peak_bytes();
+    assert!(peak < STATED_BYTES, "it held {} MiB", peak >> 20);
     broker.stop();
 }

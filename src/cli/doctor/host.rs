@@ -166,7 +166,8 @@ fn memory(root: &Path, process: &str, config: &BrokerConfig, shards: usize) -> F
     let setting = "memory";
     let a_shard = config.storage.tail_cache_bytes_per_shard
         + 2 * config.network.request_memory_bytes_per_shard
-        + config.storage.journal_bytes_per_shard / 4;
+        + config.storage.journal_bytes_per_shard / 4
+        + config.groups.memory_bytes as u64;
     let wanted = a_shard.saturating_mul(shards as u64);
     let file = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
     let line = file.lines().find_map(|line| line.strip_prefix("MemTotal:"));
@@ -176,7 +177,7 @@ fn memory(root: &Path, process: &str, config: &BrokerConfig, shards: usize) -> F
     };
     let all = all.min(tune::memory_max(root, process).unwrap_or(u64::MAX));
     let found = format!(
-        "{} MiB, of which newest records, requests, replies and what is not settled may take {} MiB",
+        "{} MiB, of which newest records, requests, replies, groups and what is not settled may take {} MiB",
         all / MIB,
         wanted / MIB
     );
@@ -185,8 +186,8 @@ fn memory(root: &Path, process: &str, config: &BrokerConfig, shards: usize) -> F
         false => Verdict::Fine,
     };
     let remedy = "the kernel ends a process that takes what is not there: set smaller \
-                  corelog.tail.cache.bytes, corelog.request.memory.bytes and corelog.journal.bytes, use fewer cores, \
-                  or allow the container more";
+                  corelog.tail.cache.bytes, corelog.request.memory.bytes, corelog.group.memory.bytes and \
+                  corelog.journal.bytes, use fewer cores, or allow the container more";
     finding(setting, found, verdict, remedy)
 }
 
@@ -228,8 +229,8 @@ mod tests {
         };
         let much = with(8 << 20);
         assert_eq!(much.verdict, Verdict::Fine);
-        // As README.md reckons them, 448 MiB a core.
-        assert!(much.found.ends_with("may take 896 MiB"), "{much:?}");
+        // As README.md reckons them, 704 MiB a core.
+        assert!(much.found.ends_with("may take 1408 MiB"), "{much:?}");
         assert_eq!(with(1 << 20).verdict, Verdict::Advice);
         let files = [
             ("proc/77/cgroup", "0::/pod/broker\n"),

@@ -54,6 +54,15 @@ pub(super) const ROWS: &[Property] = &[
              sets no limit. It is exceeded by one request at most. As much again may be held \
              by replies with records that clients have not yet taken.",
         ),
+    broker("corelog.group.memory.bytes", Long, "268435456")
+        .between(1_048_576, 1_099_511_627_776)
+        .bytes()
+        .dynamic(ClusterWide)
+        .honoured(
+            "Memory of each core for groups: their members, what these subscribe to and are assigned, and committed \
+             offsets. Beyond it clients that need more are told COORDINATOR_NOT_AVAILABLE and try again. A quarter is \
+             for groups that take no more than a 1,024th of it.",
+        ),
     broker("corelog.recovery.on.rot", String, "refuse")
         .one_of(&["refuse", "continue"])
         .honoured(

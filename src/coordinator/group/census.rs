@@ -10,6 +10,7 @@ use corelog_shards::shard::Shard;
 use super::records::Record;
 use super::{Groups, classic, consumer};
 use crate::broker::Broker;
+use crate::budget::MemoryUse;
 use crate::coordinator::Refusal;
 use crate::coordinator::metrics::CoordinatorMetrics;
 use crate::turns::Turns;
@@ -26,6 +27,8 @@ pub struct Census {
     /// Groups of each kind in each state, as Kafka writes these. All there are have their place.
     pub groups: BTreeMap<Standing, usize>,
     pub offsets: usize,
+    /// What groups and offsets hold of the shard's memory, those that are being loaded included.
+    pub memory: MemoryUse,
     /// Coordinators that read their log.
     pub loading: usize,
     /// Coordinators that answer. Only these have their groups counted.
@@ -41,6 +44,7 @@ impl Default for Census {
         Self {
             groups: classic.into_iter().chain(consumer).collect(),
             offsets: 0,
+            memory: MemoryUse::default(),
             loading: 0,
             active: 0,
             failed: 0,
@@ -52,7 +56,13 @@ impl Census {
     /// Of all coordinators of a shard.
     pub async fn of_shard(shard: &Shard) -> Self {
         let groups = &Broker::of(shard).groups;
-        let mut census = Self::default();
+        let mut census = Self {
+            memory: MemoryUse {
+                used_bytes: groups.memory().used(),
+                limit_bytes: Broker::of(shard).config().groups.memory_bytes,
+            },
+            ..Self::default()
+        };
         let mut turns = Turns::on(shard.io());
         for key in groups.partitions() {
             let mut rest = Ok(Some(String::new()));

@@ -96,6 +96,14 @@ impl Kind {
         }
     }
 
+    /// What it takes in memory, estimated from above, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Classic(group) => group.held_bytes(),
+            Self::Consumer(group) => group.held_bytes(),
+        }
+    }
+
     /// When there may be something to do: never later than there is.
     pub fn next_deadline(&self) -> Option<Instant> {
         match self {

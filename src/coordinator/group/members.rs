@@ -14,11 +14,11 @@ use kafka_protocol::messages::{
     JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, SyncGroupResponse,
 };
 
-use super::classic::{ClassicGroup, State};
+use super::classic::{ClassicGroup, State, bytes_of_first_join};
 use super::consumer::{ConsumerGroup, JOIN, Rejection, check_heartbeat};
 use super::kind::Kind;
 use super::records::Record;
-use super::{Caller, Context, Group, Groups, Output, Replier, missing};
+use super::{Caller, Context, Group, Groups, Output, Replier, has_room, missing};
 
 /// What a consumer group that is made for its first member takes the place of.
 enum Place {
@@ -54,6 +54,10 @@ impl Groups {
             // Nobody is in it, and nobody was given an id to join with.
             _ if !request.member_id.is_empty() => {
                 let answer = refused(request.member_id, ResponseError::UnknownMemberId);
+                return out.reply(to, answer);
+            }
+            _ if !has_room(context, 0, bytes_of_first_join(&id, &request, caller)) => {
+                let answer = refused(request.member_id, ResponseError::CoordinatorNotAvailable);
                 return out.reply(to, answer);
             }
             Some(Kind::Consumer(empty)) => {
@@ -183,7 +187,7 @@ impl Groups {
                 return Err(not_found(text));
             }
             let new = Kind::Consumer(ConsumerGroup::new(id.clone()));
-            self.groups.insert(id.clone(), Group::of(new));
+            self.groups.insert(id.clone(), Group::of(new, context));
             return Ok(Place::New);
         };
         if !joins {
@@ -227,6 +231,9 @@ impl Groups {
             && let Some(classic) = group.take_downgraded()
         {
             self.convert(&id, Kind::Classic(classic));
+        }
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.recount();
         }
         self.note_deadline(&id);
     }

@@ -25,7 +25,7 @@ mod walks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::mem;
+use std::mem::{self, size_of};
 use std::rc::Rc;
 
 use corelog_shards::io::Instant;
@@ -55,8 +55,10 @@ use self::records::Record;
 use self::sweep::Sweep;
 use self::walks::{Finishing, Spreading};
 pub use self::walks::{Listed, TopicChanges};
+use super::memory::Claim;
 use super::{Context, KeyAndValue, LogRecord, Machine, Output, Replier};
 use crate::cluster::image::Delta;
+use crate::lines;
 
 /// The topic that groups are kept in.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -126,6 +128,8 @@ struct Group {
     offsets: Offsets,
     /// Its place in the deadlines.
     due: Option<Instant>,
+    /// On the shard's memory.
+    claim: Claim,
 }
 
 /// The groups of one partition.
@@ -284,10 +288,12 @@ impl Groups {
             None if version >= TELLS_MISSING_GROUP => Err(ResponseError::GroupIdNotFound),
             None => Err(ResponseError::IllegalGeneration),
         };
+        let group = self.groups.get(request.group_id.as_str());
         let commit = Commit {
             group: &request.group_id,
             retention_ms: request.retention_time_ms,
             refused: outcome.err(),
+            before: group.map(|group| &group.offsets),
         };
         Offsets::commit(commit, request.topics, context, records)
     }
@@ -349,7 +355,8 @@ impl Groups {
         if !self.groups.contains_key(id) {
             let id: Rc<str> = id.into();
             let classic = ClassicGroup::new(id.clone(), context);
-            self.groups.insert(id, Group::of(Kind::Classic(classic)));
+            let group = Group::of(Kind::Classic(classic), context);
+            self.groups.insert(id, group);
         }
         self.groups.get_mut(id).expect("it was put in just now")
     }
@@ -392,12 +399,22 @@ impl Groups {
 }
 
 impl Group {
-    fn of(kind: Kind) -> Self {
-        Self {
+    fn of(kind: Kind, context: &Context<'_>) -> Self {
+        let mut group = Self {
             kind,
             offsets: Offsets::default(),
             due: None,
-        }
+            claim: Claim::on(context.memory),
+        };
+        group.recount();
+        group
+    }
+
+    /// Has something changed, what it takes is counted anew.
+    fn recount(&mut self) {
+        let places = 2 * size_of::<(Rc<str>, Self)>();
+        self.claim
+            .set(places + self.kind.held_bytes() + self.offsets.held_bytes());
     }
 
     /// Whether it was made for a client that has asked for a member id and never came back.
@@ -407,6 +424,23 @@ impl Group {
         };
         self.offsets.is_empty() && group.is_unused()
     }
+}
+
+/// Whether the shard has the memory for a part of its groups that takes `held` bytes to take so many more. What takes
+/// no more than before always has.
+fn has_room(context: &Context<'_>, held: usize, more: usize) -> bool {
+    let limit = context.config.groups.memory_bytes;
+    let has_room = more == 0 || context.memory.has_room(limit, held, more);
+    if !has_room {
+        lines::say!(
+            context.lines,
+            context.now,
+            warn,
+            used_bytes = context.memory.used(),
+            "groups hold all the memory that they may: who needs more of it is told to try again"
+        );
+    }
+    has_room
 }
 
 /// Those partitions of a commit that are there.

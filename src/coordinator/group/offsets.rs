@@ -6,6 +6,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::size_of;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use kafka_protocol::error::ResponseError;
@@ -27,10 +28,13 @@ use kafka_protocol::messages::offset_fetch_response::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
+use super::has_room;
+use super::kind::Kind;
 use super::records::{NO_LEADER_EPOCH, NO_TIMESTAMP, OffsetCommitValue, Record};
 use crate::cluster::image::{Image, Topic};
 use crate::config::OffsetsConfig;
 use crate::coordinator::Context;
+use crate::coordinator::memory::{text_bytes, tree_bytes};
 
 /// In place of an offset that was never committed.
 const NO_OFFSET: i64 = -1;
@@ -49,6 +53,8 @@ pub struct Offsets {
     topics: BTreeMap<String, Partitions>,
     /// How many there are in all topics.
     len: usize,
+    /// What they take in memory, without the group.
+    held_bytes: usize,
 }
 
 /// What a request commits beside the offsets themselves.
@@ -59,11 +65,18 @@ pub struct Commit<'a> {
     pub retention_ms: i64,
     /// Why the group takes none of it, if it does not.
     pub refused: Option<ResponseError>,
+    /// What the group has committed so far; None if it is not there.
+    pub before: Option<&'a Offsets>,
 }
 
 impl Offsets {
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
+    }
+
+    /// What they take in memory, estimated from above, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// How many there are.
@@ -105,13 +118,21 @@ impl Offsets {
                 if value.topic_id.is_nil() {
                     value.topic_id = image.topics.id_of(entry.key()).unwrap_or_default();
                 }
+                let topic = match &entry {
+                    Entry::Vacant(entry) => topic_bytes(entry.key()),
+                    Entry::Occupied(_) => 0,
+                };
+                self.held_bytes += topic + offset_bytes(&value.metadata);
                 let before = entry.or_default().insert(partition, value);
                 self.len += usize::from(before.is_none());
+                self.held_bytes -= before.map_or(0, |before| offset_bytes(&before.metadata));
             }
             (None, Entry::Occupied(mut entry)) => {
                 let before = entry.get_mut().remove(&partition);
                 self.len -= usize::from(before.is_some());
+                self.held_bytes -= before.map_or(0, |before| offset_bytes(&before.metadata));
                 if entry.get().is_empty() {
+                    self.held_bytes -= topic_bytes(entry.key());
                     entry.remove();
                 }
             }
@@ -126,6 +147,9 @@ impl Offsets {
         context: &Context<'_>,
         records: &mut Vec<Record>,
     ) -> Vec<OffsetCommitResponseTopic> {
+        let mut more = commit
+            .before
+            .map_or_else(|| group_bytes(commit.group), |_| 0);
         let answers = topics.into_iter().map(|topic| {
             let known = context.image.topics.by_name(&topic.name);
             let known = known.filter(|known| is_meant(topic.topic_id, known.id));
@@ -134,6 +158,11 @@ impl Offsets {
                 let outcome = topic_id(known.map(AsRef::as_ref), index)
                     .and_then(|id| commit.refused.map_or(Ok(id), Err))
                     .and_then(|id| check_text(partition, context).map(|()| id))
+                    .and_then(|id| {
+                        commit
+                            .check_memory(&topic.name, partition, &mut more, context)
+                            .map(|()| id)
+                    })
                     .map(|id| records.push(commit.record(&topic.name, id, partition, context)));
                 OffsetCommitResponsePartition::default()
                     .with_partition_index(index)
@@ -234,7 +263,52 @@ impl Offsets {
     }
 }
 
+/// What a topic takes beside its offsets, in bytes.
+fn topic_bytes(name: &str) -> usize {
+    text_bytes(name)
+        + 2 * size_of::<(String, Partitions)>()
+        + tree_bytes::<i32, OffsetCommitValue>(1)
+}
+
+/// What an offset takes, in bytes.
+fn offset_bytes(metadata: &str) -> usize {
+    let text = match metadata {
+        "" => 0,
+        text => text_bytes(text),
+    };
+    2 * size_of::<(i32, OffsetCommitValue)>() + text
+}
+
+/// What a group takes that has nothing else than offsets, in bytes.
+fn group_bytes(id: &str) -> usize {
+    size_of::<Kind>() + text_bytes(id)
+}
+
 impl Commit<'_> {
+    /// Whether the shard has the memory for another offset, beside those of this commit that take `more` so far.
+    fn check_memory(
+        &self,
+        topic: &str,
+        partition: &OffsetCommitRequestPartition,
+        more: &mut usize,
+        context: &Context<'_>,
+    ) -> Result<(), ResponseError> {
+        let known = self.before.and_then(|before| before.topics.get(topic));
+        let known = known.map_or(topic_bytes(topic), |_| 0);
+        let before = self
+            .before
+            .and_then(|before| before.get(topic, partition.partition_index));
+        let before = before.map_or(0, |before| offset_bytes(&before.metadata));
+        let text = partition.committed_metadata.as_deref().unwrap_or_default();
+        let added = (known + offset_bytes(text)).saturating_sub(before);
+        let held = self.before.map_or(0, Offsets::held_bytes);
+        if added > 0 && !has_room(context, held, *more + added) {
+            return Err(ResponseError::CoordinatorNotAvailable);
+        }
+        *more += added;
+        Ok(())
+    }
+
     fn record(
         self,
         topic: &str,

@@ -24,7 +24,7 @@ impl Groups {
             Record::GroupMetadata {
                 group,
                 value: Some(value),
-            } => self.take_classic(group, value),
+            } => self.take_classic(group, value, context),
             Record::GroupMetadata { group, value: None } => {
                 let found = self.groups.get(group.as_str());
                 // One that has become a consumer group is told apart by having no record of this kind any more.
@@ -50,19 +50,24 @@ impl Groups {
         };
         if let Some(group) = group {
             group.offsets.replay(topic, partition, value, context.image);
+            group.recount();
         }
     }
 
-    fn take_classic(&mut self, id: String, value: GroupMetadataValue) {
-        if let Some(Kind::Classic(group)) = self.kind_of_mut(&id) {
-            return group.apply(value);
+    fn take_classic(&mut self, id: String, value: GroupMetadataValue, context: &Context<'_>) {
+        let Some(group) = self.groups.get_mut(id.as_str()) else {
+            let id: Rc<str> = id.into();
+            let kind = Kind::Classic(ClassicGroup::restore(id.clone(), value));
+            self.groups.insert(id, Group::of(kind, context));
+            return;
+        };
+        match &mut group.kind {
+            Kind::Classic(classic) => classic.apply(value),
+            Kind::Consumer(_) => {
+                group.kind = Kind::Classic(ClassicGroup::restore(id.into(), value))
+            }
         }
-        let id: Rc<str> = id.into();
-        let kind = Kind::Classic(ClassicGroup::restore(id.clone(), value));
-        match self.groups.contains_key(&id) {
-            true => _ = self.convert(&id, kind),
-            false => _ = self.groups.insert(id, Group::of(kind)),
-        }
+        group.recount();
     }
 
     /// Takes over a record of a consumer group. The first one that is not a tombstone makes the group; one of a group
@@ -77,14 +82,17 @@ impl Groups {
                 self.convert(&id, Kind::Consumer(ConsumerGroup::new(id.clone())));
             }
         }
-        let kind = self.groups.get_mut(&id).map(|group| &mut group.kind);
-        let Some(Kind::Consumer(group)) = kind else {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let Kind::Consumer(consumer) = &mut group.kind else {
             return;
         };
         if matches!(record, Record::ConsumerGroupMetadata { value: None, .. }) {
             return self.forget(&id, context);
         }
-        group.replay(record);
+        consumer.replay(record);
+        group.recount();
     }
 
     /// A group is gone. Its offsets have tombstones of their own: with those that are left it is a simple group.
@@ -96,10 +104,14 @@ impl Groups {
             self.deadlines.remove(&(due, id.clone()));
         }
         if !group.offsets.is_empty() {
-            let simple = Group {
+            let mut simple = Group {
                 offsets: group.offsets,
-                ..Group::of(Kind::Classic(ClassicGroup::new(id.clone(), context)))
+                ..Group::of(
+                    Kind::Classic(ClassicGroup::new(id.clone(), context)),
+                    context,
+                )
             };
+            simple.recount();
             self.groups.insert(id, simple);
         }
     }

@@ -1,5 +1,6 @@
 mod consumer_groups;
 mod counts;
+mod memory;
 mod mixed_groups;
 mod walks;
 
@@ -21,7 +22,9 @@ use crate::api::testing::image_of;
 use crate::cluster::image::{Image, Replayer};
 use crate::cluster::records::{Record as MetadataRecord, RemoveTopicRecord};
 use crate::config::{BrokerConfig, Layers, Overrides};
+use crate::coordinator::memory::StateMemory;
 use crate::coordinator::metrics::CoordinatorMetrics;
+use crate::lines::Lines;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -36,6 +39,7 @@ struct World {
     /// What is drawn next time.
     random: u64,
     metrics: CoordinatorMetrics,
+    memory: Rc<StateMemory>,
 }
 
 impl World {
@@ -50,6 +54,7 @@ impl World {
             wall_ms: 1_700_000_000_000,
             random: 7,
             metrics: CoordinatorMetrics::default(),
+            memory: Rc::default(),
         }
     }
 
@@ -70,6 +75,8 @@ impl World {
             record_bytes_max: 1 << 20,
             random_u64: &mut draw,
             metrics: &self.metrics,
+            memory: &self.memory,
+            lines: &Lines::default(),
         };
         let mut output = act(&mut self.groups, &mut context);
         for record in std::mem::take(&mut output.records) {

@@ -39,11 +39,13 @@ use corelog_shards::shard::Shard;
 use self::checkpoint::Checkpoints;
 pub use self::checkpoint::OneAtATime;
 use self::write::Pending;
+use super::memory::StateMemory;
 use super::metrics::CoordinatorMetrics;
 use super::{Context, Machine, Output, Refusal};
 use crate::broker::Broker;
 use crate::cluster::image::{Delta, Image};
 use crate::config::BrokerConfig;
+use crate::lines::Lines;
 
 /// What a record takes beside key and value, at most: length, attributes, deltas, lengths, and its share of a batch of
 /// its own.
@@ -88,6 +90,8 @@ pub struct Instance<M: Machine> {
     timer_due: Cell<Option<Instant>>,
     timer: Notify,
     metrics: Arc<CoordinatorMetrics>,
+    /// Of the shard.
+    memory: Rc<StateMemory>,
 }
 
 impl<M: Machine> Instance<M> {
@@ -98,6 +102,7 @@ impl<M: Machine> Instance<M> {
         name: String,
         leader_epoch: i32,
         checkpointing: Rc<OneAtATime>,
+        memory: Rc<StateMemory>,
     ) -> Rc<Self> {
         let metrics = Arc::clone(&Broker::of(&shard).coordinators);
         let instance = Rc::new(Self {
@@ -117,6 +122,7 @@ impl<M: Machine> Instance<M> {
             timer_due: Cell::new(None),
             timer: Notify::new(),
             metrics,
+            memory,
         });
         instance.load(Duration::ZERO);
         instance
@@ -225,6 +231,8 @@ impl<M: Machine> Instance<M> {
             config: self.broker().config(),
             record_bytes_max: self.batch_bytes_max() - RECORD_OVERHEAD_BYTES,
             metrics: Arc::clone(&self.metrics),
+            memory: Rc::clone(&self.memory),
+            lines: Rc::clone(&self.broker().lines),
         }
     }
 
@@ -312,6 +320,8 @@ struct Surroundings {
     config: Rc<BrokerConfig>,
     record_bytes_max: usize,
     metrics: Arc<CoordinatorMetrics>,
+    memory: Rc<StateMemory>,
+    lines: Rc<Lines>,
 }
 
 impl Surroundings {
@@ -324,6 +334,8 @@ impl Surroundings {
             record_bytes_max: self.record_bytes_max,
             random_u64: &mut || io.random_u64(),
             metrics: &self.metrics,
+            memory: &self.memory,
+            lines: &self.lines,
         })
     }
 

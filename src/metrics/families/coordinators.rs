@@ -1,6 +1,7 @@
 //! What the coordinators of groups count, and what they have.
 
 use super::series::{Families, labels, of_shard};
+use crate::budget::MemoryUse;
 use crate::metrics::monitor::{Counted, Known};
 
 impl Families {
@@ -94,6 +95,21 @@ impl Families {
             "corelog_group_offsets",
             "Offsets that are kept for groups (Kafka: kafka.coordinator.group GroupMetadataManager NumOffsets).",
             offsets.map(|(id, census)| (of_shard(id), census.offsets as f64)),
+        );
+        let memory = |value: fn(MemoryUse) -> usize| {
+            let shards = shards().enumerate();
+            shards.map(move |(id, census)| (of_shard(id), value(census.memory) as f64))
+        };
+        self.gauges(
+            "corelog_group_memory_bytes",
+            "Bytes that groups, their members and offsets hold, estimated from above.",
+            memory(|memory| memory.used_bytes),
+        );
+        self.gauges(
+            "corelog_group_memory_limit_bytes",
+            "Bytes that they may hold: corelog.group.memory.bytes. What a log says is loaded whatever it takes; beyond the \
+             limit nothing new is let in.",
+            memory(|memory| memory.limit_bytes),
         );
         let partitions = shards().enumerate().flat_map(|(id, census)| {
             let states = [

@@ -39,6 +39,7 @@ const CHANGES: &[Change] = &[
         Some(("compression.type", "zstd")),
     ),
     ("cordoned.log.dirs", "*", None),
+    ("corelog.group.memory.bytes", "7777777", None),
     ("corelog.log.durability", "memory", None),
     ("corelog.memory.flush.ms", "77", None),
     ("group.consumer.assignment.interval.ms", "77", None),

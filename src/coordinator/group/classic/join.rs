@@ -7,11 +7,13 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
-use super::member::{Member, Terms, millis};
+use super::member::{Member, Terms, bytes_of_join, millis};
+use super::members::Members;
 use super::replies::{join_error, sync_error};
-use super::{ClassicGroup, State};
-use crate::coordinator::group::Caller;
+use super::{ClassicGroup, State, group_bytes};
 use crate::coordinator::group::records::Record;
+use crate::coordinator::group::{Caller, has_room};
+use crate::coordinator::memory::text_bytes;
 use crate::coordinator::{Context, Output, Replier};
 
 /// How long a new member's first join may wait, in place of a session: the member doesn't know its
@@ -33,6 +35,13 @@ pub fn asks_for_id(request: &JoinGroupRequest, version: i16) -> bool {
     is_dynamic && request.member_id.is_empty() && version >= VERSION_OF_REQUIRED_ID
 }
 
+/// What a group takes in memory with a first member that joins like this, in bytes.
+pub fn bytes_of_first_join(id: &str, request: &JoinGroupRequest, caller: &Caller) -> usize {
+    let members = Members::default();
+    let member = members.growth_with("", bytes_of_join(request, caller));
+    group_bytes(id) + text_bytes(&request.protocol_type) + member
+}
+
 /// A join on its way to its reply.
 struct Join<'a> {
     request: JoinGroupRequest,
@@ -52,7 +61,7 @@ impl ClassicGroup {
         out: &mut Output<Record>,
     ) {
         let terms = Terms::of(&request, caller.version);
-        let refusal = self.refusal(&request, &terms, context, out);
+        let refusal = self.refusal(&request, &terms, caller, context, out);
         let is_new = request.member_id.is_empty();
         let join = Join {
             request,
@@ -75,6 +84,7 @@ impl ClassicGroup {
         &mut self,
         request: &JoinGroupRequest,
         terms: &Terms,
+        caller: &Caller,
         context: &Context<'_>,
         out: &mut Output<Record>,
     ) -> Option<JoinGroupResponse> {
@@ -85,13 +95,30 @@ impl ClassicGroup {
         if !fits || !self.accepts(id, members_max) {
             self.remove_member(id, out);
             Some(join_error("", ResponseError::GroupMaxSizeReached))
-        } else if self.is_dead() {
+        } else if self.is_dead() || !self.has_room_for(request, caller, context) {
             Some(join_error(id, ResponseError::CoordinatorNotAvailable))
         } else if !self.supports(&request.protocol_type, terms) {
             Some(join_error(id, ResponseError::InconsistentGroupProtocol))
         } else {
             None
         }
+    }
+
+    /// Whether the shard has the memory for what the member says about itself.
+    fn has_room_for(
+        &self,
+        request: &JoinGroupRequest,
+        caller: &Caller,
+        context: &Context<'_>,
+    ) -> bool {
+        let instance_id = request.group_instance_id.as_deref();
+        let known = instance_id.and_then(|instance_id| self.members.static_id(instance_id));
+        let id = match request.member_id.is_empty() {
+            true => known.map_or("", |id| id),
+            false => &*request.member_id,
+        };
+        let more = (self.members).growth_with(id, bytes_of_join(request, caller));
+        has_room(context, self.held_bytes(), more)
     }
 
     /// Whether there is room. In a rebalance those who have joined count, so that the last to join

@@ -9,6 +9,8 @@ use corelog_shards::io::Instant;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse, SyncGroupResponse};
 
 use crate::coordinator::Replier;
+use crate::coordinator::group::Caller;
+use crate::coordinator::memory::text_bytes;
 
 /// A way of assigning that a member can take part in, with what it tells the leader for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,9 @@ pub(super) struct Protocol {
 
 /// What a protocol takes beside its texts.
 const PROTOCOL_OVERHEAD_BYTES: usize = 100;
+
+/// What a member takes beside its texts, its protocols and its place among the members.
+const MEMBER_OVERHEAD_BYTES: usize = 300;
 
 /// What a member joins with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +65,36 @@ impl Terms {
     }
 }
 
+/// What a member takes in memory that joins like this, in bytes.
+pub(super) fn bytes_of_join(request: &JoinGroupRequest, caller: &Caller) -> usize {
+    // What stands behind the owner's name: a dash and a UUID.
+    const ID_BYTES: usize = 37;
+    let instance_id = request.group_instance_id.as_deref().unwrap_or_default();
+    let owner = match instance_id {
+        "" => caller.client_id.len(),
+        instance_id => instance_id.len(),
+    };
+    let id = match request.member_id.len() {
+        0 => owner + ID_BYTES,
+        given => given,
+    };
+    let protocols = request.protocols.iter();
+    let protocols = protocols.map(|protocol| (&*protocol.name, &protocol.metadata));
+    let caller = text_bytes(&caller.client_id) + text_bytes(&caller.client_host);
+    MEMBER_OVERHEAD_BYTES + id + 2 * instance_id.len() + caller + bytes_of_protocols(protocols)
+}
+
+/// What names and metadata of protocols take. The topics that the longest metadata may name are counted with it: they
+/// are kept beside it, in less than twice of what it takes.
+fn bytes_of_protocols<'a>(protocols: impl Iterator<Item = (&'a str, &'a Bytes)>) -> usize {
+    let (mut all, mut longest) = (0, 0);
+    for (name, metadata) in protocols {
+        all += 2 * (PROTOCOL_OVERHEAD_BYTES + name.len()) + metadata.len();
+        longest = longest.max(metadata.len());
+    }
+    all + 2 * longest
+}
+
 pub(super) struct Member {
     pub id: Rc<str>,
     /// That of a static member, which may come back under another id.
@@ -67,8 +102,8 @@ pub(super) struct Member {
     pub client_id: String,
     pub client_host: String,
     pub terms: Terms,
-    /// Empty while the member has none.
-    pub assignment: Bytes,
+    /// Empty while the member has none. Changed by [`Members`](super::members::Members) alone.
+    pub(super) assignment: Bytes,
     /// Its first join is not answered yet, so that it doesn't know its id and can't send heartbeats.
     pub is_new: bool,
     /// When its session ends. None once it has passed while the member was waiting for a reply: the
@@ -80,6 +115,19 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// What it takes in memory beside its assignment and its place among the members, in bytes.
+    pub fn bytes(&self) -> usize {
+        let instance_id = self.instance_id.as_deref().unwrap_or_default();
+        let protocols = self.terms.protocols.iter();
+        let protocols = protocols.map(|protocol| (&*protocol.name, &protocol.metadata));
+        MEMBER_OVERHEAD_BYTES
+            + self.id.len()
+            + 2 * instance_id.len()
+            + text_bytes(&self.client_id)
+            + text_bytes(&self.client_host)
+            + bytes_of_protocols(protocols)
+    }
+
     pub fn is_static(&self) -> bool {
         self.instance_id.is_some()
     }

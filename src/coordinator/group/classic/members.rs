@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use corelog_shards::io::Instant;
 use kafka_protocol::messages::JoinGroupResponse;
 
 use super::member::{Member, Protocol, Terms, millis};
 use super::pending::PendingJoins;
 use crate::coordinator::Replier;
+use crate::coordinator::memory::tree_bytes;
 
 #[derive(Default)]
 pub(super) struct Members {
@@ -24,8 +26,10 @@ pub(super) struct Members {
     supporters: BTreeMap<String, usize>,
     /// How many wait for the reply to a join.
     joining: usize,
-    /// What the protocols of all members take.
+    /// What the protocols of all members take, as they are told to the leader.
     bytes: usize,
+    /// What all members take in memory, without their places.
+    held_bytes: usize,
     /// Ids given to clients that were told to join again with them.
     pub pending_joins: PendingJoins,
     /// Members that have not asked for their assignment in this generation.
@@ -51,10 +55,6 @@ impl Members {
 
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.by_id.values()
-    }
-
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
-        self.by_id.values_mut()
     }
 
     /// The ids of the members that are as asked.
@@ -87,6 +87,7 @@ impl Members {
         self.joining += usize::from(member.awaits_join());
         count(&mut self.supporters, &member.terms.protocols);
         self.bytes += member.terms.bytes();
+        self.held_bytes += held_by(&member);
         self.by_id.insert(Rc::clone(&member.id), member);
     }
 
@@ -95,6 +96,7 @@ impl Members {
         let member = self.by_id.remove(id)?;
         uncount(&mut self.supporters, &member.terms.protocols);
         self.bytes -= member.terms.bytes();
+        self.held_bytes -= held_by(&member);
         self.joining -= usize::from(member.awaits_join());
         self.pending_syncs.remove(id);
         if let Some(instance_id) = &member.instance_id {
@@ -112,7 +114,10 @@ impl Members {
         uncount(&mut self.supporters, &member.terms.protocols);
         count(&mut self.supporters, &terms.protocols);
         self.bytes = self.bytes - member.terms.bytes() + terms.bytes();
-        Some(std::mem::replace(&mut member.terms, terms))
+        self.held_bytes -= held_by(member);
+        let before = std::mem::replace(&mut member.terms, terms);
+        self.held_bytes += held_by(member);
+        Some(before)
     }
 
     /// Gives a static member another id, which its client learns with the reply to a join. It leads,
@@ -131,9 +136,47 @@ impl Members {
             let (instance_id, id) = (Rc::clone(instance_id), Rc::clone(&new));
             self.static_ids.insert(instance_id, id);
         }
+        self.held_bytes -= held_by(&member);
         member.id = Rc::clone(&new);
         member.is_new = false;
+        self.held_bytes += held_by(&member);
         self.by_id.insert(new, member);
+    }
+
+    /// Gives a member an assignment; an empty one is none.
+    pub fn assign(&mut self, id: &str, assignment: Bytes) {
+        if let Some(member) = self.by_id.get_mut(id) {
+            self.held_bytes = self.held_bytes - member.assignment.len() + assignment.len();
+            member.assignment = assignment;
+        }
+    }
+
+    /// What members, and clients that may become some, take in memory, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        let places = tree_bytes::<Rc<str>, Member>(self.len());
+        self.held_bytes + places + self.pending_joins.held_bytes()
+    }
+
+    /// What members take, without their places, counted anew.
+    #[cfg(test)]
+    pub fn count_held(&self) -> (usize, usize) {
+        (self.held_bytes, self.iter().map(held_by).sum())
+    }
+
+    /// What they would take more if one of them, which may be new, took so many bytes beside its assignment.
+    pub fn growth_with(&self, id: &str, bytes: usize) -> usize {
+        let (before, places) = match self.get(id) {
+            Some(member) => (member.bytes(), self.len()),
+            None => (0, self.len() + 1),
+        };
+        let new_places = tree_bytes::<Rc<str>, Member>(places);
+        let old_places = tree_bytes::<Rc<str>, Member>(self.len());
+        (bytes + new_places - old_places).saturating_sub(before)
+    }
+
+    /// What all assignments take, in bytes.
+    pub fn assigned_bytes(&self) -> usize {
+        self.iter().map(|member| member.assignment.len()).sum()
     }
 
     /// Makes a member wait for the reply to its join. Returns what it has waited for so far.
@@ -224,6 +267,11 @@ impl Members {
         let members = self.iter().filter_map(|member| member.deadline);
         members.chain(self.pending_joins.earliest()).min()
     }
+}
+
+/// What a member takes in memory, without its place.
+fn held_by(member: &Member) -> usize {
+    member.bytes() + member.assignment.len()
 }
 
 fn count(supporters: &mut BTreeMap<String, usize>, protocols: &[Protocol]) {

@@ -36,9 +36,10 @@ mod store;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod topics;
 
-use std::collections::BTreeSet;
 use std::fmt;
+use std::mem::size_of;
 use std::rc::Rc;
 
 use corelog_shards::io::Instant;
@@ -46,11 +47,13 @@ use kafka_protocol::error::ResponseError;
 
 use self::members::Members;
 use self::rebalance::JoinTimer;
+use self::topics::TopicNames;
 use super::consumer_protocol::CONSUMER;
 use super::records::Record;
+use crate::coordinator::memory::text_bytes;
 use crate::coordinator::{Context, Output};
 
-pub use self::join::asks_for_id;
+pub use self::join::{asks_for_id, bytes_of_first_join};
 pub use self::migrate::Migrant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +105,7 @@ pub struct ClassicGroup {
     protocol_type: Option<String>,
     protocol: Option<String>,
     members: Members,
-    subscribed_topics: Option<BTreeSet<String>>,
+    subscribed_topics: Option<TopicNames>,
     /// Until when members may join. While a rebalance is prepared.
     join_timer: Option<JoinTimer>,
     /// Until when all members must have synced.
@@ -179,7 +182,7 @@ impl ClassicGroup {
     }
 
     /// The topics of all members, if they are consumers and understood.
-    pub fn subscribed_topics(&self) -> Option<&BTreeSet<String>> {
+    pub fn subscribed_topics(&self) -> Option<&TopicNames> {
         self.subscribed_topics.as_ref()
     }
 
@@ -220,6 +223,13 @@ impl ClassicGroup {
         });
     }
 
+    /// What the group takes in memory, estimated from above, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        let texts = [&self.protocol_type, &self.protocol].into_iter().flatten();
+        let texts: usize = texts.map(|text| text_bytes(text)).sum();
+        group_bytes(&self.id) + texts + self.members.held_bytes()
+    }
+
     /// A lower bound of when [`ClassicGroup::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.wake
@@ -243,4 +253,9 @@ impl ClassicGroup {
         self.state = to;
         self.state_since_ms = Some(context.wall_ms);
     }
+}
+
+/// What a group without members takes, in bytes.
+fn group_bytes(id: &str) -> usize {
+    size_of::<ClassicGroup>() + text_bytes(id)
 }

@@ -14,6 +14,8 @@ use corelog_shards::io::Instant;
 const BYTES_MAX: usize = 1 << 20;
 /// What an id takes beside its text.
 const OVERHEAD_BYTES: usize = 40;
+/// What it takes in memory beside that, which has three places.
+const PLACES_BYTES: usize = 160;
 
 #[derive(Default)]
 pub(super) struct PendingJoins {
@@ -60,6 +62,11 @@ impl PendingJoins {
             self.by_age.remove(&pending.number);
             self.by_time.remove(&(pending.until, id));
         }
+    }
+
+    /// What they take in memory, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes + PLACES_BYTES * self.by_id.len()
     }
 
     /// The ids whose time is over.

@@ -158,11 +158,9 @@ impl ClassicGroup {
         out: &mut Output<Record>,
     ) {
         for id in self.members.ids(|_| true) {
-            let Some(member) = self.members.get_mut(&id) else {
-                continue;
-            };
-            member.assignment = Bytes::new();
-            if let Some(to) = member.sync.take() {
+            self.members.assign(&id, Bytes::new());
+            let member = self.members.get_mut(&id);
+            if let Some(to) = member.and_then(|member| member.sync.take()) {
                 out.reply(to, sync_error(error));
                 self.renew_session(&id, context);
             }

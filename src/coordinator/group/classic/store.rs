@@ -1,18 +1,19 @@
 //! What is durable of a classic group: its record, and back.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use kafka_protocol::error::ResponseError;
 
 use super::member::{Member, Protocol, Terms};
 use super::members::Members;
+use super::topics::TopicNames;
 use super::{ClassicGroup, State};
 use crate::coordinator::group::consumer_protocol;
 use crate::coordinator::group::records::{
     GroupMetadataValue, MemberMetadata, NO_TIMESTAMP, Record,
 };
 use crate::coordinator::{Context, Output};
+use crate::lines;
 
 impl ClassicGroup {
     /// The group that a record says: stable, or empty if it has no members.
@@ -123,7 +124,10 @@ impl ClassicGroup {
         let mut bytes = Vec::new();
         let is_storable = record.encode(&mut bytes).is_ok();
         if !is_storable || bytes.len() > context.record_bytes_max {
-            tracing::warn!(
+            lines::say!(
+                context.lines,
+                context.now,
+                warn,
                 group = &*self.id,
                 members = self.members.len(),
                 "a group is too large for a record"
@@ -164,16 +168,16 @@ impl ClassicGroup {
 
     /// None if the members aren't consumers, have not agreed on a protocol, or one of them can't be
     /// understood.
-    pub(super) fn compute_subscribed_topics(&self) -> Option<BTreeSet<String>> {
+    pub(super) fn compute_subscribed_topics(&self) -> Option<TopicNames> {
         if !self.is_of_consumers() {
             return None;
         }
-        let mut topics = BTreeSet::new();
+        let mut topics = Vec::new();
         for member in self.members.iter() {
             let metadata = member.metadata(self.protocol.as_deref()?);
             topics.extend(consumer_protocol::topics(&metadata).ok()?);
         }
-        Some(topics)
+        Some(topics.into_iter().collect())
     }
 }
 

@@ -10,6 +10,7 @@ use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 use super::replies::sync_error;
 use super::{ClassicGroup, State};
+use crate::coordinator::group::has_room;
 use crate::coordinator::group::records::Record;
 use crate::coordinator::{Context, Output, Replier};
 
@@ -76,15 +77,28 @@ impl ClassicGroup {
             .iter()
             .map(|assigned| (&*assigned.member_id, &*assigned.assignment))
             .collect();
-        for member in self.members.iter_mut() {
-            let mut assignment = assignments.get(&*member.id).copied();
+        let of_member = |id: &str| {
+            let mut assignment = assignments.get(id).copied();
             if is_on(Mutation::MixUpShares) {
                 assignment = assignments.values().next().copied();
             }
-            member.assignment = Bytes::copy_from_slice(assignment.unwrap_or_default());
-        }
+            assignment.unwrap_or_default()
+        };
+        let ids = self.members.ids(|_| true);
+        let bytes: usize = ids.iter().map(|id| of_member(id).len()).sum();
+        let more = bytes.saturating_sub(self.members.assigned_bytes());
         self.transition(State::Stable, context);
-        if let Err(error) = self.store(context, out) {
+        let stored = match has_room(context, self.held_bytes(), more) {
+            true => {
+                for id in &ids {
+                    let assignment = Bytes::copy_from_slice(of_member(id));
+                    self.members.assign(id, assignment);
+                }
+                self.store(context, out)
+            }
+            false => Err(ResponseError::CoordinatorNotAvailable),
+        };
+        if let Err(error) = stored {
             self.refuse_syncs(error, context, out);
             return self.prepare_rebalance("the assignments can't be stored", context, out);
         }

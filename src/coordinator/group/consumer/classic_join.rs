@@ -82,6 +82,7 @@ impl ConsumerGroup {
             )?,
         };
         check_sizes(&records, context)?;
+        group.check_memory(&records, context)?;
         let response = JoinGroupResponse::default()
             .with_member_id(id)
             .with_generation_id(reconciled.epoch)

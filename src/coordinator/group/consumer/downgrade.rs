@@ -16,6 +16,7 @@ use crate::coordinator::group::classic::{ClassicGroup, Migrant};
 use crate::coordinator::group::consumer_protocol::{Assignment, NamedPartitions};
 use crate::coordinator::group::records::Record;
 use crate::coordinator::{Context, Output};
+use crate::lines;
 use crate::schema::WireError;
 
 impl Durable {
@@ -103,10 +104,22 @@ impl Durable {
         };
         let downgraded = downgrade();
         match &downgraded {
-            Ok(_) => tracing::info!(group = &*self.id, "a consumer group becomes a classic one"),
+            Ok(_) => {
+                let group = &*self.id;
+                lines::say!(
+                    context.lines,
+                    context.now,
+                    info,
+                    group,
+                    "a consumer group becomes a classic one"
+                );
+            }
             Err(error) => {
                 out.records.truncate(written);
-                tracing::warn!(
+                lines::say!(
+                    context.lines,
+                    context.now,
+                    warn,
                     group = &*self.id,
                     %error,
                     "a consumer group cannot become a classic one"

@@ -13,9 +13,11 @@ use crate::cluster::image::{ConfigResource, Image};
 use crate::config::ConsumerGroupSettings;
 use crate::coordinator::Context;
 use crate::coordinator::group::assignor::Partitions;
+use crate::coordinator::group::has_room;
 use crate::coordinator::group::records::{
     ConsumerGroupMetadataValue, ConsumerGroupRegularExpressionValue, Record,
 };
+use crate::lines;
 
 /// The epoch of a group that nobody has written anything about, and of its target.
 pub(super) const FIRST_EPOCH: i32 = 1;
@@ -44,6 +46,8 @@ pub(super) struct Durable {
     pub static_members: BTreeMap<String, String>,
     pub subscriptions: Subscriptions,
     pub owners: Owners,
+    /// What all of this takes in memory but for the group itself; see [`super::held`].
+    pub held_bytes: usize,
 }
 
 impl Durable {
@@ -60,6 +64,7 @@ impl Durable {
             static_members: BTreeMap::new(),
             subscriptions: Subscriptions::default(),
             owners: Owners::default(),
+            held_bytes: 0,
         }
     }
 
@@ -119,22 +124,28 @@ impl Durable {
         (epoch, record)
     }
 
-    /// Writes what regular expressions were resolved to, and a new group epoch if that changes anything.
+    /// Writes what regular expressions were resolved to, and a new group epoch if that changes anything. Those that
+    /// there is no memory for stay as they are; `counted_bytes` of it are counted already.
     pub fn take_resolved(
         &self,
         resolved: Vec<(String, Resolved)>,
+        counted_bytes: usize,
         context: &Context<'_>,
         records: &mut Vec<Record>,
     ) {
         let mut next = self.subscriptions.clone();
         let mut has_changed = false;
+        let mut more = 0;
         for (regex, mut resolved) in resolved {
             if self.subscriptions.subscribers_of(&regex) == 0 {
                 continue;
             }
             let mut record = self.regex_record(&regex, Some(&resolved));
             if check_sizes(std::slice::from_ref(&record), context).is_err() {
-                tracing::warn!(
+                lines::say!(
+                    context.lines,
+                    context.now,
+                    warn,
                     group = &*self.id,
                     regex,
                     topics = resolved.topics.len(),
@@ -143,6 +154,15 @@ impl Durable {
                 resolved.topics = Rc::default();
                 record = self.regex_record(&regex, Some(&resolved));
             }
+            let grown = more + self.growth(std::slice::from_ref(&record));
+            if !has_room(
+                context,
+                self.held_bytes,
+                grown.saturating_sub(counted_bytes),
+            ) {
+                continue;
+            }
+            more = grown;
             let before = self.subscriptions.resolved.get(&regex);
             has_changed |= match before {
                 Some(before) => before.topics != resolved.topics,

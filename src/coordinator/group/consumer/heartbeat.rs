@@ -66,6 +66,7 @@ impl ConsumerGroup {
         let owned = request.topic_partitions.as_deref();
         let reconciled = group.advance(&member, &updated, &change, owned, context, &mut records)?;
         check_sizes(&records, context)?;
+        group.check_memory(&records, context)?;
 
         let wants_refresh = self.wants_refresh(&member, &updated, change.regex, context);
         if let Some(replaced) = group.replaced_by(&reconciled) {

@@ -42,6 +42,7 @@ mod describe;
 mod downgrade;
 mod durable;
 mod heartbeat;
+mod held;
 mod leave;
 mod member;
 mod metadata_hash;
@@ -65,12 +66,13 @@ use corelog_shards::io::Instant;
 use kafka_protocol::error::ResponseError;
 
 use self::durable::Durable;
+use self::held::group_bytes;
 use self::member::{Member, MemberState};
 use self::refresh::Refresh;
 use self::timers::Timers;
-use super::TopicChanges;
 use super::classic::ClassicGroup;
 use super::records::Record;
+use super::{TopicChanges, has_room};
 use crate::coordinator::{Context, Output};
 
 pub use self::request::{JOIN, check_heartbeat};
@@ -203,11 +205,24 @@ impl ConsumerGroup {
         let Some(refresh) = &mut self.refresh else {
             return;
         };
-        if let Some(resolved) = refresh.step(context.image) {
+        let counted_bytes = refresh.found_bytes();
+        let mut done = refresh.step(context.image);
+        let more = refresh.found_bytes().saturating_sub(counted_bytes);
+        if done.is_none() && !has_room(context, self.durable.held_bytes, more) {
+            // What is left stays as it is until the next refresh.
+            done = Some(refresh.take_found());
+        }
+        if let Some(resolved) = done {
             self.refresh = None;
             self.durable
-                .take_resolved(resolved, context, &mut out.records);
+                .take_resolved(resolved, counted_bytes, context, &mut out.records);
         }
+    }
+
+    /// What the group takes in memory, estimated from above, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        let found = self.refresh.as_ref().map_or(0, Refresh::found_bytes);
+        group_bytes(&self.durable.id) + self.durable.held_bytes + found
     }
 
     /// When there may be something to do: never later than there is.

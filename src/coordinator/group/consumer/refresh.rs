@@ -11,6 +11,7 @@ use corelog_shards::io::Instant;
 use kafka_protocol::error::ResponseError;
 
 use super::durable::Durable;
+use super::held::resolved_bytes;
 use super::member::Member;
 use super::patterns::Pattern;
 use super::subscriptions::Resolved;
@@ -113,6 +114,7 @@ impl ConsumerGroup {
             scan: None,
             left: next().into_keys().rev().collect(),
             resolved: Vec::new(),
+            found_bytes: 0,
         })
     }
 }
@@ -129,6 +131,8 @@ pub(super) struct Refresh {
     /// Last first.
     left: Vec<String>,
     resolved: Vec<(String, Resolved)>,
+    /// What these take.
+    found_bytes: usize,
 }
 
 /// One expression on its way through all topics.
@@ -146,7 +150,7 @@ impl Refresh {
     pub fn step(&mut self, image: &Image) -> Option<Vec<(String, Resolved)>> {
         let Some(scan) = &mut self.scan else {
             let Some(regex) = self.left.pop() else {
-                return Some(std::mem::take(&mut self.resolved));
+                return Some(self.take_found());
             };
             match Pattern::new(&regex) {
                 Ok(pattern) => {
@@ -182,7 +186,18 @@ impl Refresh {
             version: self.version,
             resolved_at_ms: self.started_at_ms,
         };
+        self.found_bytes += resolved_bytes(&regex, &resolved);
         self.resolved.push((regex, resolved));
+    }
+
+    /// All that was found so far.
+    pub fn take_found(&mut self) -> Vec<(String, Resolved)> {
+        std::mem::take(&mut self.resolved)
+    }
+
+    /// What that takes in memory, in bytes.
+    pub fn found_bytes(&self) -> usize {
+        self.found_bytes
     }
 }
 

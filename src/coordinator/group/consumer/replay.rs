@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use super::durable::{Durable, FIRST_EPOCH};
+use super::held::{resolved_bytes, target_bytes};
 use super::member::Member;
 use super::subscriptions::Resolved;
 use crate::coordinator::group::assignor::Partitions;
@@ -34,10 +35,13 @@ impl Durable {
                 (self.target_epoch, self.target_computed_at_ms) = value.unwrap_or((NO_TARGET, 0));
             }
             Record::ConsumerGroupTargetAssignmentMember { member, value, .. } => {
-                match value {
-                    Some(value) => self.targets.insert(member, target_from(value)),
+                let target = value.map(target_from);
+                self.held_bytes += target.as_ref().map_or(0, target_bytes);
+                let before = match target {
+                    Some(target) => self.targets.insert(member, target),
                     None => self.targets.remove(&member),
                 };
+                self.held_bytes -= before.as_ref().map_or(0, target_bytes);
             }
             Record::ConsumerGroupCurrentMemberAssignment { member, value, .. } => match value {
                 Some(value) => {
@@ -59,9 +63,11 @@ impl Durable {
                         version: value.version,
                         resolved_at_ms: value.timestamp,
                     };
+                    self.forget_resolved(&regex);
+                    self.held_bytes += resolved_bytes(&regex, &resolved);
                     self.subscriptions.resolve(regex, resolved);
                 }
-                None => self.subscriptions.forget_resolved(&regex),
+                None => self.forget_resolved(&regex),
             },
             Record::OffsetCommit { .. } | Record::GroupMetadata { .. } | Record::Unknown { .. } => {
             }
@@ -70,10 +76,16 @@ impl Durable {
 
     /// Changes what a member has. It is new if it is not there.
     fn change_assignment(&mut self, id: String, change: impl FnOnce(&mut Member)) {
-        let member = self.members.entry(id);
-        let member = member.or_insert_with_key(|id| Member::new(id.clone()));
+        let held_bytes = &mut self.held_bytes;
+        let member = self.members.entry(id).or_insert_with_key(|id| {
+            let member = Member::new(id.clone());
+            *held_bytes += member.said_bytes();
+            member
+        });
         self.owners.remove(member);
+        *held_bytes -= member.assigned_bytes();
         change(member);
+        *held_bytes += member.assigned_bytes();
         self.owners.add(member);
     }
 
@@ -82,6 +94,7 @@ impl Durable {
         let member = self.take_member(&id);
         let mut member = member.unwrap_or_else(|| Member::new(id));
         change(&mut member);
+        self.held_bytes += member.said_bytes() + member.assigned_bytes();
         self.subscriptions.add(&member);
         self.owners.add(&member);
         if let Some(instance_id) = &member.instance_id {
@@ -91,6 +104,13 @@ impl Durable {
         self.members.insert(member.id.clone(), member);
     }
 
+    fn forget_resolved(&mut self, regex: &str) {
+        if let Some(resolved) = self.subscriptions.resolved.get(regex) {
+            self.held_bytes -= resolved_bytes(regex, resolved);
+        }
+        self.subscriptions.forget_resolved(regex);
+    }
+
     fn forget_member(&mut self, id: &str) {
         self.take_member(id);
     }
@@ -98,6 +118,7 @@ impl Durable {
     /// Takes a member out, with all that it counted for.
     fn take_member(&mut self, id: &str) -> Option<Member> {
         let member = self.members.remove(id)?;
+        self.held_bytes -= member.said_bytes() + member.assigned_bytes();
         self.subscriptions.remove(&member);
         self.owners.remove(&member);
         if let Some(instance_id) = &member.instance_id

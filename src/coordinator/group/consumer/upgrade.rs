@@ -6,6 +6,7 @@ use std::rc::Rc;
 use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
+use super::held::no_memory;
 use super::member::{Assigned, Member};
 use super::subscriptions::Subscriptions;
 use super::timers::millis;
@@ -14,11 +15,13 @@ use crate::cluster::image::Image;
 use crate::coordinator::group::assignor::Partitions;
 use crate::coordinator::group::classic::{ClassicGroup, Migrant};
 use crate::coordinator::group::consumer_protocol::{Assignment, NamedPartitions, Subscription};
+use crate::coordinator::group::has_room;
 use crate::coordinator::group::records::{
     ClassicMemberMetadata, ClassicProtocol, ConsumerGroupMetadataValue,
     ConsumerGroupTargetAssignmentMetadataValue, Record,
 };
 use crate::coordinator::{Context, Output};
+use crate::lines;
 
 impl ConsumerGroup {
     /// What a classic group with members becomes when a first member of the consumer protocol comes. The records of it
@@ -72,6 +75,10 @@ impl ConsumerGroup {
         for record in &records {
             group.replay(record.clone());
         }
+        let more = group.held_bytes().saturating_sub(classic.held_bytes());
+        if !has_room(context, classic.held_bytes(), more) {
+            return Err(no_memory());
+        }
         for member in &members {
             let session_ms = member
                 .classic
@@ -80,7 +87,10 @@ impl ConsumerGroup {
             let session = context.now + millis(session_ms);
             group.timers.renew_session(&member.id, session);
         }
-        tracing::info!(
+        lines::say!(
+            context.lines,
+            context.now,
+            info,
             group = &*group.durable.id,
             "a classic group becomes a consumer group"
         );

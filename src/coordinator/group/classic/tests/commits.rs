@@ -93,7 +93,7 @@ fn the_topics_of_all_members_are_in_use() {
         Ask::new().knows(&[("range", &subscription(&["b", "c"]))]),
     ]);
     let topics = world.group.subscribed_topics().expect("they are known");
-    assert_eq!(Vec::from_iter(topics), ["a", "b", "c"]);
+    assert!(["a", "b", "c"].iter().all(|topic| topics.contains(topic)));
     assert!(world.group.is_subscribed_to("c") && !world.group.is_subscribed_to("d"));
     assert_eq!(world.restored().subscribed_topics(), Some(topics));
     assert_eq!(world.group.check_offset_delete(), Ok(()));

@@ -25,7 +25,9 @@ use crate::config::{BrokerConfig, Layers, Overrides};
 use crate::coordinator::Replier;
 use crate::coordinator::group::Caller;
 use crate::coordinator::group::records::GroupMetadataValue;
+use crate::coordinator::memory::StateMemory;
 use crate::coordinator::metrics::CoordinatorMetrics;
+use crate::lines::Lines;
 use crate::protocol::testing::Random;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -42,6 +44,7 @@ struct World {
     image: Image,
     record_bytes_max: usize,
     random: Random,
+    memory: Rc<StateMemory>,
     log: Vec<Option<GroupMetadataValue>>,
 }
 
@@ -128,6 +131,7 @@ impl World {
             image: Image::empty("cluster"),
             record_bytes_max: 1 << 20,
             random: Random::new(1),
+            memory: Rc::default(),
             log: Vec::new(),
         };
         world.group = world.run(|_, context, _| ClassicGroup::new("group".into(), context));
@@ -148,8 +152,12 @@ impl World {
             record_bytes_max: self.record_bytes_max,
             random_u64: &mut || self.random.draw(),
             metrics: &CoordinatorMetrics::default(),
+            memory: &self.memory,
+            lines: &Lines::default(),
         };
         let result = step(&mut self.group, &mut context, &mut out);
+        let (held, counted) = self.group.members.count_held();
+        assert_eq!(held, counted);
         let mut bytes = Vec::new();
         for record in out.records.drain(..) {
             let (key, value) = record.encode(&mut bytes).expect("only what fits is stored");

@@ -32,7 +32,9 @@ use crate::cluster::image::{Image, Partition, Replayer};
 use crate::cluster::records::{ConfigRecord, RegisterBrokerRecord, RemoveTopicRecord, TopicRecord};
 use crate::config::{BrokerConfig, Layers, Overrides};
 use crate::coordinator::group::Caller;
+use crate::coordinator::memory::StateMemory;
 use crate::coordinator::metrics::CoordinatorMetrics;
+use crate::lines::Lines;
 use crate::protocol::testing::Random;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -54,6 +56,7 @@ struct World {
     random: Random,
     /// What is drawn before anything else.
     drawn_next: VecDeque<u64>,
+    memory: Rc<StateMemory>,
     log: Vec<Record>,
 }
 
@@ -82,6 +85,7 @@ impl World {
             record_bytes_max: 1 << 20,
             random: Random::new(1),
             drawn_next: VecDeque::new(),
+            memory: Rc::default(),
             log: Vec::new(),
         };
         world.create_topic("a", 4);
@@ -106,6 +110,8 @@ impl World {
                 drawn.unwrap_or_else(|| self.random.draw())
             },
             metrics: &CoordinatorMetrics::default(),
+            memory: &self.memory,
+            lines: &Lines::default(),
         };
         let before = (self.group.durable.epoch, self.group.durable.target_epoch);
         let result = step(&mut self.group, &mut context, &mut out);
@@ -167,6 +173,7 @@ impl World {
             subscriptions.resolve(regex.clone(), resolved.clone());
         }
         assert_eq!(subscriptions, group.subscriptions);
+        assert_eq!(group.held_bytes, group.count_held());
         if !self.group.is_empty() {
             assert!(self.group.next_deadline().is_some());
         }

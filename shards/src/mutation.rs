@@ -83,6 +83,8 @@ pub enum Mutation {
     MoveWithoutSync,
     /// Retention takes one segment more than the log can spare.
     RetainTooLittle,
+    /// Now and then a segment's file is opened and never closed.
+    KeepFileOpen,
 
     // Of the broker above the engine.
     /// A reply overtakes the one before it.

@@ -283,6 +283,11 @@ impl Families {
             "Files of the journal that are free or may still be made.",
             gauge(|shard| shard.journal_files_free as f64),
         );
+        self.gauges(
+            "corelog_open_files",
+            "Files of journals and segments that are kept open.",
+            gauge(|shard| shard.open_files as f64),
+        );
         self.census(known);
     }
 

@@ -129,6 +129,8 @@ pub struct ShardState {
     pub request_memory: MemoryUse,
     /// Of large replies that clients have not taken yet.
     pub reply_memory: MemoryUse,
+    /// Files that are kept open while nobody asks for anything.
+    pub open_files: usize,
     pub(super) partitions: usize,
     pub(super) unsettled_bytes: u64,
     pub(super) cached_bytes: usize,
@@ -334,6 +336,7 @@ async fn state_of(shard: &Shard, partitions: usize) -> ShardState {
         connections: network.map_or(0, |network| network.connections()),
         request_memory: memory(Network::request_memory),
         reply_memory: memory(Network::reply_memory),
+        open_files: shard.open_files(),
         partitions,
         unsettled_bytes: shard.unsettled_bytes(),
         cached_bytes: shard.cached_bytes(),

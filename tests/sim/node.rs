@@ -14,8 +14,6 @@ use corelog::net::admission::Admission;
 use corelog::serve::plan::{Plan, Start};
 use corelog_shards::io::Stop;
 use corelog_shards::io::sim::{Crash, NodeId, World};
-use corelog_shards::journal::files::parse_slot_name;
-use corelog_shards::log::segment_name::{FileKind, SegmentFile};
 use corelog_shards::shard::{CleanerConfig, FolderConfig, RotPolicy, ShardConfig};
 use uuid::Uuid;
 
@@ -189,45 +187,30 @@ impl Node {
         self.was_clean
     }
 
-    /// Panics if something is left of clients that have gone.
+    /// Panics if something is left of clients that have gone, or more files are open than those that the broker keeps so,
+    /// or one that has no name any more.
     pub fn check_drained(&self, world: &mut World) {
         let end = world.now() + DRAIN_MAX;
         loop {
-            let held = self.load(world);
-            let open = world.connections(self.id);
-            let files = world.open_files(self.id);
-            let files_max = self.open_files_max(world);
-            if held == (0, 0, 0) && open == 0 && files <= files_max {
+            let (held, kept) = self.load(world);
+            let connections = world.connections(self.id);
+            let open = world.open_files(self.id);
+            let nameless = world.open_nameless_files(self.id);
+            if held == (0, 0, 0) && connections == 0 && open == kept && nameless.is_empty() {
                 return;
             }
             assert!(
                 world.now() < end,
-                "connections, bytes of requests and of replies: {held:?}; open connections: {open}, files: {files} of {files_max}"
+                "connections, bytes of requests and of replies: {held:?}; open connections: {connections}, files: {open}, \
+                 of which it keeps {kept}, without a name: {nameless:?}"
             );
             world.run_for(Duration::from_millis(1));
         }
     }
 
-    /// How many files it has open at most while nobody asks for anything: those of its journals, each in two ways, and
-    /// the segments read or written last.
-    fn open_files_max(&self, world: &World) -> usize {
-        let running = self.running.as_ref().expect("it runs");
-        let files = world.files(self.id);
-        let names = files
-            .iter()
-            .filter_map(|(path, _)| path.file_name()?.to_str());
-        let is_journal = |name: &&str| parse_slot_name(name).is_some();
-        let is_log = |name: &&str| {
-            let file = SegmentFile::parse(name);
-            file.is_some_and(|file| file.kind == FileKind::Log && !file.deleted)
-        };
-        let journals = names.clone().filter(is_journal).count();
-        let segments = names.filter(is_log).count();
-        2 * journals + segments.min(running.shards * OPEN_FILES_MAX)
-    }
-
-    /// What clients make it hold: connections, bytes of requests and of replies.
-    fn load(&self, world: &mut World) -> (usize, usize, usize) {
+    /// What clients make it hold: connections, bytes of requests and of replies; and how many files it keeps open whether
+    /// there are any or not.
+    fn load(&self, world: &mut World) -> ((usize, usize, usize), usize) {
         let running = self.running.as_ref().expect("it runs");
         let (mut answer, mut known) = (running.monitor.ask_known(), None);
         world.run_until(|| {
@@ -236,11 +219,12 @@ impl Node {
         });
         let shards = known.expect("just seen").shards;
         let sum = |of: fn(&ShardState) -> usize| shards.iter().map(of).sum();
-        (
+        let held = (
             sum(|shard| shard.connections),
             sum(|shard| shard.request_memory.used_bytes),
             sum(|shard| shard.reply_memory.used_bytes),
-        )
+        );
+        (held, sum(|shard| shard.open_files))
     }
 }
 

@@ -403,6 +403,11 @@ impl Journal {
         self.files.borrow().free_or_unmade(self.config.files_max)
     }
 
+    /// Open files, two for each of the journal's that was written since the start.
+    pub fn open_files(&self) -> usize {
+        2 * self.files.borrow().open.len()
+    }
+
     /// Finishes what is queued and ends [`Journal::run`]. What finds no room because the disk is full
     /// fails.
     pub fn close(&self) {

@@ -10,7 +10,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::message::{ReadError, ReadSpec};
-use super::store::{Store, segment_key};
+use super::store::{Store, has_segment, segment_key};
 use crate::io::OpenMode;
 use crate::log::Log;
 use crate::log::aborted::{self, AbortedTransaction, AbortedTransactions, Unusable};
@@ -200,9 +200,4 @@ fn marked_segments(partition: &Partition) -> Vec<Marked> {
             count: segment.aborted,
         })
         .collect()
-}
-
-fn has_segment(partition: &Partition, base_offset: i64) -> bool {
-    let state = partition.state.borrow();
-    !state.is_dropped && state.log.segment(base_offset).is_some()
 }

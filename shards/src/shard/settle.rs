@@ -133,6 +133,13 @@ impl Shard {
         volumes.map(|volume| volume.journal.files_free()).sum()
     }
 
+    /// Files that are kept open while nobody asks for anything: those of the journals, and the segments used last.
+    pub fn open_files(&self) -> usize {
+        let volumes = self.0.volumes.iter();
+        let journals: usize = volumes.map(|volume| volume.journal.open_files()).sum();
+        journals + self.0.store.open_files()
+    }
+
     pub(super) fn set_disk_full(&self, volume: &Volume, full: bool) {
         if volume.is_disk_full.replace(full) == full {
             return;

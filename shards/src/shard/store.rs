@@ -21,7 +21,7 @@ use crate::log::index::SegmentIndex;
 use crate::log::segment_name::{
     DirPurpose, FileKind, PARTITION_METADATA, SegmentFile, format_partition_metadata,
 };
-use crate::mutation::{Mutation, is_on};
+use crate::mutation::{Mutation, is_on, strikes};
 use crate::partition::Partition;
 use crate::route::PartitionKey;
 use ahead::ReadAhead;
@@ -101,6 +101,11 @@ impl Store {
 
     pub(super) fn io(&self) -> &Io {
         &self.io
+    }
+
+    /// Segment files that are kept open.
+    pub(super) fn open_files(&self) -> usize {
+        self.files.borrow().len()
     }
 
     /// Closes a partition's files and forgets its indexes.
@@ -288,9 +293,15 @@ impl Store {
                 return Ok(file.clone());
             }
             let file = Rc::new(self.open_segment(partition, segment_base, create).await?);
+            if strikes(Mutation::KeepFileOpen, 10) {
+                _ = Rc::into_raw(file.clone());
+            }
             // Unless compaction has put another one there meanwhile.
             if segment_key(partition, segment_base) == key {
-                self.keep_open(key, file.clone());
+                // The files of one that was removed meanwhile were closed already.
+                if has_segment(partition, segment_base) {
+                    self.keep_open(key, file.clone());
+                }
                 return Ok(file);
             }
         }
@@ -447,6 +458,12 @@ impl Store {
         let mut files = self.files.borrow_mut();
         files.put(key, file, self.open_files_max);
     }
+}
+
+/// Whether the log of a partition that is there has a segment.
+pub(super) fn has_segment(partition: &Partition, segment_base: i64) -> bool {
+    let state = partition.state.borrow();
+    !state.is_dropped && state.log.segment(segment_base).is_some()
 }
 
 /// What the files of a segment are known by at this moment.

@@ -11,6 +11,7 @@ use corelog_shards::io::Random;
 use corelog_shards::io::sim::Faults;
 use corelog_shards::journal::Durability;
 
+use crate::disk;
 use crate::plan::Drawn;
 
 /// Something that a seed may switch on.
@@ -130,7 +131,7 @@ pub struct Plan {
     /// The device of each folder.
     pub folders: Vec<u64>,
     /// What goes wrong by itself with [`Feature::Swarm`].
-    pub swarm: Faults,
+    swarm: Faults,
 }
 
 /// For how long at most a disk has no room by itself, or cannot read what it has failed to read.
@@ -271,6 +272,42 @@ impl Plan {
         bytes.filter(|_| self.has(Feature::Retention) && !self.is_compacted(topic))
     }
 
+    /// What goes wrong by itself while clients are at work.
+    pub fn faults(&self) -> Faults {
+        let mut faults = self.sound();
+        if self.has(Feature::FullDisk) && self.has(Feature::Swarm) {
+            faults.disk_full = self.swarm.disk_full;
+        }
+        match self.has(Feature::DiskErrors) {
+            true => disk::with_errors(faults, DISK_TROUBLE_MAX),
+            false => faults,
+        }
+    }
+
+    /// The same, but with a disk that does not fail.
+    pub fn sound(&self) -> Faults {
+        let mut faults = match self.has(Feature::Swarm) {
+            true => Faults {
+                disk_full: 0.0,
+                ..self.swarm.clone()
+            },
+            false => Faults::none(),
+        };
+        if self.has(Feature::SlowDisk) {
+            faults.disk_latency = (Duration::from_micros(200), Duration::from_millis(4));
+            faults.disk_stall = 0.01;
+        }
+        if self.has(Feature::SmallPieces) {
+            faults.network_piece_max = 300;
+            faults.network_window = (1 << 10, 16 << 10);
+        }
+        if self.has(Feature::Resets) {
+            faults.network_reset = 0.002;
+            faults.network_resets_max = 20;
+        }
+        faults
+    }
+
     /// The class a topic is made with.
     pub fn class(&self, topic: usize) -> Durability {
         match self.topics[topic].class {
@@ -293,6 +330,7 @@ impl Display for Plan {
             self.shards_max,
             self.names()
         )?;
+        write!(f, "\n  {:?}", self.faults())?;
         for (at, topic) in self.topics.iter().enumerate() {
             let class = self.class(at);
             let TopicPlan {

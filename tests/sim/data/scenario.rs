@@ -88,7 +88,7 @@ fn live_through(plan: &Plan, story: &Story) -> Scenario {
 
 impl Scenario {
     fn new(plan: &Plan, story: &Story) -> Scenario {
-        let mut world = World::new(plan.seed, sound(plan));
+        let mut world = World::new(plan.seed, plan.sound());
         let setup = setup(plan);
         let folders = setup.folders.iter();
         let folders = folders.map(|folder| folder.path.display().to_string());
@@ -150,7 +150,7 @@ impl Scenario {
             let name = format!("fetcher {number}");
             io.spawn("fetcher", fetch(self.sim.clone(), io.clone(), name));
         }
-        self.world.set_faults(faults(&self.plan));
+        self.world.set_faults(self.plan.faults());
     }
 
     fn run_until(&mut self, within: Duration, what: &str, is_done: impl Fn(&Sim) -> bool) {
@@ -269,13 +269,13 @@ impl Scenario {
             self.give_room();
             self.end_with(Crash::Kill);
             self.start_broker();
-            self.world.set_faults(faults(&self.plan));
+            self.world.set_faults(self.plan.faults());
         }
     }
 
     /// The disk is sound from now on, large, and as fast as others.
     fn give_room(&mut self) {
-        self.world.set_faults(sound(&self.plan));
+        self.world.set_faults(self.plan.sound());
         self.world.set_disk_capacity(self.node.id(), u64::MAX);
         self.world.slow_down(self.node.id(), 1);
         if self.plan.has_bad_disk() {
@@ -359,7 +359,7 @@ impl Scenario {
         }
         self.give_room();
         self.start_broker();
-        self.world.set_faults(faults(&self.plan));
+        self.world.set_faults(self.plan.faults());
     }
 
     fn stop(&mut self) {
@@ -615,39 +615,4 @@ fn setup(plan: &Plan) -> Setup {
             "log.cleaner.backoff.ms=5".to_owned(),
         ])
     }
-}
-
-fn faults(plan: &Plan) -> Faults {
-    let mut faults = sound(plan);
-    if plan.has(Feature::FullDisk) && plan.has(Feature::Swarm) {
-        faults.disk_full = plan.swarm.disk_full;
-    }
-    match plan.has(Feature::DiskErrors) {
-        true => disk::with_errors(faults, DISK_TROUBLE_MAX),
-        false => faults,
-    }
-}
-
-/// With a disk that does not fail.
-fn sound(plan: &Plan) -> Faults {
-    let mut faults = match plan.has(Feature::Swarm) {
-        true => Faults {
-            disk_full: 0.0,
-            ..plan.swarm.clone()
-        },
-        false => Faults::none(),
-    };
-    if plan.has(Feature::SlowDisk) {
-        faults.disk_latency = (Duration::from_micros(200), Duration::from_millis(4));
-        faults.disk_stall = 0.01;
-    }
-    if plan.has(Feature::SmallPieces) {
-        faults.network_piece_max = 300;
-        faults.network_window = (1 << 10, 16 << 10);
-    }
-    if plan.has(Feature::Resets) {
-        faults.network_reset = 0.002;
-        faults.network_resets_max = 20;
-    }
-    faults
 }

@@ -318,6 +318,16 @@ impl World {
         self.with_disk(node, |disk| disk.handles())
     }
 
+    /// The files that a node has open and nobody finds any more, by the paths they had.
+    pub fn open_nameless_files(&self, node: NodeId) -> Vec<String> {
+        self.with_disk(node, |disk| disk.open_nameless())
+    }
+
+    /// What a node would read of a file at this moment, looked at behind everybody's back.
+    pub fn content(&self, node: NodeId, path: &Path) -> io::Result<Vec<u8>> {
+        self.with_disk(node, |disk| disk.content(path))
+    }
+
     /// Lets the next operation of that kind fail that works on a path with `part` in it.
     pub fn fail_next(&mut self, node: NodeId, operation: Operation, part: &str) {
         self.with_disk(node, |disk| disk.order_failure(operation, part));

@@ -37,6 +37,10 @@ impl<K: std::hash::Hash + Eq + Copy, V> Recent<K, V> {
         self.entries.insert(key, (self.clock, value));
     }
 
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub fn retain(&mut self, keep: impl Fn(&K) -> bool) {
         self.entries.retain(|key, _| keep(key));
     }

@@ -215,6 +215,21 @@ impl Disk {
         self.files.values().map(|file| file.handles as usize).sum()
     }
 
+    pub(super) fn open_nameless(&self) -> Vec<String> {
+        let open = self.files.values().filter(|file| file.handles > 0);
+        let nameless = open.filter(|file| !file.is_linked);
+        nameless.map(|file| file.path.clone()).collect()
+    }
+
+    pub(super) fn content(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let inode = self.resolve(path)?;
+        let file = self.files.get(&inode).ok_or(ErrorKind::IsADirectory)?;
+        let mut bytes = vec![0; file.content.len() as usize];
+        let read = file.content.read(0, &mut bytes);
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
     fn space(&self) -> FsSpace {
         FsSpace {
             total: self.capacity,

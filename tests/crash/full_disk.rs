@@ -1,6 +1,7 @@
 //! A real file system without room: appends are refused, everything else goes on, and so do they when there is room.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use corelog_loadgen::batch::{self, Producer};
 use corelog_loadgen::client::{self, Client, PRODUCE_VERSION, error_name};
 use kafka_protocol::ResponseError;
 
-use crate::harness::{Broker, Launch};
+use crate::harness::{Broker, Launch, free_port, http};
 use crate::ledger::{Ledger, Place};
 use crate::random::Random;
 use crate::small_disk::SmallDisk;
@@ -99,7 +100,17 @@ fn a_start_without_room_for_the_journal_waits_for_it() {
         let disk = SmallDisk::new(DISK_MIB)?;
         let ballast = disk.path().join("ballast");
         fs::write(&ballast, vec![0; BALLAST_BYTES]).expect("room for the ballast");
-        let mut broker = broker_on(&disk.path().join("data"));
+        let http_address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let mut broker = Broker::prepare(Launch {
+            overrides: &[
+                "corelog.journal.bytes=67108864",
+                &format!("corelog.http.listener={http_address}"),
+            ],
+            arguments: &["--cores", "1"],
+            folder: Some(&disk.path().join("data")),
+            ..Launch::default()
+        });
+        broker.restart();
         let mut filler = Filler::new(&broker);
         filler.fill();
         let waits = (0..STARTS_MAX).any(|_| {
@@ -108,8 +119,18 @@ fn a_start_without_room_for_the_journal_waits_for_it() {
         });
         assert!(waits, "{STARTS_MAX} starts found room:\n{}", broker.log());
         assert!(broker.is_running(), "{}", broker.log());
+        // It stays so, tells it now and then, and to those who ask.
+        let printed = broker.log().len();
+        broker.await_log(printed, "INFO recovering: ");
+        let (status, said) = http::get(http_address, "/ready").expect("HTTP is served");
+        assert_eq!(status, 503, "{said}");
+        let words = ["recovering: ", "MiB of journals read", "partitions opened"];
+        let has_all = words.iter().all(|word| said.contains(word));
+        assert!(has_all, "{said}");
         fs::remove_file(&ballast).expect("the ballast");
         broker.await_answer();
+        let (status, said) = http::get(http_address, "/ready").expect("HTTP is served");
+        assert_eq!((status, &*said), (200, "ready\n"));
         filler.reconnect(&broker);
         filler.ledger.verify();
         filler.until_there_is_room(&broker, &disk);

@@ -2,6 +2,7 @@
 //! there.
 
 use std::fs;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,8 @@ const MORE_RECORDS: i64 = 8;
 const BULK_BYTES: usize = 900_000;
 /// One of the first segment, which is in no journal any more.
 const ROTTEN: i64 = 7;
+/// How the log says that a segment is not what was written.
+const SEGMENT_ROT: &str = "a segment is damaged: readers of the damaged batches";
 /// How the log says that something of a journal is lost.
 const LOSS: &str = "the journal is damaged: what was on stable storage cannot be read any more";
 
@@ -70,10 +73,60 @@ fn a_rotten_batch_is_not_served_and_those_around_it_are() {
         );
         broker.stop();
         let said = broker.log().split_off(before);
-        assert_told_once(&said, "a segment is damaged", FIRST_SEGMENT);
+        assert_told_once(&said, SEGMENT_ROT, FIRST_SEGMENT);
+        assert_tells_rot(&said, &file, ROTTEN..ROTTEN + 1);
         flip(&file, at);
         broker.restart();
         verify(&broker);
+        Ok(())
+    });
+}
+
+/// A line tells that these offsets of a segment cannot be read, with their place.
+fn assert_tells_rot(said: &str, segment: &Path, offsets: Range<i64>) {
+    let (position, end) = (
+        position_of(segment, offsets.start),
+        position_of(segment, offsets.end),
+    );
+    let words = [
+        format!("position={position} "),
+        format!("bytes={} ", end - position),
+        format!("offset={} ", offsets.start),
+        format!("goes_on_at={}", offsets.end),
+    ];
+    let mut told = said.lines().filter(|line| line.contains(SEGMENT_ROT));
+    let is_told = told.any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(is_told, "{words:?}: {said}");
+}
+
+#[test]
+fn each_rotten_batch_of_a_segment_is_told_with_its_offsets() {
+    turn::run("rotten-batches", || {
+        let mut broker = filled();
+        broker.kill9();
+        let file = broker.folder().join(FIRST_SEGMENT);
+        let place = |offset| position_of(&file, offset);
+        let (record, length) = (place(3) + 5_000, place(ROTTEN) + 9);
+        // Two batches with one record each, and the length of a third: where the next one is only the index says.
+        for at in [record, place(4) + 5_000, length] {
+            flip(&file, at);
+        }
+        broker.restart();
+        let before = broker.log().len();
+        let mut wanted = whole(RECORDS);
+        for rotten in [3, 4, ROTTEN] {
+            wanted.insert(rotten, Err(client_code::CORRUPT_MESSAGE));
+        }
+        for _ in 0..3 {
+            assert_eq!(read(broker.address(), BULK, RECORDS), wanted);
+        }
+        broker.stop();
+        let said = broker.log().split_off(before);
+        assert_eq!(said.matches(SEGMENT_ROT).count(), 3, "{said}");
+        flip(&file, length);
+        for rotten in [3, 4, ROTTEN] {
+            assert_tells_rot(&said, &file, rotten..rotten + 1);
+        }
         Ok(())
     });
 }

@@ -94,12 +94,19 @@ pub struct Found<'a> {
     pub body: &'a [u8],
     /// The newest carried ticket up to here: where the partition is anchored, for a checkpoint.
     pub carried: Ticket,
-    /// Whether groups before this one are lost: it may not fit to what was found.
-    pub is_behind_rot: bool,
+    /// In how many places groups before this one are lost: it may not fit to what was found.
+    pub rotten_places: usize,
     /// Bytes of the needed files up to its group.
     pub read_bytes: u64,
     /// Bytes of all needed files.
     pub needed_bytes: u64,
+}
+
+impl Found<'_> {
+    /// Whether groups before this entry are lost.
+    pub fn is_behind_rot(&self) -> bool {
+        self.rotten_places > 0
+    }
 }
 
 /// Journal ids that have files in `dir`, or had some: the folder above, which has these entries, lists them. Not those of
@@ -470,7 +477,7 @@ impl Scan<'_> {
                     head,
                     body,
                     carried: self.carried,
-                    is_behind_rot: !self.rot.is_empty(),
+                    rotten_places: self.rot.len(),
                     read_bytes: self.read_bytes + position,
                     needed_bytes: self.needed_bytes,
                 })

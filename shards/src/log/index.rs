@@ -187,6 +187,16 @@ impl SegmentIndex {
         Some((self.absolute(relative), position))
     }
 
+    /// The last offset and the position of the first batch behind a position that it speaks of.
+    pub fn entry_behind(&self, position: u32) -> Option<(i64, u32)> {
+        let slot = partition_point(self.offset_entries(), |slot| {
+            self.offset_entry(slot).1 <= position
+        });
+        let (relative, position) =
+            (slot < self.offset_entries()).then(|| self.offset_entry(slot))?;
+        Some((self.absolute(relative), position))
+    }
+
     /// Forgets the entry that leads to a position.
     pub fn forget(&mut self, position: u32) {
         let slot = partition_point(self.offset_entries(), |slot| {

@@ -10,7 +10,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::message::{ReadError, ReadSpec};
-use super::store::{Store, has_segment, segment_key};
+use super::store::{Fault, Store, has_segment, segment_key};
 use crate::io::OpenMode;
 use crate::log::Log;
 use crate::log::aborted::{self, AbortedTransaction, AbortedTransactions, Unusable};
@@ -116,7 +116,9 @@ impl Store {
         kind: FileKind,
         error: &io::Error,
     ) -> ReadError {
-        if self.is_news(partition, segment_key(partition, segment_base), kind) {
+        let key = segment_key(partition, segment_base);
+        let told_before = self.told_before(partition, key, kind, Fault::Unreadable);
+        if told_before.is_some() {
             tracing::error!(
                 partition = %partition.dir,
                 file = %self.path(partition, segment_base, kind).display(),

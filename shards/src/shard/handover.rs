@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 
 use super::Shard;
 use super::folders::unless_gone;
-use super::recovery::{Recovering, StartError};
+use super::recovery::{Recovering, Seen, StartError};
 use crate::io::{Io, Landmark};
 use crate::journal::files::{adopted_path, list_path, parse_adopted_name, parse_slot_name};
 use crate::journal::group::{EntryHead, EntryKind};
@@ -180,6 +180,7 @@ impl Shard {
             unfinished_move: found.unfinished_move,
             leader_epoch: found.leader_epoch,
             log: found.log,
+            seen: Seen::default(),
         };
         self.place_recovered(key, found);
         let partition = self.partition(&key).expect("it was placed just now");

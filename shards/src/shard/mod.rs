@@ -43,7 +43,9 @@ pub use folders::Stray;
 pub use missing::MissingFolder;
 pub use moves::MoveError;
 pub use query::{FutureCopy, ListedOffset, OffsetQuery, PartitionFacts};
-pub use recovery::{NeededDir, Opened, Place, Replayed, RotPolicy, StartError, open, open_watched};
+pub use recovery::{
+    Lost, NeededDir, Opened, Place, Replayed, RotPolicy, StartError, open, open_watched,
+};
 pub use volume::{FolderConfig, FolderFacts, journal_dir};
 
 use std::any::Any;

@@ -9,6 +9,7 @@
 //! (`handover`) before the start has ended.
 
 mod journals;
+mod losses;
 mod replay;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -35,6 +36,8 @@ use crate::metrics::RecoveryMetrics;
 use crate::partition::Partition;
 use crate::route::{PartitionKey, Route, ShardId};
 use journals::read_journals;
+pub use losses::Lost;
+pub(super) use losses::Seen;
 pub use replay::{NeededDir, Place, Replayed};
 pub(super) use replay::{Recovering, needs_dir};
 

@@ -6,6 +6,7 @@
 mod ahead;
 mod read;
 mod recent;
+mod rot;
 mod scan;
 mod share;
 
@@ -26,6 +27,7 @@ use crate::partition::Partition;
 use crate::route::PartitionKey;
 use ahead::ReadAhead;
 use recent::Recent;
+pub(super) use rot::Fault;
 pub(crate) use share::DiskShare;
 
 /// Indexes of full segments kept in memory.
@@ -52,8 +54,8 @@ pub(super) struct Store {
     /// Where the batch begins that a sequential reader asks for next.
     cursors: RefCell<Recent<(PartitionKey, i64), (SegmentKey, u64)>>,
     ahead: ReadAhead,
-    /// Files of segments of which it was told that they cannot be read.
-    told: RefCell<Recent<(SegmentKey, FileKind), ()>>,
+    /// What was told of files of segments that cannot be read.
+    told: RefCell<Recent<(SegmentKey, FileKind), Vec<Fault>>>,
     /// Nothing need be durable any more but by the journal: the shard stops.
     is_stopping: Cell<bool>,
     /// Whether a file that is gone with records in it is written anew without them.

@@ -146,6 +146,8 @@ async fn read_one(
         }
         Err(error) => return unreadable(&setting, &std::io::ErrorKind::InvalidData.into(), &error),
     };
+    replayed.note_damage(&read.rot, &read.missing);
+    let lost = lost(&replayed);
     // Of the records of one journal at a time there is room.
     replayed.forget_records();
     all.merge(replayed);
@@ -155,7 +157,7 @@ async fn read_one(
     }
     if !read.missing.is_empty() {
         let found = format!(
-            "{} of its files are missing, such as {}",
+            "{} of its files are missing, such as {}{lost}",
             read.missing.len(),
             read.missing[0].display()
         );
@@ -167,19 +169,36 @@ async fn read_one(
         let found = format!("{} groups are whole", read.groups);
         return finding(setting, found, Verdict::Fine, "");
     };
-    let lost: u64 = read
+    let groups: u64 = read
         .rot
         .iter()
         .map(|rot| rot.groups.end - rot.groups.start)
         .sum();
     let found = format!(
-        "damaged: {lost} groups cannot be read, the first in {} at {}",
+        "damaged: {groups} groups cannot be read, the first in {} at {}{lost}",
         first.path.display(),
         first.position
     );
     let remedy = "records that were acknowledged are lost: restore the folder from a copy that has them, or start \
                   without them with corelog.recovery.on.rot=continue; and check the disk (smartctl -a, dmesg)";
     finding(setting, found, Verdict::Needed, remedy)
+}
+
+/// The partitions that lack something of a damaged journal, as far as that tells. Others may have all of theirs.
+fn lost(replayed: &Replayed) -> String {
+    let lost = replayed.lost();
+    let Some(first) = lost.first() else {
+        return String::new();
+    };
+    let how = match first.through {
+        Some(through) => format!(
+            "has lost its records from offset {} to {through}",
+            first.from
+        ),
+        None => format!("may have lost its records from offset {} on", first.from),
+    };
+    let (name, partitions) = (&first.partition, lost.len());
+    format!("; of {partitions} partitions records are lost, or may be: {name} {how}")
 }
 
 /// What only the broker's user may read tells nothing.

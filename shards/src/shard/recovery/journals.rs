@@ -99,6 +99,7 @@ pub(super) async fn read_journals(
     if !recovered.rot.is_empty() && on_rot == RotPolicy::Refuse {
         return Err(StartError::Damaged(recovered.rot));
     }
+    recovered.replayed.tell_losses();
     recovered.find_places(folders);
     recovered.find_foreign(|key| route.owner(key) == id);
     Ok(recovered)
@@ -138,6 +139,7 @@ async fn read_journal(
         }
         None => recovered.orphans.push((dir.to_owned(), id)),
     }
+    replayed.note_damage(&scanned.rot, &scanned.missing);
     recovered.rot.extend(scanned.rot);
     recovered.missing.extend(scanned.missing);
     recovered.unread_lists.extend(scanned.unread_list);

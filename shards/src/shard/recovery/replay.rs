@@ -6,9 +6,10 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use uuid::Uuid;
 
+use super::losses::Seen;
 use crate::journal::Ticket;
 use crate::journal::group::{EntryKind, be64};
 use crate::journal::recovery::Found;
@@ -32,6 +33,8 @@ pub(in crate::shard) struct Recovering {
     pub(in crate::shard) unfinished_move: UnfinishedMove,
     pub(in crate::shard) leader_epoch: i32,
     pub(in crate::shard) log: Log,
+    /// What its journal says of its being whole.
+    pub(in crate::shard) seen: Seen,
 }
 
 /// Whether anything of a log should be in the folder of its partition.
@@ -67,12 +70,15 @@ pub struct Replayed {
     pub(in crate::shard) partitions: FxHashMap<PartitionKey, Recovering>,
     /// Those that were deleted, and their folders, which may still be there.
     pub(in crate::shard) dropped: FxHashMap<PartitionKey, String>,
+    /// Those of which records were found behind rot, and nothing else.
+    pub(super) unknown: FxHashSet<PartitionKey>,
 }
 
 impl Replayed {
     /// Adds what another journal says: of the copies of a partition the one with the highest revision.
     pub fn merge(&mut self, other: Self) {
         self.dropped.extend(other.dropped);
+        self.unknown.extend(other.unknown);
         for (key, partition) in other.partitions {
             self.keep_newest(key, partition);
         }
@@ -136,9 +142,11 @@ impl Replayed {
                 unfinished_move: snapshot.unfinished_move,
                 leader_epoch: snapshot.leader_epoch,
                 log: snapshot.log,
+                seen: Seen::whole(found.rotten_places),
             };
             self.keep_newest(head.key, partition);
             self.dropped.remove(&head.key);
+            self.unknown.remove(&head.key);
             return Ok(());
         }
         if head.kind == EntryKind::Drop {
@@ -149,11 +157,13 @@ impl Replayed {
                 dir => Some(dir.to_owned()),
             };
             self.dropped.extend(dir.map(|dir| (head.key, dir)));
+            self.unknown.remove(&head.key);
             return Ok(());
         }
         // Entries of a partition without a checkpoint before them are left over from before it moved, or
         // from a file whose beginning is not needed any more.
         let Some(partition) = self.partitions.get_mut(&head.key) else {
+            self.note_unknown(found);
             return Ok(());
         };
         if partition.revision != head.revision {
@@ -165,12 +175,18 @@ impl Replayed {
                 let (place, batch) = body.split_at_checked(16).ok_or(())?;
                 let (header, records) = batch.split_first_chunk::<HEADER_BYTES>().ok_or(())?;
                 let place = (be64(place, 0) as i64, be64(place, 8));
+                let end = partition.log.end_offset();
                 let fits =
                     partition
                         .log
                         .replay(place, header, &Bytes::copy_from_slice(records), now_ms);
-                // Behind a loss a log ends where the loss began, until a checkpoint holds it self.
-                return match fits || found.is_behind_rot {
+                if partition.log.end_offset() > end {
+                    partition.seen = Seen::whole(found.rotten_places);
+                } else if !fits {
+                    // Behind a loss a log ends where the loss began, until a checkpoint holds it itself.
+                    partition.seen.note_lost(header);
+                }
+                return match fits || found.is_behind_rot() {
                     true => Ok(()),
                     false => Err(()),
                 };
@@ -178,7 +194,7 @@ impl Replayed {
             EntryKind::LogStart => {
                 let offset = body.get(..8).map(|bytes| be64(bytes, 0) as i64).ok_or(())?;
                 let end = partition.log.end_offset();
-                if offset > end && !found.is_behind_rot {
+                if offset > end && !found.is_behind_rot() {
                     return Err(());
                 }
                 partition.log.set_start(offset.min(end));

@@ -1,15 +1,15 @@
 //! Reading batches from segment files, in chunks, and where in a file to begin.
 
-use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::scan::{Expected, Piece, Scan};
+use super::rot::RottenBatch;
+use super::scan::{Expected, Piece, Rotten, Scan};
 use super::{INDEXES_MAX, SegmentKey, Store, segment_key};
 use crate::io::{BLOCK, Landmark, align_down};
-use crate::log::segment_name::FileKind;
+use crate::log::index::SegmentIndex;
 use crate::log::{DiskPlace, Found};
 use crate::partition::Partition;
 use crate::shard::message::{ReadError, ReadSpec};
@@ -18,8 +18,6 @@ use crate::shard::message::{ReadError, ReadSpec};
 const READ_BYTES_MIN: usize = 128 << 10;
 /// Less than this is not read ahead: the reader is about to find the rest in memory.
 const READ_AHEAD_LEFT_MIN: u64 = 128 << 10;
-/// Files that cannot be read of which it is remembered that it was told.
-const TOLD_MAX: usize = 1024;
 /// Readers whose place in a file is remembered.
 const CURSORS_MAX: usize = 1024;
 
@@ -94,7 +92,7 @@ impl Store {
                 Err(_) | Ok(None) if !is_current() && has_segment_for(partition, offset) => {
                     continue;
                 }
-                read => read.inspect_err(|error| self.tell_of_rot(partition, &place, *error))?,
+                read => read?,
             };
             offset = match (chunk, place.next_base) {
                 (Some(chunk), _) => return Ok(chunk),
@@ -102,9 +100,8 @@ impl Store {
                 (None, Some(next)) => offset.max(next),
                 // What is not in memory should be here.
                 (None, None) => {
-                    let error = ReadError::Corrupt;
-                    self.tell_of_rot(partition, &place, error);
-                    return Err(error);
+                    let rot = RottenBatch::at_end(&place, offset);
+                    return Err(self.tell_of_rot(partition, &place, None, rot).await);
                 }
             };
         }
@@ -115,11 +112,10 @@ impl Store {
         partition: &Partition,
         spec: &ReadSpec,
         wanted_offsets: Range<i64>,
-        place: &DiskPlace,
+        disk_place: &DiskPlace,
     ) -> Result<Option<Chunk>, ReadError> {
-        let (segment_base, limit) = (place.segment_base, place.limit);
-        let key = (partition.key, segment_base, place.generation);
-        let next_segment = place.next_base;
+        let (segment_base, limit) = (disk_place.segment_base, disk_place.limit);
+        let key = (partition.key, segment_base, disk_place.generation);
         let share = partition.disk_share();
         let chunk_bytes_max = || share.chunk_bytes_max(&self.io);
         let Start {
@@ -152,12 +148,34 @@ impl Store {
             let end = chunk.len().min((limit - aligned) as usize);
             let start = ((position - aligned) as usize).min(end);
             let is_cut_short = !was_ahead && end < len.min((limit - aligned) as usize);
-            let piece = Piece {
-                bytes: &chunk[start..end],
-                left: limit - position,
-                next_segment,
+            let piece = match is_cut_short {
+                // Nothing goes on where it ends.
+                true => Piece {
+                    bytes: &chunk[start..end],
+                    left: (end - start) as u64,
+                    next_segment: None,
+                },
+                false => Piece {
+                    bytes: &chunk[start..end],
+                    left: limit - position,
+                    next_segment: disk_place.next_base,
+                },
             };
-            match piece.scan(expected, &wanted_offsets, spec)? {
+            let scanned = match piece.scan(expected, &wanted_offsets, spec) {
+                Ok(Scan::Skipped {
+                    bytes, expected, ..
+                }) if is_cut_short => Err(Rotten::missing(bytes, expected)),
+                scanned => scanned,
+            };
+            let scanned = match scanned {
+                Ok(scanned) => scanned,
+                Err(rotten) => {
+                    let rot = RottenBatch::new(position, rotten);
+                    let told = self.tell_of_rot(partition, disk_place, Some(&file), rot);
+                    return Err(told.await);
+                }
+            };
+            match scanned {
                 Scan::Data {
                     from,
                     to,
@@ -182,7 +200,6 @@ impl Store {
                     }));
                 }
                 Scan::Nothing => return Ok(Some(Chunk::default())),
-                Scan::Skipped { .. } if is_cut_short => return Err(ReadError::Corrupt),
                 Scan::Skipped {
                     bytes,
                     needs,
@@ -205,50 +222,6 @@ impl Store {
         Ok(None)
     }
 
-    /// A segment's file cannot be read, which is told once: readers will come again and again.
-    fn unreadable(&self, partition: &Partition, key: SegmentKey, error: &io::Error) -> ReadError {
-        if self.is_news(partition, key, FileKind::Log) {
-            let file = self.path(partition, key.1, FileKind::Log);
-            tracing::error!(file = %file.display(), %error, "cannot read a segment");
-        }
-        ReadError::Storage
-    }
-
-    /// The same of one whose file is not what was written.
-    fn tell_of_rot(&self, partition: &Partition, place: &DiskPlace, error: ReadError) {
-        let key = (partition.key, place.segment_base, place.generation);
-        if error == ReadError::Corrupt && self.is_news(partition, key, FileKind::Log) {
-            let file = self.path(partition, place.segment_base, FileKind::Log);
-            tracing::error!(
-                file = %file.display(),
-                "a segment is damaged: readers of the damaged batches get an error, those before and behind go on"
-            );
-        }
-    }
-
-    /// Whether it was not told yet that a file of a segment cannot be read.
-    pub(in crate::shard) fn is_news(
-        &self,
-        partition: &Partition,
-        key: SegmentKey,
-        kind: FileKind,
-    ) -> bool {
-        // One that is deleted or compacted meanwhile misses nothing.
-        let is_there = {
-            let (_, base, generation) = key;
-            let state = partition.state.borrow();
-            let segment = state.log.segment(base).filter(|_| !state.is_dropped);
-            segment.is_some_and(|segment| segment.generation == generation)
-        };
-        if !is_there {
-            return false;
-        }
-        let mut told = self.told.borrow_mut();
-        let is_news = told.get(&(key, kind)).is_none();
-        told.put((key, kind), (), TOLD_MAX);
-        is_news
-    }
-
     /// Where to begin reading for an offset: a batch that begins at or before it.
     async fn start_for(&self, partition: &Partition, key: SegmentKey, offset: i64) -> Start {
         let (_, segment_base, _) = key;
@@ -261,18 +234,10 @@ impl Store {
                 is_sequential: true,
             };
         }
-        let in_memory = {
-            let state = partition.state.borrow();
-            let index = state.log.index_in_memory(segment_base);
-            index.map(|index| index.entry_for_offset(offset))
-        };
-        let entry = match in_memory {
-            Some(entry) => entry,
-            None => {
-                let index = self.index(partition, segment_base).await;
-                index.entry_for_offset(offset)
-            }
-        };
+        let entry = self.with_index(partition, segment_base, |index| {
+            index.entry_for_offset(offset)
+        });
+        let entry = entry.await;
         let (position, expected) = match entry {
             Some((last_offset, position)) => (u64::from(position), Expected::Last(last_offset)),
             None => (0, Expected::Base(segment_base)),
@@ -281,6 +246,23 @@ impl Store {
             position,
             expected,
             is_sequential: false,
+        }
+    }
+
+    /// Looks something up in the index of a segment, which is in memory or in its files.
+    pub(super) async fn with_index<T>(
+        &self,
+        partition: &Partition,
+        segment_base: i64,
+        look_up: impl Fn(&SegmentIndex) -> T,
+    ) -> T {
+        let in_memory = {
+            let state = partition.state.borrow();
+            state.log.index_in_memory(segment_base).map(&look_up)
+        };
+        match in_memory {
+            Some(found) => found,
+            None => look_up(&*self.index(partition, segment_base).await),
         }
     }
 

@@ -18,6 +18,10 @@ impl<K, V> Default for Recent<K, V> {
 
 impl<K: std::hash::Hash + Eq + Copy, V> Recent<K, V> {
     pub fn get(&mut self, key: &K) -> Option<&V> {
+        self.get_mut(key).map(|value| &*value)
+    }
+
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.clock += 1;
         let (used, value) = self.entries.get_mut(key)?;
         *used = self.clock;

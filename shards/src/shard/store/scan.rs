@@ -12,10 +12,10 @@ use std::ops::Range;
 use crate::log::batch::Batch;
 use crate::log::batch::header::LENGTH_PREFIX_BYTES;
 use crate::mutation::{Mutation, is_on};
-use crate::shard::message::{ReadError, ReadSpec};
+use crate::shard::message::ReadSpec;
 
 /// Bytes of a batch that hold its base offset.
-const BASE_OFFSET_BYTES: usize = 8;
+pub(super) const BASE_OFFSET_BYTES: usize = 8;
 
 /// What is known of a batch before it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,20 @@ pub(super) enum Scan {
     Astray,
 }
 
+/// Where a piece is not what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rotten {
+    /// Where the first batch begins that is not.
+    pub at: usize,
+    /// The first offset that cannot be read for it.
+    pub offset: i64,
+    /// Where that batch says that it ends, and with which offset it goes on there, if it is in its place.
+    pub claims: Option<(usize, i64)>,
+}
+
+/// Bytes are no batch, or not the one that belongs there.
+struct Unsound;
+
 enum Next<'a> {
     Batch(Batch<'a>),
     /// So many bytes are needed to tell.
@@ -73,7 +87,7 @@ impl Piece<'_> {
         mut expected: Expected,
         wanted: &Range<i64>,
         spec: &ReadSpec,
-    ) -> Result<Scan, ReadError> {
+    ) -> Result<Scan, Rotten> {
         let mut at = 0;
         // The last batch that was passed over.
         let mut passed = None;
@@ -82,7 +96,7 @@ impl Piece<'_> {
                 Err(_) if matches!(expected, Expected::Last(_)) && !is_on(Mutation::TrustIndex) => {
                     return Ok(Scan::Astray);
                 }
-                next => next?,
+                next => next.map_err(|Unsound| self.rot(at, expected, passed))?,
             };
             let begins = match &next {
                 Next::Batch(batch) => Some(batch.base_offset()),
@@ -91,12 +105,13 @@ impl Piece<'_> {
             };
             if let (Some(begins), Expected::Base(offset)) = (begins, expected)
                 && begins != offset
+                && !self.is_gap(offset..begins, passed)
             {
-                self.check_gap(offset..begins, passed.map(|(at, _)| at))?;
+                return Err(self.rot(at, expected, passed));
             }
             match next {
                 Next::Batch(batch) if batch.next_offset() > wanted.start => {
-                    return self.take(at, batch, wanted, spec);
+                    return self.take(at, batch, expected, wanted, spec);
                 }
                 Next::Batch(batch) => {
                     passed = Some((at, expected));
@@ -129,9 +144,10 @@ impl Piece<'_> {
         &self,
         from: usize,
         first: Batch<'_>,
+        expected: Expected,
         wanted: &Range<i64>,
         spec: &ReadSpec,
-    ) -> Result<Scan, ReadError> {
+    ) -> Result<Scan, Rotten> {
         let mut to = from;
         let mut next_offset = wanted.start;
         let mut next = first;
@@ -147,7 +163,7 @@ impl Piece<'_> {
                 false => next.check_crc(),
             };
             match checked {
-                Err(_) if is_first => return Err(ReadError::Corrupt),
+                Err(_) if is_first => return Err(self.rotten_in_place(from, expected)),
                 Err(_) => break,
                 // Only a sound one says truly where it ends.
                 Ok(()) if next.next_offset() > wanted.end => break,
@@ -171,7 +187,7 @@ impl Piece<'_> {
     }
 
     /// The whole batch at a position, if it is in its place.
-    fn next(&self, at: usize, expected: Expected) -> Result<Next<'_>, ReadError> {
+    fn next(&self, at: usize, expected: Expected) -> Result<Next<'_>, Unsound> {
         if at as u64 == self.left {
             return Ok(Next::End);
         }
@@ -182,20 +198,20 @@ impl Piece<'_> {
         let Some(bytes) = self.get(at, size)? else {
             return Ok(Next::Unread(size));
         };
-        let batch = Batch::first(bytes).map_err(|_| ReadError::Corrupt)?;
+        let batch = Batch::first(bytes).map_err(|_| Unsound)?;
         let (base, end) = (batch.base_offset(), batch.next_offset());
         let is_expected = match expected {
             Expected::Base(offset) => base == offset,
             Expected::Last(offset) => batch.last_offset() == offset,
         };
         if end <= base {
-            return Err(ReadError::Corrupt);
+            return Err(Unsound);
         }
         if is_expected {
             return Ok(Next::Batch(batch));
         }
         let follower = if (at + size) as u64 == self.left {
-            self.next_segment.ok_or(ReadError::Corrupt)?
+            self.next_segment.ok_or(Unsound)?
         } else {
             match self.get(at + size, BASE_OFFSET_BYTES)? {
                 Some(bytes) => base_offset_of(bytes),
@@ -209,40 +225,79 @@ impl Piece<'_> {
         };
         match is_in_place {
             true => Ok(Next::Batch(batch)),
-            false => Err(ReadError::Corrupt),
+            false => Err(Unsound),
         }
     }
 
     /// Whether no record is missing in these offsets because of rot in the batch before them, which was
     /// passed over.
-    fn check_gap(&self, gap: Range<i64>, passed: Option<usize>) -> Result<(), ReadError> {
-        let is_sound = |at: usize| {
-            let batch = Batch::first(&self.bytes[at..]);
-            batch.and_then(|batch| batch.check_crc()).is_ok()
-        };
-        match gap.start < gap.end && passed.is_none_or(is_sound) {
-            true => Ok(()),
-            false => Err(ReadError::Corrupt),
+    fn is_gap(&self, gap: Range<i64>, passed: Option<(usize, Expected)>) -> bool {
+        gap.start < gap.end && passed.is_none_or(|(at, _)| self.is_sound(at))
+    }
+
+    fn is_sound(&self, at: usize) -> bool {
+        let batch = Batch::first(&self.bytes[at..]);
+        batch.and_then(|batch| batch.check_crc()).is_ok()
+    }
+
+    /// What is behind a batch that was passed over is not what belongs there: that one says wrongly where it ends, if its
+    /// CRC is wrong.
+    fn rot(&self, at: usize, expected: Expected, passed: Option<(usize, Expected)>) -> Rotten {
+        match passed {
+            Some((at, expected)) if !self.is_sound(at) => self.rotten_in_place(at, expected),
+            _ => Rotten::missing(at, expected),
+        }
+    }
+
+    /// A batch that is in its place, and its CRC is wrong.
+    fn rotten_in_place(&self, at: usize, expected: Expected) -> Rotten {
+        let batch = Batch::first(&self.bytes[at..]).ok();
+        Rotten {
+            at,
+            offset: expected.first_offset(batch.as_ref()),
+            claims: batch.map(|batch| (at + batch.bytes().len(), batch.next_offset())),
         }
     }
 
     /// Bytes of the file; `None` if they lie behind this piece.
-    fn get(&self, at: usize, len: usize) -> Result<Option<&[u8]>, ReadError> {
+    fn get(&self, at: usize, len: usize) -> Result<Option<&[u8]>, Unsound> {
         match (at + len) as u64 > self.left {
-            true => Err(ReadError::Corrupt),
+            true => Err(Unsound),
             false => Ok(self.bytes.get(at..at + len)),
         }
     }
 }
 
-fn base_offset_of(bytes: &[u8]) -> i64 {
+impl Rotten {
+    /// Where nothing is any more.
+    pub(super) fn missing(at: usize, expected: Expected) -> Self {
+        Self {
+            at,
+            offset: expected.first_offset(None),
+            claims: None,
+        }
+    }
+}
+
+impl Expected {
+    /// The first offset of the batch, which may itself be rotten.
+    fn first_offset(self, batch: Option<&Batch<'_>>) -> i64 {
+        match self {
+            Self::Base(offset) => offset,
+            Self::Last(last) => batch.map_or(last, |batch| batch.base_offset().clamp(0, last)),
+        }
+    }
+}
+
+/// The base offset that the first bytes of a batch say.
+pub(super) fn base_offset_of(bytes: &[u8]) -> i64 {
     i64::from_be_bytes(*bytes.first_chunk().expect("eight bytes"))
 }
 
-fn size_of(prefix: &[u8]) -> Result<usize, ReadError> {
+fn size_of(prefix: &[u8]) -> Result<usize, Unsound> {
     let length = prefix[BASE_OFFSET_BYTES..].first_chunk();
     let length = i32::from_be_bytes(*length.expect("four bytes"));
-    let length = usize::try_from(length).map_err(|_| ReadError::Corrupt)?;
+    let length = usize::try_from(length).map_err(|_| Unsound)?;
     Ok(length + LENGTH_PREFIX_BYTES)
 }
 

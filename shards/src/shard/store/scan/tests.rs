@@ -40,7 +40,7 @@ fn read(
     offset: i64,
     end: i64,
     bytes_max: usize,
-) -> Result<(usize, Range<usize>), ReadError> {
+) -> Result<(usize, Range<usize>), Rotten> {
     let spec = ReadSpec {
         key: PartitionKey {
             topic: Uuid::nil(),
@@ -62,9 +62,15 @@ fn read(
             left: (file.len() - position) as u64,
             next_segment: Some(end),
         };
-        match piece.scan(expected, &(offset..end), &spec)? {
+        let scanned = piece.scan(expected, &(offset..end), &spec);
+        let in_file = |rot: Rotten| Rotten {
+            at: position + rot.at,
+            claims: rot.claims.map(|(end, next)| (position + end, next)),
+            ..rot
+        };
+        match scanned.map_err(in_file)? {
             Scan::Data { from, to, .. } => return Ok((position, from..to)),
-            Scan::Nothing => return Err(ReadError::Corrupt),
+            Scan::Nothing => return Err(Rotten::missing(position, expected)),
             Scan::Skipped {
                 bytes,
                 needs,
@@ -91,7 +97,7 @@ fn read_on(
     offset: i64,
     end: i64,
     bytes_max: usize,
-) -> (Vec<Vec<u8>>, Option<ReadError>) {
+) -> (Vec<Vec<u8>>, Option<Rotten>) {
     let mut next_offset = offset;
     let mut batches = Vec::new();
     while next_offset < end {
@@ -136,7 +142,7 @@ fn starts_for(file: &[u8], offset: i64) -> Vec<(usize, Expected)> {
 #[test]
 fn no_flipped_bit_hides_or_moves_a_record() {
     let (sound, end) = segment(&[0; 6]);
-    let mut noticed = 0;
+    let (mut noticed, mut told_ends) = (0, 0);
     for at in (0..sound.len()).filter(|at| !EPOCH.contains(&(at % BATCH_BYTES))) {
         for bit in 0..8 {
             let mut file = sound.clone();
@@ -150,11 +156,20 @@ fn no_flipped_bit_hides_or_moves_a_record() {
                     let is_all = batches.len() == wanted.len();
                     assert!(is_all || error.is_some(), "{context}");
                     noticed += u64::from(error.is_some());
+                    // It is the flipped batch that is named, whoever meets it.
+                    let rotten = at / BATCH_BYTES;
+                    let place = (rotten * BATCH_BYTES, BASE + 2 * rotten as i64);
+                    let Some(error) = error else { continue };
+                    assert_eq!((error.at, error.offset), place, "{context}");
+                    // What it says of its end is looked at there.
+                    let next = (place.0 + BATCH_BYTES, place.1 + 2);
+                    told_ends += u64::from(error.claims == Some(next));
                 }
             }
         }
     }
     assert!(noticed > 10_000, "{noticed}");
+    assert!(told_ends > noticed / 2, "{told_ends} of {noticed}");
 }
 
 #[test]

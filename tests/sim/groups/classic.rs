@@ -419,6 +419,12 @@ impl Classic {
             let mut holders = self.member.sim.holders.borrow_mut();
             holders.release(self.member.handle.process, &place);
         }
+        for partition in held.intersection(&share) {
+            // From now on, too, whatever it commits before it lets go of the others.
+            let (place, now) = (self.member.place_of(partition), self.member.now());
+            let mut holders = self.member.sim.holders.borrow_mut();
+            holders.keep(self.member.handle.process, &place, asked, now);
+        }
         if !revoked.is_empty() && self.member.client.below(4) > 0 {
             let outcome = self.member.commit(&self.id, self.generation, false).await;
             if let Ok(Outcome::NoMember | Outcome::OtherGeneration | Outcome::Fenced) = outcome {
@@ -428,16 +434,8 @@ impl Classic {
         for partition in &revoked {
             self.member.let_go(partition);
         }
-        for partition in share {
-            match held.contains(&partition) {
-                true => {
-                    let (place, now) = (self.member.place_of(&partition), self.member.now());
-                    let process = self.member.handle.process;
-                    let mut holders = self.member.sim.holders.borrow_mut();
-                    holders.keep(process, &place, asked, now);
-                }
-                false => self.member.take(partition, asked),
-            }
+        for partition in share.difference(&held).cloned() {
+            self.member.take(partition, asked);
         }
         if !revoked.is_empty() {
             // So that others can have it.

@@ -236,7 +236,8 @@ async fn read_snapshot(
     Ok(image)
 }
 
-/// Oldest first.
+/// Oldest first, each with a name that is on stable storage: the log may be shortened behind what the start relies on, and
+/// a process that was killed may have renamed a snapshot without having synced its folder.
 async fn list_snapshots(shard: &Shard, dir: &Path) -> Result<Vec<Kept>, ReadLogError> {
     let entries = match shard.io().list_dir(dir).await {
         Ok(entries) => entries,
@@ -244,6 +245,10 @@ async fn list_snapshots(shard: &Shard, dir: &Path) -> Result<Vec<Kept>, ReadLogE
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(ReadLogError::Io(dir.to_owned(), error)),
     };
+    for synced in [Some(dir), dir.parent()].into_iter().flatten() {
+        let named = shard.io().sync_dir(synced).await;
+        named.map_err(|error| ReadLogError::Io(synced.to_owned(), error))?;
+    }
     let mut snapshots = Vec::new();
     for entry in entries {
         let Some(id) = SnapshotId::parse(&entry.name) else {

@@ -1,6 +1,7 @@
 use std::path::Path;
 
-use corelog_shards::io::sim::{Faults, World};
+use corelog_shards::io::Io;
+use corelog_shards::io::sim::{Crash, Faults, World};
 use corelog_shards::log::config::LogConfig;
 
 use super::*;
@@ -72,20 +73,25 @@ fn read_all(
                 .await
                 .expect("a file");
         }
-        let broker = broker(&io, Path::new("/data")).await;
-        let shard = &broker.shard;
-        shard
-            .open_partition(
-                METADATA_LOG,
-                "__cluster_metadata-0",
-                broker.node.directory_id,
-                0,
-                LogConfig::default(),
-            )
-            .await
-            .expect("a log");
-        read_log(shard, dir, Image::empty("c")).await
+        read_in(&io).await
     })
+}
+
+/// Reads the folder as a start does.
+async fn read_in(io: &Io) -> Result<ReadLog, ReadLogError> {
+    let broker = broker(io, Path::new("/data")).await;
+    let shard = &broker.shard;
+    shard
+        .open_partition(
+            METADATA_LOG,
+            "__cluster_metadata-0",
+            broker.node.directory_id,
+            0,
+            LogConfig::default(),
+        )
+        .await
+        .expect("a log");
+    read_log(shard, Path::new(DIR), Image::empty("c")).await
 }
 
 #[test]
@@ -226,4 +232,43 @@ fn a_log_with_a_gap_is_refused() {
     let expected = base_of(&from);
     assert_eq!(error.offset, base_of(&to));
     assert_eq!(error.fault, LogFault::Gap { expected });
+}
+
+#[test]
+fn a_snapshot_that_a_start_relies_on_outlives_the_power() {
+    let (image, behind) = cut(80);
+    let log = format!("{:020}.log", base_of(&behind));
+    let name = id_of(&image).file_name();
+    for seed in 0..20 {
+        let mut world = World::new(seed, Faults::none());
+        let node = world.add_node();
+        world.start(node, 1, |_, _| async {});
+        let (image, behind) = (image.clone(), behind.clone());
+        let (log, its_name) = (log.clone(), name.clone());
+        world.block_on(node, move |io| async move {
+            let dir = Path::new(DIR);
+            io.create_dir_all(dir).await.expect("a folder");
+            let (partial, log) = (dir.join("part"), dir.join(log));
+            io.write_small(&log, &behind).await.expect("a log");
+            let snapshot = encode_snapshot(&image, 5, 6);
+            io.write_small(&partial, &snapshot).await.expect("a file");
+            let named = io.rename(&partial, &dir.join(its_name)).await;
+            named.expect("a name");
+        });
+        // Whoever made it was killed before it had synced the folder.
+        world.crash(node, Crash::Kill);
+        world.start(node, 1, |_, _| async {});
+        let read = world.block_on(node, |io| async move { read_in(&io).await });
+        assert_eq!(read.expect("read").snapshots.len(), 1, "seed {seed}");
+        world.crash(node, Crash::PowerLoss);
+        world.start(node, 1, |_, _| async {});
+        let names = world.block_on(node, |io| async move {
+            let entries = io.list_dir(Path::new(DIR)).await.expect("listed");
+            entries
+                .into_iter()
+                .map(|entry| entry.name)
+                .collect::<Vec<_>>()
+        });
+        assert!(names.contains(&name), "seed {seed}: {names:?}");
+    }
 }

@@ -20,6 +20,7 @@ struct Events {
     synced: Cell<Ticket>,
     /// Up to where files should become free.
     asked: Cell<Option<Ticket>>,
+    gave_up: Cell<bool>,
 }
 
 impl GroupEvents for Events {
@@ -42,7 +43,7 @@ impl GroupEvents for Events {
     }
 
     fn gave_up(&self) {
-        panic!("there was room");
+        self.gave_up.set(true);
     }
 }
 
@@ -480,4 +481,26 @@ fn a_checkpoint_that_is_waited_for_waits_for_no_others() {
         io.sleep(a_while).await;
         assert_eq!(journal.carried_synced(), ticket);
     });
+}
+
+#[test]
+fn a_journal_ends_on_a_full_disk_though_somebody_waits_for_his_checkpoint() {
+    let mut world = World::new(1, Faults::none());
+    let node = world.add_node();
+    let events = Rc::new(Events::default());
+    let its_events = events.clone();
+    world.start(node, 1, |_, _| async {});
+    let journal = world.block_on(node, |io| async move {
+        start(&io, &[16 << 10], &its_events).await
+    });
+    world.set_disk_capacity(node, 16 << 10);
+    journal.gather_carried(true);
+    let ticket = journal.carry(append_of(60_000));
+    journal.close();
+    world.run_for(Duration::from_secs(5));
+    assert!(!journal.has_closed(), "what is gathered may make room");
+    journal.hurry_carried(ticket);
+    world.run_for(Duration::from_secs(5));
+    assert!(journal.has_closed() && events.gave_up.get());
+    assert_eq!(journal.carried_synced(), 0);
 }

@@ -278,10 +278,10 @@ impl Journal {
     /// Ends a journal that is being closed and whose entries find no room.
     fn gives_up(&self) -> bool {
         let mut pending = self.pending.borrow_mut();
-        let finds_no_room = match pending.is_gathering {
-            true => pending.hopeless,
-            false => pending.hopeless || self.files.borrow().full,
-        };
+        // What is gathered may make room, but not behind a checkpoint that has none: who waits for that may hold what
+        // the others wait for.
+        let may_make_room = pending.is_gathering && pending.hurried <= pending.carried.taken;
+        let finds_no_room = pending.hopeless || (self.files.borrow().full && !may_make_room);
         pending.ended |= pending.closing && finds_no_room;
         pending.ended
     }

@@ -153,15 +153,18 @@ impl Offsets {
         let answers = topics.into_iter().map(|topic| {
             let known = context.image.topics.by_name(&topic.name);
             let known = known.filter(|known| is_meant(topic.topic_id, known.id));
+            let mut place = commit.bytes_of_place(&topic.name);
             let partitions = topic.partitions.iter().map(|partition| {
                 let index = partition.partition_index;
                 let outcome = topic_id(known.map(AsRef::as_ref), index)
                     .and_then(|id| commit.refused.map_or(Ok(id), Err))
                     .and_then(|id| check_text(partition, context).map(|()| id))
                     .and_then(|id| {
-                        commit
-                            .check_memory(&topic.name, partition, &mut more, context)
-                            .map(|()| id)
+                        let added = place + commit.growth_with(&topic.name, partition);
+                        commit.check_memory(added, more, context)?;
+                        more += added;
+                        place = 0;
+                        Ok(id)
                     })
                     .map(|id| records.push(commit.record(&topic.name, id, partition, context)));
                 OffsetCommitResponsePartition::default()
@@ -285,28 +288,39 @@ fn group_bytes(id: &str) -> usize {
 }
 
 impl Commit<'_> {
-    /// Whether the shard has the memory for another offset, beside those of this commit that take `more` so far.
-    fn check_memory(
-        &self,
-        topic: &str,
-        partition: &OffsetCommitRequestPartition,
-        more: &mut usize,
-        context: &Context<'_>,
-    ) -> Result<(), ResponseError> {
-        let known = self.before.and_then(|before| before.topics.get(topic));
-        let known = known.map_or(topic_bytes(topic), |_| 0);
+    /// What a topic takes in which nothing was committed so far, beside its offsets, in bytes.
+    fn bytes_of_place(&self, topic: &str) -> usize {
+        let is_there = self
+            .before
+            .is_some_and(|before| before.topics.contains_key(topic));
+        match is_there {
+            true => 0,
+            false => topic_bytes(topic),
+        }
+    }
+
+    /// What an offset takes more than the one that was committed before, in bytes.
+    fn growth_with(&self, topic: &str, partition: &OffsetCommitRequestPartition) -> usize {
         let before = self
             .before
             .and_then(|before| before.get(topic, partition.partition_index));
         let before = before.map_or(0, |before| offset_bytes(&before.metadata));
         let text = partition.committed_metadata.as_deref().unwrap_or_default();
-        let added = (known + offset_bytes(text)).saturating_sub(before);
+        offset_bytes(text).saturating_sub(before)
+    }
+
+    /// Whether the shard has the memory for an offset that adds so much, beside others of this commit that add `more`.
+    fn check_memory(
+        &self,
+        added: usize,
+        more: usize,
+        context: &Context<'_>,
+    ) -> Result<(), ResponseError> {
         let held = self.before.map_or(0, Offsets::held_bytes);
-        if added > 0 && !has_room(context, held, *more + added) {
-            return Err(ResponseError::CoordinatorNotAvailable);
+        match added == 0 || has_room(context, held, more + added) {
+            true => Ok(()),
+            false => Err(ResponseError::CoordinatorNotAvailable),
         }
-        *more += added;
-        Ok(())
     }
 
     fn record(

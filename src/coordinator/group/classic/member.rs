@@ -78,10 +78,23 @@ pub(super) fn bytes_of_join(request: &JoinGroupRequest, caller: &Caller) -> usiz
         0 => owner + ID_BYTES,
         given => given,
     };
+    let texts = [instance_id, &caller.client_id, &caller.client_host];
     let protocols = request.protocols.iter();
-    let protocols = protocols.map(|protocol| (&*protocol.name, &protocol.metadata));
-    let caller = text_bytes(&caller.client_id) + text_bytes(&caller.client_host);
-    MEMBER_OVERHEAD_BYTES + id + 2 * instance_id.len() + caller + bytes_of_protocols(protocols)
+    bytes_of(
+        id,
+        texts,
+        protocols.map(|protocol| (&*protocol.name, &protocol.metadata)),
+    )
+}
+
+/// What a member takes with an id of so many bytes, that of its instance, and the id and the host of its client.
+fn bytes_of<'a>(
+    id: usize,
+    [instance_id, client_id, client_host]: [&str; 3],
+    protocols: impl Iterator<Item = (&'a str, &'a Bytes)>,
+) -> usize {
+    let texts = 2 * instance_id.len() + text_bytes(client_id) + text_bytes(client_host);
+    MEMBER_OVERHEAD_BYTES + id + texts + bytes_of_protocols(protocols)
 }
 
 /// What names and metadata of protocols take. The topics that the longest metadata may name are counted with it: they
@@ -118,14 +131,10 @@ impl Member {
     /// What it takes in memory beside its assignment and its place among the members, in bytes.
     pub fn bytes(&self) -> usize {
         let instance_id = self.instance_id.as_deref().unwrap_or_default();
+        let texts = [instance_id, &self.client_id, &self.client_host];
         let protocols = self.terms.protocols.iter();
         let protocols = protocols.map(|protocol| (&*protocol.name, &protocol.metadata));
-        MEMBER_OVERHEAD_BYTES
-            + self.id.len()
-            + 2 * instance_id.len()
-            + text_bytes(&self.client_id)
-            + text_bytes(&self.client_host)
-            + bytes_of_protocols(protocols)
+        bytes_of(self.id.len(), texts, protocols)
     }
 
     pub fn is_static(&self) -> bool {

@@ -1,5 +1,6 @@
 //! What is durable of a classic group: its record, and back.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use kafka_protocol::error::ResponseError;
@@ -172,7 +173,7 @@ impl ClassicGroup {
         if !self.is_of_consumers() {
             return None;
         }
-        let mut topics = Vec::new();
+        let mut topics = BTreeSet::new();
         for member in self.members.iter() {
             let metadata = member.metadata(self.protocol.as_deref()?);
             topics.extend(consumer_protocol::topics(&metadata).ok()?);

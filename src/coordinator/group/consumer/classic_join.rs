@@ -82,7 +82,14 @@ impl ConsumerGroup {
             )?,
         };
         check_sizes(&records, context)?;
-        group.check_memory(&records, context)?;
+        let session = context.now + millis(request.session_timeout_ms);
+        if let Err(refused) = group.check_memory(&records, context) {
+            // Who gets no more is alive all the same.
+            if group.members.contains_key(&reconciled.id) {
+                self.timers.renew_session(&reconciled.id, session);
+            }
+            return Err(refused);
+        }
         let response = JoinGroupResponse::default()
             .with_member_id(id)
             .with_generation_id(reconciled.epoch)
@@ -109,7 +116,6 @@ impl ConsumerGroup {
         if let Some(replaced) = group.replaced_by(&reconciled) {
             self.timers.remove(replaced);
         }
-        let session = context.now + millis(request.session_timeout_ms);
         let sync = context.now + millis(rebalance_timeout_ms(request, caller));
         self.timers.renew_session(&reconciled.id, session);
         self.timers.follow(&reconciled, context.now);

@@ -25,7 +25,8 @@ use crate::coordinator::group::records::Record;
 use crate::coordinator::{Context, Output};
 
 impl ConsumerGroup {
-    /// Answers a heartbeat: a member joins, stays or leaves. A heartbeat that is refused changes nothing.
+    /// Answers a heartbeat: a member joins, stays or leaves. A heartbeat that is refused changes nothing; of a member
+    /// that only the memory refuses more, the session goes on.
     pub fn heartbeat(
         &mut self,
         request: &ConsumerGroupHeartbeatRequest,
@@ -66,7 +67,14 @@ impl ConsumerGroup {
         let owned = request.topic_partitions.as_deref();
         let reconciled = group.advance(&member, &updated, &change, owned, context, &mut records)?;
         check_sizes(&records, context)?;
-        group.check_memory(&records, context)?;
+        let session = context.now + settings.session_timeout;
+        if let Err(refused) = group.check_memory(&records, context) {
+            // Who gets no more is alive all the same.
+            if group.members.contains_key(&reconciled.id) {
+                self.timers.renew_session(&reconciled.id, session);
+            }
+            return Err(refused);
+        }
 
         let wants_refresh = self.wants_refresh(&member, &updated, change.regex, context);
         if let Some(replaced) = group.replaced_by(&reconciled) {
@@ -75,7 +83,6 @@ impl ConsumerGroup {
         if member.uses_classic_protocol() {
             self.timers.remove(&reconciled.id);
         }
-        let session = context.now + settings.session_timeout;
         self.timers.renew_session(&reconciled.id, session);
         if *reconciled != *updated {
             self.timers.follow(&reconciled, context.now);

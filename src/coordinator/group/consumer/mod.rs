@@ -131,6 +131,8 @@ pub struct ConsumerGroup {
     topics_created_at: i64,
     /// Regular expressions that are being resolved.
     refresh: Option<Refresh>,
+    /// When the memory was too small for what regular expressions match, in milliseconds since 1970.
+    refresh_refused_at_ms: Option<i64>,
     /// See [`ConsumerGroup::take_downgraded`].
     downgraded: Option<Box<ClassicGroup>>,
 }
@@ -144,6 +146,7 @@ impl ConsumerGroup {
             is_metadata_stale: true,
             topics_created_at: -1,
             refresh: None,
+            refresh_refused_at_ms: None,
             downgraded: None,
         }
     }
@@ -210,6 +213,7 @@ impl ConsumerGroup {
         let more = refresh.found_bytes().saturating_sub(counted_bytes);
         if done.is_none() && !has_room(context, self.durable.held_bytes, more) {
             // What is left stays as it is until the next refresh.
+            self.refresh_refused_at_ms = Some(context.wall_ms);
             done = Some(refresh.take_found());
         }
         if let Some(resolved) = done {

@@ -91,7 +91,9 @@ impl ConsumerGroup {
             return None;
         }
         let last = now.resolved.values().next();
-        let age_ms = last.map(|last| context.wall_ms.saturating_sub(last.resolved_at_ms));
+        let resolved_at_ms = last.map(|last| last.resolved_at_ms);
+        let tried_at_ms = resolved_at_ms.max(self.refresh_refused_at_ms);
+        let age_ms = tried_at_ms.map(|tried_at_ms| context.wall_ms.saturating_sub(tried_at_ms));
         if age_ms.is_some_and(|age_ms| (0..=REFRESH_INTERVAL_MIN_MS).contains(&age_ms)) {
             return None;
         }

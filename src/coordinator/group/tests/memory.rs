@@ -165,3 +165,75 @@ fn deleted_groups_and_offsets_give_all_back() {
     world.groups = Groups::default();
     assert_eq!(world.memory.used(), 0);
 }
+
+#[test]
+fn a_member_that_gets_no_more_memory_is_alive() {
+    let mut world = world();
+    let epoch = world.joined("m", &["t"]);
+    let all = world.leave_room(0);
+    let wants_more = |epoch| {
+        let topics = ["t", "u"].map(|topic| TopicName(text(topic)));
+        beating("m", epoch).with_subscribed_topic_names(Some(topics.to_vec()))
+    };
+    for _ in 0..4 {
+        let refused = world.beat(wants_more(epoch));
+        let refused = refused.map_err(|(error, _)| error.code());
+        assert_eq!(refused, Err(NO_ROOM));
+        world.pass(30_000);
+    }
+    drop(all);
+    assert!(world.beat(wants_more(epoch)).is_ok());
+}
+
+#[test]
+fn a_topic_is_counted_once_for_all_of_its_offsets() {
+    let mut request = commit_request("g", &[("t", 0, 1), ("t", 1, 1)]);
+    let second = request.topics.remove(1);
+    request.topics[0].partitions.extend(second.partitions);
+    let began = || {
+        let mut world = world();
+        world.commit("g", &[("u", 0, 1)]);
+        world
+    };
+    let takes = {
+        let mut world = began();
+        let before = world.memory.used();
+        assert_eq!(world.commit_as(request.clone(), 8), [0, 0]);
+        world.memory.used() - before
+    };
+    let mut world = began();
+    let room = world.leave_room(takes);
+    assert_eq!(world.commit_as(request.clone(), 8), [0, 0]);
+    drop(room);
+    let mut world = began();
+    let _less = world.leave_room(takes - 1);
+    assert_eq!(world.commit_as(request, 8), [0, NO_ROOM]);
+}
+
+#[test]
+fn patterns_that_there_is_no_memory_for_are_tried_again_after_a_while() {
+    let mut world = world();
+    world.beat(joining("m", &["t"])).expect("there is room");
+    let all = world.leave_room(10_000);
+    let regex = beating("n", 0)
+        .with_rebalance_timeout_ms(60_000)
+        .with_subscribed_topic_regex(Some(text("[tu].*")))
+        .with_topic_partitions(Some(Vec::new()));
+    let epoch = world.beat(regex).expect("there is room").member_epoch;
+    let none = world.leave_room(0);
+    world.pass(0);
+    let is_tried = |world: &mut World| {
+        world.beat(beating("n", epoch)).expect("it is alive");
+        let due = world.groups.next_deadline();
+        due.is_some_and(|due| due <= world.now)
+    };
+    world.pass(5_000);
+    assert!(!is_tried(&mut world), "the same would come of it");
+    world.pass(6_000);
+    assert!(is_tried(&mut world));
+    drop((none, all));
+    world.pass(0);
+    world.pass(5_000);
+    let answer = world.beat(beating("n", epoch)).expect("it is alive");
+    assert!(answer.member_epoch > epoch, "{answer:?}");
+}

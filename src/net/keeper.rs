@@ -57,11 +57,6 @@ struct Open {
     admitted: Option<Admitted>,
 }
 
-/// A look's time, by the looks themselves.
-fn time_of(look: u64) -> Instant {
-    Instant::from_nanos(look.saturating_mul(LOOK.as_nanos() as u64))
-}
-
 impl Open {
     /// Ends a connection: at once, or as soon as the handler that has begun has answered.
     fn end(&self) {
@@ -71,10 +66,10 @@ impl Open {
         }
     }
 
-    /// The same, said once: until its handler has answered, each look finds the connection again.
-    fn end_with_a_line(&self, id: u64, why: &str, lines: &Lines, now: Instant) {
+    /// The same, told once: until its handler has answered, each look finds the connection again.
+    fn end_telling(&self, tell: impl FnOnce()) {
         if !self.watch.is_closing() {
-            lines::say!(lines, now, warn, connection = id, "closed: {why}");
+            tell();
         }
         self.end();
     }
@@ -143,17 +138,17 @@ impl Keeper {
             loop {
                 timer.sleep(LOOK).await;
                 let [requests, replies] = &budgets;
-                looking.look(requests.is_short(), replies.is_short());
-                looking.make_room(&admission);
+                let now = timer.now();
+                looking.look(requests.is_short(), replies.is_short(), now);
+                looking.make_room(&admission, now);
             }
         });
         keeper
     }
 
-    fn look(&self, requests_are_short: bool, replies_are_short: bool) {
+    fn look(&self, requests_are_short: bool, replies_are_short: bool, now: Instant) {
         let look = self.looks.get() + 1;
         self.looks.set(look);
-        let now = time_of(look);
         for (id, open) in self.open.borrow().iter() {
             let watch = &open.watch;
             let silent = look - watch.active.get();
@@ -168,27 +163,33 @@ impl Keeper {
             let is_in_the_way = replies_are_short && watch.owed.get() > 0
                 || requests_are_short && watch.is_blocked.get() && watch.worked_on.get() == 0;
             if is_in_the_way && silent > UNTAKEN_LOOKS_MAX {
-                open.end_with_a_line(
-                    *id,
-                    "its client takes no replies while others wait for memory",
-                    &self.lines,
-                    now,
-                );
+                open.end_telling(|| {
+                    lines::say!(
+                        self.lines,
+                        now,
+                        warn,
+                        connection = id,
+                        "closed: its client takes no replies while others wait for memory"
+                    );
+                });
                 continue;
             }
             if watch.is_incoming_too_slow() && requests_are_short {
-                open.end_with_a_line(
-                    *id,
-                    "its request takes too long to arrive while others wait for memory",
-                    &self.lines,
-                    now,
-                );
+                open.end_telling(|| {
+                    lines::say!(
+                        self.lines,
+                        now,
+                        warn,
+                        connection = id,
+                        "closed: its request takes too long to arrive while others wait for memory"
+                    );
+                });
             }
         }
     }
 
     /// Has connections end while too many are open.
-    fn make_room(&self, admission: &Admission) {
+    fn make_room(&self, admission: &Admission, now: Instant) {
         if !admission.is_exceeded() {
             return;
         }
@@ -202,7 +203,7 @@ impl Keeper {
             }
             lines::say!(
                 self.lines,
-                time_of(self.looks.get()),
+                now,
                 info,
                 connection = id,
                 "closed: more than max.connections are open"
@@ -427,7 +428,7 @@ mod tests {
             io.yield_now().await;
             let look_for_long = async || {
                 for _ in 0..2 * UNTAKEN_LOOKS_MAX {
-                    keeper.look(false, true);
+                    keeper.look(false, true, io.now());
                 }
                 io.yield_now().await;
             };

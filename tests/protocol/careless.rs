@@ -236,6 +236,15 @@ fn behave(broker: &Broker, group: &str, stop: &AtomicBool, rounds: &AtomicUsize)
     }
 }
 
+/// Tells them to stop when it is dropped.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn leave(client: &mut Client, group: &str, member: &StrBytes) {
     let member = MemberIdentity::default().with_member_id(member.clone());
     let request = LeaveGroupRequest::default()
@@ -267,6 +276,8 @@ fn a_thousand_groups_of_a_megabyte_each_stay_within_the_memory_for_groups() {
     let (admitted, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
         scope.spawn(|| behave(&broker, "well-behaved", &stop, &rounds));
+        // Whatever fails here, nobody is to go on for ever.
+        let _stops = Stops(&stop);
         let attackers = (0..ATTACKERS).map(|first| {
             let (broker, metadata) = (&broker, &metadata);
             let (admitted, refused) = (&admitted, &refused);
@@ -292,7 +303,6 @@ fn a_thousand_groups_of_a_megabyte_each_stay_within_the_memory_for_groups() {
         while rounds.load(Ordering::Relaxed) < before + 10 {
             assert!(backoff.wait(), "it is not served");
         }
-        stop.store(true, Ordering::Relaxed);
     });
     let (admitted, refused) = (admitted.into_inner(), refused.into_inner());
     let peak = broker.memory_peak_bytes();

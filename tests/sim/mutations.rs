@@ -5,7 +5,7 @@
 //! `DropReply` 19, `RetainTooLittle` 15.
 
 use corelog_shards::io::sim::Simulation;
-use corelog_shards::mutation::{Mutation, check_sound, uncaught};
+use corelog_shards::mutation::{Mutation, uncaught};
 
 use crate::{data, groups};
 
@@ -44,10 +44,4 @@ fn each_bug_is_caught() {
         println!("{mutation:?}: {needed:?} of {seeds_max}");
     });
     assert!(missed.is_empty(), "nothing has failed with {missed:?}");
-}
-
-/// What fails with a bug does so for the bug.
-#[test]
-fn without_a_bug_nothing_fails() {
-    check_sound(CAUGHT);
 }

@@ -117,8 +117,7 @@ impl Store {
         error: &io::Error,
     ) -> ReadError {
         let key = segment_key(partition, segment_base);
-        let told_before = self.told_before(partition, key, kind, Fault::Unreadable);
-        if told_before.is_some() {
+        if self.is_news(partition, key, kind, Fault::Unreadable) {
             tracing::error!(
                 partition = %partition.dir,
                 file = %self.path(partition, segment_base, kind).display(),

@@ -170,8 +170,9 @@ impl Store {
         else {
             return;
         };
-        if let Err(error) = self.segment(partition, base, false).await
+        if let Err(error) = self.open_segment(partition, base, false).await
             && error.kind() == io::ErrorKind::NotFound
+            && has_segment(partition, base)
         {
             let error = self.lose_segment(partition, base);
             tracing::error!(partition = %partition.dir, %error, "a partition takes no records");

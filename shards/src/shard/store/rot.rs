@@ -7,7 +7,7 @@
 use std::io;
 
 use super::scan::{BASE_OFFSET_BYTES, Rotten, base_offset_of};
-use super::{SegmentKey, Store};
+use super::{SegmentKey, Store, has_segment, segment_key};
 use crate::io::{BLOCK, File, align_down};
 use crate::log::index::SegmentIndex;
 use crate::log::segment_name::FileKind;
@@ -68,8 +68,7 @@ impl Store {
         key: SegmentKey,
         error: &io::Error,
     ) -> ReadError {
-        let told_before = self.told_before(partition, key, FileKind::Log, Fault::Unreadable);
-        if told_before.is_some() {
+        if self.is_news(partition, key, FileKind::Log, Fault::Unreadable) {
             let file = self.path(partition, key.1, FileKind::Log);
             tracing::error!(file = %file.display(), %error, "cannot read a segment");
         }
@@ -87,9 +86,9 @@ impl Store {
         let error = ReadError::Corrupt;
         let key = (partition.key, place.segment_base, place.generation);
         let fault = Fault::RottenAt(rot.position);
-        let Some(before) = self.told_before(partition, key, FileKind::Log, fault) else {
+        if !self.is_news(partition, key, FileKind::Log, fault) {
             return error;
-        };
+        }
         let path = self.path(partition, place.segment_base, FileKind::Log);
         let goes_on = self.goes_on(partition, place, file, rot).await;
         let end = goes_on.map_or(place.limit, |(_, position)| position);
@@ -101,12 +100,6 @@ impl Store {
             goes_on_at = goes_on.map(|(offset, _)| offset),
             "a segment is damaged: readers of the damaged batches get an error, those before and behind go on"
         );
-        if before + 1 == FAULTS_MAX {
-            tracing::warn!(
-                file = %path.display(),
-                "a segment is damaged in many places: no more of them are told"
-            );
-        }
         error
     }
 
@@ -162,35 +155,36 @@ impl Store {
         base.is_some_and(|base| base_offset_of(base) == offset)
     }
 
-    /// How many faults of a file of a segment were told before this one, if this one is to be told: it was not yet, and
-    /// they are not too many.
-    pub(in crate::shard) fn told_before(
+    /// Whether a fault of a file of a segment is to be told: it was not yet, and they are not too many, which is told when
+    /// the last of them is.
+    pub(in crate::shard) fn is_news(
         &self,
         partition: &Partition,
         key: SegmentKey,
         kind: FileKind,
         fault: Fault,
-    ) -> Option<usize> {
+    ) -> bool {
         // One that is deleted or compacted meanwhile misses nothing.
-        let is_there = {
-            let (_, base, generation) = key;
-            let state = partition.state.borrow();
-            let segment = state.log.segment(base).filter(|_| !state.is_dropped);
-            segment.is_some_and(|segment| segment.generation == generation)
-        };
-        if !is_there {
-            return None;
+        let (_, base, _) = key;
+        if !has_segment(partition, base) || segment_key(partition, base) != key {
+            return false;
         }
         let mut told = self.told.borrow_mut();
-        if let Some(faults) = told.get_mut(&(key, kind)) {
-            let before = faults.len();
-            let is_news = before < FAULTS_MAX && !faults.contains(&fault);
-            if is_news {
-                faults.push(fault);
-            }
-            return is_news.then_some(before);
+        let Some(faults) = told.get_mut(&(key, kind)) else {
+            told.put((key, kind), vec![fault], FILES_MAX);
+            return true;
+        };
+        if faults.len() >= FAULTS_MAX || faults.contains(&fault) {
+            return false;
         }
-        told.put((key, kind), vec![fault], FILES_MAX);
-        Some(0)
+        faults.push(fault);
+        if faults.len() == FAULTS_MAX {
+            let path = self.path(partition, base, kind);
+            tracing::warn!(
+                file = %path.display(),
+                "a segment is damaged in many places: no more of them are told"
+            );
+        }
+        true
     }
 }

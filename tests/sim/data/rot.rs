@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use corelog_shards::io::Io;
 use corelog_shards::journal::files::parse_slot_name;
-use corelog_shards::journal::group::{Entries, EntryKind, HEADER_LEN};
+use corelog_shards::journal::group::{Entries, EntryHead, EntryKind, HEADER_LEN};
 use corelog_shards::log::batch::BatchIter;
 use corelog_shards::log::checkpoint_name::SnapshotId;
 use corelog_shards::log::segment_name::{FileKind, SegmentFile};
@@ -287,13 +287,17 @@ impl Disk {
                     }
                     EntryKind::Checkpoint => {
                         let before = groups[..at].iter().flat_map(|group| {
-                            Entries::new(&group.payload).map(|entry| entry.expect("an entry").0)
+                            Entries::new(&group.payload).map(|entry| entry.expect("an entry"))
                         });
                         let ends = [EntryKind::Checkpoint, EntryKind::Moved, EntryKind::Drop];
-                        let its =
-                            before.filter(|its| its.key == head.key && ends.contains(&its.kind));
-                        let last = its.last().map(|its| (its.kind, its.revision));
-                        if last == Some((EntryKind::Checkpoint, head.revision)) {
+                        let its = before
+                            .filter(|(its, _)| its.key == head.key && ends.contains(&its.kind));
+                        let is_old = |(its, older): (EntryHead, &[u8])| {
+                            its.kind == EntryKind::Checkpoint
+                                && its.revision == head.revision
+                                && folder_of(older) == folder_of(body)
+                        };
+                        if its.last().is_some_and(is_old) {
                             // The older one and what came behind it say the same.
                             continue;
                         }
@@ -313,6 +317,12 @@ impl Disk {
         }
         Some(loss)
     }
+}
+
+/// Where a checkpoint says that its partition is: the name of its own folder, and the id of the one that holds that.
+fn folder_of(checkpoint: &[u8]) -> &[u8] {
+    let name_len = u16::from_be_bytes([checkpoint[1], checkpoint[2]]);
+    &checkpoint[1..3 + usize::from(name_len) + 16]
 }
 
 impl Stored {

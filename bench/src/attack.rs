@@ -6,10 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use bytes::Bytes;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::fetch::{self, Limits};
-use corelog_loadgen::client::{self, Client, FETCH_VERSION};
+use corelog_loadgen::batch::{self, Producer};
+use corelog_loadgen::client::{
+    self, Client, FETCH_VERSION, PRODUCE_VERSION, produce_outcome, produce_request,
+};
+use corelog_loadgen::workload::Codec;
 
 /// Requests that are sent before the first reply is read.
 const PIPELINED: u32 = 10_000;
@@ -23,6 +29,13 @@ const UNREAD_LIMITS: Limits = Limits {
     partition_bytes: 8 << 20,
     wait: Duration::ZERO,
 };
+/// Connections on which requests trickle in, and the pause between two bytes on each.
+const TRICKLING_CONNECTIONS: usize = 500;
+const TRICKLE_PAUSE: Duration = Duration::from_millis(10);
+/// Connections that say nothing any more, as far as half of what may be open allows.
+const SILENT_CONNECTIONS: usize = 4_000;
+/// What the records of a bomb unpack to.
+const BOMB_BYTES: usize = 16 << 20;
 /// How long one waits before it looks whether it shall stop.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Behind an error.
@@ -36,6 +49,12 @@ pub enum Attack {
     Connections,
     /// Requests for what is large, and nobody reads the replies.
     Unread,
+    /// Requests byte by byte, on many connections.
+    Trickling,
+    /// Thousands of connections that say nothing.
+    Silent,
+    /// Small batches that unpack to a thousand times their size.
+    Bombs,
 }
 
 /// Whom it is against.
@@ -44,15 +63,18 @@ pub struct Victim<'a> {
     pub addr: SocketAddr,
     /// A topic with some megabytes in its first partition.
     pub full_topic: &'a str,
+    /// Batches for it, of [`bombs`].
+    pub bombs: &'a [Bytes],
 }
 
 impl Attack {
-    /// Attacks while `meanwhile` runs. What that gives, and how many requests the attackers sent.
+    /// Attacks while `meanwhile` runs. What that gives, and how many requests the attackers sent: of [`Self::Trickling`]
+    /// how many bytes, of [`Self::Silent`] how many connections they held.
     pub fn beside<T>(self, victim: Victim<'_>, meanwhile: impl FnOnce() -> T) -> (T, u64) {
         let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         let threads = match self {
-            Self::Pipelined | Self::Unread => 1,
-            Self::Connections => 4,
+            Self::Pipelined | Self::Unread | Self::Trickling | Self::Silent => 1,
+            Self::Connections | Self::Bombs => 4,
         };
         let result = thread::scope(|scope| {
             // Lets the attackers end where the other panics.
@@ -69,8 +91,11 @@ impl Attack {
         while !stop.load(Ordering::Relaxed) {
             let attacked = match self {
                 Self::Pipelined => pipeline(victim.addr, stop, sent),
-                Self::Connections => ask_once(victim.addr, sent),
+                Self::Connections => ask_once(victim.addr, sent).map(drop),
                 Self::Unread => leave_unread(victim, stop, sent),
+                Self::Trickling => trickle(victim.addr, stop, sent),
+                Self::Silent => say_nothing(victim.addr, stop, sent),
+                Self::Bombs => send_bombs(victim, stop, sent),
             };
             if attacked.is_err() {
                 // It was cut off, or there are no more ports for now.
@@ -126,12 +151,13 @@ fn pipeline(addr: SocketAddr, stop: &AtomicBool, sent: &AtomicU64) -> Result<()>
     Ok(())
 }
 
-fn ask_once(addr: SocketAddr, sent: &AtomicU64) -> Result<()> {
+/// Connects, and has a request answered.
+fn ask_once(addr: SocketAddr, sent: &AtomicU64) -> Result<TcpStream> {
     let mut stream = connect(addr)?;
     stream.write_all(&tiny(0))?;
     tiny_reply(&mut stream)?;
     sent.fetch_add(1, Ordering::Relaxed);
-    Ok(())
+    Ok(stream)
 }
 
 /// Opens connections, asks for as much as is taken, and lets go of them after a while.
@@ -158,11 +184,87 @@ fn leave_unread(victim: Victim<'_>, stop: &AtomicBool, sent: &AtomicU64) -> Resu
     Ok(())
 }
 
+/// Sends the same request on all connections, a byte at a time, and reads the replies.
+fn trickle(addr: SocketAddr, stop: &AtomicBool, sent: &AtomicU64) -> Result<()> {
+    let mut streams = Vec::new();
+    for _ in 0..TRICKLING_CONNECTIONS {
+        let stream = connect(addr)?;
+        // Each byte is a packet.
+        stream.set_nodelay(true)?;
+        streams.push(stream);
+    }
+    loop {
+        for byte in tiny(0) {
+            for stream in &mut streams {
+                stream.write_all(&[byte])?;
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            thread::sleep(TRICKLE_PAUSE);
+        }
+        for stream in &mut streams {
+            tiny_reply(stream)?;
+        }
+    }
+}
+
+/// Opens connections, and keeps them as they are.
+fn say_nothing(addr: SocketAddr, stop: &AtomicBool, sent: &AtomicU64) -> Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let files = soft.max(hard.min(2 * SILENT_CONNECTIONS as u64));
+    setrlimit(Resource::RLIMIT_NOFILE, files, hard)?;
+    let connections = SILENT_CONNECTIONS.min(files as usize / 2);
+    let mut silent = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        if silent.len() == connections {
+            thread::sleep(PATIENCE);
+        } else if let Ok(stream) = ask_once(addr, sent) {
+            silent.push(stream);
+        } else {
+            // A broker that takes no more for now leaves those that it has.
+            thread::sleep(PAUSE);
+        }
+    }
+    Ok(())
+}
+
+fn send_bombs(victim: Victim<'_>, stop: &AtomicBool, sent: &AtomicU64) -> Result<()> {
+    let mut client = Client::connect(victim.addr)?;
+    for bomb in victim.bombs.iter().cycle() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        append(&mut client, victim.full_topic, bomb)?;
+        sent.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// One of each compression that makes a thousandth of zeros.
+pub fn bombs() -> Vec<Bytes> {
+    let zeros = vec![0; 1 << 20];
+    let bomb = |codec| {
+        let now_ms = client::wall_ms();
+        let mut batch = batch::Builder::new(now_ms);
+        while batch.records_bytes() < BOMB_BYTES {
+            batch.push(now_ms, None, &zeros);
+        }
+        Bytes::from(batch.finish(Producer::NONE, codec))
+    };
+    [Codec::Gzip, Codec::Zstd].map(bomb).into()
+}
+
+fn append(client: &mut Client, topic: &str, batch: &Bytes) -> Result<()> {
+    let request = produce_request(topic, 0, -1, batch);
+    let (error, _) = produce_outcome(&client.call(&request, PRODUCE_VERSION)?)?;
+    ensure!(error == 0, "filling a topic: {}", client::error_name(error));
+    Ok(())
+}
+
 /// Makes the topic that replies are taken from.
 pub fn prepare(victim: Victim<'_>) -> Result<()> {
-    use corelog_loadgen::batch::{self, Producer};
-    use corelog_loadgen::client::{PRODUCE_VERSION, produce_outcome, produce_request};
-
     const BATCHES: usize = 16;
     let mut client = Client::connect(victim.addr)?;
     client.create_topic(victim.full_topic, 1, &[])?;
@@ -170,9 +272,27 @@ pub fn prepare(victim: Victim<'_>) -> Result<()> {
     let value = vec![b'x'; 900_000];
     for _ in 0..BATCHES {
         let records = batch::encode(Producer::NONE, client::wall_ms(), [value.as_slice()]);
-        let request = produce_request(victim.full_topic, 0, -1, &records.into());
-        let (error, _) = produce_outcome(&client.call(&request, PRODUCE_VERSION)?)?;
-        anyhow::ensure!(error == 0, "filling a topic: {}", client::error_name(error));
+        append(&mut client, victim.full_topic, &records.into())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bombs_unpack_to_a_thousand_times_their_size() {
+        for bomb in bombs() {
+            let mut unpacked = 0;
+            let batch = batch::whole_batches(&bomb).next().expect("a batch");
+            let records = batch.records(|_, value| {
+                unpacked += value.len();
+                Ok(())
+            });
+            records.expect("what a broker takes");
+            assert!(unpacked >= BOMB_BYTES, "{unpacked}");
+            assert!(unpacked / bomb.len() >= 900, "{} bytes", bomb.len());
+        }
+    }
 }

@@ -342,3 +342,72 @@ fn text(status: StatusCode, line: &str) -> Reply {
     reply.headers_mut().insert(CONTENT_TYPE, TEXT);
     reply
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::super::monitor::Cause;
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// What `/ready` says so long after the start.
+    fn told(monitor: &Monitor, seconds: u64) -> (u16, String) {
+        let reply = ready(monitor, Duration::from_secs(seconds));
+        let status = reply.status().as_u16();
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let body = runtime
+            .expect("a runtime")
+            .block_on(reply.into_body().collect());
+        let body = body.expect("the body").to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    #[test]
+    fn one_that_recovers_is_not_ready_and_says_how_far_it_is() {
+        let monitor = Monitor::default();
+        let not_ready = |words: &str| (503, format!("recovering: {words}\n"));
+        let nothing = "0 of 0 MiB of journals read, 0 of 0 partitions opened";
+        assert_eq!(told(&monitor, 0), not_ready(nothing));
+        let shards = [0, 1].map(|shard| monitor.watch_recovery(shard));
+        for shard in &shards {
+            shard.journal_bytes.set(200 * MIB);
+            shard.journal_bytes_read.set(50 * MIB);
+        }
+        let journals = "100 of 400 MiB of journals read, 0 of 0 partitions opened, about 6 s left";
+        assert_eq!(told(&monitor, 2), not_ready(journals));
+        for shard in &shards {
+            shard.journal_bytes_read.set(200 * MIB);
+            shard.journal_nanos.set(8_000_000_000);
+            shard.partitions.set(30);
+            shard.partitions_opened.set(20);
+        }
+        let partitions =
+            "400 of 400 MiB of journals read, 40 of 60 partitions opened, about 1 s left";
+        assert_eq!(told(&monitor, 10), not_ready(partitions));
+    }
+
+    #[test]
+    fn one_that_serves_is_ready_until_it_stops() {
+        let monitor = Monitor::default();
+        monitor.enter(Phase::Ready);
+        assert_eq!(told(&monitor, 1), (200, "ready\n".to_owned()));
+        monitor.enter(Phase::Stopping);
+        assert_eq!(told(&monitor, 1), (503, "stopping\n".to_owned()));
+    }
+
+    #[test]
+    fn one_whose_journal_has_failed_is_not_ready_and_says_why() {
+        const WHY: &str = "the journal cannot be written";
+        for phase in [Phase::Recovering, Phase::Ready, Phase::Stopping] {
+            let monitor = Monitor::default();
+            monitor.enter(phase);
+            monitor.fail(Cause::Disk, WHY);
+            let failed = (503, format!("failed: {WHY}\n"));
+            assert_eq!(told(&monitor, 1), failed);
+            monitor.enter(Phase::Ready);
+            assert_eq!(told(&monitor, 1), failed, "from {phase:?}");
+        }
+    }
+}

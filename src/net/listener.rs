@@ -29,7 +29,14 @@ pub(super) fn accept_all(
             let (read, write, peer) = match listener.accept().await {
                 Ok(connection) => connection,
                 Err(error) => {
-                    tracing::warn!(listener = &*name, "can't accept a connection: {error}");
+                    // Again and again, for as long as there are too many.
+                    lines::say!(
+                        shared.lines,
+                        shared.io.now(),
+                        warn,
+                        listener = &*name,
+                        "can't accept a connection: {error}"
+                    );
                     continue;
                 }
             };

@@ -123,6 +123,9 @@ pub fn whole(end: i64) -> Read {
     (0..end).map(|offset| (offset, Ok(offset as u64))).collect()
 }
 
+/// The bit of a byte that [`flip`] changes.
+pub const FLIPPED: u8 = 0x10;
+
 /// Changes one byte of a file; a second time changes it back.
 pub fn flip(file: &Path, at: u64) {
     use std::os::unix::fs::FileExt;
@@ -130,7 +133,7 @@ pub fn flip(file: &Path, at: u64) {
     let file = opened.expect("the file");
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).expect("it is that long");
-    byte[0] ^= 0x10;
+    byte[0] ^= FLIPPED;
     file.write_all_at(&byte, at).expect("it is written");
     file.sync_all().expect("it is synced");
 }

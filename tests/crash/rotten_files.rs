@@ -15,11 +15,13 @@ use crate::half_deleted::{
     DATA, FIRST_SEGMENT, SMALL, SMALL_RECORDS, assert_told_once, filled, verify,
 };
 use crate::harness::Broker;
-use crate::records::{append, client_code, fetch_at, flip, read, whole};
+use crate::records::{FLIPPED, append, client_code, fetch_at, flip, read, whole};
 use crate::turn;
 
 const BULK: &str = "bulk";
 const RECORDS: i64 = 110;
+/// Records of [`BULK_BYTES`] that a journal of 64 MiB has room for.
+const IN_JOURNAL_MAX: i64 = 74;
 /// These fill several groups, and are not in a segment yet.
 const MORE_RECORDS: i64 = 8;
 const BULK_BYTES: usize = 900_000;
@@ -29,6 +31,21 @@ const ROTTEN: i64 = 7;
 const SEGMENT_ROT: &str = "a segment is damaged: readers of the damaged batches";
 /// How the log says that something of a journal is lost.
 const LOSS: &str = "the journal is damaged: what was on stable storage cannot be read any more";
+/// What that cost a partition, or may have.
+const HAS_LOST: &str =
+    "a partition has lost records to the damage of a journal: from this offset on";
+const MAY_LACK: &str =
+    "a partition may have lost records to the damage of a journal: from this offset on";
+const UNUSABLE_INDEX: &str = "a segment has no usable index";
+const ASTRAY_INDEX: &str = "an index does not fit to its segment";
+/// Offset and position, four bytes each.
+const INDEX_ENTRY_BYTES: usize = 8;
+/// Of a topic's id in `partition.metadata`, at its end.
+const ID_LETTERS: usize = 22;
+const OWNER_ROT: &str = "partition.metadata is damaged, and is written anew";
+const JOURNAL_LIST: &str = ".journal-0000";
+const LIST_ROT: &str =
+    "the list of a journal's files is damaged: nobody will notice if one of them is missing";
 
 /// Where a batch begins in a segment that begins with offset 0 and holds one record a batch.
 fn position_of(segment: &Path, offset: i64) -> u64 {
@@ -89,14 +106,22 @@ fn assert_tells_rot(said: &str, segment: &Path, offsets: Range<i64>) {
         position_of(segment, offsets.end),
     );
     let words = [
-        format!("position={position} "),
-        format!("bytes={} ", end - position),
-        format!("offset={} ", offsets.start),
+        format!("position={position}"),
+        format!("bytes={}", end - position),
+        format!("offset={}", offsets.start),
         format!("goes_on_at={}", offsets.end),
     ];
-    let mut told = said.lines().filter(|line| line.contains(SEGMENT_ROT));
-    let is_told = told.any(|line| words.iter().all(|word| line.contains(word)));
-    assert!(is_told, "{words:?}: {said}");
+    let words = words.each_ref().map(String::as_str);
+    assert_eq!(told(said, SEGMENT_ROT, &words), 1, "{words:?}: {said}");
+}
+
+/// How many lines say this with all of these words.
+fn told(said: &str, what: &str, words: &[&str]) -> usize {
+    let lines = said.lines().filter(|line| line.contains(what));
+    // A number may begin with another one.
+    let has = |line: &str, word: &str| format!("{line} ").contains(&format!(" {word} "));
+    let told = lines.filter(|line| words.iter().all(|word| has(line, word)));
+    told.count()
 }
 
 #[test]
@@ -137,18 +162,33 @@ fn a_rotten_index_misleads_nobody() {
         let mut broker = filled();
         broker.stop();
         let dir = broker.folder().join("bulk-0");
-        let mut indexes = 0;
+        // One entry of the first index leads astray, the others are out of order.
+        let mut bases: Vec<i64> = Vec::new();
+        let mut astray = 0;
         for entry in fs::read_dir(&dir).expect("the partition") {
             let path = entry.expect("a file").path();
-            let is_index = path.to_string_lossy().ends_with("index");
-            let len = fs::metadata(&path).expect("its length").len();
-            if is_index && len > 0 {
-                flip(&path, len / 2);
-                indexes += 1;
+            let name = path.file_name().expect("a name").to_string_lossy();
+            let Some(base) = name.strip_suffix(".index") else {
+                continue;
+            };
+            let base = base.parse().expect("an offset");
+            let entries = fs::read(&path).expect("an index");
+            let middle = entries.len() / INDEX_ENTRY_BYTES / 2 * INDEX_ENTRY_BYTES;
+            let Some(entry) = entries[middle..].first_chunk::<INDEX_ENTRY_BYTES>() else {
+                continue;
+            };
+            if base == 0 {
+                flip(&path, (middle + INDEX_ENTRY_BYTES - 1) as u64);
+                let position = u32::from_be_bytes(*entry.last_chunk().expect("a position"));
+                astray = position ^ u32::from(FLIPPED);
+            } else {
+                flip(&path, middle as u64);
+                flip(&path.with_extension("timeindex"), 0);
+                bases.push(base);
             }
         }
-        assert!(indexes > 0, "there are indexes");
-        // The newest records are in no file's index.
+        assert!(astray > 0, "{bases:?}");
+        let before = broker.log().len();
         broker.restart();
         let mut client = Client::connect(broker.address()).expect("a connection");
         for offset in (0..RECORDS).rev() {
@@ -156,6 +196,21 @@ fn a_rotten_index_misleads_nobody() {
             assert!(error == 0 && !records.is_empty(), "{offset}: {error}");
         }
         verify(&broker);
+        broker.stop();
+        let said = broker.log().split_off(before);
+        let of_bulk = "partition=bulk-0";
+        bases.sort_unstable();
+        for (at, base) in bases.iter().enumerate() {
+            let words = [of_bulk, &format!("segment_base={base}")];
+            let times = told(&said, UNUSABLE_INDEX, &words);
+            // What the journal has is read from memory.
+            let is_in_file = bases
+                .get(at + 1)
+                .is_some_and(|next| *next <= RECORDS - IN_JOURNAL_MAX);
+            assert!(times == 1 || times == 0 && !is_in_file, "{words:?}: {said}");
+        }
+        let words = [of_bulk, "segment_base=0", &format!("position={astray}")];
+        assert_eq!(told(&said, ASTRAY_INDEX, &words), 1, "{words:?}: {said}");
         Ok(())
     });
 }
@@ -180,10 +235,14 @@ fn a_rotten_journal_is_refused_and_no_torn_end() {
         damage.flip(&broker);
         let (status, said) = broker.spawn_to_end();
         assert_eq!(status, Some(DATA), "{said}");
-        assert!(said.contains(LOSS), "{said}");
+        damage.assert_told(&said);
         let last = said.lines().last().unwrap_or_default();
         let name = damage.file.file_name().expect("a name").to_string_lossy();
-        for word in [&*name, "is damaged at", "corelog.recovery.on.rot=continue"] {
+        let cost = format!(
+            "{name} is damaged at {}: 1 groups are lost;",
+            damage.position
+        );
+        for word in [&*cost, "corelog.recovery.on.rot=continue"] {
             assert!(last.contains(word), "{word}: {said}");
         }
         // As it was, nothing is lost: what a crash tears is no rot, and was cut off without a word of damage.
@@ -203,17 +262,29 @@ fn a_rotten_journal_is_refused_and_no_torn_end() {
         broker.set_property("corelog.recovery.on.rot=continue");
         let before = broker.log().len();
         broker.restart();
-        broker.await_log(before, LOSS);
+        let said = broker.await_log(before, "INFO ready");
+        damage.assert_told(&said);
         let mut client = Client::connect(broker.address()).expect("a connection");
         let mut end_of = |topic| client.end_offsets(topic, 1).expect("an end")[0];
         let ends = [end_of(BULK), end_of(SMALL)];
         let written = [RECORDS + MORE_RECORDS, SMALL_RECORDS as i64];
-        for ((id, end), written) in ids.into_iter().zip(ends).zip(written) {
-            let least = damage.first_offset(id).unwrap_or(written);
+        for (at, (end, written)) in ends.into_iter().zip(written).enumerate() {
+            let least = damage.first_offset(ids[at]).unwrap_or(written);
             assert!(
                 (least..=written).contains(&end),
                 "{end} of {written}, from {least} on it may be lost"
             );
+            let partition = format!("partition=\"{}-0\"", [BULK, SMALL][at]);
+            let from = format!("offset={end}");
+            let through = format!("lost_through={}", written - 1);
+            let has_lost = told(&said, HAS_LOST, &[&partition, &from, &through]);
+            let may_lack = told(&said, MAY_LACK, &[&partition, &from]);
+            match end < written {
+                true => assert_eq!(has_lost + may_lack, 1, "{partition} {end}: {said}"),
+                false => assert!(has_lost == 0 && may_lack <= 1, "{partition}: {said}"),
+            }
+            let all = told(&said, HAS_LOST, &[&partition]) + told(&said, MAY_LACK, &[&partition]);
+            assert_eq!(all, has_lost + may_lack, "{partition} {end}: {said}");
         }
         let all = |broker: &Broker| {
             assert_eq!(read(broker.address(), BULK, ends[0]), whole(ends[0]));
@@ -233,6 +304,8 @@ fn a_rotten_journal_is_refused_and_no_torn_end() {
 struct Damage {
     file: PathBuf,
     at: u64,
+    /// Where the group begins.
+    position: usize,
     /// Entries of the group.
     payload: Vec<u8>,
 }
@@ -269,6 +342,14 @@ impl Damage {
         its.map(|(_, body)| i64::from_be_bytes(offset(body))).min()
     }
 
+    /// One line tells that this group is lost, and no other.
+    fn assert_told(&self, said: &str) {
+        let name = self.file.file_name().expect("a name").to_string_lossy();
+        assert_told_once(said, LOSS, &name);
+        let words = [&*format!("position={}", self.position), "lost_groups=1"];
+        assert_eq!(told(said, LOSS, &words), 1, "{words:?}: {said}");
+    }
+
     /// Changes the byte, which `corelog doctor` finds.
     fn flip(&self, broker: &Broker) {
         flip(&self.file, self.at);
@@ -294,6 +375,7 @@ fn groups_in(path: &Path) -> Vec<(GroupHeader, Damage)> {
         let damage = Damage {
             file: path.to_owned(),
             at: (position + HEADER_LEN + payload.len() / 2) as u64,
+            position,
             payload: payload.to_vec(),
         };
         groups.push((header, damage));
@@ -337,11 +419,84 @@ fn a_rotten_snapshot_of_the_metadata_is_passed_over() {
             .expect("a name")
             .to_string_lossy()
             .into_owned();
-        let said = broker.log().split_off(before);
-        let words = "a snapshot of the metadata is passed over";
-        let mut told = said.lines().filter(|line| line.contains(words));
-        assert!(told.any(|line| line.contains(&name)), "{name}: {said}");
         broker.stop();
+        let said = broker.log().split_off(before);
+        assert_told_once(&said, "a snapshot of the metadata is passed over", &name);
+        // It is kept for whoever wants to look at it, and no start meets it again.
+        let aside = format!("{name}.damaged");
+        assert_told_once(
+            &said,
+            "a damaged snapshot of the metadata is set aside",
+            &aside,
+        );
+        assert!(log.join(&aside).exists(), "{aside}");
+        let before = broker.log().len();
+        broker.restart();
+        broker.stop();
+        let said = broker.log().split_off(before);
+        assert!(!said.contains("snapshot of the metadata is"), "{said}");
+        Ok(())
+    });
+}
+
+#[test]
+fn rot_in_what_says_whose_a_folder_is_is_refused_and_named() {
+    turn::run("rotten-identity", || {
+        let mut broker = filled();
+        broker.stop();
+        let file = broker.folder().join("meta.properties");
+        let text = fs::read_to_string(&file).expect("its text");
+        for (name, why) in [
+            ("version=", "Unknown meta.properties version number"),
+            ("node.id=", "node.id=! is not valid"),
+        ] {
+            let at = text.find(name).expect(name) + name.len();
+            flip(&file, at as u64);
+            let (status, said) = broker.spawn_to_end();
+            assert_eq!(status, Some(DATA), "{said}");
+            let last = said.lines().last().unwrap_or_default();
+            for word in ["/meta.properties: ", why, "Restore the file"] {
+                assert!(last.contains(word), "{word}: {said}");
+            }
+            flip(&file, at as u64);
+        }
+        broker.restart();
+        verify(&broker);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_written_anew_is_told_with_its_place() {
+    turn::run("rotten-notes", || {
+        let mut broker = filled();
+        broker.stop();
+        let owner = broker.folder().join("bulk-0/partition.metadata");
+        let text = fs::read(&owner).expect("whose folder it is");
+        // One that gives another id, and with it another topic.
+        let is_letter = |at: &usize| {
+            let both = [text[*at], text[*at] ^ FLIPPED];
+            both.iter().all(u8::is_ascii_alphabetic)
+        };
+        let in_id = (text.len() - ID_LETTERS..text.len()).find(is_letter);
+        let list = broker.folder().join(JOURNAL_LIST);
+        for (file, at, what, place) in [
+            (&owner, 0, OWNER_ROT, "bulk-0"),
+            (&owner, in_id.expect("a letter"), OWNER_ROT, "bulk-0"),
+            (&list, 0, LIST_ROT, JOURNAL_LIST),
+        ] {
+            let whole = fs::read(file).expect("the file");
+            flip(file, at as u64);
+            let before = broker.log().len();
+            broker.restart();
+            let mut client = Client::connect(broker.address()).expect("a connection");
+            append(&mut client, BULK, 0..1, 100);
+            verify(&broker);
+            broker.stop();
+            let said = broker.log().split_off(before);
+            assert_told_once(&said, what, place);
+            assert!(fs::read(file).expect("the file") == whole, "{what} at {at}");
+        }
         Ok(())
     });
 }

@@ -11,10 +11,14 @@ use super::workloads::{Load, Produce};
 use crate::attack::{self, Attack, Victim};
 use crate::produce::{self as client, Pace};
 
-const ATTACKS: [(Attack, Quantity, Quantity); 3] = [
+/// Each with what producers feel of it, and with what it comes to.
+const ATTACKS: [(Attack, Quantity, Quantity); 6] = [
     (Attack::Pipelined, P99_PIPELINED_TIMES, PIPELINED),
     (Attack::Connections, P99_CONNECTIONS_TIMES, CONNECTIONS),
     (Attack::Unread, P99_UNREAD_TIMES, UNREAD),
+    (Attack::Trickling, P99_TRICKLING_TIMES, TRICKLING),
+    (Attack::Silent, P99_SILENT_TIMES, SILENT),
+    (Attack::Bombs, P99_BOMBS_TIMES, BOMBS),
 ];
 
 pub fn run(
@@ -34,9 +38,11 @@ pub fn run(
     settings.counts_calls = false;
     client::prepare(&settings)?;
     let full_topic = session.topic("full");
+    let bombs = attack::bombs();
     let victim = Victim {
         addr: settings.target.addr,
         full_topic: &full_topic,
+        bombs: &bombs,
     };
     attack::prepare(victim)?;
 
@@ -45,14 +51,17 @@ pub fn run(
     let mut beside = Vec::new();
     for (attack, times, sent) in ATTACKS {
         session.calm_down()?;
-        let (report, requests) = attack.beside(victim, || client::load(&settings));
+        let (report, count) = attack.beside(victim, || client::load(&settings));
         let report = report?;
         eprintln!(
-            "  {attack:?}, {requests} requests:\n{}\n",
+            "  {attack:?}, {count} times:\n{}\n",
             indented(&report.to_string())
         );
-        let a_second = requests as f64 / (settings.warm_up + settings.duration).as_secs_f64();
-        beside.push((report, times, sent, a_second));
+        let reached = match attack {
+            Attack::Silent => count as f64,
+            _ => count as f64 / (settings.warm_up + settings.duration).as_secs_f64(),
+        };
+        beside.push((report, times, sent, reached));
     }
     session.calm_down()?;
     let without = [before, client::load(&settings)?];
@@ -62,14 +71,14 @@ pub fn run(
     session.state(name, DUE, rate);
     let note = without.iter().find_map(client_note);
     session.push(Reading::new(name, P99, alone).noted(note));
-    for (report, times, sent, a_second) in beside {
-        let note = match a_second > 0.0 {
+    for (report, times, sent, reached) in beside {
+        let note = match reached > 0.0 {
             true => client_note(&report),
             false => Some("not proven: the attackers got nowhere"),
         };
         let reading = Reading::new(name, times, report.latency_ms(0.99) / alone);
         session.push(reading.noted(note));
-        session.state(name, sent, a_second);
+        session.state(name, sent, reached);
     }
     Ok(())
 }

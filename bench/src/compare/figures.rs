@@ -47,10 +47,17 @@ pub const P99_PIPELINED_TIMES: Quantity = less("p99 beside pipelined tiny reques
 pub const P99_CONNECTIONS_TIMES: Quantity =
     less("p99 beside a connection for each request, times without");
 pub const P99_UNREAD_TIMES: Quantity = less("p99 beside replies that nobody reads, times without");
+pub const P99_TRICKLING_TIMES: Quantity =
+    less("p99 beside requests that trickle in, times without");
+pub const P99_SILENT_TIMES: Quantity = less("p99 beside silent connections, times without");
+pub const P99_BOMBS_TIMES: Quantity = less("p99 beside compression bombs, times without");
 /// What shows that the attackers got through.
 pub const PIPELINED: Quantity = neither("pipelined tiny requests/s");
 pub const CONNECTIONS: Quantity = neither("connections/s of one request");
 pub const UNREAD: Quantity = neither("requests/s whose replies nobody reads");
+pub const TRICKLING: Quantity = neither("bytes/s that trickle in");
+pub const SILENT: Quantity = neither("silent connections");
+pub const BOMBS: Quantity = neither("compression bombs/s");
 pub const MEGABYTES: Quantity = more("MB/s");
 pub const P50: Quantity = less("p50 ms");
 pub const P99: Quantity = less("p99 ms");

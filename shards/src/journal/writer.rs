@@ -592,10 +592,13 @@ impl Journal {
             return Ok(open.clone());
         }
         let path = slot_path(&self.config.dir, self.config.id, slot.number);
+        let mut is_told = false;
         let handles = loop {
             match open_slot(&self.io, &path).await {
                 Err(error) if is_exhaustion(&error) => {
-                    tracing::error!(journal = self.config.id, %error, "cannot open a journal file yet");
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::error!(journal = self.config.id, %error, "cannot open a journal file yet");
+                    }
                     self.io.sleep(EXHAUSTION_RETRY).await;
                 }
                 opened => break opened?,

@@ -117,8 +117,16 @@ impl Store {
 
     /// The topic that a partition's folder says it belongs to, if it says so.
     pub(super) async fn topic_of_dir(&self, dir: &Path) -> io::Result<Option<Uuid>> {
+        Ok(self.metadata_of_dir(dir).await?.flatten())
+    }
+
+    /// The same, and whether it says anything at all: what nobody can read is damaged.
+    pub(super) async fn metadata_of_dir(&self, dir: &Path) -> io::Result<Option<Option<Uuid>>> {
         match self.io().read_small(&dir.join(PARTITION_METADATA)).await {
-            Ok(bytes) => Ok(parse_partition_metadata(&String::from_utf8_lossy(&bytes))),
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes);
+                Ok(Some(parse_partition_metadata(&text)))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -225,11 +225,13 @@ impl Store {
             return Ok(());
         }
         let dir = self.dir(partition);
-        let topic = self.topic_of_dir(&dir).await?;
-        if let Some(other) = topic.filter(|topic| *topic != partition.key.topic) {
-            if must_own_dir(partition) {
-                tracing::warn!(dir = %dir.display(), "partition.metadata is damaged, and is written anew");
-            } else if !partition.is_opened.get() {
+        let said = self.metadata_of_dir(&dir).await?;
+        let topic = said.flatten();
+        let other = topic.filter(|topic| *topic != partition.key.topic);
+        if said == Some(None) || other.is_some() && must_own_dir(partition) {
+            tracing::warn!(dir = %dir.display(), "partition.metadata is damaged, and is written anew");
+        } else if let Some(other) = other {
+            if !partition.is_opened.get() {
                 partition.has_foreign_dir.set(true);
                 return Err(io::Error::other("its folder belongs to another topic"));
             } else {

@@ -138,7 +138,7 @@ async fn exchange(
     write: &mut WriteHalf,
     watched: &Watched,
 ) -> (End, bool) {
-    let replies = Replies::default();
+    let replies = Replies::new(Rc::clone(&shared.overlapping));
     let is_resting = Cell::new(false);
     let reader = Reader {
         io: &shared.io,

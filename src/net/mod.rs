@@ -35,6 +35,7 @@ use crate::lines::Lines;
 use crate::metrics::RequestMetrics;
 use admission::Admission;
 use keeper::Keeper;
+use replies::Overlapping;
 
 /// What limits the connections of one shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +72,7 @@ struct Shared {
     budget: Budget,
     reply_budget: Budget,
     keeper: Rc<Keeper>,
+    overlapping: Rc<Overlapping>,
     /// Of the broker on this shard.
     lines: Rc<Lines>,
 }
@@ -106,6 +108,7 @@ impl Network {
                 broker: Rc::downgrade(&broker),
                 admission,
                 keeper,
+                overlapping: Rc::default(),
             }),
             accepting: RefCell::default(),
         }

@@ -11,6 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -24,16 +25,34 @@ use crate::api::{Answer, Effects};
 use crate::budget::Reservation;
 use crate::protocol::reply::Reply;
 
-/// Overlapping requests of one connection that may be under way: their memory and their number.
+/// Memory of the overlapping requests of one connection that may be under way.
 const OVERLAP_BYTES_MAX: usize = 16 << 20;
+/// How many of them may be under way on a core, in even parts for the connections that have some, and what each
+/// connection has at least. More would only wait, and by the time they go on nothing of them would be in the caches any
+/// more: what comes in faster than it can be worked on is better left to the sockets.
 const OVERLAP_REQUESTS_MAX: usize = 1_024;
+const OVERLAP_REQUESTS_LEAST: usize = 32;
 /// Replies that may wait for the client to take them before its next request is worked on.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 /// Bytes given to the socket in one go; between them the client's progress is noted.
 const WRITE_BYTES_MAX: usize = 1 << 20;
 
+/// The connections of a core that have overlapping requests under way.
 #[derive(Default)]
+pub(super) struct Overlapping {
+    connections: Cell<usize>,
+}
+
+impl Overlapping {
+    /// How many requests each of them may have under way.
+    fn share(&self) -> usize {
+        let share = OVERLAP_REQUESTS_MAX / self.connections.get().max(1);
+        share.max(OVERLAP_REQUESTS_LEAST)
+    }
+}
+
 pub(super) struct Replies {
+    of_core: Rc<Overlapping>,
     queue: RefCell<VecDeque<Entry>>,
     /// No request will follow.
     is_finished: Cell<bool>,
@@ -82,8 +101,26 @@ enum Step {
     End,
 }
 
+impl Drop for Replies {
+    fn drop(&mut self) {
+        self.set_overlapping(0);
+    }
+}
+
 /// For the reader.
 impl Replies {
+    pub fn new(of_core: Rc<Overlapping>) -> Self {
+        Self {
+            of_core,
+            queue: RefCell::default(),
+            is_finished: Cell::default(),
+            overlapping: Cell::default(),
+            overlapping_bytes: Cell::default(),
+            unsent_bytes: Cell::default(),
+            has_moved: Cell::default(),
+        }
+    }
+
     pub fn push(&self, reply: Reply, memory: Option<Reservation>, answered: Answered) {
         self.unsent_bytes.set(self.unsent_bytes.get() + reply.len());
         self.put(Entry::Ready(reply, memory, answered));
@@ -99,10 +136,16 @@ impl Replies {
     }
 
     pub fn push_overlapping(&self, effects: Effects, memory: Reservation, asked: Asked) {
-        self.overlapping.set(self.overlapping.get() + 1);
+        self.set_overlapping(self.overlapping.get() + 1);
         self.overlapping_bytes
             .set(self.overlapping_bytes.get() + memory.bytes());
         self.put(Entry::Pending(effects, memory, asked));
+    }
+
+    fn set_overlapping(&self, count: usize) {
+        let before = self.overlapping.replace(count);
+        let connections = &self.of_core.connections;
+        connections.set(connections.get() + usize::from(count > 0) - usize::from(before > 0));
     }
 
     /// Whether the client has been given all replies.
@@ -136,7 +179,7 @@ impl Replies {
     pub fn has_room_for(&self, bytes: usize) -> bool {
         let count = self.overlapping.get();
         let is_small_enough = self.overlapping_bytes.get() + bytes <= OVERLAP_BYTES_MAX;
-        count == 0 || (count < OVERLAP_REQUESTS_MAX && is_small_enough)
+        count == 0 || (count < self.of_core.share() && is_small_enough)
     }
 
     async fn until(&self, is_so: impl Fn() -> bool) {
@@ -269,7 +312,7 @@ impl Replies {
             return Step::Flush;
         };
         *oldest = None;
-        self.overlapping.set(self.overlapping.get() - 1);
+        self.set_overlapping(self.overlapping.get() - 1);
         self.overlapping_bytes
             .set(self.overlapping_bytes.get() - memory_bytes);
         self.has_moved.set(true);

@@ -169,3 +169,26 @@ fn the_wait_for_its_turn_is_a_part_of_a_request_s_way_to_its_handler() {
         );
     });
 }
+
+#[test]
+fn connections_share_how_many_requests_overlap_on_a_core() {
+    const ALL: usize = 1_024;
+    on_a_stage(roomy(), open_to_all(), |stage| async move {
+        let (mut busy, mut other) = (stage.client().await, stage.client().await);
+        other.send(produce_request(1, 1_000, 0)).await;
+        let many = 2..2 + ALL as i32;
+        let requests: Vec<_> = many.clone().map(|id| produce_request(id, 100, 0)).collect();
+        let requests = requests.concat();
+        let under_way_max = &stage.engine.under_way_max;
+        for expected in [1 + ALL / 2, ALL] {
+            busy.send(requests.clone()).await;
+            for id in many.clone() {
+                assert_eq!(busy.answer().await.expect("an answer").0, id);
+            }
+            assert_eq!(under_way_max.get(), expected);
+            if expected < ALL {
+                assert_eq!(other.answer().await.expect("an answer").0, 1);
+            }
+        }
+    });
+}

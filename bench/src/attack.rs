@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::process::setpriority_process;
 
 use crate::fetch::{self, Limits};
 use corelog_loadgen::batch::{self, Producer};
@@ -38,6 +39,8 @@ const SILENT_CONNECTIONS: usize = 4_000;
 const BOMB_BYTES: usize = 16 << 20;
 /// How long one waits before it looks whether it shall stop.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// The niceness of attackers.
+const LEAST_PRIORITY: i32 = 19;
 /// Behind an error.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -88,6 +91,8 @@ impl Attack {
     }
 
     fn go_on(self, victim: Victim<'_>, stop: &AtomicBool, sent: &AtomicU64) {
+        // Whom it is against is not to lack the time that attackers use up on machines of their own.
+        setpriority_process(None, LEAST_PRIORITY).expect("everybody may want less");
         while !stop.load(Ordering::Relaxed) {
             let attacked = match self {
                 Self::Pipelined => pipeline(victim.addr, stop, sent),

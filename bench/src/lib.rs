@@ -4,6 +4,7 @@
 //! The crash test uses the same broker processes. Nothing here depends on the broker's code: what is measured is
 //! reached through its sockets and `/proc` alone.
 
+pub mod apart;
 pub mod machine;
 pub mod metrics;
 pub mod system_calls;

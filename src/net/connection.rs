@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use corelog_shards::io::futures::{first_of, poll_once};
-use corelog_shards::io::{Instant, Io, Landmark, ReadHalf, WriteHalf};
+use corelog_shards::io::{Instant, Io, Landmark, ReadHalf, SLICE, WriteHalf};
 use kafka_protocol::messages::ApiKey;
 
 use super::Shared;
@@ -53,6 +53,11 @@ const AHEAD_BYTES_MAX: usize = 4 * 1024;
 /// How long it may still wait then: the `fetch.max.wait.ms` of most clients. One that always has so much behind its
 /// fetches shall not be answered with nothing again and again without a pause.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How long a connection may go on with requests that are answered one after the other. Others have such requests, too,
+/// and an append comes back to its core several times before it is answered: each time it waits for whoever has his
+/// turn. Overlapping requests have a whole slice: they are worth more together.
+const SEQUENTIAL_TURN: Duration = Duration::from_micros(25);
 
 /// What a request takes beside its bytes: its place in the queue, its future, its reply.
 const REQUEST_OVERHEAD_BYTES: usize = 1_024;
@@ -260,21 +265,23 @@ impl Reader<'_> {
         let mut memory = None;
         let mut slice = self.io.slice();
         loop {
-            let has_worked = match self.decoder.next_frame().map_err(End::Frame)? {
+            // How long it may go on without a pause, if it goes on.
+            let turn = match self.decoder.next_frame().map_err(End::Frame)? {
                 Next::Frame(frame) => {
                     self.watched.set_incoming(false);
-                    self.start(frame, memory.take()).await?;
+                    let turn = self.start(frame, memory.take()).await?;
                     if self.watched.watch().is_closing() {
                         return Err(End::ByBroker);
                     }
-                    true
+                    // What is to be read next may have to be waited for.
+                    (self.decoder.buffered() > 0).then_some(turn)
                 }
                 Next::Incoming(len) => {
                     let first = self.first_part(len);
                     memory = Some(self.reserve_first(first, len).await);
                     self.watched.set_incoming(true);
                     self.decoder.begin(len, first);
-                    false
+                    None
                 }
                 Next::Full { allowed, len } => {
                     let more = allowed.min(len - allowed);
@@ -283,7 +290,7 @@ impl Reader<'_> {
                     self.watched.watch().working(memory.grow(more)).await;
                     self.watched.hold_up(false);
                     self.decoder.allow(more);
-                    false
+                    None
                 }
                 Next::Missing(bytes) => {
                     self.set_low_water(bytes);
@@ -291,10 +298,10 @@ impl Reader<'_> {
                     if has_waited {
                         slice = self.io.slice();
                     }
-                    !has_waited
+                    (!has_waited).then_some(SLICE)
                 }
             };
-            if has_worked && slice.is_over(self.io) {
+            if turn.is_some_and(|turn| slice.has_lasted(self.io, turn)) {
                 // Others have requests, too.
                 self.is_resting.set(true);
                 self.io.yield_now().await;
@@ -374,8 +381,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Starts a request, in its turn.
-    async fn start(&mut self, frame: Bytes, memory: Option<Reservation>) -> Result<(), End> {
+    /// Starts a request, in its turn. How long its connection may go on without a pause.
+    async fn start(&mut self, frame: Bytes, memory: Option<Reservation>) -> Result<Duration, End> {
         let frame_bytes = frame.len();
         self.shown = self.shown.max(frame_bytes);
         let (header, body) = header::decode(frame).map_err(End::Header)?;
@@ -433,7 +440,11 @@ impl Reader<'_> {
                 begun.map(|effects| self.replies.push_overlapping(effects, memory, asked))
             }
         };
-        started.map_err(|why| End::Unanswerable { key, version, why })
+        started.map_err(|why| End::Unanswerable { key, version, why })?;
+        Ok(match api.handler {
+            Handler::Sequential(_) => SEQUENTIAL_TURN,
+            Handler::Overlapping(_) => SLICE,
+        })
     }
 
     async fn handling<T>(&self, handler: impl Future<Output = T>) -> T {

@@ -32,6 +32,10 @@ const OVERLAP_BYTES_MAX: usize = 16 << 20;
 /// more: what comes in faster than it can be worked on is better left to the sockets.
 const OVERLAP_REQUESTS_MAX: usize = 1_024;
 const OVERLAP_REQUESTS_LEAST: usize = 32;
+/// Replies that leave together while their connection is full: it goes on once half of its share is answered. Did each
+/// reply leave by itself and let one more request begin, the requests of all connections would mingle, and nearly
+/// every reply would take a system call and wake its client.
+const REPLIES_GATHERED: usize = 32;
 /// Replies that may wait for the client to take them before its next request is worked on.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 /// Bytes given to the socket in one go; between them the client's progress is noted.
@@ -59,6 +63,8 @@ pub(super) struct Replies {
     /// Overlapping requests whose effects are not known to be complete, and what they reserved.
     overlapping: Cell<usize>,
     overlapping_bytes: Cell<usize>,
+    /// As many as its share are under way, or were, and more than half of them still are.
+    is_full: Cell<bool>,
     unsent_bytes: Cell<usize>,
     /// The writer has made progress that the reader may wait for.
     has_moved: Cell<bool>,
@@ -116,6 +122,7 @@ impl Replies {
             is_finished: Cell::default(),
             overlapping: Cell::default(),
             overlapping_bytes: Cell::default(),
+            is_full: Cell::default(),
             unsent_bytes: Cell::default(),
             has_moved: Cell::default(),
         }
@@ -146,6 +153,9 @@ impl Replies {
         let before = self.overlapping.replace(count);
         let connections = &self.of_core.connections;
         connections.set(connections.get() + usize::from(count > 0) - usize::from(before > 0));
+        let share = self.of_core.share();
+        let is_full = count >= share || (self.is_full.get() && count > share / 2);
+        self.is_full.set(is_full);
     }
 
     /// Whether the client has been given all replies.
@@ -177,9 +187,8 @@ impl Replies {
 
     /// Whether another overlapping request of that size may begin now.
     pub fn has_room_for(&self, bytes: usize) -> bool {
-        let count = self.overlapping.get();
         let is_small_enough = self.overlapping_bytes.get() + bytes <= OVERLAP_BYTES_MAX;
-        count == 0 || (count < self.of_core.share() && is_small_enough)
+        self.overlapping.get() == 0 || (!self.is_full.get() && is_small_enough)
     }
 
     async fn until(&self, is_so: impl Fn() -> bool) {
@@ -213,7 +222,8 @@ impl Replies {
         let mut memory = Vec::new();
         let mut on_their_way = Vec::new();
         loop {
-            let may_wait = ready.is_empty();
+            let gathers = self.is_full.get() && on_their_way.len() < REPLIES_GATHERED;
+            let may_wait = ready.is_empty() || gathers;
             let closing = match self.next(&mut oldest, may_wait, shared, watched).await {
                 Step::Add(reply, held, answered) => {
                     memory.extend(held);

@@ -61,7 +61,7 @@ const FAULTS_OF_GROUPS: &[Fault] = &[
 
 #[test]
 fn some_seeds_of_groups_come_to_every_fault_of_theirs() {
-    let coverage = coverage_of(|| (0..20).for_each(groups::simulate));
+    let coverage = coverage_of(|| (0..60).for_each(groups::simulate));
     println!("{coverage}");
     let is_missed = |fault: &&Fault| coverage.fault(**fault).times == 0;
     let missed: Vec<_> = FAULTS_OF_GROUPS.iter().filter(is_missed).collect();

@@ -1,6 +1,7 @@
 //! Producers at a rate, alone and beside clients that mean harm.
 //!
-//! The attackers run on the machine that the broker and the producers run on, and go as fast as they are let.
+//! The attackers run on the machine that the broker and the producers run on, and go as fast as they are let: off the
+//! broker's cores where there are others, and behind the producers.
 
 use anyhow::Result;
 
@@ -8,6 +9,7 @@ use super::figures::*;
 use super::produce::{client_note, indented, settings_of};
 use super::session::Session;
 use super::workloads::{Load, Produce};
+use crate::apart::Apart;
 use crate::attack::{self, Attack, Victim};
 use crate::produce::{self as client, Pace};
 
@@ -46,8 +48,14 @@ pub fn run(
     };
     attack::prepare(victim)?;
 
-    session.calm_down()?;
-    let before = client::load(&settings)?;
+    let apart = Apart::from(settings.target.pid)?;
+    let alone = |session: &mut Session<'_>| {
+        session.calm_down()?;
+        let report = client::load(&settings)?;
+        eprintln!("  Alone:\n{}\n", indented(&report.to_string()));
+        anyhow::Ok(report)
+    };
+    let before = alone(session)?;
     let mut beside = Vec::new();
     for (attack, times, sent) in ATTACKS {
         session.calm_down()?;
@@ -63,17 +71,18 @@ pub fn run(
         };
         beside.push((report, times, sent, reached));
     }
-    session.calm_down()?;
-    let without = [before, client::load(&settings)?];
+    let without = [before, alone(session)?];
 
     let alone = without.iter().map(|report| report.latency_ms(0.99));
     let alone = alone.sum::<f64>() / without.len() as f64;
     session.state(name, DUE, rate);
-    let note = without.iter().find_map(client_note);
+    let note = apart
+        .note()
+        .or_else(|| without.iter().find_map(client_note));
     session.push(Reading::new(name, P99, alone).noted(note));
     for (report, times, sent, reached) in beside {
         let note = match reached > 0.0 {
-            true => client_note(&report),
+            true => apart.note().or_else(|| client_note(&report)),
             false => Some("not proven: the attackers got nowhere"),
         };
         let reading = Reading::new(name, times, report.latency_ms(0.99) / alone);

@@ -12,6 +12,7 @@ use super::figures::*;
 use super::produce::{client_note, indented, settings_of};
 use super::session::Session;
 use super::workloads::{Load, Produce};
+use crate::apart::Apart;
 use crate::produce::{self as client, Pace, ProduceSettings};
 use crate::report::ProduceReport;
 
@@ -31,6 +32,7 @@ pub fn run(session: &mut Session<'_>, name: &'static str, times: f64) -> Result<
         ..settings_of(session, name, LIMIT, Pace::InFlight(IN_FLIGHT))
     };
     client::prepare(&at_limit)?;
+    let apart = Apart::from(at_limit.target.pid)?;
     session.calm_down()?;
     let limit = load("at the limit", &at_limit)?;
     let offered = limit.requests_a_second * times;
@@ -52,7 +54,7 @@ pub fn run(session: &mut Session<'_>, name: &'static str, times: f64) -> Result<
     let of_limit = |report: &ProduceReport| report.requests_a_second / limit.requests_a_second;
     let note = match overload.left_out {
         0 => Some("not proven: all that was offered was taken"),
-        _ => client_note(&overload),
+        _ => apart.note().or_else(|| client_note(&overload)),
     };
     for (quantity, value) in [
         (AT_LIMIT, limit.requests_a_second),

@@ -87,6 +87,9 @@ const TARGETS: &[Target] = &[
     target(names::ATTACKED, figures::P99_PIPELINED_TIMES, Max(2.0)),
     target(names::ATTACKED, figures::P99_CONNECTIONS_TIMES, Max(2.0)),
     target(names::ATTACKED, figures::P99_UNREAD_TIMES, Max(2.0)),
+    target(names::ATTACKED, figures::P99_TRICKLING_TIMES, Max(2.0)),
+    target(names::ATTACKED, figures::P99_SILENT_TIMES, Max(2.0)),
+    target(names::ATTACKED, figures::P99_BOMBS_TIMES, Max(2.0)),
     // On two cores: 64 MiB of newest records and 128 MiB of requests each, and 30 MB that it takes when it idles.
     target(names::SOAK, figures::RESIDENT_MAX, Max(433.0)),
     target(names::SOAK, figures::RESIDENT_TIMES, Max(1.1)),

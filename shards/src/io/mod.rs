@@ -170,9 +170,9 @@ impl Io {
         Slice::starting(self.now())
     }
 
-    fn slice_is_over(&self, started: Instant) -> bool {
+    fn slice_has_lasted(&self, started: Instant, time: Duration) -> bool {
         match &self.backend {
-            Backend::Glommio(io) => io.now().since(started) >= SLICE,
+            Backend::Glommio(io) => io.now().since(started) >= time,
             Backend::Sim(io) => io.slice_is_over(),
         }
     }

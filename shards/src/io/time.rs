@@ -90,6 +90,11 @@ impl Slice {
     /// microseconds, not per byte. In simulation the answer is the seed's, since
     /// no time passes there while a task works.
     pub fn is_over(&self, io: &Io) -> bool {
-        io.slice_is_over(self.started)
+        self.has_lasted(io, SLICE)
+    }
+
+    /// The same for who is to have no more than a part of a slice.
+    pub fn has_lasted(&self, io: &Io, time: Duration) -> bool {
+        io.slice_has_lasted(self.started, time)
     }
 }

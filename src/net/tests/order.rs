@@ -192,3 +192,33 @@ fn connections_share_how_many_requests_overlap_on_a_core() {
         }
     });
 }
+
+#[test]
+fn a_full_connection_goes_on_once_half_is_answered_and_its_replies_leave_together() {
+    const ALL: i32 = 1_024;
+    on_a_simulated_stage(roomy(), open_to_all(), |stage| async move {
+        let mut client = stage.client().await;
+        // Each of the first is done a millisecond behind the one before it, when all of them have begun.
+        let requests = (1..=ALL).map(|id| produce_request(id, 500 + id as u16, 0));
+        let further = (1..=100).map(|id| produce_request(ALL + id, 0, 0));
+        let requests: Vec<_> = requests.chain(further).collect();
+        client.send(requests.concat()).await;
+        let events = &stage.engine.events;
+        for id in 1..=ALL + 100 {
+            assert_eq!(client.answer().await.expect("an answer").0, id);
+            if id <= ALL / 2 {
+                let done = |(event, _): &&(Event, i32)| *event == Event::Complete;
+                let done = events.borrow().iter().filter(done).count();
+                assert!(done >= (id as usize).next_multiple_of(32), "{id}: {done}");
+            }
+        }
+        let events = events.borrow();
+        let next = (Event::Begin, ALL + 1);
+        let before = events.iter().take_while(|event| **event != next);
+        let begun = before
+            .clone()
+            .filter(|(event, _)| *event == Event::Begin)
+            .count();
+        assert_eq!((begun, before.count() - begun), (1_024, 512));
+    });
+}

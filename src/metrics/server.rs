@@ -31,6 +31,7 @@ use super::monitor::{Monitor, Phase};
 use super::partitions::Texts;
 use super::stream::Stream;
 use super::{families, groups};
+use crate::lines::{self, Lines};
 
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 64;
@@ -151,6 +152,7 @@ async fn serve(listeners: Vec<TcpListener>, monitor: Arc<Monitor>) {
 }
 
 async fn accept_all(listener: tokio::net::TcpListener, server: Arc<Server>) {
+    let (lines, started) = (Lines::default(), Instant::now());
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -159,7 +161,8 @@ async fn accept_all(listener: tokio::net::TcpListener, server: Arc<Server>) {
                 tokio::task::yield_now().await;
             }
             Err(error) => {
-                tracing::warn!("can't accept an HTTP connection: {error}");
+                let now = corelog_shards::io::Instant::default() + started.elapsed();
+                lines::say!(lines, now, warn, "can't accept an HTTP connection: {error}");
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }

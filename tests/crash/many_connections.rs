@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use corelog_bench::attack::{tiny, tiny_reply};
 use corelog_loadgen::client::Client;
 
-use crate::harness::{Broker, Launch};
+use crate::harness::{Broker, Launch, free_port};
 use crate::records::{append, fetch_at, read, whole};
 use crate::turn;
 
@@ -129,8 +129,12 @@ fn next_file(broker: &Broker) -> u64 {
 fn without_a_descriptor_left_those_who_are_there_are_served_and_others_wait() {
     turn::run("no-descriptors", || {
         turn::needs_prlimit(LIMIT)?;
+        let http = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let mut broker = Broker::launch(Launch {
-            overrides: &["corelog.journal.bytes=67108864"],
+            overrides: &[
+                "corelog.journal.bytes=67108864",
+                &format!("corelog.http.listener={http}"),
+            ],
             arguments: &["--cores", "1"],
             under: &["prlimit", LIMIT],
             ..Launch::default()
@@ -141,11 +145,18 @@ fn without_a_descriptor_left_those_who_are_there_are_served_and_others_wait() {
         let (begin, before) = (Instant::now(), broker.log().len());
         limit_files(&broker, next_file(&broker));
         // Some of them take the numbers of files that are closed by now.
-        let _others: Vec<_> = (0..20)
-            .map(|_| TcpStream::connect(broker.address()).expect("the kernel accepts"))
+        let addresses = [broker.address(), http];
+        let others = addresses.iter().cycle().take(40);
+        let _others: Vec<_> = others
+            .map(|address| TcpStream::connect(address).expect("the kernel accepts"))
             .collect();
-        let refused = "can't accept a connection";
-        broker.await_log(before, refused);
+        let refused = [
+            "can't accept a connection",
+            "can't accept an HTTP connection",
+        ];
+        for words in refused {
+            broker.await_log(before, words);
+        }
         let mut waiting = ask_in_vain(broker.address());
         for sequence in 1..40 {
             serve(&mut clients[sequence as usize % CLIENTS], sequence, 100);
@@ -156,7 +167,9 @@ fn without_a_descriptor_left_those_who_are_there_are_served_and_others_wait() {
         assert_eq!(read(broker.address(), TOPIC, 40), whole(40));
         broker.stop();
         let said = broker.log().split_off(before);
-        assert_said_in_turn(&said, refused, begin);
+        for words in refused {
+            assert_said_in_turn(&said, words, begin);
+        }
         Ok(())
     });
 }

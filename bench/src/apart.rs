@@ -29,16 +29,17 @@ impl Apart {
                 note: None,
             });
         };
-        let mut left = before;
+        let (mut left, mut is_pinned) = (before, false);
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
             let thread = task?.file_name().to_string_lossy().parse()?;
             // It may have ended.
             let Ok(its) = affinity(thread) else { continue };
             if let [core] = cores(&its)[..] {
                 left.unset(core)?;
+                is_pinned = true;
             }
         }
-        let is_apart = left != before && !cores(&left).is_empty();
+        let is_apart = is_pinned && !cores(&left).is_empty();
         if is_apart {
             run_on(&left)?;
         }
@@ -80,6 +81,9 @@ fn cores(set: &CpuSet) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -87,24 +91,23 @@ mod tests {
         let all = affinity(0).expect("known");
         let (first, count) = (cores(&all)[0], cores(&all).len());
         // The part of the broker: a thread that keeps to one core.
-        let (ready, end) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut one = CpuSet::new();
-                one.set(first).expect("a core");
-                run_on(&one).expect("allowed");
-                ready.wait();
-                end.wait();
-            });
-            ready.wait();
-            let apart = Apart::from(Some(std::process::id())).expect("allowed");
-            let during = std::thread::spawn(|| cores(&affinity(0).expect("known")));
-            let during = during.join().expect("no panic");
-            assert_eq!(during.contains(&first), count == 1);
-            assert_eq!(apart.note().is_some(), count == 1);
-            drop(apart);
-            end.wait();
+        let (ready, is_ready) = mpsc::channel();
+        let (end, is_over) = mpsc::channel::<()>();
+        let broker = thread::spawn(move || {
+            let mut one = CpuSet::new();
+            one.set(first).expect("a core");
+            run_on(&one).expect("allowed");
+            ready.send(()).expect("it waits");
+            is_over.recv()
         });
+        is_ready.recv().expect("it runs");
+        let apart = Apart::from(Some(std::process::id())).expect("allowed");
+        let during = thread::spawn(|| cores(&affinity(0).expect("known")));
+        let during = during.join().expect("no panic");
+        assert_eq!(during.contains(&first), count == 1);
+        assert_eq!(apart.note().is_some(), count == 1);
+        drop((apart, end));
+        broker.join().expect("no panic").expect_err("the end");
         assert_eq!(affinity(0).expect("known"), all);
     }
 }

@@ -91,7 +91,7 @@ impl Attack {
     }
 
     fn go_on(self, victim: Victim<'_>, stop: &AtomicBool, sent: &AtomicU64) {
-        // Whom it is against is not to lack the time that attackers use up on machines of their own.
+        // In life attackers use up machines of their own, and clients beside them lack no time.
         setpriority_process(None, LEAST_PRIORITY).expect("everybody may want less");
         while !stop.load(Ordering::Relaxed) {
             let attacked = match self {

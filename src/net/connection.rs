@@ -263,25 +263,24 @@ impl Reader<'_> {
     async fn read_requests(&mut self) -> Result<std::convert::Infallible, End> {
         // Of the request on its way.
         let mut memory = None;
-        let mut slice = self.io.slice();
+        let (mut slice, mut turn) = (self.io.slice(), SLICE);
         loop {
-            // How long it may go on without a pause, if it goes on.
-            let turn = match self.decoder.next_frame().map_err(End::Frame)? {
+            let goes_on = match self.decoder.next_frame().map_err(End::Frame)? {
                 Next::Frame(frame) => {
                     self.watched.set_incoming(false);
-                    let turn = self.start(frame, memory.take()).await?;
+                    turn = self.start(frame, memory.take()).await?;
                     if self.watched.watch().is_closing() {
                         return Err(End::ByBroker);
                     }
                     // What is to be read next may have to be waited for.
-                    (self.decoder.buffered() > 0).then_some(turn)
+                    self.decoder.buffered() > 0
                 }
                 Next::Incoming(len) => {
                     let first = self.first_part(len);
                     memory = Some(self.reserve_first(first, len).await);
                     self.watched.set_incoming(true);
                     self.decoder.begin(len, first);
-                    None
+                    false
                 }
                 Next::Full { allowed, len } => {
                     let more = allowed.min(len - allowed);
@@ -290,7 +289,7 @@ impl Reader<'_> {
                     self.watched.watch().working(memory.grow(more)).await;
                     self.watched.hold_up(false);
                     self.decoder.allow(more);
-                    None
+                    false
                 }
                 Next::Missing(bytes) => {
                     self.set_low_water(bytes);
@@ -298,10 +297,10 @@ impl Reader<'_> {
                     if has_waited {
                         slice = self.io.slice();
                     }
-                    (!has_waited).then_some(SLICE)
+                    !has_waited
                 }
             };
-            if turn.is_some_and(|turn| slice.has_lasted(self.io, turn)) {
+            if goes_on && slice.has_lasted(self.io, turn) {
                 // Others have requests, too.
                 self.is_resting.set(true);
                 self.io.yield_now().await;

@@ -12,7 +12,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use corelog_shards::io::{Instant, WriteHalf};
@@ -32,10 +33,11 @@ const OVERLAP_BYTES_MAX: usize = 16 << 20;
 /// more: what comes in faster than it can be worked on is better left to the sockets.
 const OVERLAP_REQUESTS_MAX: usize = 1_024;
 const OVERLAP_REQUESTS_LEAST: usize = 32;
-/// Replies that leave together while their connection is full: it goes on once half of its share is answered. Did each
-/// reply leave by itself and let one more request begin, the requests of all connections would mingle, and nearly
-/// every reply would take a system call and wake its client.
+/// Of a connection that is full, so many replies leave together, and none waits for others for longer than this. Did
+/// each leave by itself and let one more request begin, the requests of all connections would mingle, and nearly every
+/// reply would take a system call and wake its client.
 const REPLIES_GATHERED: usize = 32;
+const GATHERED_FOR: Duration = Duration::from_millis(5);
 /// Replies that may wait for the client to take them before its next request is worked on.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 /// Bytes given to the socket in one go; between them the client's progress is noted.
@@ -63,7 +65,7 @@ pub(super) struct Replies {
     /// Overlapping requests whose effects are not known to be complete, and what they reserved.
     overlapping: Cell<usize>,
     overlapping_bytes: Cell<usize>,
-    /// As many as its share are under way, or were, and more than half of them still are.
+    /// As many as its share are under way, or were, and more than half of the share still are: it goes on behind that.
     is_full: Cell<bool>,
     unsent_bytes: Cell<usize>,
     /// The writer has made progress that the reader may wait for.
@@ -221,10 +223,24 @@ impl Replies {
         let mut now = VecDeque::new();
         let mut memory = Vec::new();
         let mut on_their_way = Vec::new();
+        let mut gathering = None;
         loop {
-            let gathers = self.is_full.get() && on_their_way.len() < REPLIES_GATHERED;
-            let may_wait = ready.is_empty() || gathers;
-            let closing = match self.next(&mut oldest, may_wait, shared, watched).await {
+            let mut flush = |cx: &mut Context<'_>| {
+                let gathers = memory.is_empty()
+                    && on_their_way.len() < REPLIES_GATHERED
+                    && self.is_full.get()
+                    && !self.is_finished.get();
+                match (on_their_way.is_empty(), gathers) {
+                    (true, _) => Poll::Pending,
+                    (false, true) => gathering
+                        .get_or_insert_with(|| Box::pin(shared.io.sleep(GATHERED_FOR)))
+                        .as_mut()
+                        .poll(cx),
+                    (false, false) => Poll::Ready(()),
+                }
+            };
+            let step = self.next(&mut oldest, &mut flush, shared, watched).await;
+            let closing = match step {
                 Step::Add(reply, held, answered) => {
                     memory.extend(held);
                     on_their_way.push((answered, reply.len()));
@@ -243,7 +259,7 @@ impl Replies {
                 Step::End => None,
                 Step::Close(reason) => Some(reason),
             };
-            ready_bytes = 0;
+            (ready_bytes, gathering) = (0, None);
             while !ready.is_empty() {
                 let mut now_bytes = 0;
                 while now_bytes < WRITE_BYTES_MAX
@@ -283,16 +299,17 @@ impl Replies {
         }
     }
 
-    /// Waits for something to do. `oldest` keeps the request at the front while it is waited for.
+    /// Waits for something to do. `oldest` keeps the request at the front while it is waited for, and `flush` says when
+    /// that has taken too long for what there is to send.
     async fn next(
         &self,
         oldest: &mut Option<(Effects, Reservation, Asked)>,
-        may_wait: bool,
+        flush: &mut impl FnMut(&mut Context<'_>) -> Poll<()>,
         shared: &Shared,
         watched: &Watched,
     ) -> Step {
         if oldest.is_none() {
-            let step = poll_fn(|_| match self.queue.borrow_mut().pop_front() {
+            let step = poll_fn(|cx| match self.queue.borrow_mut().pop_front() {
                 Some(Entry::Ready(reply, memory, answered)) => {
                     Poll::Ready(Some(Step::Add(reply, memory, answered)))
                 }
@@ -301,8 +318,7 @@ impl Replies {
                     Poll::Ready(None)
                 }
                 None if self.is_finished.get() => Poll::Ready(Some(Step::End)),
-                None if may_wait => Poll::Pending,
-                None => Poll::Ready(Some(Step::Flush)),
+                None => flush(cx).map(|()| Some(Step::Flush)),
             })
             .await;
             if let Some(step) = step {
@@ -315,8 +331,7 @@ impl Replies {
         let (memory_bytes, asked) = (memory.bytes(), *asked);
         let answering = poll_fn(|cx| match effects.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending if may_wait => Poll::Pending,
-            Poll::Pending => Poll::Ready(None),
+            Poll::Pending => flush(cx).map(|()| None),
         });
         let Some(answer) = watched.watch().working(answering).await else {
             return Step::Flush;

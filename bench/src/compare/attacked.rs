@@ -76,13 +76,11 @@ pub fn run(
     let alone = without.iter().map(|report| report.latency_ms(0.99));
     let alone = alone.sum::<f64>() / without.len() as f64;
     session.state(name, DUE, rate);
-    let note = apart
-        .note()
-        .or_else(|| without.iter().find_map(client_note));
+    let note = without.iter().find_map(client_note).or(apart.note());
     session.push(Reading::new(name, P99, alone).noted(note));
     for (report, times, sent, reached) in beside {
         let note = match reached > 0.0 {
-            true => apart.note().or_else(|| client_note(&report)),
+            true => client_note(&report).or(apart.note()),
             false => Some("not proven: the attackers got nowhere"),
         };
         let reading = Reading::new(name, times, report.latency_ms(0.99) / alone);

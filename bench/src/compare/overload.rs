@@ -54,7 +54,7 @@ pub fn run(session: &mut Session<'_>, name: &'static str, times: f64) -> Result<
     let of_limit = |report: &ProduceReport| report.requests_a_second / limit.requests_a_second;
     let note = match overload.left_out {
         0 => Some("not proven: all that was offered was taken"),
-        _ => apart.note().or_else(|| client_note(&overload)),
+        _ => client_note(&overload).or(apart.note()),
     };
     for (quantity, value) in [
         (AT_LIMIT, limit.requests_a_second),

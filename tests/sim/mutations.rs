@@ -34,7 +34,7 @@ const CAUGHT: &[(Mutation, Simulation, u64)] = &[
     (Mutation::MixUpShares, groups::simulate, 50),
     (Mutation::HideRebalance, groups::simulate, 50),
     (Mutation::ForgetTombstones, groups::simulate, 50),
-    (Mutation::HideMetadata, groups::simulate, 50),
+    (Mutation::HideMetadata, groups::simulate, 100),
     (Mutation::DropFarAnswer, groups::simulate, 50),
 ];
 

@@ -11,7 +11,7 @@ use corelog_shards::io::Random;
 use corelog_shards::io::sim::Faults;
 use corelog_shards::journal::Durability;
 
-use crate::disk;
+use crate::disk::Errors;
 use crate::plan::Drawn;
 
 /// Something that a seed may switch on.
@@ -132,6 +132,8 @@ pub struct Plan {
     pub folders: Vec<u64>,
     /// What goes wrong by itself with [`Feature::Swarm`].
     swarm: Faults,
+    /// And with [`Feature::DiskErrors`].
+    disk_errors: Errors,
 }
 
 /// For how long at most a disk has no room by itself, or cannot read what it has failed to read.
@@ -194,6 +196,7 @@ impl Drawn for Plan {
                 disk_full_lasts_max: DISK_TROUBLE_MAX,
                 ..Faults::swarm(&mut random)
             },
+            disk_errors: Errors::draw(&mut random),
         }
     }
 
@@ -279,7 +282,7 @@ impl Plan {
             faults.disk_full = self.swarm.disk_full;
         }
         match self.has(Feature::DiskErrors) {
-            true => disk::with_errors(faults, DISK_TROUBLE_MAX),
+            true => self.disk_errors.add(faults, DISK_TROUBLE_MAX),
             false => faults,
         }
     }

@@ -10,7 +10,7 @@ use corelog_shards::io::sim::Faults;
 
 use super::member::{Protocol, Wanted};
 use super::topics::TOPICS;
-use crate::disk;
+use crate::disk::Errors;
 use crate::plan::Drawn;
 
 /// Something that a seed may switch on.
@@ -163,6 +163,8 @@ pub struct Plan {
     pub initial_delay_ms: u64,
     /// What goes wrong by itself with [`Feature::Swarm`].
     swarm: Faults,
+    /// And with [`Feature::DiskErrors`].
+    disk_errors: Errors,
 }
 
 impl Drawn for Plan {
@@ -211,6 +213,7 @@ impl Drawn for Plan {
                 disk_full: 0.0,
                 ..Faults::swarm(&mut random)
             },
+            disk_errors: Errors::draw(&mut random),
         }
     }
 
@@ -295,7 +298,9 @@ impl Plan {
     /// What goes wrong by itself, as long as nobody waits for calm.
     pub fn faults(&self) -> Faults {
         match self.has(Feature::DiskErrors) {
-            true => disk::with_errors(self.faults_of_starts(), UNREADABLE_MAX),
+            true => self
+                .disk_errors
+                .add(self.faults_of_starts(), UNREADABLE_MAX),
             false => self.faults_of_starts(),
         }
     }
@@ -374,6 +379,9 @@ impl Display for Plan {
         )?;
         if self.has(Feature::Swarm) {
             write!(f, "\n  {:?}", self.swarm)?;
+        }
+        if self.has(Feature::DiskErrors) {
+            write!(f, "\n  {:?}", self.disk_errors)?;
         }
         for (name, members) in self.groups() {
             write!(f, "\n  {name}:")?;

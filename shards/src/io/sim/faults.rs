@@ -22,6 +22,8 @@ pub struct Faults {
     pub read_error_lasts_max: Duration,
     /// Chance of an I/O error, for each write. Any part of it may have been written.
     pub write_error: f64,
+    /// Chance of an I/O error, for each write, of which nothing has been written then.
+    pub whole_write_error: f64,
     /// Chance of an I/O error, for each sync of a file or directory. What should
     /// have become durable may be lost at a crash, even if a later sync succeeds.
     pub sync_error: f64,
@@ -68,6 +70,7 @@ impl Faults {
             disk_stall: 0.0,
             read_error: 0.0,
             write_error: 0.0,
+            whole_write_error: 0.0,
             sync_error: 0.0,
             read_error_lasts_max: Duration::ZERO,
             read_errors_max: 0,

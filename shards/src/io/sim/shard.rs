@@ -171,11 +171,12 @@ impl Shard {
         let probability = match operation {
             Operation::Read => faults.read_error,
             Operation::Write => faults.write_error,
+            Operation::WholeWrite => faults.whole_write_error,
             Operation::Sync | Operation::SyncDir => faults.sync_error,
         };
         let left = match operation {
             Operation::Read => &mut faults.read_errors_max,
-            Operation::Write | Operation::Sync | Operation::SyncDir => &mut faults.disk_errors_max,
+            _ => &mut faults.disk_errors_max,
         };
         let fails = *left > 0 && self.kernel.chance(probability);
         if fails {

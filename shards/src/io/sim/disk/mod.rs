@@ -28,7 +28,10 @@ pub use operations::File;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     Read,
+    /// Any part of it may be done when it fails.
     Write,
+    /// Nothing of it is done when it fails.
+    WholeWrite,
     /// Of a file.
     Sync,
     SyncDir,

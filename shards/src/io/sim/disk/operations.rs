@@ -37,7 +37,7 @@ impl Shard {
         if fails {
             self.kernel().inject(match operation {
                 Operation::Read => Fault::ReadError,
-                Operation::Write => Fault::WriteError,
+                Operation::Write | Operation::WholeWrite => Fault::WriteError,
                 Operation::Sync | Operation::SyncDir => Fault::SyncError,
             });
         }
@@ -265,6 +265,10 @@ impl File {
         self.shard.disk()?;
         let blocks = bytes.len().div_ceil(BLOCK);
         let some_blocks = self.shard.below(blocks as u64 + 1) as usize * BLOCK;
+        if self.fails(Operation::WholeWrite) {
+            under_way.complete(0);
+            return Err(input_output_error());
+        }
         if self.fails(Operation::Write) {
             if some_blocks > 0 {
                 self.shard.kernel().inject(Fault::WritePartly);

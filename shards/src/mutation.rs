@@ -83,6 +83,8 @@ pub enum Mutation {
     MoveWithoutSync,
     /// Retention takes one segment more than the log can spare.
     RetainTooLittle,
+    /// Retention takes what is half as old as it is to be.
+    RetainTooShort,
     /// Now and then a segment's file is opened and never closed.
     KeepFileOpen,
 

@@ -27,6 +27,7 @@ const CAUGHT: &[(Mutation, Simulation, u64)] = &[
     (Mutation::ReuseProducerIds, data::simulate, 100),
     (Mutation::SnapshotWithoutSync, data::simulate, 300),
     (Mutation::RetainTooLittle, data::simulate, 100),
+    (Mutation::RetainTooShort, data::simulate, 100),
     (Mutation::KeepFileOpen, data::simulate, 100),
     (Mutation::AcknowledgeCommitAtOnce, groups::simulate, 50),
     (Mutation::TakeStaleCommit, groups::simulate, 50),

@@ -66,9 +66,13 @@ pub fn decide(
     if policy.delete {
         gone = log.extend_by_size(gone, policy.retention_bytes);
         if policy.retention_ms >= 0 {
+            let retention_ms = match is_on(Mutation::RetainTooShort) {
+                true => policy.retention_ms / 2,
+                false => policy.retention_ms,
+            };
             gone = log.extend(gone, |segment, _| {
                 of_the_future = (segment.newest_ms > now_ms).then_some(segment.base_offset);
-                now_ms.saturating_sub(segment.newest_ms) > policy.retention_ms
+                now_ms.saturating_sub(segment.newest_ms) > retention_ms
             });
         }
     }

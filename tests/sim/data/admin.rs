@@ -153,9 +153,10 @@ impl Admin {
             // Its clock jumps.
             ("message.timestamp.after.max.ms", i64::MAX.to_string()),
         ];
-        match plan.retention_bytes(at) {
-            Some(bytes) => configs.push(("retention.bytes", bytes.to_string())),
-            None => configs.push(("retention.ms", "-1".to_owned())),
+        let retention_ms = plan.retention_ms(at).unwrap_or(-1);
+        configs.push(("retention.ms", retention_ms.to_string()));
+        if let Some(bytes) = plan.retention_bytes(at) {
+            configs.push(("retention.bytes", bytes.to_string()));
         }
         if plan.is_compacted(at) {
             configs.push(("cleanup.policy", "compact".to_owned()));

@@ -53,6 +53,8 @@ pub struct Sent {
     pub by_name: bool,
     pub records: Vec<Content>,
     pub timestamp: i64,
+    /// How often the broker's clock had jumped when it was made.
+    pub jumps: usize,
     pub identity: Option<Identity>,
     /// Batches of one stream keep their order if they were sent once, or are idempotent.
     pub stream: u64,

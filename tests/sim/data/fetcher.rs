@@ -11,7 +11,7 @@ use kafka_protocol::messages::fetch_response::{FetchResponse, PartitionData};
 use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
 
 use super::TOPIC_IDS;
-use super::offsets::list_some;
+use super::offsets::{EARLIEST, list, list_some};
 use super::partition::{Floor, Key};
 use super::plan::Feature;
 use super::session::{Session, ask_in_session};
@@ -163,7 +163,13 @@ async fn fetch_once(
                 positions.insert(key, next);
             }
             Outcome::Gone if client.below(16) > 0 => {}
-            Outcome::OutOfRange | Outcome::Corrupt | Outcome::Gone => {
+            Outcome::OutOfRange => {
+                positions.remove(&key);
+                if let Some(told) = list(sim, client, key, EARLIEST).await? {
+                    positions.insert(key, told.offset);
+                }
+            }
+            Outcome::Corrupt | Outcome::Gone => {
                 positions.remove(&key);
             }
         }

@@ -15,7 +15,8 @@
 //! - None is there more often than it was sent, an idempotent one once, and those of one producer are in order.
 //! - Offsets are dense, but for what compaction has removed; that leaves the newest of each key.
 //! - High watermark and log start don't go back as long as the broker runs. No log starts where nobody asked for it, but
-//!   for those of which retention has taken as much as it may.
+//!   for those of which retention has taken as much as it may, for their size or age. At last nothing is left of those
+//!   that are too old altogether.
 //! - The first record that is not older than some time is that.
 //! - What a reply in a fetch session is silent about has not changed.
 //! - Replies come in order, one for each request, and none where none is wanted.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use corelog_shards::io::Io;
 use corelog_shards::io::sim::Crash;
 use corelog_shards::journal::Durability;
 use corelog_shards::log::batch::BatchIter;
@@ -25,9 +26,12 @@ pub struct Topic {
     weakest: Durability,
 }
 
-#[derive(Debug)]
 pub struct Model {
     pub plan: Plan,
+    /// Of the broker's node, to look at its clock.
+    broker_io: Io,
+    /// What that has shown before each of its jumps.
+    clock_ends: Vec<i64>,
     /// As in the plan.
     pub topics: Vec<Topic>,
     pub partitions: BTreeMap<Key, Partition>,
@@ -40,8 +44,10 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new(plan: Plan) -> Model {
+    pub fn new(plan: Plan, broker_io: Io) -> Model {
         Model {
+            broker_io,
+            clock_ends: Vec::new(),
             topics: (0..plan.topics.len())
                 .map(|at| Topic {
                     weakest: plan.class(at),
@@ -144,21 +150,59 @@ impl Model {
         self.partition(key).note_start(start);
     }
 
-    /// Only who asked for it or retention may have moved the log start there, and retention leaves so many bytes.
+    /// Only who asked for it or retention may have moved the log start there. Retention leaves what is young, or so many
+    /// bytes.
     pub fn check_start(&self, key: Key, start: i64) {
         let partition = &self.partitions[&key];
-        if partition.is_start_news(start) {
-            let asked = partition.start_asked;
-            let least = self.plan.retention_bytes(partition.topic);
-            let least = least.unwrap_or_else(|| {
-                panic!("{key:?}: the log starts at {start}, nobody asked for more than {asked}")
-            });
-            let most = self.bytes_from(key, start);
-            assert!(
-                most >= least,
-                "{key:?}: the log starts at {start}, with {most} bytes behind it at most, {least} are to be kept"
-            );
+        if !partition.is_start_news(start) {
+            return;
         }
+        let Some(end) = self.end_of_young(key, start) else {
+            return;
+        };
+        let asked = partition.start_asked;
+        let least = self.plan.retention_bytes(partition.topic);
+        let least = least.unwrap_or_else(|| {
+            panic!(
+                "{key:?}: the log starts at {start}, nobody asked for more than {asked}, and what is before {end} is not \
+                 too old"
+            )
+        });
+        let most = self.bytes_from(key, end);
+        assert!(
+            most >= least,
+            "{key:?}: the log starts at {start}, with {most} bytes behind {end} at most, {least} are to be kept"
+        );
+    }
+
+    /// Where the last record ends that age cannot have taken from before a log start that is news, if there is one.
+    fn end_of_young(&self, key: Key, start: i64) -> Option<i64> {
+        let partition = &self.partitions[&key];
+        let Some(ms) = self.plan.retention_ms(partition.topic) else {
+            return Some(start);
+        };
+        let mut taken = partition.known_in(partition.start_excused()..start).rev();
+        let young = taken.find(|(_, tag)| {
+            let sent = &self.sent[tag.batch as usize];
+            self.latest_since(sent.jumps) - sent.timestamp <= ms
+        });
+        young.map(|(offset, _)| offset + 1)
+    }
+
+    /// The broker's clock is about to jump.
+    pub fn note_jump(&mut self) {
+        self.clock_ends.push(self.broker_io.wall_ms());
+    }
+
+    /// How often it has.
+    pub fn jumps(&self) -> usize {
+        self.clock_ends.len()
+    }
+
+    /// The latest that it has shown since the last of so many jumps.
+    fn latest_since(&self, jumps: usize) -> i64 {
+        let ends = self.clock_ends[jumps..].iter().copied();
+        ends.fold(self.broker_io.wall_ms(), i64::max)
     }
 
     /// How many bytes a log may ever have had from an offset on.
@@ -181,6 +225,22 @@ impl Model {
             }
         }
         bytes
+    }
+
+    /// Nothing is left of a log whose records have all been too old for longer than it takes to remove them.
+    pub fn check_age(&self, key: Key, removal_ms: i64) {
+        let partition = &self.partitions[&key];
+        let Some(ms) = self.plan.retention_ms(partition.topic) else {
+            return;
+        };
+        let now_ms = self.broker_io.wall_ms();
+        let is_old = |sent: &Sent| now_ms - sent.timestamp > ms + removal_ms;
+        let is_its = |sent: &Sent| sent.topic == partition.topic && sent.partition == key.index;
+        let mut all = self.sent.iter();
+        if all.all(|sent| !is_its(sent) || is_old(sent)) {
+            let Floor { start, end } = partition.floor();
+            assert_eq!(start, end, "{key:?}: what is behind the start is too old");
+        }
     }
 
     /// Groups of a journal are gone.

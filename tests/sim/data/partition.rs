@@ -152,7 +152,12 @@ impl Partition {
 
     /// Whether that is told for the first time, and nobody has asked for it.
     pub fn is_start_news(&self, start: i64) -> bool {
-        start > self.start_asked.max(self.start_known) && !self.is_doomed
+        start > self.start_excused() && !self.is_doomed
+    }
+
+    /// Up to where nothing has to be, as far as was told or asked.
+    pub fn start_excused(&self) -> i64 {
+        self.start_asked.max(self.start_known)
     }
 
     /// The log starts there, whatever happens.

@@ -114,6 +114,7 @@ pub struct TopicPlan {
     pub segment_bytes: u32,
     is_compacted: bool,
     retention_bytes: Option<u64>,
+    retention_ms: Option<i64>,
 }
 
 #[derive(Clone, Debug)]
@@ -138,6 +139,9 @@ pub struct Plan {
 
 /// For how long at most a disk has no room by itself, or cannot read what it has failed to read.
 pub const DISK_TROUBLE_MAX: Duration = Duration::from_millis(20);
+
+/// The longest `retention.ms` that there is, about as long as a world.
+pub const RETENTION_MS_MAX: i64 = 80;
 
 const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
 
@@ -177,6 +181,8 @@ impl Drawn for Plan {
                 segment_bytes: 3_000 + random.below(20_000) as u32,
                 is_compacted: random.below(2) == 0,
                 retention_bytes: (random.below(2) == 0).then(|| random.below(20_000)),
+                retention_ms: (random.below(3) == 0)
+                    .then(|| 1 + random.below(RETENTION_MS_MAX as u64) as i64),
             });
         }
         Plan {
@@ -270,9 +276,24 @@ impl Plan {
         self.has(Feature::Compaction) && self.topics[topic].is_compacted
     }
 
+    /// Whether what is too much or too old is deleted.
+    fn is_retained(&self, topic: usize) -> bool {
+        self.has(Feature::Retention) && !self.is_compacted(topic)
+    }
+
     pub fn retention_bytes(&self, topic: usize) -> Option<u64> {
         let bytes = self.topics[topic].retention_bytes;
-        bytes.filter(|_| self.has(Feature::Retention) && !self.is_compacted(topic))
+        bytes.filter(|_| self.is_retained(topic))
+    }
+
+    pub fn retention_ms(&self, topic: usize) -> Option<i64> {
+        let ms = self.topics[topic].retention_ms;
+        ms.filter(|_| self.is_retained(topic))
+    }
+
+    /// Whether there are records that are deleted for their age.
+    pub fn ages(&self) -> bool {
+        (0..self.topics.len()).any(|topic| self.retention_ms(topic).is_some())
     }
 
     /// What goes wrong by itself while clients are at work.
@@ -344,13 +365,14 @@ impl Display for Plan {
             } = topic;
             write!(
                 f,
-                "\n  {name}: {partitions} partitions, {class:?}, segments of {segment_bytes} bytes, {}, {:?}",
+                "\n  {name}: {partitions} partitions, {class:?}, segments of {segment_bytes} bytes, {}, {:?} bytes, {:?} ms",
                 if self.is_compacted(at) {
                     "compacted"
                 } else {
                     "not compacted"
                 },
                 self.retention_bytes(at),
+                self.retention_ms(at),
             )?;
         }
         Ok(())

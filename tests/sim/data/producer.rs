@@ -218,7 +218,7 @@ impl Producer {
         let mut model = sim.model.borrow_mut();
         let number = model.sent.len() as u32;
         let bytes = encode(number, &records, timestamp, codec, identity);
-        let topic = model.partition(key).topic;
+        let (topic, jumps) = (model.partition(key).topic, model.jumps());
         model.sent.push(Sent {
             topic,
             partition: key.index,
@@ -226,6 +226,7 @@ impl Producer {
             by_name: false,
             records,
             timestamp,
+            jumps,
             identity,
             stream: self.stream,
             attempts: 0,

@@ -424,6 +424,11 @@ async fn read_on(sim: &Sim, client: &mut Client, key: Key, next: i64) -> Result<
     match outcomes.pop() {
         Some((_, Outcome::Read(to, _))) => Ok(Some(to)),
         Some((_, Outcome::Corrupt)) => Ok(None),
+        // The start has moved on.
+        Some((_, Outcome::OutOfRange)) => {
+            let start = list(sim, client, key, EARLIEST).await?;
+            Ok(Some(start.expect("it has not failed").offset))
+        }
         _ => panic!("{key:?} at {next} is told to be somewhere else"),
     }
 }

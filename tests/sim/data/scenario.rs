@@ -13,7 +13,7 @@ use super::admin::administrate;
 use super::fetcher::fetch;
 use super::model::Model;
 use super::partition::Key;
-use super::plan::{DISK_TROUBLE_MAX, Feature, Plan};
+use super::plan::{DISK_TROUBLE_MAX, Feature, Plan, RETENTION_MS_MAX};
 use super::producer::produce;
 use super::reading::{After, read_all};
 use super::rot::{Disk, Loss, Place, Rot, is_cut_short, known, read_past};
@@ -29,6 +29,8 @@ const START_MAX: Duration = Duration::from_secs(60);
 const CALM_MAX: Duration = Duration::from_secs(60);
 /// Longer than it takes to read everything.
 const READING_MAX: Duration = Duration::from_secs(60);
+/// Longer than it takes to find what is too old and to remove it.
+const REMOVAL_MAX: Duration = Duration::from_millis(500);
 const JUMP_MS: u64 = 20 * 60_000;
 /// How many times as long the disk may take for everything.
 const SLOWNESS_MAX: u64 = 20;
@@ -97,7 +99,7 @@ impl Scenario {
         let sim = Rc::new(Sim {
             broker: world.socket_address(node.id(), PORT),
             broker_io: world.io(node.id()),
-            model: RefCell::new(Model::new(plan.clone())),
+            model: RefCell::new(Model::new(plan.clone(), world.io(node.id()))),
             is_open: Rc::default(),
             keeps: Rc::default(),
             is_calm: Cell::new(false),
@@ -301,6 +303,7 @@ impl Scenario {
             4 if self.plan.has(Feature::ClockJumps) => {
                 let by_ms = self.below(2 * JUMP_MS) as i64 - JUMP_MS as i64;
                 self.tell(format!("the broker's clock jumps by {by_ms} ms"));
+                self.sim.model.borrow_mut().note_jump();
                 self.world.jump_wall_clock(broker, by_ms);
             }
             5 if self.plan.has(Feature::FullDisk) => {
@@ -395,10 +398,16 @@ impl Scenario {
         self.run_until(CALM_MAX, "clients do not come to an end", |sim| {
             sim.ended.get() == clients
         });
+        if self.plan.ages() {
+            let age = Duration::from_millis(RETENTION_MS_MAX as u64);
+            self.world.run_for(age + REMOVAL_MAX);
+        }
         let keys = self.sim.model.borrow().keys();
         self.read(keys.clone(), After::Nothing);
         for key in keys {
-            self.sim.model.borrow().check_compaction(key);
+            let model = self.sim.model.borrow();
+            model.check_compaction(key);
+            model.check_age(key, REMOVAL_MAX.as_millis() as i64);
         }
         // Nothing is left of clients that have gone.
         self.node.check_drained(&mut self.world);

@@ -72,7 +72,7 @@ fn some_seeds_of_groups_come_to_every_fault_of_theirs() {
 fn some_seeds_come_to_every_fault_and_nearly_every_state() {
     let coverage = coverage_of(|| {
         (0..300).for_each(data::simulate);
-        (0..5).for_each(groups::simulate);
+        (0..20).for_each(groups::simulate);
     });
     println!("{coverage}");
     let is_missed = |fault: &&Fault| coverage.fault(**fault).times == 0;

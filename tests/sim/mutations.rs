@@ -1,8 +1,8 @@
 //! Deliberate bugs in the broker above the engine, and some in the engine, each of which a simulation of the whole broker
 //! has to catch, as `shards/tests/sim/mutations.rs` says of those in the engine.
 //!
-//! Most fail within the first ten seeds; those that need more: `CloseConnection` 29, `MistakeRecreatedTopic` 22,
-//! `DropReply` 19, `RetainTooLittle` 15.
+//! Most fail within the first ten seeds; those that need more: `RetainTooShort` 28, `MistakeRecreatedTopic` 22,
+//! `HideMetadata` 21, `KeepFileOpen` 14, `WeakenDurability` 13, `DropReply` 12.
 
 use corelog_shards::io::sim::Simulation;
 use corelog_shards::mutation::{Mutation, uncaught};

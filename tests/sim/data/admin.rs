@@ -29,8 +29,9 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
+use super::cleanup::Cleanup;
 use super::partition::Key;
-use super::plan::Feature;
+use super::plan::{Feature, RETENTION_BYTES_MAX, RETENTION_MS_MAX};
 use super::sim::Sim;
 use crate::wire::{Client, Lost, text};
 
@@ -153,13 +154,12 @@ impl Admin {
             // Its clock jumps.
             ("message.timestamp.after.max.ms", i64::MAX.to_string()),
         ];
-        let retention_ms = plan.retention_ms(at).unwrap_or(-1);
-        configs.push(("retention.ms", retention_ms.to_string()));
-        if let Some(bytes) = plan.retention_bytes(at) {
-            configs.push(("retention.bytes", bytes.to_string()));
-        }
+        configs.push(("retention.ms", limit(plan.retention_ms(at))));
+        configs.push(("retention.bytes", limit(plan.retention_bytes(at))));
         if plan.is_compacted(at) {
             configs.push(("cleanup.policy", "compact".to_owned()));
+        }
+        if plan.has(Feature::Compaction) {
             configs.push(("min.cleanable.dirty.ratio", "0".to_owned()));
             configs.push(("delete.retention.ms", "20".to_owned()));
         }
@@ -285,7 +285,7 @@ impl Admin {
 
     async fn configure(&mut self, at: usize) {
         let codecs = ["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"];
-        let (name, value) = match self.client.below(4) {
+        let (name, value) = match self.client.below(7) {
             0 => {
                 let codec = codecs[self.client.below(codecs.len() as u64) as usize];
                 ("compression.type", codec.to_owned())
@@ -299,6 +299,42 @@ impl Admin {
                 ("corelog.durability", class_name(class).to_owned())
             }
             1 => ("corelog.durability", "sync".to_owned()),
+            2 if self.sim.has(Feature::Retention) => {
+                let bytes = self.some_or_none(RETENTION_BYTES_MAX);
+                self.loosen(
+                    at,
+                    Cleanup {
+                        retention_bytes: bytes,
+                        ..Cleanup::default()
+                    },
+                );
+                ("retention.bytes", limit(bytes))
+            }
+            3 if self.sim.has(Feature::Retention) => {
+                let ms = self.some_or_none(RETENTION_MS_MAX as u64);
+                let ms = ms.map(|ms| 1 + ms as i64);
+                self.loosen(
+                    at,
+                    Cleanup {
+                        retention_ms: ms,
+                        ..Cleanup::default()
+                    },
+                );
+                ("retention.ms", limit(ms))
+            }
+            4 if self.sim.has(Feature::Compaction) => {
+                let policies = ["delete", "compact", "compact,delete"];
+                let policy = policies[self.client.below(policies.len() as u64) as usize];
+                self.loosen(
+                    at,
+                    Cleanup {
+                        is_compacted: policy != "delete",
+                        is_deleted: policy != "compact",
+                        ..Cleanup::default()
+                    },
+                );
+                ("cleanup.policy", policy.to_owned())
+            }
             _ => {
                 let bytes = 3_000 + self.client.below(20_000);
                 ("internal.segment.bytes", bytes.to_string())
@@ -307,6 +343,14 @@ impl Admin {
         while self.try_configure(at, name, &value).await.is_err() {
             self.pause().await;
         }
+    }
+
+    fn loosen(&self, at: usize, cleanup: Cleanup) {
+        self.sim.model.borrow_mut().loosen(at, &cleanup);
+    }
+
+    fn some_or_none(&self, below: u64) -> Option<u64> {
+        (self.client.below(2) == 0).then(|| self.client.below(below))
     }
 
     async fn try_configure(&mut self, at: usize, name: &str, value: &str) -> Result<(), Again> {
@@ -340,7 +384,7 @@ impl Admin {
     }
 
     async fn delete_records(&mut self, at: usize) {
-        if self.sim.model.borrow().plan.is_compacted(at) {
+        if !self.sim.model.borrow().topics[at].cleanup.is_deleted {
             // Refused, as in Kafka.
             return;
         }
@@ -390,6 +434,10 @@ impl Admin {
         if run != self.sim.model.borrow().run {
             return Err(Again);
         }
+        let cleanup = self.sim.model.borrow().topics[at].cleanup;
+        if result.error_code.err() == Some(ResponseError::PolicyViolation) && cleanup.is_compacted {
+            return Err(Again);
+        }
         // Retention may have taken it before.
         if result.error_code.err() == Some(ResponseError::OffsetOutOfRange)
             && self.sim.has(Feature::Retention)
@@ -419,6 +467,11 @@ impl Admin {
             let _ = self.judge("AlterReplicaLogDirs", code, &[]);
         }
     }
+}
+
+/// How a limit is written.
+fn limit(limit: Option<impl ToString>) -> String {
+    limit.map_or("-1".to_owned(), |limit| limit.to_string())
 }
 
 fn class_name(class: Durability) -> &'static str {

@@ -34,6 +34,7 @@
 
 mod admin;
 mod batches;
+mod cleanup;
 mod fetcher;
 mod folders;
 mod model;

@@ -9,6 +9,7 @@ use corelog_shards::log::batch::BatchIter;
 use uuid::Uuid;
 
 use super::batches::{Content, Found, Sent, Tag, decode};
+use super::cleanup::Cleanup;
 use super::partition::{Floor, Key, Partition};
 use super::plan::{Feature, Plan};
 use super::rot::Loss;
@@ -24,6 +25,8 @@ pub struct Topic {
     is_changing: bool,
     /// The weakest class that it may have.
     weakest: Durability,
+    /// What may go by itself, as long as there are topics of that name.
+    pub cleanup: Cleanup,
 }
 
 pub struct Model {
@@ -51,6 +54,7 @@ impl Model {
             topics: (0..plan.topics.len())
                 .map(|at| Topic {
                     weakest: plan.class(at),
+                    cleanup: plan.cleanup(at),
                     ..Topic::default()
                 })
                 .collect(),
@@ -73,12 +77,12 @@ impl Model {
         }
         topic.partitions = partitions;
         topic.is_changing = false;
-        let class = topic.weakest;
+        let (class, is_compacted) = (topic.weakest, topic.cleanup.is_compacted);
         for index in 0..partitions {
             let key = Key { topic: id, index };
             let new = || {
                 let mut new = Partition::new(at, class);
-                new.is_compacted = self.plan.is_compacted(at);
+                new.is_compacted = is_compacted;
                 new
             };
             self.partitions.entry(key).or_insert_with(new);
@@ -107,6 +111,15 @@ impl Model {
         let all = self.partitions.values_mut();
         for partition in all.filter(|partition| partition.topic == at) {
             partition.class = partition.class.min(class);
+        }
+    }
+
+    /// More may go by itself from a topic from now on.
+    pub fn loosen(&mut self, at: usize, cleanup: &Cleanup) {
+        self.topics[at].cleanup.loosen(cleanup);
+        let all = self.partitions.values_mut();
+        for partition in all.filter(|partition| partition.topic == at) {
+            partition.is_compacted |= cleanup.is_compacted;
         }
     }
 
@@ -161,7 +174,8 @@ impl Model {
             return;
         };
         let asked = partition.start_asked;
-        let least = self.plan.retention_bytes(partition.topic);
+        let cleanup = &self.topics[partition.topic].cleanup;
+        let least = cleanup.retention_bytes.filter(|_| cleanup.is_deleted);
         let least = least.unwrap_or_else(|| {
             panic!(
                 "{key:?}: the log starts at {start}, nobody asked for more than {asked}, and what is before {end} is not \
@@ -178,9 +192,14 @@ impl Model {
     /// Where the last record ends that age cannot have taken from before a log start that is news, if there is one.
     fn end_of_young(&self, key: Key, start: i64) -> Option<i64> {
         let partition = &self.partitions[&key];
-        let Some(ms) = self.plan.retention_ms(partition.topic) else {
+        let cleanup = &self.topics[partition.topic].cleanup;
+        let Some(ms) = cleanup.retention_ms.filter(|_| cleanup.is_deleted) else {
             return Some(start);
         };
+        if cleanup.is_compacted {
+            // That may have taken those that are young first, and what is left of their segment is as old as the others.
+            return None;
+        }
         let mut taken = partition.known_in(partition.start_excused()..start).rev();
         let young = taken.find(|(_, tag)| {
             let sent = &self.sent[tag.batch as usize];
@@ -230,7 +249,8 @@ impl Model {
     /// Nothing is left of a log whose records have all been too old for longer than it takes to remove them.
     pub fn check_age(&self, key: Key, removal_ms: i64) {
         let partition = &self.partitions[&key];
-        let Some(ms) = self.plan.retention_ms(partition.topic) else {
+        let cleanup = &self.topics[partition.topic].cleanup;
+        let Some(ms) = cleanup.retention_ms.filter(|_| !cleanup.is_unsure) else {
             return;
         };
         let now_ms = self.broker_io.wall_ms();
@@ -346,7 +366,8 @@ impl Model {
         for (tag, later) in partition.missing() {
             let gone = content(tag);
             let mut later = later.map(content);
-            let is_obsolete = gone.value.is_none()
+            let is_obsolete = gone.key.is_none()
+                || gone.value.is_none()
                 || later.any(|record| record.key == gone.key)
                 || self.is_perhaps_newer(key, gone);
             assert!(

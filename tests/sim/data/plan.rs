@@ -11,6 +11,7 @@ use corelog_shards::io::Random;
 use corelog_shards::io::sim::Faults;
 use corelog_shards::journal::Durability;
 
+use super::cleanup::Cleanup;
 use crate::disk::Errors;
 use crate::plan::Drawn;
 
@@ -140,6 +141,8 @@ pub struct Plan {
 /// For how long at most a disk has no room by itself, or cannot read what it has failed to read.
 pub const DISK_TROUBLE_MAX: Duration = Duration::from_millis(20);
 
+/// The largest `retention.bytes` that there is.
+pub const RETENTION_BYTES_MAX: u64 = 20_000;
 /// The longest `retention.ms` that there is, about as long as a world.
 pub const RETENTION_MS_MAX: i64 = 80;
 
@@ -180,7 +183,7 @@ impl Drawn for Plan {
                 ][random.below(4) as usize],
                 segment_bytes: 3_000 + random.below(20_000) as u32,
                 is_compacted: random.below(2) == 0,
-                retention_bytes: (random.below(2) == 0).then(|| random.below(20_000)),
+                retention_bytes: (random.below(2) == 0).then(|| random.below(RETENTION_BYTES_MAX)),
                 retention_ms: (random.below(3) == 0)
                     .then(|| 1 + random.below(RETENTION_MS_MAX as u64) as i64),
             });
@@ -267,9 +270,15 @@ impl Plan {
 
     /// Whether clients lose no connection to a broker as long as it runs, and get each reply in time.
     pub fn keeps_connections(&self) -> bool {
-        // Who wants no reply learns that a topic has gone from the end of the connection.
-        let are_closed = self.has(Feature::NoAcks) && self.has(Feature::Deletion);
+        // Who wants no reply learns that a topic has gone, or takes no records without keys, from the end of the connection.
+        let refuses = self.has(Feature::Deletion) || self.changes_policy();
+        let are_closed = self.has(Feature::NoAcks) && refuses;
         !are_closed && !self.has_late_requests() && !self.has_bad_disk()
+    }
+
+    /// Whether topics go from deletion to compaction and back.
+    pub fn changes_policy(&self) -> bool {
+        self.has(Feature::Configs) && self.has(Feature::Compaction)
     }
 
     pub fn is_compacted(&self, topic: usize) -> bool {
@@ -289,6 +298,17 @@ impl Plan {
     pub fn retention_ms(&self, topic: usize) -> Option<i64> {
         let ms = self.topics[topic].retention_ms;
         ms.filter(|_| self.is_retained(topic))
+    }
+
+    /// What goes by itself from a topic as it is made.
+    pub fn cleanup(&self, topic: usize) -> Cleanup {
+        Cleanup {
+            is_compacted: self.is_compacted(topic),
+            is_deleted: !self.is_compacted(topic),
+            retention_bytes: self.retention_bytes(topic),
+            retention_ms: self.retention_ms(topic),
+            is_unsure: false,
+        }
     }
 
     /// Whether there are records that are deleted for their age.

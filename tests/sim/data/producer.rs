@@ -320,6 +320,11 @@ impl Producer {
                             is_unsure
                         }
                         ResponseError::KafkaStorageError => model.plan.has_bad_disk(),
+                        ResponseError::InvalidRecord => {
+                            let records = &model.sent[*number as usize].records;
+                            let is_keyless = records.iter().any(|record| record.key.is_none());
+                            is_keyless && model.partitions[key].is_compacted
+                        }
                         ResponseError::OutOfOrderSequenceNumber => {
                             let its = self.identity.as_ref();
                             its.is_some_and(|it| {
